@@ -1,0 +1,129 @@
+/* Design note: one queue, one mutex, one condition: jobs are milliseconds, not nanoseconds. A lane that is busy is
+ * skipped when a thread looks for the next job. SPDX-License-Identifier: Apache-2.0 */
+#include "sys/worker.h"
+#include "sys/thread.h"
+#include <pthread.h>
+
+struct workers {
+    pthread_mutex_t lock;
+    pthread_cond_t  more;
+    struct msg     *head, **tail;
+    bool            lane_busy[WORKER_LANES_MAX], stopping;
+    unsigned        threads_n;
+    struct thread  *threads[];
+};
+
+static void post_done(struct msg *m)
+{
+    struct work *w = container_of(m, struct work, msg);
+
+    w->done(w);
+}
+
+/* Takes the oldest job whose lane is free. Called with the lock held. */
+static struct work *take(struct workers *w)
+{
+    for (struct msg **at = &w->head; *at; at = &(*at)->next) {
+        struct work *job = container_of(*at, struct work, msg);
+
+        if (job->lane && w->lane_busy[job->lane]) continue;
+        *at = job->msg.next;
+        if (!*at) w->tail = at;
+        if (job->lane) w->lane_busy[job->lane] = true;
+        return job;
+    }
+    return NULL;
+}
+
+static void finish(struct workers *w, struct work *job, uint32_t lane)
+{
+    job->msg.run = post_done;
+    mailbox_post(job->reply_to, &job->msg); /* the job may be gone from here on */
+    if (!lane) return;
+    pthread_mutex_lock(&w->lock);
+    w->lane_busy[lane] = false;
+    pthread_cond_signal(&w->more);
+    pthread_mutex_unlock(&w->lock);
+}
+
+static void worker_main(void *arg)
+{
+    struct workers *w = arg;
+
+    pthread_mutex_lock(&w->lock);
+    for (;;) {
+        struct work *job = take(w);
+
+        if (job) {
+            uint32_t lane = job->lane;
+
+            pthread_mutex_unlock(&w->lock);
+            job->run(job);
+            finish(w, job, lane);
+            pthread_mutex_lock(&w->lock);
+        } else if (w->stopping && !w->head) {
+            break;
+        } else {
+            pthread_cond_wait(&w->more, &w->lock);
+        }
+    }
+    pthread_cond_broadcast(&w->more);
+    pthread_mutex_unlock(&w->lock);
+}
+
+enum rc workers_new(unsigned threads, struct workers **ret, struct err *e)
+{
+    struct workers *w = xcalloc(1, sizeof *w + threads * sizeof w->threads[0]);
+
+    pthread_mutex_init(&w->lock, NULL);
+    pthread_cond_init(&w->more, NULL);
+    w->tail = &w->head;
+    for (; w->threads_n < threads; w->threads_n++)
+        if (thread_start("mr-worker", worker_main, w, &w->threads[w->threads_n], e)) {
+            workers_free(w);
+            return e->rc;
+        }
+    *ret = w;
+    return RC_OK;
+}
+
+struct workers *workers_free(struct workers *w)
+{
+    if (!w) return NULL;
+    while (!w->threads_n && workers_run_one(w)) {}
+    pthread_mutex_lock(&w->lock);
+    w->stopping = true;
+    pthread_cond_broadcast(&w->more);
+    pthread_mutex_unlock(&w->lock);
+    for (unsigned i = 0; i < w->threads_n; i++) thread_join(w->threads[i]);
+    pthread_cond_destroy(&w->more);
+    pthread_mutex_destroy(&w->lock);
+    free(w);
+    return NULL;
+}
+
+void workers_submit(struct workers *w, struct work *job)
+{
+    must(job->lane < WORKER_LANES_MAX);
+    pthread_mutex_lock(&w->lock);
+    job->msg.next = NULL;
+    *w->tail = &job->msg;
+    w->tail = &job->msg.next;
+    pthread_cond_signal(&w->more);
+    pthread_mutex_unlock(&w->lock);
+}
+
+bool workers_run_one(struct workers *w)
+{
+    struct work *job;
+    uint32_t     lane;
+
+    pthread_mutex_lock(&w->lock);
+    job = take(w);
+    pthread_mutex_unlock(&w->lock);
+    if (!job) return false;
+    lane = job->lane;
+    job->run(job);
+    finish(w, job, lane);
+    return true;
+}

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+#include "base/crc.h"
+
+static void numbers_are_read_whole_or_not_at_all(void **state)
+{
+    int64_t v = 7;
+
+    (void)state;
+    assert_true(str_to_i64(STR("-9223372036854775808"), &v));
+    assert_true(v == INT64_MIN);
+    assert_true(str_to_i64(STR("9223372036854775807"), &v));
+    assert_true(v == INT64_MAX);
+    v = 7;
+    assert_false(str_to_i64(STR("9223372036854775808"), &v));
+    assert_false(str_to_i64(STR(""), &v));
+    assert_false(str_to_i64(STR("-"), &v));
+    assert_false(str_to_i64(STR("12x"), &v));
+    assert_int_equal(v, 7);
+}
+
+static void a_string_is_cut_at_the_first_separator(void **state)
+{
+    struct str head, tail;
+
+    (void)state;
+    assert_true(str_cut(STR("a.b.c"), '.', &head, &tail));
+    assert_str(head, "a");
+    assert_str(tail, "b.c");
+    assert_false(str_cut(STR("abc"), '.', &head, &tail));
+    assert_str(head, "abc");
+    assert_int_equal(tail.n, 0);
+}
+
+static void crc32c_agrees_with_the_published_check_value(void **state)
+{
+    (void)state;
+    assert_int_equal(crc32c(bytes_of("123456789", 9)), 0xe3069283);
+    assert_int_equal(crc32c_more(crc32c(bytes_of("1234", 4)), bytes_of("56789", 5)), 0xe3069283);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
+        cmocka_unit_test(a_string_is_cut_at_the_first_separator),
+        cmocka_unit_test(crc32c_agrees_with_the_published_check_value),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
