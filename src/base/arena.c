@@ -7,7 +7,7 @@ enum { CHUNK_BYTES = 4096 - 64 };
 
 struct arena_chunk {
     struct arena_chunk *next;
-    size_t              n, cap;
+    size_t n, cap;
     _Alignas(16) uint8_t p[];
 };
 
@@ -44,7 +44,7 @@ void arena_reset(struct arena *a)
 void *arena_alloc(struct arena *a, size_t n)
 {
     struct arena_chunk *c = a->chunks;
-    size_t              want = (MAX(n, (size_t)1) + 15) & ~(size_t)15;
+    size_t want = (MAX(n, (size_t)1) + 15) & ~(size_t)15;
 
     if (want < n || (a->limit && (want > a->limit || a->used > a->limit - want))) {
         a->refused = true;
@@ -91,8 +91,8 @@ struct str arena_dup_str(struct arena *a, struct str s)
 struct str arena_printf(struct arena *a, const char *fmt, ...)
 {
     va_list ap, again;
-    int     n;
-    char   *p;
+    int n;
+    char *p;
 
     va_start(ap, fmt);
     va_copy(again, ap);

@@ -4,9 +4,9 @@
 
 struct blob {
     atomic_uint refs;
-    uint8_t    *owned; /* NULL: the bytes follow the struct */
-    size_t      n;
-    uint8_t     inline_bytes[];
+    uint8_t *owned; /* NULL: the bytes follow the struct */
+    size_t n;
+    uint8_t inline_bytes[];
 };
 
 struct blob *blob_new_uninit(size_t n, uint8_t **ret_p)
@@ -23,7 +23,7 @@ struct blob *blob_new_uninit(size_t n, uint8_t **ret_p)
 
 struct blob *blob_new(struct bytes copy)
 {
-    uint8_t     *p;
+    uint8_t *p;
     struct blob *b = blob_new_uninit(copy.n, &p);
 
     if (copy.n) memcpy(p, copy.p, copy.n);

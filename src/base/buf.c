@@ -14,7 +14,8 @@ void buf_reserve(struct buf *b, size_t more)
 
     must(!__builtin_add_overflow(b->n, more, &want));
     if (want <= b->cap) return;
-    while (cap < want) cap += cap / 2 + 64;
+    while (cap < want)
+        cap += cap / 2 + 64;
     b->p = xrealloc(b->p, cap, 1);
     b->cap = cap;
 }
@@ -44,7 +45,7 @@ void buf_append_byte(struct buf *b, uint8_t c)
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
     va_list again;
-    int     n;
+    int n;
 
     va_copy(again, ap);
     n = vsnprintf(NULL, 0, fmt, again);

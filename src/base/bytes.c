@@ -9,7 +9,8 @@ bool str_starts(struct str s, struct str prefix)
 
 bool str_ends(struct str s, struct str suffix)
 {
-    return s.n >= suffix.n && (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
+    return s.n >= suffix.n &&
+           (suffix.n == 0 || memcmp(s.p + s.n - suffix.n, suffix.p, suffix.n) == 0);
 }
 
 bool str_eq_nocase(struct str a, struct str b)
@@ -20,15 +21,15 @@ bool str_eq_nocase(struct str a, struct str b)
 int str_cmp(struct str a, struct str b)
 {
     size_t n = MIN(a.n, b.n);
-    int    c = n ? memcmp(a.p, b.p, n) : 0;
+    int c = n ? memcmp(a.p, b.p, n) : 0;
 
     return c ? c : (a.n > b.n) - (a.n < b.n);
 }
 
 bool str_to_i64(struct str s, int64_t *ret)
 {
-    bool    negative = s.n && s.p[0] == '-';
-    size_t  i = negative || (s.n && s.p[0] == '+') ? 1 : 0;
+    bool negative = s.n && s.p[0] == '-';
+    size_t i = negative || (s.n && s.p[0] == '+') ? 1 : 0;
     int64_t v = 0;
 
     if (i == s.n) return false;

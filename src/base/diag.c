@@ -1,5 +1,6 @@
-/* Design note: a line is built in a stack buffer and leaves in one write(2), so lines of threads do not mix. A line
- * that does not fit is cut, never split. Levels are set before threads start. SPDX-License-Identifier: Apache-2.0 */
+/* Design note: a line is built in a stack buffer and leaves in one write(2), so lines of threads do
+ * not mix. A line that does not fit is cut, never split. Levels are set before threads start.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include <inttypes.h>
 #include <stdarg.h>
@@ -11,8 +12,11 @@ enum { LINE_BYTES = 2048, LINES_PER_SECOND = 10, MODULES_MAX = 32 };
 
 static struct {
     enum diag_level level;
-    bool            json;
-    struct { char name[24]; enum diag_level level; } modules[MODULES_MAX];
+    bool json;
+    struct {
+        char name[24];
+        enum diag_level level;
+    } modules[MODULES_MAX];
     size_t modules_n;
 } settings = {.level = DIAG_INFO};
 
@@ -31,7 +35,7 @@ static bool level_of(struct str s, enum diag_level *ret)
 bool diag_set_levels(struct str spec)
 {
     __typeof__(settings) next = settings;
-    struct str           part, rest = spec, name, level;
+    struct str part, rest = spec, name, level;
 
     next.modules_n = 0;
     do {
@@ -40,7 +44,8 @@ bool diag_set_levels(struct str spec)
         if (!str_cut(part, '=', &name, &level)) {
             if (!level_of(part, &next.level)) return false;
         } else {
-            if (next.modules_n == MODULES_MAX || name.n >= sizeof next.modules[0].name) return false;
+            if (next.modules_n == MODULES_MAX || name.n >= sizeof next.modules[0].name)
+                return false;
             memcpy(next.modules[next.modules_n].name, name.p, name.n);
             next.modules[next.modules_n].name[name.n] = 0;
             if (!level_of(level, &next.modules[next.modules_n++].level)) return false;
@@ -67,13 +72,16 @@ bool diag_wants(enum diag_level level, const char *event)
     return level <= settings.level;
 }
 
-struct line { char p[LINE_BYTES]; size_t n; };
+struct line {
+    char p[LINE_BYTES];
+    size_t n;
+};
 
 static void put(struct line *l, const char *fmt, ...) PRINTF(2, 3);
 static void put(struct line *l, const char *fmt, ...)
 {
     va_list ap;
-    int     n;
+    int n;
 
     va_start(ap, fmt);
     n = vsnprintf(l->p + l->n, sizeof l->p - 1 - l->n, fmt, ap);
@@ -87,10 +95,14 @@ static void put_quoted(struct line *l, struct str s)
     for (size_t i = 0; i < s.n && l->n < sizeof l->p - 16; i++) {
         unsigned char c = (unsigned char)s.p[i];
 
-        if (c == '"' || c == '\\') put(l, "\\%c", c);
-        else if (c == '\n') put(l, "\\n");
-        else if (c < 0x20 || c == 0x7f) put(l, "\\u%04x", c);
-        else put(l, "%c", c);
+        if (c == '"' || c == '\\')
+            put(l, "\\%c", c);
+        else if (c == '\n')
+            put(l, "\\n");
+        else if (c < 0x20 || c == 0x7f)
+            put(l, "\\u%04x", c);
+        else
+            put(l, "%c", c);
     }
     put(l, "\"");
 }
@@ -99,25 +111,36 @@ static bool plain(struct str s)
 {
     if (!s.n) return false;
     for (size_t i = 0; i < s.n; i++)
-        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '=' || s.p[i] == '\\' || (unsigned char)s.p[i] >= 0x7f) return false;
+        if ((unsigned char)s.p[i] <= ' ' || s.p[i] == '"' || s.p[i] == '=' || s.p[i] == '\\' ||
+            (unsigned char)s.p[i] >= 0x7f)
+            return false;
     return true;
 }
 
 static void put_kv(struct line *l, const struct diag_kv *kv)
 {
-    if (settings.json) put(l, ",\"%s\":", kv->key);
-    else put(l, " %s=", kv->key);
+    if (settings.json)
+        put(l, ",\"%s\":", kv->key);
+    else
+        put(l, " %s=", kv->key);
     switch (kv->kind) {
     case DIAG_KV_STR:
-        if (!settings.json && plain(kv->s)) put(l, STR_FMT, STR_ARG(kv->s));
-        else put_quoted(l, kv->s);
+        if (!settings.json && plain(kv->s))
+            put(l, STR_FMT, STR_ARG(kv->s));
+        else
+            put_quoted(l, kv->s);
         break;
-    case DIAG_KV_I64: put(l, "%" PRId64, kv->i); break;
-    case DIAG_KV_U64: put(l, "%" PRIu64, kv->u); break;
+    case DIAG_KV_I64:
+        put(l, "%" PRId64, kv->i);
+        break;
+    case DIAG_KV_U64:
+        put(l, "%" PRIu64, kv->u);
+        break;
     }
 }
 
-/* True when this call site has spoken often enough this second; *ret_left_out is what it kept to itself before. */
+/* True when this call site has spoken often enough this second; *ret_left_out is what it kept to
+ * itself before. */
 static bool site_is_full(struct diag_site *site, uint64_t second, unsigned *ret_left_out)
 {
     *ret_left_out = 0;
@@ -130,21 +153,27 @@ static bool site_is_full(struct diag_site *site, uint64_t second, unsigned *ret_
     return true;
 }
 
-void diag_write(struct diag_site *site, enum diag_level level, const char *event, const struct diag_kv *kv, size_t n)
+void diag_write(struct diag_site *site, enum diag_level level, const char *event,
+                const struct diag_kv *kv, size_t n)
 {
-    struct line     l = {.n = 0};
+    struct line l = {.n = 0};
     struct timespec ts;
-    struct tm       tm;
-    char            when[32];
-    unsigned        left_out;
+    struct tm tm;
+    char when[32];
+    unsigned left_out;
 
     clock_gettime(CLOCK_REALTIME, &ts);
     if (site_is_full(site, (uint64_t)ts.tv_sec, &left_out)) return;
     gmtime_r(&ts.tv_sec, &tm);
     strftime(when, sizeof when, "%Y-%m-%dT%H:%M:%S", &tm);
-    if (settings.json) put(&l, "{\"ts\":\"%s.%03ldZ\",\"level\":\"%s\",\"event\":\"%s\"", when, ts.tv_nsec / 1000000, level_names[level], event);
-    else put(&l, "ts=%s.%03ldZ level=%s event=%s", when, ts.tv_nsec / 1000000, level_names[level], event);
-    for (size_t i = 0; i < n; i++) put_kv(&l, &kv[i]);
+    if (settings.json)
+        put(&l, "{\"ts\":\"%s.%03ldZ\",\"level\":\"%s\",\"event\":\"%s\"", when,
+            ts.tv_nsec / 1000000, level_names[level], event);
+    else
+        put(&l, "ts=%s.%03ldZ level=%s event=%s", when, ts.tv_nsec / 1000000, level_names[level],
+            event);
+    for (size_t i = 0; i < n; i++)
+        put_kv(&l, &kv[i]);
     if (left_out) put_kv(&l, &KV_U64("left_out", left_out));
     if (settings.json) put(&l, "}");
     l.p[l.n++] = '\n';

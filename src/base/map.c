@@ -1,5 +1,5 @@
-/* Design note: linear probing over slots {hash, key, value}; tombstones are swept when the table is rebuilt. Keys up
- * to 16 bytes live in the slot. SPDX-License-Identifier: Apache-2.0 */
+/* Design note: linear probing over slots {hash, key, value}; tombstones are swept when the table is
+ * rebuilt. Keys up to 16 bytes live in the slot. SPDX-License-Identifier: Apache-2.0 */
 #include "base/map.h"
 #include "base/rng.h"
 
@@ -8,7 +8,10 @@ enum { INLINE_KEY = 16 };
 struct map_slot {
     uint64_t hash; /* 0 = free, 1 = tombstone */
     uint32_t key_n;
-    union { uint8_t in[INLINE_KEY]; uint8_t *out; } key;
+    union {
+        uint8_t in[INLINE_KEY];
+        uint8_t *out;
+    } key;
     void *value;
 };
 
@@ -22,11 +25,12 @@ static uint64_t mix(uint64_t a, uint64_t b)
 uint64_t hash64(struct bytes b, uint64_t seed)
 {
     const uint64_t k0 = 0xa0761d6478bd642fULL, k1 = 0xe7037ed1a0b428dbULL;
-    uint64_t       h = seed ^ k0;
-    size_t         n = b.n;
+    uint64_t h = seed ^ k0;
+    size_t n = b.n;
     const uint8_t *p = b.p;
 
-    for (; n >= 16; n -= 16, p += 16) h = mix(load_le64(p) ^ k1, load_le64(p + 8) ^ h);
+    for (; n >= 16; n -= 16, p += 16)
+        h = mix(load_le64(p) ^ k1, load_le64(p + 8) ^ h);
     if (n) {
         uint8_t tail[16] = {0};
 
@@ -82,17 +86,20 @@ void *map_get(const struct map *m, struct bytes key)
 static void rebuild(struct map *m)
 {
     struct map_slot *old = m->slots;
-    size_t           old_cap = m->cap;
+    size_t old_cap = m->cap;
 
-    if (!m->cap) m->cap = 16;
-    else if (m->n * 2 >= m->cap) m->cap *= 2;
+    if (!m->cap)
+        m->cap = 16;
+    else if (m->n * 2 >= m->cap)
+        m->cap *= 2;
     m->slots = xnew_array(struct map_slot, m->cap);
     m->tombs = 0;
     for (size_t i = 0; i < old_cap; i++) {
         if (old[i].hash < 2) continue;
         size_t j = old[i].hash & (m->cap - 1);
 
-        while (m->slots[j].hash) j = (j + 1) & (m->cap - 1);
+        while (m->slots[j].hash)
+            j = (j + 1) & (m->cap - 1);
         m->slots[j] = old[i];
     }
     free(old);
@@ -100,9 +107,9 @@ static void rebuild(struct map *m)
 
 void *map_put(struct map *m, struct bytes key, void *value)
 {
-    uint64_t         h = slot_hash(key);
+    uint64_t h = slot_hash(key);
     struct map_slot *s = find(m, key, h);
-    size_t           i;
+    size_t i;
 
     must(value != NULL && key.n <= UINT32_MAX);
     if (s) {
@@ -112,12 +119,15 @@ void *map_put(struct map *m, struct bytes key, void *value)
         return was;
     }
     if ((m->n + m->tombs + 1) * 4 > m->cap * 3) rebuild(m);
-    for (i = h & (m->cap - 1); m->slots[i].hash > 1; i = (i + 1) & (m->cap - 1)) {}
+    for (i = h & (m->cap - 1); m->slots[i].hash > 1; i = (i + 1) & (m->cap - 1)) {
+    }
     s = &m->slots[i];
     if (s->hash == 1) m->tombs--;
     *s = (struct map_slot){.hash = h, .key_n = (uint32_t)key.n, .value = value};
-    if (key.n > INLINE_KEY) s->key.out = memcpy(xcalloc(1, key.n), key.p, key.n);
-    else if (key.n) memcpy(s->key.in, key.p, key.n);
+    if (key.n > INLINE_KEY)
+        s->key.out = memcpy(xcalloc(1, key.n), key.p, key.n);
+    else if (key.n)
+        memcpy(s->key.in, key.p, key.n);
     m->n++;
     return NULL;
 }
@@ -125,7 +135,7 @@ void *map_put(struct map *m, struct bytes key, void *value)
 void *map_del(struct map *m, struct bytes key)
 {
     struct map_slot *s = m->n ? find(m, key, slot_hash(key)) : NULL;
-    void            *was;
+    void *was;
 
     if (!s) return NULL;
     was = s->value;

@@ -42,7 +42,7 @@ void rng_bytes(struct rng *r, void *p, size_t n)
 {
     for (uint8_t *q = p; n;) {
         uint64_t v = rng_u64(r);
-        size_t   k = MIN(n, sizeof v);
+        size_t k = MIN(n, sizeof v);
 
         memcpy(q, &v, k);
         q += k;
@@ -64,7 +64,7 @@ void random_bytes(void *p, size_t n)
 uint64_t process_seed(void)
 {
     static _Atomic uint64_t seed;
-    uint64_t                s = atomic_load_explicit(&seed, memory_order_relaxed);
+    uint64_t s = atomic_load_explicit(&seed, memory_order_relaxed);
 
     if (s) return s;
     random_bytes(&s, sizeof s);

@@ -1,6 +1,6 @@
-/* Design note: posters push on a lock-free stack; the owner takes the whole stack and reverses it. The eventfd is
- * written only by the poster that finds the stack empty, so a busy mailbox costs no system calls.
- * SPDX-License-Identifier: Apache-2.0 */
+/* Design note: posters push on a lock-free stack; the owner takes the whole stack and reverses it.
+ * The eventfd is written only by the poster that finds the stack empty, so a busy mailbox costs no
+ * system calls. SPDX-License-Identifier: Apache-2.0 */
 #include "sys/mailbox.h"
 #include <stdatomic.h>
 #include <sys/eventfd.h>
@@ -8,7 +8,7 @@
 
 struct mailbox {
     _Atomic(struct msg *) head;
-    int                   fd;
+    int fd;
 };
 
 struct mailbox *mailbox_new(void)
@@ -33,11 +33,13 @@ void mailbox_post(struct mailbox *b, struct msg *m)
 {
     struct msg *was = atomic_load_explicit(&b->head, memory_order_relaxed);
 
-    do m->next = was;
-    while (!atomic_compare_exchange_weak_explicit(&b->head, &was, m, memory_order_release, memory_order_relaxed));
+    do
+        m->next = was;
+    while (!atomic_compare_exchange_weak_explicit(&b->head, &was, m, memory_order_release,
+                                                  memory_order_relaxed));
     if (!was) {
         uint64_t one = 1;
-        ssize_t  n = write(b->fd, &one, sizeof one);
+        ssize_t n = write(b->fd, &one, sizeof one);
 
         (void)n; /* EAGAIN: it is readable already */
     }
@@ -51,8 +53,8 @@ bool mailbox_pending(const struct mailbox *b)
 size_t mailbox_drain(struct mailbox *b)
 {
     struct msg *m, *in_order = NULL;
-    size_t      n = 0;
-    uint64_t    count;
+    size_t n = 0;
+    uint64_t count;
 
     if (!mailbox_pending(b)) return 0;
     ssize_t k = read(b->fd, &count, sizeof count);

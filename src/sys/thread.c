@@ -7,9 +7,9 @@
 
 struct thread {
     pthread_t id;
-    char      name[16];
-    void    (*body)(void *);
-    void     *arg;
+    char name[16];
+    void (*body)(void *);
+    void *arg;
 };
 
 static void *thread_main(void *arg)
@@ -21,11 +21,12 @@ static void *thread_main(void *arg)
     return NULL;
 }
 
-enum rc thread_start(const char *name, void (*body)(void *arg), void *arg, struct thread **ret, struct err *e)
+enum rc thread_start(const char *name, void (*body)(void *arg), void *arg, struct thread **ret,
+                     struct err *e)
 {
     struct thread *t = xnew(struct thread);
-    sigset_t       all, was;
-    int            sys;
+    sigset_t all, was;
+    int sys;
 
     strncpy(t->name, name, sizeof t->name - 1);
     t->body = body;

@@ -9,7 +9,8 @@ static void place(struct timers *ts, uint32_t slot, struct timer *t)
 
 static void sift_up(struct timers *ts, uint32_t i, struct timer *t)
 {
-    for (; i > 1 && ts->heap[i / 2]->at_ms > t->at_ms; i /= 2) place(ts, i, ts->heap[i / 2]);
+    for (; i > 1 && ts->heap[i / 2]->at_ms > t->at_ms; i /= 2)
+        place(ts, i, ts->heap[i / 2]);
     place(ts, i, t);
 }
 
@@ -29,7 +30,8 @@ static void sift_down(struct timers *ts, uint32_t i, struct timer *t)
 
 void timers_fini(struct timers *ts)
 {
-    for (uint32_t i = 1; i <= ts->n; i++) ts->heap[i]->slot = 0;
+    for (uint32_t i = 1; i <= ts->n; i++)
+        ts->heap[i]->slot = 0;
     free(ts->heap);
     *ts = (struct timers){0};
 }
@@ -49,7 +51,7 @@ void timer_set(struct timers *ts, struct timer *t, uint64_t at_ms, void (*fire)(
 
 void timer_cancel(struct timers *ts, struct timer *t)
 {
-    uint32_t      i = t->slot;
+    uint32_t i = t->slot;
     struct timer *last;
 
     if (!i) return;
@@ -57,8 +59,10 @@ void timer_cancel(struct timers *ts, struct timer *t)
     t->slot = 0;
     last = ts->heap[ts->n--];
     if (last == t) return;
-    if (i > 1 && ts->heap[i / 2]->at_ms > last->at_ms) sift_up(ts, i, last);
-    else sift_down(ts, i, last);
+    if (i > 1 && ts->heap[i / 2]->at_ms > last->at_ms)
+        sift_up(ts, i, last);
+    else
+        sift_down(ts, i, last);
 }
 
 uint64_t timers_next(const struct timers *ts)

@@ -1,16 +1,17 @@
-/* Design note: one queue, one mutex, one condition: jobs are milliseconds, not nanoseconds. A lane that is busy is
- * skipped when a thread looks for the next job. SPDX-License-Identifier: Apache-2.0 */
+/* Design note: one queue, one mutex, one condition: jobs are milliseconds, not nanoseconds. A lane
+ * that is busy is skipped when a thread looks for the next job. SPDX-License-Identifier: Apache-2.0
+ */
 #include "sys/worker.h"
 #include "sys/thread.h"
 #include <pthread.h>
 
 struct workers {
     pthread_mutex_t lock;
-    pthread_cond_t  more;
-    struct msg     *head, **tail;
-    bool            lane_busy[WORKER_LANES_MAX], stopping;
-    unsigned        threads_n;
-    struct thread  *threads[];
+    pthread_cond_t more;
+    struct msg *head, **tail;
+    bool lane_busy[WORKER_LANES_MAX], stopping;
+    unsigned threads_n;
+    struct thread *threads[];
 };
 
 static void post_done(struct msg *m)
@@ -90,12 +91,14 @@ enum rc workers_new(unsigned threads, struct workers **ret, struct err *e)
 struct workers *workers_free(struct workers *w)
 {
     if (!w) return NULL;
-    while (!w->threads_n && workers_run_one(w)) {}
+    while (!w->threads_n && workers_run_one(w)) {
+    }
     pthread_mutex_lock(&w->lock);
     w->stopping = true;
     pthread_cond_broadcast(&w->more);
     pthread_mutex_unlock(&w->lock);
-    for (unsigned i = 0; i < w->threads_n; i++) thread_join(w->threads[i]);
+    for (unsigned i = 0; i < w->threads_n; i++)
+        thread_join(w->threads[i]);
     pthread_cond_destroy(&w->more);
     pthread_mutex_destroy(&w->lock);
     free(w);
@@ -116,7 +119,7 @@ void workers_submit(struct workers *w, struct work *job)
 bool workers_run_one(struct workers *w)
 {
     struct work *job;
-    uint32_t     lane;
+    uint32_t lane;
 
     pthread_mutex_lock(&w->lock);
     job = take(w);

@@ -1,15 +1,16 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "base/arena.h"
 #include "base/blob.h"
 #include "base/err.h"
+#include "test.h"
 
 static void a_buffer_grows_and_is_consumed_from_the_front(void **state)
 {
     struct buf b = {0};
 
     (void)state;
-    for (int i = 0; i < 1000; i++) buf_printf(&b, "%04d", i);
+    for (int i = 0; i < 1000; i++)
+        buf_printf(&b, "%04d", i);
     buf_consume(&b, 4);
     assert_int_equal(b.n, 3996);
     assert_memory_equal(b.p, "00010002", 8);
@@ -46,7 +47,8 @@ static void an_error_gains_words_on_each_floor(void **state)
     struct err e;
 
     (void)state;
-    assert_int_equal(err_set(&e, RC_CORRUPT, "header: %d bytes wanted, %d there", 12, 5), RC_CORRUPT);
+    assert_int_equal(err_set(&e, RC_CORRUPT, "header: %d bytes wanted, %d there", 12, 5),
+                     RC_CORRUPT);
     assert_int_equal(err_in(&e, "segment %05d", 42), RC_CORRUPT);
     assert_string_equal(e.text, "segment 00042: header: 12 bytes wanted, 5 there");
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "base/crc.h"
+#include "test.h"
 
 static void numbers_are_read_whole_or_not_at_all(void **state)
 {

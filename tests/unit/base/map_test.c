@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "test.h"
 #include <stdio.h>
 
 /* Random puts, gets and deletes against an array indexed by the key's number. */
@@ -9,17 +9,19 @@ static void a_map_agrees_with_an_array(void **state)
 {
     enum { KEYS = 500, STEPS = 50000 };
     struct map m = {0};
-    void      *model[KEYS] = {0};
-    size_t     live = 0;
+    void *model[KEYS] = {0};
+    size_t live = 0;
     struct rng r;
 
     (void)state;
     rng_init(&r, 1);
     for (int i = 0; i < STEPS; i++) {
-        size_t     k = rng_below(&r, KEYS);
-        char       text[64];
-        struct str key = {text, (size_t)snprintf(text, sizeof text, k % 2 ? "%zu" : "a-key-longer-than-sixteen-bytes-%zu", k)};
-        void      *value = (void *)(uintptr_t)(i + 1);
+        size_t k = rng_below(&r, KEYS);
+        char text[64];
+        struct str key = {
+            text, (size_t)snprintf(text, sizeof text,
+                                   k % 2 ? "%zu" : "a-key-longer-than-sixteen-bytes-%zu", k)};
+        void *value = (void *)(uintptr_t)(i + 1);
 
         if (rng_below(&r, 3)) {
             assert_ptr_equal(map_put_str(&m, key, value), model[k]);
@@ -35,7 +37,8 @@ static void a_map_agrees_with_an_array(void **state)
     }
     size_t at = 0, seen = 0;
 
-    while (map_next(&m, &at, NULL, NULL)) seen++;
+    while (map_next(&m, &at, NULL, NULL))
+        seen++;
     assert_int_equal(seen, live);
     map_fini(&m);
 }

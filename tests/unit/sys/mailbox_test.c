@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "sys/mailbox.h"
 #include "sys/thread.h"
+#include "test.h"
 #include <poll.h>
 
 enum { POSTERS = 3, EACH = 20000 };
-struct letter { struct msg msg; int poster, number; };
+struct letter {
+    struct msg msg;
+    int poster, number;
+};
 static int last[POSTERS], received;
 
 static void on_letter(struct msg *m)
@@ -18,7 +21,10 @@ static void on_letter(struct msg *m)
     free(l);
 }
 
-struct poster { struct mailbox *to; int id; };
+struct poster {
+    struct mailbox *to;
+    int id;
+};
 
 static void post_all(void *arg)
 {
@@ -35,9 +41,9 @@ static void post_all(void *arg)
 static void every_message_arrives_once_and_in_the_posters_order(void **state)
 {
     struct mailbox *b = mailbox_new();
-    struct thread  *t[POSTERS];
-    struct poster   p[POSTERS];
-    struct err      e;
+    struct thread *t[POSTERS];
+    struct poster p[POSTERS];
+    struct err e;
 
     (void)state;
     for (int i = 0; i < POSTERS; i++) {
@@ -50,12 +56,14 @@ static void every_message_arrives_once_and_in_the_posters_order(void **state)
         assert_int_equal(poll(&pfd, 1, 10000), 1);
         mailbox_drain(b);
     }
-    for (int i = 0; i < POSTERS; i++) thread_join(t[i]);
+    for (int i = 0; i < POSTERS; i++)
+        thread_join(t[i]);
     mailbox_free(b);
 }
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_message_arrives_once_and_in_the_posters_order)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_message_arrives_once_and_in_the_posters_order)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,16 +1,20 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "sys/worker.h"
+#include "test.h"
 #include <poll.h>
 
-struct job { struct work work; int *sequence, expected; };
+struct job {
+    struct work work;
+    int *sequence, expected;
+};
 static int done_n;
 
 static void run_in_lane(struct work *w)
 {
     struct job *j = container_of(w, struct job, work);
 
-    assert_int_equal((*j->sequence)++, j->expected); /* unsynchronised on purpose: the lane is the order */
+    assert_int_equal((*j->sequence)++,
+                     j->expected); /* unsynchronised on purpose: the lane is the order */
 }
 
 static void on_done(struct work *w)
@@ -24,17 +28,21 @@ static void jobs_of_one_lane_run_in_order(void **state)
     enum { JOBS = 2000, LANES = 3 };
     struct mailbox *b = mailbox_new();
     struct workers *pool;
-    struct err      e;
-    int             sequence[LANES] = {0};
+    struct err e;
+    int sequence[LANES] = {0};
 
     (void)state;
     assert_int_equal(workers_new(4, &pool, &e), RC_OK);
     for (int i = 0; i < JOBS; i++) {
         struct job *j = xnew(struct job);
-        int         lane = i % LANES;
+        int lane = i % LANES;
 
-        *j = (struct job){.work = {.run = run_in_lane, .done = on_done, .reply_to = b, .lane = (uint32_t)lane + 1},
-                          .sequence = &sequence[lane], .expected = i / LANES};
+        *j = (struct job){.work = {.run = run_in_lane,
+                                   .done = on_done,
+                                   .reply_to = b,
+                                   .lane = (uint32_t)lane + 1},
+                          .sequence = &sequence[lane],
+                          .expected = i / LANES};
         workers_submit(pool, &j->work);
     }
     while (done_n < JOBS) {
