@@ -130,12 +130,8 @@ static void put_kv(struct line *l, const struct diag_kv *kv)
         else
             put_quoted(l, kv->s);
         break;
-    case DIAG_KV_I64:
-        put(l, "%" PRId64, kv->i);
-        break;
-    case DIAG_KV_U64:
-        put(l, "%" PRIu64, kv->u);
-        break;
+    case DIAG_KV_I64: put(l, "%" PRId64, kv->i); break;
+    case DIAG_KV_U64: put(l, "%" PRIu64, kv->u); break;
     }
 }
 

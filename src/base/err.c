@@ -21,25 +21,18 @@ static enum rc rc_of_errno(int sys)
 {
     switch (sys) {
     case ENOSPC:
-    case EDQUOT:
-        return RC_DISK_FULL;
-    case ENOENT:
-        return RC_NOT_FOUND;
-    case EEXIST:
-        return RC_EXISTS;
+    case EDQUOT: return RC_DISK_FULL;
+    case ENOENT: return RC_NOT_FOUND;
+    case EEXIST: return RC_EXISTS;
     case EACCES:
-    case EPERM:
-        return RC_DENIED;
-    case ETIMEDOUT:
-        return RC_TIMEOUT;
+    case EPERM: return RC_DENIED;
+    case ETIMEDOUT: return RC_TIMEOUT;
     case ECONNREFUSED:
     case ECONNRESET:
     case EPIPE:
     case EHOSTUNREACH:
-    case ENETUNREACH:
-        return RC_UNAVAILABLE;
-    default:
-        return RC_IO;
+    case ENETUNREACH: return RC_UNAVAILABLE;
+    default: return RC_IO;
     }
 }
 
@@ -78,44 +71,25 @@ enum rc err_in(struct err *e, const char *fmt, ...)
 const char *rc_name(enum rc rc)
 {
     switch (rc) {
-    case RC_OK:
-        return "ok";
-    case RC_IO:
-        return "io";
-    case RC_CORRUPT:
-        return "corrupt";
-    case RC_INVALID:
-        return "invalid";
-    case RC_TOO_LARGE:
-        return "too_large";
-    case RC_NOT_FOUND:
-        return "not_found";
-    case RC_EXISTS:
-        return "exists";
-    case RC_OVERLOAD:
-        return "overload";
-    case RC_TIMEOUT:
-        return "timeout";
-    case RC_CANCELLED:
-        return "cancelled";
-    case RC_UNAVAILABLE:
-        return "unavailable";
-    case RC_DISK_FULL:
-        return "disk_full";
-    case RC_LOCKED:
-        return "locked";
-    case RC_DENIED:
-        return "denied";
-    case RC_AUTH:
-        return "auth";
-    case RC_UNSUPPORTED:
-        return "unsupported";
-    case RC_UPSTREAM:
-        return "upstream";
-    case RC_UNSELECTED:
-        return "unselected";
-    case RC_FATAL:
-        return "fatal";
+    case RC_OK: return "ok";
+    case RC_IO: return "io";
+    case RC_CORRUPT: return "corrupt";
+    case RC_INVALID: return "invalid";
+    case RC_TOO_LARGE: return "too_large";
+    case RC_NOT_FOUND: return "not_found";
+    case RC_EXISTS: return "exists";
+    case RC_OVERLOAD: return "overload";
+    case RC_TIMEOUT: return "timeout";
+    case RC_CANCELLED: return "cancelled";
+    case RC_UNAVAILABLE: return "unavailable";
+    case RC_DISK_FULL: return "disk_full";
+    case RC_LOCKED: return "locked";
+    case RC_DENIED: return "denied";
+    case RC_AUTH: return "auth";
+    case RC_UNSUPPORTED: return "unsupported";
+    case RC_UPSTREAM: return "upstream";
+    case RC_UNSELECTED: return "unselected";
+    case RC_FATAL: return "fatal";
     }
     return "unknown";
 }

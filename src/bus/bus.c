@@ -1,0 +1,108 @@
+/* The door: dispatch, and what both implementations share. SPDX-License-Identifier: Apache-2.0 */
+#include "bus/bus.h"
+
+void bus_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n)
+{
+    b->ops->append(b, a, records, n);
+}
+
+void bus_fetch(struct bus *b, struct bus_fetch *f)
+{
+    b->ops->fetch(b, f);
+}
+
+void bus_watch(struct bus *b, struct bus_watch *w)
+{
+    b->ops->watch(b, w);
+}
+
+void bus_watch_more(struct bus *b, struct bus_watch *w)
+{
+    b->ops->watch_more(b, w);
+}
+
+void bus_watch_stop(struct bus *b, struct bus_watch *w)
+{
+    b->ops->watch_stop(b, w);
+}
+
+void bus_topic_ensure(struct bus *b, struct bus_topic *t)
+{
+    b->ops->topic_ensure(b, t);
+}
+
+void bus_topic_describe(struct bus *b, struct bus_topic *t)
+{
+    b->ops->topic_describe(b, t);
+}
+
+void bus_topic_delete(struct bus *b, struct bus_topic *t)
+{
+    b->ops->topic_delete(b, t);
+}
+
+void bus_topics(struct bus *b, struct bus_topics *t)
+{
+    b->ops->topics(b, t);
+}
+
+void bus_commit(struct bus *b, struct bus_commit *c)
+{
+    b->ops->commit(b, c);
+}
+
+void bus_committed(struct bus *b, struct bus_commit *c)
+{
+    b->ops->committed(b, c);
+}
+
+void bus_group_delete(struct bus *b, struct bus_commit *c)
+{
+    b->ops->group_delete(b, c);
+}
+
+const struct bus_facts *bus_facts(const struct bus *b)
+{
+    return &b->facts;
+}
+
+bool bus_ready(const struct bus *b, struct str *ret_why)
+{
+    return b->ops->ready(b, ret_why);
+}
+
+struct bus *bus_close(struct bus *b)
+{
+    if (b) b->ops->close(b);
+    return NULL;
+}
+
+/* Results are single allocations: what `records`, `names` and `offsets` point at lies in their own
+ * block. */
+void bus_fetch_fini(struct bus_fetch *f)
+{
+    free(f->records);
+    f->records = NULL;
+    f->records_n = 0;
+}
+
+void bus_topic_fini(struct bus_topic *t)
+{
+    free(t->start_offsets);
+    free(t->end_offsets);
+    t->start_offsets = t->end_offsets = NULL;
+}
+
+void bus_topics_fini(struct bus_topics *t)
+{
+    free(t->names);
+    t->names = NULL;
+    t->names_n = 0;
+}
+
+void bus_committed_fini(struct bus_commit *c)
+{
+    free(c->offsets);
+    c->offsets = NULL;
+    c->offsets_n = 0;
+}

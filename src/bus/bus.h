@@ -1,0 +1,149 @@
+/* bus/bus.h - what flows may ask of any log: the embedded broker, or a Kafka far away. The only door.
+ *
+ * Every operation is a struct the caller owns and lends to the bus until its `done` is called: exactly once, on the
+ * loop whose mailbox is `op.reply_to`, also when it fails, times out or the bus closes. Starting one never blocks and
+ * may be done from any loop. What an operation points at (topic names, groups) is borrowed until done; records are
+ * copied at once. Results live in the operation until the caller drops them with the matching …_fini().
+ * Two implementations: bus/embedded.c (mailbox to the broker loop) and bus/remote.c (librdkafka).
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+#include "sys/mailbox.h"
+
+struct bus;
+struct bus_uuid { uint8_t b[16]; };              /* a topic id; all zero = not known */
+
+struct bus_op {
+    struct msg msg;                              /* the bus's own until done */
+    struct mailbox *reply_to;                    /* where `done` is to run */
+    uint64_t deadline_ms;                        /* monotonic; RC_TIMEOUT after it. 0 = only the bus's own ceiling */
+    struct err err;                              /* out: err.rc is RC_OK or why not */
+    void (*done)(struct bus_op *op);
+};
+
+struct bus_header { struct str key; struct bytes value; };           /* value.p NULL = null */
+struct bus_record {
+    int64_t offset;                              /* out only */
+    int64_t timestamp_ms;                        /* -1: now */
+    struct bytes key, value;                     /* .p NULL = null */
+    struct bus_header *headers;
+    size_t headers_n;
+};
+
+/* Appends the records to one partition, in order. Appends of one loop to one partition keep their order.
+ * RC_OK: in the log (on disk for BUS_DISK), `offset` is the first record's. RC_TIMEOUT on remote: unknown whether.
+ * RC_NOT_FOUND, RC_TOO_LARGE (before it travels), RC_DISK_FULL, RC_OVERLOAD, RC_UNAVAILABLE, RC_FATAL. */
+enum bus_durability { BUS_DISK, BUS_CACHE };     /* acks=all / acks=1 on remote */
+struct bus_append {
+    struct bus_op op;
+    struct str topic;
+    int32_t partition;
+    enum bus_durability durability;
+    bool reserve;                                /* an outcome: may use the disk reserve (embedded) */
+    int64_t offset;                              /* out */
+    void *priv;                                  /* the bus's own */
+};
+void bus_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n);
+
+/* Reads records from `offset` on: at least one if any exists, about size_max bytes; waits for the first until wait_ms
+ * has passed (then RC_OK with none). Control records are left out; next_offset says where to go on. */
+struct bus_fetch {
+    struct bus_op op;
+    struct str topic;
+    int32_t partition;
+    int64_t offset;                              /* -1: the start, -2: the end */
+    size_t size_max;
+    uint64_t wait_ms;
+    struct bus_record *records;                  /* out; owned by the fetch */
+    size_t records_n;
+    int64_t next_offset, start_offset, end_offset;   /* out; end = high watermark */
+    void *priv;
+};
+void bus_fetch(struct bus *b, struct bus_fetch *f);
+void bus_fetch_fini(struct bus_fetch *f);        /* drops the records; the struct may be used again */
+
+/* Tells, until stopped, of records appended to a partition by others than this process's bus (from outside), from
+ * `offset` on. `records` is called on reply_to's loop with records borrowed for the call; more come only after
+ * bus_watch_more(). On remote the own records come too: the millrace-run header tells them apart. */
+struct bus_watch {
+    struct bus_op op;                            /* done: once, after bus_watch_stop() or when it cannot go on (err) */
+    struct str topic;
+    int32_t partition;
+    int64_t offset;                              /* >= 0, -1 start, -2 end */
+    void (*records)(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next_offset);
+    void *priv;
+};
+void bus_watch(struct bus *b, struct bus_watch *w);
+void bus_watch_more(struct bus *b, struct bus_watch *w);
+void bus_watch_stop(struct bus *b, struct bus_watch *w);
+
+/* Makes sure a topic exists. What the cluster refuses (partitions, replication, configs) is retried with its default
+ * and said in diag; the effective values come back. RC_OK also when it existed. */
+struct bus_config { struct str name, value; };
+struct bus_topic {
+    struct bus_op op;
+    struct str topic;
+    int32_t partitions, replication;             /* in: wanted (-1: the cluster's default); out: effective; 0 = none */
+    const struct bus_config *configs;            /* ensure only; borrowed */
+    size_t configs_n;
+    struct bus_uuid id;                          /* out */
+    int64_t *start_offsets, *end_offsets;        /* out of describe: one per partition, owned by the op */
+    char cleanup_policy[32];                     /* out of describe */
+    bool created;                                /* out of ensure */
+    void *priv;
+};
+void bus_topic_ensure(struct bus *b, struct bus_topic *t);
+void bus_topic_describe(struct bus *b, struct bus_topic *t);       /* RC_OK with partitions = 0: no such topic */
+void bus_topic_delete(struct bus *b, struct bus_topic *t);         /* RC_NOT_FOUND when it does not exist */
+void bus_topic_fini(struct bus_topic *t);
+
+/* All topics whose name starts with prefix. */
+struct bus_topics { struct bus_op op; struct str prefix; struct str *names; size_t names_n; void *priv; };
+void bus_topics(struct bus *b, struct bus_topics *t);
+void bus_topics_fini(struct bus_topics *t);
+
+/* Committed offsets of a group, without membership. metadata at most 4096 bytes. */
+struct bus_offset { int32_t partition; int64_t offset; /* -1 = none */ struct str metadata; };
+struct bus_commit {
+    struct bus_op op;
+    struct str group, topic;
+    struct bus_offset *offsets;                  /* commit: in, borrowed. committed: out, owned by the op */
+    size_t offsets_n;                            /* committed: in, how many partitions from 0 on */
+    void *priv;
+};
+void bus_commit(struct bus *b, struct bus_commit *c);
+void bus_committed(struct bus *b, struct bus_commit *c);           /* one entry per partition */
+void bus_group_delete(struct bus *b, struct bus_commit *c);        /* all its offsets; RC_OK when there is none */
+void bus_committed_fini(struct bus_commit *c);
+
+/* Facts that never change while the bus is open. */
+struct bus_facts {
+    char cluster_id[64];
+    char incarnation[40];                        /* start number (embedded) or 128 random bits in hex (remote) */
+    bool embedded;
+};
+const struct bus_facts *bus_facts(const struct bus *b);
+/* Ready to append now? If not, *ret_why (borrowed until the next call on this thread) says why. Any thread. */
+bool bus_ready(const struct bus *b, struct str *ret_why);
+
+/* An implementation is a struct of functions; `struct bus` is its first member. Same contracts as above. */
+struct bus_ops {
+    void (*append)(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n);
+    void (*fetch)(struct bus *b, struct bus_fetch *f);
+    void (*watch)(struct bus *b, struct bus_watch *w);
+    void (*watch_more)(struct bus *b, struct bus_watch *w);
+    void (*watch_stop)(struct bus *b, struct bus_watch *w);
+    void (*topic_ensure)(struct bus *b, struct bus_topic *t);
+    void (*topic_describe)(struct bus *b, struct bus_topic *t);
+    void (*topic_delete)(struct bus *b, struct bus_topic *t);
+    void (*topics)(struct bus *b, struct bus_topics *t);
+    void (*commit)(struct bus *b, struct bus_commit *c);
+    void (*committed)(struct bus *b, struct bus_commit *c);
+    void (*group_delete)(struct bus *b, struct bus_commit *c);
+    bool (*ready)(const struct bus *b, struct str *ret_why);
+    void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
+};
+struct bus { const struct bus_ops *ops; struct bus_facts facts; };
+struct bus *bus_close(struct bus *b);            /* NULL is fine; returns NULL */
