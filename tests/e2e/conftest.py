@@ -1,0 +1,73 @@
+"""Fixtures of the end-to-end tests. `bus` runs a test on the embedded broker, and on a real Apache Kafka 3.8.1 when it is
+assembled (./dev ci does that; --kafka=zk runs it in ZooKeeper mode too)."""
+
+import pathlib
+import sys
+
+import pytest
+
+sys.path.insert(0, str(pathlib.Path(__file__).parent))
+import harness  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kafka", default="", help="Apache Kafka modes beside embedded: kraft, zk (comma list)")
+
+
+def pytest_generate_tests(metafunc):
+    if "bus_kind" in metafunc.fixturenames:
+        modes = [m for m in metafunc.config.getoption("--kafka").split(",") if m]
+        metafunc.parametrize("bus_kind", ["embedded", *modes], scope="session")
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster(bus_kind, tmp_path_factory):
+    """None for embedded; else a running Apache Kafka shared by the session's tests."""
+    if bus_kind == "embedded":
+        yield None
+        return
+    kafka = harness.Kafka381(tmp_path_factory.mktemp("kafka") / bus_kind, bus_kind)
+    yield kafka
+    kafka.stop()
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory):
+    server = harness.Process([harness.TOY_SERVER], tmp_path_factory.mktemp("toy") / "toy.log")
+    yield server.ready["infer"]
+    server.stop()
+
+
+@pytest.fixture
+def start(tmp_path):
+    """start(*options): a millrace on a data folder of this test; ended with it, and its exit status must be 0."""
+    running = []
+
+    def run(*options, data="data", **more):
+        server = harness.Millrace(tmp_path / data, *options, **more)
+        running.append(server)
+        return server
+
+    yield run
+    for server in running:
+        if server.child.poll() is None:
+            assert server.stop() == 0, server.errors()
+
+
+@pytest.fixture
+def broker(start):
+    return start("--broker-only")
+
+
+@pytest.fixture
+def plane(start, bus_kind, kafka_cluster, request):
+    """A data plane on either bus, in a namespace of this test; plane.bootstrap is where its topics are."""
+    namespace = "t" + str(abs(hash(request.node.nodeid)) % 10**9)
+    if kafka_cluster is None:
+        server = start("--namespace", namespace)
+        server.bootstrap = server.kafka
+    else:
+        server = start("--no-broker", "--bootstrap", kafka_cluster.address, "--namespace", namespace)
+        server.bootstrap = kafka_cluster.address
+    server.namespace = namespace
+    return server

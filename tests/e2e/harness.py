@@ -1,0 +1,166 @@
+"""Starts real processes on loopback for the end-to-end tests: millrace, the toy model server, Apache Kafka 3.8.1.
+
+Nothing here sleeps for a fixed time or uses a fixed port: every process prints a `ready` line with the ports it got,
+and waiting means reading that line or polling a condition until a deadline.
+"""
+
+import contextlib
+import os
+import pathlib
+import select
+import signal
+import socket
+import subprocess
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+MILLRACE = os.environ.get("MILLRACE_BIN", str(ROOT / "build/millrace"))
+TOY_SERVER = os.environ.get("TOY_SERVER_BIN", str(ROOT / "build/release/tests/toy_server"))
+KAFKA381 = os.environ.get("KAFKA381_DIR", str(ROOT / "build/kafka381"))
+
+
+class Process:
+    """A child that says `ready name=HOST:PORT …` on standard output. Its standard error goes to a file."""
+
+    def __init__(self, args, log, env=None, timeout=30):
+        self.args, self.log = [str(a) for a in args], pathlib.Path(log)
+        self.stderr = open(self.log, "ab")
+        self.child = subprocess.Popen(
+            self.args, stdout=subprocess.PIPE, stderr=self.stderr, env={**os.environ, **(env or {})}, text=True
+        )
+        self.ready = self._read_ready(timeout)
+
+    def _read_ready(self, timeout):
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            if select.select([self.child.stdout], [], [], max(0, deadline - time.monotonic()))[0]:
+                line = self.child.stdout.readline()
+                if line.startswith("ready "):
+                    return dict(part.split("=", 1) for part in line.split()[1:])
+                if not line:
+                    break
+        self.kill()
+        raise AssertionError(f"{self.args} did not get ready: {self.errors()}")
+
+    def errors(self):
+        return self.log.read_text(errors="replace")[-4000:]
+
+    @property
+    def pid(self):
+        return self.child.pid
+
+    def kill(self):
+        """kill -9, and wait for the end."""
+        self.child.kill()
+        self.child.wait(30)
+
+    def stop(self, timeout=30):
+        """SIGTERM; returns the exit status."""
+        if self.child.poll() is None:
+            self.child.send_signal(signal.SIGTERM)
+        try:
+            return self.child.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise AssertionError(f"{self.args} did not end after SIGTERM: {self.errors()}") from None
+        finally:
+            self.stderr.close()
+            self.child.stdout.close()
+
+
+class Millrace(Process):
+    def __init__(self, data, *options, env=None, timeout=30, kafka_listen="127.0.0.1:0", infer_listen="127.0.0.1:0"):
+        self.data = pathlib.Path(data)
+        args = [MILLRACE, "serve", "--data", self.data]
+        if "--no-broker" not in options:
+            args += ["--kafka-listen", kafka_listen]
+        if "--broker-only" not in options:
+            args += ["--infer-listen", infer_listen]
+        super().__init__([*args, *options], self.data.with_suffix(".log"), env, timeout)
+
+    @property
+    def kafka(self):
+        return self.ready["kafka"]
+
+    @property
+    def infer(self):
+        return self.ready["infer"]
+
+    def cli(self, *args, check=True, stdin=None):
+        done = subprocess.run(
+            [MILLRACE, *map(str, args)],
+            env={**os.environ, "MILLRACE_SERVER": self.ready.get("infer", "")},
+            input=stdin, capture_output=True, text=True, timeout=60,
+        )
+        assert not check or done.returncode == 0, f"{args}: {done.returncode}: {done.stdout}{done.stderr}"
+        return done
+
+    def apply(self, tmp_path, text):
+        path = tmp_path / f"apply-{time.monotonic_ns()}.yaml"
+        path.write_text(text)
+        return self.cli("apply", "-f", path)
+
+
+class Kafka381:
+    """A real Apache Kafka 3.8.1, KRaft or ZooKeeper mode."""
+
+    def __init__(self, data, mode="kraft", properties=""):
+        self.data = pathlib.Path(data)
+        self.data.mkdir(parents=True)
+        self.port = free_port_pair()
+        props = self.data / "more.properties"
+        props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
+                         "socket.request.max.bytes=209715200\nreplica.fetch.max.bytes=104857600\n" + properties)
+        subprocess.run(
+            [ROOT / f"tools/kafka381/start-{mode}.sh", KAFKA381, self.data, str(self.port)],
+            env={**os.environ, "PROPS": str(props), "HEAP": os.environ.get("KAFKA_HEAP", "512m")},
+            check=True, timeout=120, stdout=subprocess.DEVNULL,
+        )
+        self.address = f"127.0.0.1:{self.port}"
+        wait_for(lambda: port_answers(self.port), 60, "Apache Kafka does not listen")
+
+    def tool(self, name, *args, stdin=None, timeout=120):
+        return kafka_tool(name, *args, stdin=stdin, timeout=timeout)
+
+    def stop(self):
+        subprocess.run([ROOT / "tools/kafka381/stop.sh", self.data], check=False, timeout=90)
+
+
+def kafka_tool(name, *args, stdin=None, timeout=120, check=True):
+    done = subprocess.run(
+        [pathlib.Path(KAFKA381) / "bin" / name, *map(str, args)],
+        input=stdin, capture_output=True, text=True, timeout=timeout,
+        env={**os.environ, "JAVA_OPTS": "-Xmx256m -XX:TieredStopAtLevel=1"},
+    )
+    assert not check or done.returncode == 0, f"{name} {args}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done
+
+
+def port_answers(port):
+    with contextlib.closing(socket.socket()) as s:
+        s.settimeout(1)
+        return s.connect_ex(("127.0.0.1", port)) == 0
+
+
+def free_port_pair():
+    """A port whose successor is free too (the broker takes both)."""
+    while True:
+        with contextlib.closing(socket.socket()) as a, contextlib.closing(socket.socket()) as b:
+            a.bind(("127.0.0.1", 0))
+            port = a.getsockname()[1]
+            try:
+                b.bind(("127.0.0.1", port + 1))
+                return port
+            except OSError:
+                continue
+
+
+def wait_for(condition, seconds, what):
+    """Polls until the condition holds; what it last returned is the result."""
+    deadline = time.monotonic() + seconds
+    while True:
+        result = condition()
+        if result:
+            return result
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
