@@ -1,0 +1,102 @@
+/* broker/api.h - how a request is handled: its context, the ways to answer, and the table of handlers.
+ *
+ * A handler runs on the broker loop, on a whole request, and does one of four things before it returns:
+ *   answers      request_encode…() then request_reply(r), or request_reply_when(r, seq): the answer leaves when the wal
+ *                covers seq (and after all earlier answers of that connection);
+ *   parks        request_park(r, cancel): keeps r, answers later. Until then the connection's later requests wait, as in
+ *                Kafka. cancel(r) runs if the client goes away: forget r, do not answer it;
+ *   drops        request_drop(r): no answer at all (Produce with acks=0);
+ *   closes       request_close(r, why): the connection is closed after what was answered before.
+ * What is decoded stays valid until the request is answered: views point into r->frame, arrays into r->arena.
+ *
+ * Lives on: the broker loop.   Used by: broker/api/.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/arena.h"
+#include "broker/core.h"
+#include "kafka/api.h"
+
+struct request {
+    struct list link;                    /* in conn->requests, in order */
+    struct broker *broker;
+    struct broker_conn *conn;            /* who asks; never NULL while a handler may look */
+    struct kafka_request_header h;       /* api_key, api_version, client_id … */
+    const struct api *api;
+    struct rd body;                      /* behind the header */
+    uint8_t *frame;                      /* the whole frame: a copy in the arena, or the transport's for API_BORROWS */
+    size_t   frame_n;
+    struct buf *frame_owner;             /* API_BORROWS: as given to broker_conn_frame() */
+    struct arena arena;                  /* all this request needs; limited */
+    struct timer timer;                  /* for parked requests; idle when unused. container_of() in fire */
+    void    *ctx;                        /* the handler's own while parked */
+    void   (*cancel)(struct request *r);
+    /* Only if set: the log has stopped while the answer waited for it; encode it again (request_writer) saying so, or leave
+     * it and the connection is closed. */
+    void   (*refuse)(struct request *r);
+
+    struct broker_reply *reply;          /* dispatch's own, as is what follows */
+    uint64_t seq, begun_us;
+    enum { REQUEST_RUNNING, REQUEST_PARKED, REQUEST_ANSWERED, REQUEST_DROPPED } state;
+};
+
+typedef void (*api_handler_fn)(struct request *r);
+enum api_flags {
+    API_BORROWS = 1,                     /* the frame is not copied: the handler ends with it before it returns (Produce) */
+    API_HIDDEN = 2,                      /* served, but not advertised */
+};
+struct api {
+    int16_t key, min, max;               /* what is advertised; other versions close the connection */
+    unsigned flags;
+    api_handler_fn handle;
+};
+/* NULL: not served. */
+const struct api *api_of(int16_t key);
+const struct api *api_next(const struct api *a);         /* by key; NULL gives the first */
+
+/* Where the answer goes: a writer that stands behind the response header. Calling it again begins the answer anew. */
+struct wr *request_writer(struct request *r);
+static inline int16_t request_version(const struct request *r) { return r->h.api_version; }
+/* After the decoder: false when the body was malformed; then the connection is closed and the handler returns. */
+bool request_decoded(struct request *r);
+
+void request_reply(struct request *r);                           /* depends on nothing that may still be lost */
+void request_reply_when(struct request *r, uint64_t seq);        /* leaves when store_durable_seq() >= seq */
+void request_park(struct request *r, void (*cancel)(struct request *r));
+void request_drop(struct request *r);
+void request_close(struct request *r, const char *why);          /* why: for diag, a literal */
+/* The file pieces behind wr_splice entries: the slice is moved in and held until the reply has left. */
+struct log_slice *request_slice_add(struct request *r);
+
+/* ---- the handlers, one file each in broker/api/ ---- */
+void api_produce(struct request *r);
+void api_fetch(struct request *r);
+void api_list_offsets(struct request *r);
+void api_metadata(struct request *r);
+void api_offset_commit(struct request *r);
+void api_offset_fetch(struct request *r);
+void api_find_coordinator(struct request *r);
+void api_join_group(struct request *r);
+void api_heartbeat(struct request *r);
+void api_leave_group(struct request *r);
+void api_sync_group(struct request *r);
+void api_describe_groups(struct request *r);
+void api_list_groups(struct request *r);
+void api_api_versions(struct request *r);
+void api_create_topics(struct request *r);
+void api_delete_topics(struct request *r);
+void api_delete_records(struct request *r);
+void api_init_producer_id(struct request *r);
+void api_offset_for_leader_epoch(struct request *r);
+void api_describe_configs(struct request *r);
+void api_alter_configs(struct request *r);
+void api_describe_log_dirs(struct request *r);
+void api_create_partitions(struct request *r);
+void api_delete_groups(struct request *r);
+void api_elect_leaders(struct request *r);
+void api_incremental_alter_configs(struct request *r);
+void api_alter_partition_reassignments(struct request *r);
+void api_list_partition_reassignments(struct request *r);
+void api_offset_delete(struct request *r);
+void api_describe_cluster(struct request *r);
+void api_describe_producers(struct request *r);
+void api_describe_topic_partitions(struct request *r);

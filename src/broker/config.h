@@ -1,0 +1,77 @@
+/* broker/config.h - Kafka's broker and topic settings: one table each, from which come parsing, checking, defaults, what
+ * DescribeConfigs shows, and the plain fields that the rest of the broker reads.
+ *
+ * A topic's value is its own setting, else the broker's (dynamic, then dynamic default, then configuration file), else
+ * the default. Values are kept as the text they were set with.
+ * Owns its texts.   Lives on: the broker loop.   Used by: broker/.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/err.h"
+#include "broker/log.h"
+
+enum config_type { CONFIG_BOOL = 1, CONFIG_STRING, CONFIG_INT, CONFIG_SHORT, CONFIG_LONG, CONFIG_DOUBLE, CONFIG_LIST, CONFIG_CLASS, CONFIG_PASSWORD };
+enum config_source {                     /* as on the wire */
+    CONFIG_SOURCE_TOPIC = 1, CONFIG_SOURCE_BROKER = 2, CONFIG_SOURCE_DEFAULT_BROKER = 3, CONFIG_SOURCE_STATIC = 4, CONFIG_SOURCE_DEFAULT = 5
+};
+enum { TOPIC_CONFIGS_N = 34, BROKER_CONFIGS_MAX = 128 };
+
+/* The effective values of one topic. */
+struct topic_config {
+    struct log_config log;
+    int64_t max_message_bytes, timestamp_before_max_ms, timestamp_after_max_ms, file_delete_delay_ms;
+    int64_t flush_messages, flush_ms;
+    int32_t min_insync_replicas;
+    int32_t compression;                 /* -1: as the producer sent it; else the codec */
+    bool    log_append_time;
+    char   *set[TOPIC_CONFIGS_N];        /* the topic's own settings; NULL: not set */
+};
+
+/* The effective values of the broker. */
+struct broker_config {
+    bool    auto_create_topics, delete_topics;
+    int32_t num_partitions, replication_factor;
+    int64_t socket_request_max_bytes, fetch_max_bytes, connections_max_idle_ms, connections_max, connections_max_per_ip;
+    int64_t group_initial_rebalance_delay_ms, group_min_session_timeout_ms, group_max_session_timeout_ms, group_max_size;
+    int64_t offsets_retention_ms, offsets_retention_check_interval_ms, offset_metadata_max_bytes;
+    int32_t offsets_topic_partitions;
+    int64_t offsets_topic_segment_bytes;
+    int64_t producer_id_expiration_ms, producer_id_expiration_check_interval_ms;
+    int64_t retention_check_interval_ms, cleaner_backoff_ms;
+    int32_t fetch_session_slots, request_partitions_max;
+    struct { char *from_file, *by_default, *dynamic; } set[BROKER_CONFIGS_MAX];      /* texts by row; NULL: not set */
+};
+
+void broker_config_init(struct broker_config *c);                /* the defaults */
+void broker_config_fini(struct broker_config *c);
+/* level: CONFIG_SOURCE_STATIC, _DEFAULT_BROKER or _BROKER. value.p NULL removes it. RC_NOT_FOUND: no such key; RC_INVALID: a value
+ * it cannot have; RC_DENIED: not to be changed while running. Nothing changes then. */
+enum rc broker_config_set(struct broker_config *c, enum config_source level, struct str name, struct str value, struct err *e) MUST_USE;
+
+/* value.p NULL removes it. Call topic_config_resolve() when done. RC_NOT_FOUND, RC_INVALID. */
+enum rc topic_config_set(struct topic_config *t, struct str name, struct str value, struct err *e) MUST_USE;
+/* Would the value be accepted? Also answers for keys that combine with others. */
+enum rc topic_config_check(struct str name, struct str value, struct err *e) MUST_USE;
+void topic_config_resolve(struct topic_config *t, const struct broker_config *c);
+void topic_config_copy(struct topic_config *to, const struct topic_config *from);
+void topic_config_fini(struct topic_config *t);
+
+/* What DescribeConfigs shows, row by row. */
+struct config_synonym { const char *name; struct str value; enum config_source source; };
+struct config_row {
+    const char *name, *doc;
+    enum config_type type;
+    struct str value;                    /* .p NULL: null */
+    enum config_source source;
+    bool read_only, sensitive;
+    struct config_synonym synonyms[6];   /* the first is the one in force */
+    size_t synonyms_n;
+};
+size_t topic_config_rows(void);
+void topic_config_row(const struct topic_config *t, const struct broker_config *c, size_t i, struct config_row *ret);
+size_t broker_config_rows(void);
+void broker_config_row(const struct broker_config *c, size_t i, struct config_row *ret);
+/* The row of that name, or SIZE_MAX. */
+size_t topic_config_find(struct str name);
+size_t broker_config_find(struct str name);
+bool topic_config_is_list(size_t row);
+bool broker_config_is_list(size_t row);
