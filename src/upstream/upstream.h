@@ -6,12 +6,11 @@
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
+#include "base/header.h"
 
 struct loop;
 struct workers;
 struct upstream;
-
-struct header { struct str name, value; };       /* lower-case names */
 
 enum upstream_kind { UPSTREAM_GRPC, UPSTREAM_REST, UPSTREAM_XGBOOST };
 struct upstream_target {                         /* where a model lives; borrowed until done */
