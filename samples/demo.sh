@@ -1,0 +1,64 @@
+#!/usr/bin/env bash
+# The demonstration of `./dev run`: shows each command, runs it, and fails if a prediction call fails.
+# usage: samples/demo.sh MILLRACE INFER_ADDRESS KAFKA_ADDRESS
+set -euo pipefail
+cd "$(dirname "$0")/.."
+millrace=$1 infer=$2 kafka=$3
+export MILLRACE_SERVER=$infer
+rows=samples/tumour/rows.json
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
+shown() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
+
+# request FROM TO: rows FROM…TO-1 of the test part as one V2 request with two tensors.
+request() {
+    jq -c ".[$1:$2] | {inputs: [
+        {name: \"MEAN\",  datatype: \"FP32\", shape: [length, 10], data: [.[].mean]},
+        {name: \"WORST\", datatype: \"FP32\", shape: [length, 10], data: [.[].worst]}]}" $rows
+}
+# table FROM TO ANSWER: what came back beside the true label of each row.
+table() {
+    jq -r --argjson from "$1" --slurpfile rows $rows '
+        (.outputs | map({(.name): .data}) | add) as $o
+        | ["row", "true label", "opinion (mean)", "opinion (worst)", "verdict: malignant"],
+          (range(0; $o.malignant | length) as $i
+           | [$from + $i, (if $rows[0][$from + $i].malignant then "malignant" else "benign" end),
+              ($o.opinion_mean[$i], $o.opinion_worst[$i], $o.malignant[$i] | . * 1000 | round / 1000),
+              (if ($o.malignant[$i] > 0.5) == $rows[0][$from + $i].malignant then "" else "<- wrong" end)])
+        | @tsv' "$3" | column -t -s "$(printf '\t')"
+}
+
+title "Three models and a pipeline (samples/tumour): two opinions on a biopsy, and a verdict on both"
+shown "$millrace" apply -f samples/tumour
+shown "$millrace" get
+
+title "Real rows by REST"
+request 0 6 >"$work/rest.json"
+printf '\033[2m$ curl -d @rows http://%s/v2/pipelines/tumour/infer\033[0m\n' "$infer"
+curl -sS --fail-with-body -H 'Content-Type: application/json' -H 'x-request-id: demo-rest' -d @"$work/rest.json" \
+    "http://$infer/v2/pipelines/tumour/infer" >"$work/rest.out"
+table 0 6 "$work/rest.out"
+
+title "Other rows by gRPC, on the same port"
+request 6 12 >"$work/grpc.json"
+printf '\033[2m$ millrace infer pipeline tumour --grpc -f rows\033[0m\n'
+"$millrace" infer pipeline tumour --grpc -f "$work/grpc.json" --output json >"$work/grpc.out"
+table 6 12 "$work/grpc.out"
+
+title "Every hop is a record in a Kafka topic"
+shown "$millrace" topic list
+
+title "One request's way, decoded"
+shown "$millrace" trace demo-rest
+
+title "What to try next"
+cat <<TEXT
+  millrace inspect tumour.tumour-verdict.inputs            what the third model was given
+  kcat -b $kafka -L                                  any Kafka client can read these topics
+  kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%k  %h\n'
+  kill -9 \$(pgrep -f 'millrace serve') and ./dev run again    nothing that was answered is lost
+  curl http://$infer/metrics                       Prometheus metrics
+(millrace is build/millrace; MILLRACE_SERVER=$infer tells it where the server is)
+TEXT

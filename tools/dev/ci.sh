@@ -1,0 +1,36 @@
+# ./dev ci [--full]: what .ci/run adds to ./dev test. --full: everything, with more rounds and seeds.
+
+kafka381() {
+    need $PKGS_KAFKA
+    [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] && [ -e build/kafka381/bin/kafka-topics ] && return
+    say "assembling Apache Kafka 3.8.1"
+    tools/kafka381/setup.sh build/kafka381 >build/kafka381.log 2>&1 || { tail -20 build/kafka381.log >&2; die "could not assemble Apache Kafka 3.8.1"; }
+}
+
+cmd_ci() {
+    local full=0 modes=kraft
+    case ${1:-} in --full) full=1 modes=kraft,zk ;; '') ;; *) die "ci: unknown option $1 (--full)" ;; esac
+    need $PKGS_CI
+    mkdir -p build
+    build release
+    say "tidy"
+    if /usr/bin/python3 tools/tidy.py; then PASSED=$((PASSED + 1)); else FAILED=$((FAILED + 1)); fi
+    say "address and undefined behaviour sanitizers"
+    build asan
+    meson_suite build/asan --timeout-multiplier 5
+    say "thread sanitizer: loops and mailboxes"
+    build tsan
+    meson_suite build/tsan --timeout-multiplier 5 --suite threads
+    venv venv tests/e2e/requirements.txt
+    venv venv-mlserver tests/e2e/requirements-mlserver.txt
+    kafka381
+    say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer"
+    pytest_suite venv tests/e2e/slow
+    pytest_suite venv tests/e2e/test_040_pipelines.py --kafka "$modes" -k "kraft or zk"
+    if [ $full = 1 ]; then
+        [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py
+        . tools/dev/sim.sh
+        cmd_sim --seeds 2000 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
+    fi
+    verdict
+}

@@ -1,0 +1,20 @@
+# ./dev test [NAME…]: quick suites first. Without names: everything that fits in ten minutes on two cores.
+
+cmd_test() {
+    need $PKGS_TEST
+    mkdir -p build
+    build release
+    if [ $# -gt 0 ]; then
+        local names=() files=() n
+        for n in "$@"; do
+            if compgen -G "tests/e2e/test_*$n*.py" >/dev/null; then files+=(tests/e2e/test_*"$n"*.py); else names+=("$n"); fi
+        done
+        [ ${#names[@]} = 0 ] || for n in "${names[@]}"; do meson_suite build/release --suite "$n"; done
+        [ ${#files[@]} = 0 ] || { venv venv tests/e2e/requirements.txt; pytest_suite venv "${files[@]}"; }
+    else
+        meson_suite build/release
+        venv venv tests/e2e/requirements.txt
+        pytest_suite venv tests/e2e --ignore=tests/e2e/slow
+    fi
+    verdict
+}

@@ -1,0 +1,106 @@
+"""./dev tidy: the layers of src/, headers that compile alone, dead files, lines that say they are unfinished.
+
+Reads the same order of floors that the build links by; prints every violation and ends with 1 if there is one.
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+SRC = ROOT / "src"
+# What a folder may include beside itself: everything on lower floors, but pure folders stand on base alone.
+FLOORS = [["base"], ["sys"], ["net", "kafka", "oip"], ["broker"], ["bus", "upstream"], ["flow"], ["gateway", "control"],
+          ["app"], ["cli", "console"]]
+PURE = {"kafka": {"base"}, "oip": {"base"}}
+BROKER_READERS = {"broker", "bus", "app"}  # only the embedded bus and app look into the broker
+UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|not implemented|unimplemented)\b")
+FUNCTION_LINES_MAX, FILE_LINES_MAX = 90, 1200
+
+
+def below(folder):
+    if folder in PURE:
+        return PURE[folder] | {folder}
+    allowed = {folder}
+    for floor in FLOORS:
+        if folder in floor:
+            return allowed
+        allowed |= set(floor)
+    raise SystemExit(f"tidy: src/{folder} is on no floor: add it to FLOORS in tools/tidy.py")
+
+
+def check_includes(problems):
+    for path in sorted(SRC.rglob("*.[ch]")):
+        folder = path.relative_to(SRC).parts[0]
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            found = re.match(r'#include "([a-z0-9]+)/', line)
+            if not found or not (SRC / found[1]).is_dir():
+                continue
+            where = f"{path.relative_to(ROOT)}:{number}"
+            if found[1] not in below(folder):
+                problems.append(f"{where}: {folder} must not include {found[1]}/")
+            if found[1] == "broker" and folder not in BROKER_READERS:
+                problems.append(f"{where}: only bus and app may look into the broker")
+
+
+def check_headers(problems, build):
+    if not build.exists():
+        return
+    for path in sorted(SRC.rglob("*.h")):
+        done = subprocess.run(
+            ["gcc", "-std=c17", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{SRC}", *(f"-I{d}" for d in generated(build)), "-x", "c", "-"],
+            input=f'#include "{path.relative_to(SRC)}"\n', capture_output=True, text=True, check=False)
+        if done.returncode:
+            problems.append(f"{path.relative_to(ROOT)}: does not compile alone: {done.stderr.splitlines()[0]}")
+
+
+def generated(build):
+    return [build / "src", *(p for p in (build / "src").iterdir() if p.is_dir() and not p.name.endswith(".p"))]
+
+
+def check_files(problems):
+    built = "\n".join(p.read_text() for p in [*ROOT.glob("meson.build"), *SRC.rglob("meson.build"), *ROOT.glob("tests/**/meson.build"),
+                                               *ROOT.glob("bench/meson.build")])
+    for path in sorted(SRC.rglob("*.c")):
+        if path.name not in built and path.stem not in built:
+            problems.append(f"{path.relative_to(ROOT)}: no meson.build names it")
+    for path in sorted([*SRC.rglob("*.[ch]"), *(ROOT / "tools").rglob("*.py")]):
+        if path == pathlib.Path(__file__):
+            continue
+        text = path.read_text()
+        for number, line in enumerate(text.splitlines(), 1):
+            if UNFINISHED.search(line):
+                problems.append(f"{path.relative_to(ROOT)}:{number}: unfinished by its own words")
+        if text.count("\n") > FILE_LINES_MAX:
+            problems.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines: it wants to be a folder")
+        if path.suffix in (".c", ".h") and "SPDX-License-Identifier: Apache-2.0" not in text:
+            problems.append(f"{path.relative_to(ROOT)}: no SPDX line")
+
+
+def check_functions(problems):
+    for path in sorted(SRC.rglob("*.c")):
+        start = None
+        for number, line in enumerate(path.read_text().splitlines(), 1):
+            if line == "{":
+                start = number
+            elif line == "}" and start:
+                if number - start > FUNCTION_LINES_MAX:
+                    problems.append(f"{path.relative_to(ROOT)}:{start}: a function of {number - start} lines")
+                start = None
+
+
+def main():
+    problems = []
+    check_includes(problems)
+    check_files(problems)
+    check_functions(problems)
+    check_headers(problems, ROOT / "build/release")
+    for problem in problems:
+        print(problem)
+    print(f"tidy: {len(problems)} problems")
+    return 1 if problems else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
