@@ -1,0 +1,72 @@
+/* control/control.h - the desired state: which resources exist, kept in a log, turned into what flows run.
+ *
+ * Resources live in a compacted topic of one partition, {prefix}.{namespace}.control.resources, or (control.store: file)
+ * in one file that is replaced atomically. At the start everything is read; afterwards the topic is followed, so what
+ * another replica applies arrives here as well. Every change makes a new flow_snapshot.
+ * Lives on: one loop of its own (app gives it). control_call() may be used from any loop.
+ * Used by: app; control/api.c.     SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "bus/bus.h"
+#include "control/problems.h"
+#include "flow/def.h"
+
+struct loop;
+struct fs;
+struct workers;
+struct control;
+
+struct control_options {
+    struct loop *loop;
+    struct bus *bus;
+    struct str topic_prefix, topic_namespace;
+    int32_t replication;                         /* of the control topic when it is created */
+    size_t message_bytes_max;
+    enum flow_record record;                     /* flow.record */
+    bool store_file;                             /* control.store: file */
+    struct str data;                             /* the data folder */
+    struct fs *fs; struct workers *workers;      /* for the file */
+    /* A new snapshot: one reference is given. When every executor uses it, post `taken` to the loop's mailbox. On the
+     * control loop; not called again before `taken` came. */
+    void (*publish)(void *ctx, struct flow_snapshot *s, struct msg *taken);
+    /* Once: RC_OK when all was read and published; otherwise the store cannot be used and e says what to do. */
+    void (*started)(void *ctx, const struct err *e);
+    void *ctx;
+};
+/* Options are copied; texts are borrowed for life. Call on the control loop (or before it runs). */
+struct control *control_new(const struct control_options *o);
+/* Ends what runs with RC_CANCELLED, then calls stopped, then is gone. On the control loop. */
+void control_stop(struct control *c, void (*stopped)(void *ctx), void *ctx);
+/* Any thread. False: *ret_why (borrowed until the next call on this thread) says why not. */
+bool control_ready(const struct control *c, struct str *ret_why);
+
+enum control_what {
+    CONTROL_APPLY,       /* text: YAML or JSON documents; all or none */
+    CONTROL_CHECK,       /* … the same without storing anything */
+    CONTROL_LIST,        /* kind, or all */
+    CONTROL_GET,         /* kind, name */
+    CONTROL_DELETE,      /* kind, name */
+    CONTROL_INFO,
+    CONTROL_TOPICS,      /* topics of this namespace with their offsets; all: of the whole log */
+    CONTROL_RECORDS,     /* name: topic; partition, offset, limit: records, decoded */
+    CONTROL_TRACE,       /* name: request id: its records over all topics, in order */
+    CONTROL_INSPECT      /* name: NAME[.step[.inputs|outputs[.tensor]]]; limit: how many of the last ones */
+};
+struct control_call {                            /* lent until done */
+    enum control_what what;
+    struct str kind, name, text;
+    int32_t partition;                           /* -1: all */
+    int64_t offset;                              /* -1: the start, -2: the last `limit` records */
+    uint32_t limit;                              /* 0: a sensible number */
+    bool all;
+    uint64_t deadline_ms;                        /* monotonic */
+    struct mailbox *reply_to;
+    void (*done)(struct control_call *c);        /* on reply_to's loop, exactly once */
+    /* out, until control_call_fini() */
+    struct err err;                              /* RC_OK, RC_INVALID, RC_NOT_FOUND, RC_UNAVAILABLE, RC_TIMEOUT, … */
+    struct buf json;                             /* the answer, also of an error: {"error":…,"problems":[…]} */
+    struct msg msg;                              /* control's own */
+    void *priv;
+};
+void control_call(struct control *c, struct control_call *call);
+void control_call_fini(struct control_call *call);
