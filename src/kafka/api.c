@@ -1,78 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/api.h"
-
-static const struct kafka_api apis[KAFKA_API_KEY_MAX + 1] = {
-    [KAFKA_PRODUCE] = {"Produce", 0, 0, 11, 9},
-    [KAFKA_FETCH] = {"Fetch", 1, 0, 16, 12},
-    [KAFKA_LIST_OFFSETS] = {"ListOffsets", 2, 0, 8, 6},
-    [KAFKA_METADATA] = {"Metadata", 3, 0, 12, 9},
-    [KAFKA_OFFSET_COMMIT] = {"OffsetCommit", 8, 0, 9, 8},
-    [KAFKA_OFFSET_FETCH] = {"OffsetFetch", 9, 0, 9, 6},
-    [KAFKA_FIND_COORDINATOR] = {"FindCoordinator", 10, 0, 5, 3},
-    [KAFKA_JOIN_GROUP] = {"JoinGroup", 11, 0, 9, 6},
-    [KAFKA_HEARTBEAT] = {"Heartbeat", 12, 0, 4, 4},
-    [KAFKA_LEAVE_GROUP] = {"LeaveGroup", 13, 0, 5, 4},
-    [KAFKA_SYNC_GROUP] = {"SyncGroup", 14, 0, 5, 4},
-    [KAFKA_DESCRIBE_GROUPS] = {"DescribeGroups", 15, 0, 5, 5},
-    [KAFKA_LIST_GROUPS] = {"ListGroups", 16, 0, 5, 3},
-    [KAFKA_SASL_HANDSHAKE] = {"SaslHandshake", 17, 0, 1, KAFKA_NEVER_FLEXIBLE},
-    [KAFKA_API_VERSIONS] = {"ApiVersions", 18, 0, 3, 3},
-    [KAFKA_CREATE_TOPICS] = {"CreateTopics", 19, 0, 7, 5},
-    [KAFKA_DELETE_TOPICS] = {"DeleteTopics", 20, 0, 6, 4},
-    [KAFKA_DELETE_RECORDS] = {"DeleteRecords", 21, 0, 2, 2},
-    [KAFKA_INIT_PRODUCER_ID] = {"InitProducerId", 22, 0, 5, 2},
-    [KAFKA_OFFSET_FOR_LEADER_EPOCH] = {"OffsetForLeaderEpoch", 23, 0, 4, 4},
-    [KAFKA_ADD_PARTITIONS_TO_TXN] = {"AddPartitionsToTxn", 24, 0, 5, 3},
-    [KAFKA_ADD_OFFSETS_TO_TXN] = {"AddOffsetsToTxn", 25, 0, 4, 3},
-    [KAFKA_END_TXN] = {"EndTxn", 26, 0, 4, 3},
-    [KAFKA_WRITE_TXN_MARKERS] = {"WriteTxnMarkers", 27, 0, 1, 1},
-    [KAFKA_TXN_OFFSET_COMMIT] = {"TxnOffsetCommit", 28, 0, 4, 3},
-    [KAFKA_DESCRIBE_ACLS] = {"DescribeAcls", 29, 0, 3, 2},
-    [KAFKA_CREATE_ACLS] = {"CreateAcls", 30, 0, 3, 2},
-    [KAFKA_DELETE_ACLS] = {"DeleteAcls", 31, 0, 3, 2},
-    [KAFKA_DESCRIBE_CONFIGS] = {"DescribeConfigs", 32, 0, 4, 4},
-    [KAFKA_ALTER_CONFIGS] = {"AlterConfigs", 33, 0, 2, 2},
-    [KAFKA_ALTER_REPLICA_LOG_DIRS] = {"AlterReplicaLogDirs", 34, 0, 2, 2},
-    [KAFKA_DESCRIBE_LOG_DIRS] = {"DescribeLogDirs", 35, 0, 4, 2},
-    [KAFKA_SASL_AUTHENTICATE] = {"SaslAuthenticate", 36, 0, 2, 2},
-    [KAFKA_CREATE_PARTITIONS] = {"CreatePartitions", 37, 0, 3, 2},
-    [KAFKA_CREATE_DELEGATION_TOKEN] = {"CreateDelegationToken", 38, 0, 3, 2},
-    [KAFKA_RENEW_DELEGATION_TOKEN] = {"RenewDelegationToken", 39, 0, 2, 2},
-    [KAFKA_EXPIRE_DELEGATION_TOKEN] = {"ExpireDelegationToken", 40, 0, 2, 2},
-    [KAFKA_DESCRIBE_DELEGATION_TOKEN] = {"DescribeDelegationToken", 41, 0, 3, 2},
-    [KAFKA_DELETE_GROUPS] = {"DeleteGroups", 42, 0, 2, 2},
-    [KAFKA_ELECT_LEADERS] = {"ElectLeaders", 43, 0, 2, 2},
-    [KAFKA_INCREMENTAL_ALTER_CONFIGS] = {"IncrementalAlterConfigs", 44, 0, 1, 1},
-    [KAFKA_ALTER_PARTITION_REASSIGNMENTS] = {"AlterPartitionReassignments", 45, 0, 0, 0},
-    [KAFKA_LIST_PARTITION_REASSIGNMENTS] = {"ListPartitionReassignments", 46, 0, 0, 0},
-    [KAFKA_OFFSET_DELETE] = {"OffsetDelete", 47, 0, 0, KAFKA_NEVER_FLEXIBLE},
-    [KAFKA_DESCRIBE_CLIENT_QUOTAS] = {"DescribeClientQuotas", 48, 0, 1, 1},
-    [KAFKA_ALTER_CLIENT_QUOTAS] = {"AlterClientQuotas", 49, 0, 1, 1},
-    [KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS] = {"DescribeUserScramCredentials", 50, 0, 0, 0},
-    [KAFKA_ALTER_USER_SCRAM_CREDENTIALS] = {"AlterUserScramCredentials", 51, 0, 0, 0},
-    [KAFKA_DESCRIBE_QUORUM] = {"DescribeQuorum", 55, 0, 1, 0},
-    [KAFKA_UPDATE_FEATURES] = {"UpdateFeatures", 57, 0, 1, 0},
-    [KAFKA_DESCRIBE_CLUSTER] = {"DescribeCluster", 60, 0, 1, 0},
-    [KAFKA_DESCRIBE_PRODUCERS] = {"DescribeProducers", 61, 0, 0, 0},
-    [KAFKA_UNREGISTER_BROKER] = {"UnregisterBroker", 64, 0, 0, 0},
-    [KAFKA_DESCRIBE_TRANSACTIONS] = {"DescribeTransactions", 65, 0, 0, 0},
-    [KAFKA_LIST_TRANSACTIONS] = {"ListTransactions", 66, 0, 1, 0},
-    [KAFKA_CONSUMER_GROUP_HEARTBEAT] = {"ConsumerGroupHeartbeat", 68, 0, 0, 0},
-    [KAFKA_CONSUMER_GROUP_DESCRIBE] = {"ConsumerGroupDescribe", 69, 0, 0, 0},
-    [KAFKA_GET_TELEMETRY_SUBSCRIPTIONS] = {"GetTelemetrySubscriptions", 71, 0, 0, 0},
-    [KAFKA_PUSH_TELEMETRY] = {"PushTelemetry", 72, 0, 0, 0},
-    [KAFKA_LIST_CLIENT_METRICS_RESOURCES] = {"ListClientMetricsResources", 74, 0, 0, 0},
-    [KAFKA_DESCRIBE_TOPIC_PARTITIONS] = {"DescribeTopicPartitions", 75, 0, 0, 0},
-};
+#include "kafka/message.h"
 
 const struct kafka_api *kafka_api_of(int16_t key)
 {
-    return key < 0 || key > KAFKA_API_KEY_MAX || !apis[key].name ? NULL : &apis[key];
+    return key < 0 || key > KAFKA_API_KEY_MAX || !kafka_api_table[key].name ? NULL : &kafka_api_table[key];
 }
 
 const struct kafka_api *kafka_api_next(const struct kafka_api *a)
 {
-    for (a = a ? a + 1 : apis; a < apis + countof(apis); a++)
+    for (a = a ? a + 1 : kafka_api_table; a <= kafka_api_table + KAFKA_API_KEY_MAX; a++)
         if (a->name) return a;
     return NULL;
 }
@@ -121,4 +58,18 @@ bool kafka_response_header_decode(struct rd *r, const struct kafka_api *a, int16
     *ret_correlation_id = rd_i32(r);
     if (header_has_tags(a, version)) rd_tags_skip(r);
     return r->why == RD_OK;
+}
+
+const struct kafka_message *kafka_message_of(enum kafka_message_kind kind, int16_t key)
+{
+    for (size_t i = 0; i < kafka_messages_n; i++)
+        if (kafka_messages[i]->kind == kind && kafka_messages[i]->key == key) return kafka_messages[i];
+    return NULL;
+}
+
+void rd_message(struct rd *r, const char *what, int16_t version, int16_t min, int16_t max)
+{
+    r->what = what;
+    r->version = version;
+    if (version < min || version > max) rd_fail(r, RD_VALUE, (uint64_t)(int64_t)version, "version");
 }
