@@ -10,7 +10,7 @@
 #include "upstream/upstream.h"
 
 enum flow_join { FLOW_INNER, FLOW_OUTER, FLOW_ANY };
-enum flow_record { FLOW_RECORD_ALL, FLOW_RECORD_ENDS, FLOW_RECORD_ERRORS };
+enum flow_record { FLOW_RECORD_DEFAULT, FLOW_RECORD_ALL, FLOW_RECORD_ENDS, FLOW_RECORD_ERRORS };   /* default: flow.record */
 
 /* step.outputs, step.inputs.tensor, pipeline.inputs … ; step empty = the pipeline's own inputs; tensor empty = all. */
 struct flow_ref { struct str step; bool inputs; struct str tensor; };
@@ -27,6 +27,7 @@ struct flow_step_def {
     uint32_t batch_size, batch_window_ms;        /* 0: none */
 };
 
+struct graph;
 struct flow_pipeline_def {
     struct str name;
     uint32_t version;                            /* 1, 2, … shown to callers as x-pipeline-version */
@@ -42,6 +43,7 @@ struct flow_pipeline_def {
     bool allow_cycles, clean_topics_on_delete;
     uint32_t max_step_revisits;
     enum flow_record record;
+    const struct graph *graph;                   /* made by flow_snapshot_seal() */
 };
 
 struct flow_model_def {
@@ -51,6 +53,7 @@ struct flow_model_def {
     struct str why;
     struct upstream_target target;
     bool clean_topics_on_delete;
+    enum flow_record record;
 };
 
 struct flow_snapshot {
@@ -58,8 +61,13 @@ struct flow_snapshot {
     uint64_t number;                             /* rises with every change */
     struct flow_pipeline_def **pipelines; size_t pipelines_n;
     struct flow_model_def **models; size_t models_n;
-    struct map pipeline_by_name, model_by_name;
+    /* Made by flow_snapshot_seal(): */
+    struct map pipeline_by_name, model_by_name;  /* name -> struct flow_pipeline_def *, struct flow_model_def * */
+    bool sealed;
 };
 struct flow_snapshot *flow_snapshot_new(void);                       /* empty, one reference, yours to fill */
+/* Call once, after `pipelines` and `models` are in place and before the snapshot is shared: compiles every pipeline
+ * (flow/graph.h) and fills the maps. A pipeline that cannot run stays in; requests to it are answered with the reason. */
+void flow_snapshot_seal(struct flow_snapshot *s);
 struct flow_snapshot *flow_snapshot_ref(struct flow_snapshot *s);    /* counted, any thread */
 void flow_snapshot_unref(struct flow_snapshot **s);

@@ -31,10 +31,15 @@ struct flow_options {                            /* the gateway:, flow:, compat:
 
 enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const struct flow_options *o, struct flow **ret,
                  struct err *e) MUST_USE;
+/* Makes the executors of one process known to each other: executor 0 asks the others how far they are before it commits
+ * offsets, and holds the index of idempotency keys. Call it once, after the last flow_new() and before any flow_use();
+ * every executor lives until all are freed. With one loop it may be left out. */
+void flow_join(struct flow **all, unsigned n);
 /* No new runs (RC_UNAVAILABLE); drained is called when none is left, or at the deadline (then runs are cancelled). */
 void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx);
 struct flow *flow_free(struct flow *f);          /* cancels what runs; NULL is fine; returns NULL */
-void flow_use(struct flow *f, struct flow_snapshot *s);     /* takes one reference */
+/* The newest snapshot, sealed; takes one reference of its own. Makes the topics of what is new in it. */
+void flow_use(struct flow *f, struct flow_snapshot *s);
 
 struct flow_request {
     /* in; borrowed until done */
@@ -49,7 +54,8 @@ struct flow_request {
     /* out, until flow_request_fini() */
     struct err err;                              /* RC_OK, or: RC_NOT_FOUND unknown name, RC_INVALID, RC_UPSTREAM, RC_UNAVAILABLE,
                                                     RC_OVERLOAD, RC_TIMEOUT, RC_CANCELLED, RC_UNSELECTED, RC_TOO_LARGE, RC_DISK_FULL,
-                                                    RC_EXISTS (idempotency key with other bytes), RC_FATAL */
+                                                    RC_EXISTS (idempotency key with other bytes), RC_UNSUPPORTED (a pipeline this
+                                                    version cannot run), RC_IO, RC_FATAL */
     struct str step;                             /* which step an error came from; empty: none */
     int grpc_code, http_status;                  /* the model's own, for RC_UPSTREAM (0: none) */
     struct buf message_text;                     /* the error for the caller, uncut: "<step> : <text>" */
@@ -60,6 +66,7 @@ struct flow_request {
     uint32_t retry_after_ms;                     /* with RC_OVERLOAD, RC_UNAVAILABLE */
     void *priv;
 };
+/* done may be called before this returns (unknown name, overload …). */
 void flow_start(struct flow *f, struct flow_request *r);
 /* The caller went away: done is called before this returns; the run is ended in the log. */
 void flow_cancel(struct flow *f, struct flow_request *r);

@@ -1,0 +1,50 @@
+/* Snapshots: an arena, two maps and the compiled graphs. The count of references is atomic, all the
+ * rest is written before the snapshot is shared and never after. SPDX-License-Identifier: Apache-2.0 */
+#include "flow/def.h"
+#include "flow/graph.h"
+#include <stdatomic.h>
+
+struct counted {
+    struct flow_snapshot s;
+    atomic_uint refs;
+};
+
+struct flow_snapshot *flow_snapshot_new(void)
+{
+    struct counted *c = xnew(struct counted);
+
+    atomic_init(&c->refs, 1);
+    return &c->s;
+}
+
+void flow_snapshot_seal(struct flow_snapshot *s)
+{
+    must(!s->sealed);
+    for (size_t i = 0; i < s->pipelines_n; i++) {
+        map_put_str(&s->pipeline_by_name, s->pipelines[i]->name, s->pipelines[i]);
+        s->pipelines[i]->graph = graph_compile(&s->arena, s->pipelines[i]);
+    }
+    for (size_t i = 0; i < s->models_n; i++)
+        map_put_str(&s->model_by_name, s->models[i]->name, s->models[i]);
+    s->sealed = true;
+}
+
+struct flow_snapshot *flow_snapshot_ref(struct flow_snapshot *s)
+{
+    atomic_fetch_add_explicit(&container_of(s, struct counted, s)->refs, 1, memory_order_relaxed);
+    return s;
+}
+
+void flow_snapshot_unref(struct flow_snapshot **s)
+{
+    struct counted *c;
+
+    if (!*s) return;
+    c = container_of(*s, struct counted, s);
+    *s = NULL;
+    if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
+    map_fini(&c->s.pipeline_by_name);
+    map_fini(&c->s.model_by_name);
+    arena_fini(&c->s.arena);
+    free(c);
+}
