@@ -51,7 +51,7 @@ build() {
         { cat "build-$kind.log" >&2; rm -rf "$dir" "build-$kind.log"; die "meson setup failed"; }
     rm -f "build-$kind.log"
     ninja -C "$dir" "$@" >"$dir/ninja.log" 2>&1 || { tail -60 "$dir/ninja.log" >&2; die "the $kind build failed ($dir/ninja.log)"; }
-    if [ "$kind" = release ] && [ -x "$dir/src/app/millrace" ]; then ln -sfn release/src/app/millrace build/millrace; fi
+    if [ "$kind" = release ] && [ -x "$dir/millrace" ]; then ln -sfn release/millrace build/millrace; fi
 }
 
 # venv NAME REQUIREMENTS: a Python environment in build/NAME, made again when the requirements change.
