@@ -81,7 +81,7 @@ enum rc rd_err(const struct rd *r, struct err *e)
 }
 
 /* LEB128, low group first. The bits of the last possible byte that lie beyond the type are an overflow. */
-static uint64_t leb128(struct rd *r, unsigned bits)
+uint64_t rd_leb128(struct rd *r, unsigned bits)
 {
     const uint8_t *p = r->p;
     uint64_t       v = 0;
@@ -101,25 +101,6 @@ static uint64_t leb128(struct rd *r, unsigned bits)
     }
     rd_fail(r, RD_VARINT, 0, NULL);
     return 0;
-}
-
-uint32_t rd_uvarint_slow(struct rd *r)
-{
-    return (uint32_t)leb128(r, 32);
-}
-
-int32_t rd_varint(struct rd *r)
-{
-    uint32_t v = (uint32_t)leb128(r, 32);
-
-    return (int32_t)(v >> 1 ^ (0 - (v & 1)));
-}
-
-int64_t rd_varlong(struct rd *r)
-{
-    uint64_t v = leb128(r, 64);
-
-    return (int64_t)(v >> 1 ^ (0 - (v & 1)));
 }
 
 /* The length in front of a string (int16) or of bytes (int32), or compact; -1 for null. */

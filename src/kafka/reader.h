@@ -108,15 +108,28 @@ static inline struct bytes rd_take(struct rd *r, size_t n)
     return (struct bytes){rd_step_(r, n), n};
 }
 
-/* Variable-length integers: unsigned of 32 bits, and the zigzag ones inside records. */
-uint32_t rd_uvarint_slow(struct rd *r);
-int32_t  rd_varint(struct rd *r);
-int64_t  rd_varlong(struct rd *r);
+/* Variable-length integers: unsigned of 32 bits, and the zigzag ones inside records. Most take one byte. */
+uint64_t rd_leb128(struct rd *r, unsigned bits);
+
+static inline bool rd_is_one_byte_(const struct rd *r) { return LIKELY(r->why == RD_OK && r->p < r->end && *r->p < 0x80); }
 
 static inline uint32_t rd_uvarint(struct rd *r)
 {
-    if (LIKELY(r->why == RD_OK && r->p < r->end && *r->p < 0x80)) return *r->p++;
-    return rd_uvarint_slow(r);
+    return rd_is_one_byte_(r) ? *r->p++ : (uint32_t)rd_leb128(r, 32);
+}
+
+static inline int32_t rd_varint(struct rd *r)
+{
+    uint32_t v = rd_uvarint(r);
+
+    return (int32_t)(v >> 1 ^ (0 - (v & 1)));
+}
+
+static inline int64_t rd_varlong(struct rd *r)
+{
+    uint64_t v = rd_is_one_byte_(r) ? *r->p++ : rd_leb128(r, 64);
+
+    return (int64_t)(v >> 1 ^ (0 - (v & 1)));
 }
 
 /* Strings and bytes: `flex` chooses the compact form. The _null forms give .p == NULL for null; the others refuse it.

@@ -1,0 +1,33 @@
+/* kafka/compress.h - the four codecs of record batches, as Kafka's clients frame them.
+ *
+ *   gzip    RFC 1952, one or several members
+ *   snappy  xerial framing is written; it and plain snappy are read, several xerial streams in a row too
+ *   lz4     LZ4 frames (64 KiB independent blocks are written)
+ *   zstd    RFC 8878 frames
+ *
+ * Owns the codecs' working memory, so that a batch does not pay for it: one struct codecs a thread, made as needed.
+ * Used by: kafka/batch.h, and who recompresses.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+
+enum kafka_codec { KAFKA_CODEC_NONE, KAFKA_CODEC_GZIP, KAFKA_CODEC_SNAPPY, KAFKA_CODEC_LZ4, KAFKA_CODEC_ZSTD };
+enum { KAFKA_CODECS = 5 };
+
+struct codecs;
+
+struct codecs *codecs_new(void);                                   /* small until a codec is used */
+struct codecs *codecs_free(struct codecs *c);                      /* NULL is fine; returns NULL */
+static inline void codecs_freep(struct codecs **c) { *c = codecs_free(*c); }
+
+const char *kafka_codec_name(enum kafka_codec codec);              /* "none", "gzip", "snappy", "lz4", "zstd" */
+bool        kafka_codec_of_name(struct str name, enum kafka_codec *ret);
+
+/* Appends what `in` expands to. On failure `out` is as long as before.
+ *   RC_TOO_LARGE  more than bytes_max      RC_INVALID  not what the codec says it is, or cut short */
+enum rc kafka_decompress(struct codecs *c, enum kafka_codec codec, struct bytes in, size_t bytes_max, struct buf *out,
+                         struct err *e) MUST_USE;
+
+/* Appends the compressed form, at the codec's usual level. */
+enum rc kafka_compress(struct codecs *c, enum kafka_codec codec, struct bytes in, struct buf *out, struct err *e) MUST_USE;
