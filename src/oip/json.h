@@ -15,8 +15,8 @@
  *     tail must be used up. If one tensor is binary (or BF16, which has no typed form) all become raw contents, otherwise
  *     all are typed contents (FP16 in fp32_contents, as the original writes it).
  *   - binary_data, binary_data_output and binary_data_size are consumed; they say how the answer should look (json_wants)
- * What we write (spec 10.5): see struct json_style. Floats are the shortest text that reads back as the same FP16, BF16,
- *   FP32 or FP64; what is not finite is written as a string ("NaN", "Infinity", "-Infinity"), so that the body stays
+ * What we write (spec 10.5): see struct json_style. Floats are the shortest text that reads back as the same FP32 or
+ *   FP64 (FP16 and BF16: exactly the number they are, as FP64); what is not finite is written as a string ("NaN", "Infinity", "-Infinity"), so that the body stays
  *   JSON for every parser and nothing is lost.
  * Pure. Used by: gateway, upstream (REST model servers), cli (inspect).     SPDX-License-Identifier: Apache-2.0
  */
@@ -62,5 +62,3 @@ void json_put_str(struct buf *b, struct str s);                   /* quoted and 
 /* Shortest decimal text that reads back as the same value; returns its length (at most 32 bytes, no NUL). Finite only. */
 size_t fp64_text(double v, char *ret);
 size_t fp32_text(float v, char *ret);
-size_t fp16_text(uint16_t half, char *ret);
-size_t bf16_text(uint16_t bfloat, char *ret);

@@ -5,7 +5,7 @@
  * goes to strtod.
  * Float to text is Giulietti's Schubfach (2020): the rounding interval of the value is scaled by a power of ten so that
  * it holds one to a few integers, and the shortest, then nearest, is taken. It only asks for mantissa and exponent, so
- * the same function serves 16, 32 and 64 bits.
+ * the same function serves 32 and 64 bits.
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/number.h"
@@ -307,14 +307,4 @@ size_t fp32_text(float v, char *ret)
 
     memcpy(&bits, &v, sizeof bits);
     return float_text(bits & 0x7fffffff, bits >> 31, 23, 127, ret);
-}
-
-size_t fp16_text(uint16_t half, char *ret)
-{
-    return float_text(half & 0x7fff, half >> 15, 10, 15, ret);
-}
-
-size_t bf16_text(uint16_t bfloat, char *ret)
-{
-    return float_text(bfloat & 0x7fff, bfloat >> 15, 7, 127, ret);
 }

@@ -15,7 +15,7 @@
 enum infer_kind { INFER_REQUEST, INFER_RESPONSE };
 
 /* More than these is refused with RC_INVALID. */
-enum { INFER_TENSORS_MAX = 16384, INFER_DIMS_MAX = 64, INFER_PARAMS_MAX = 4096 };
+enum { INFER_TENSORS_MAX = 4096, INFER_DIMS_MAX = 64, INFER_PARAMS_MAX = 4096 };
 
 /* The map entries of a `parameters` field as they came: each is the body of one entry (1 key, 2 InferParameter). */
 struct infer_params { const struct bytes *entries; size_t n; };
