@@ -1,0 +1,109 @@
+/* Design note: librdkafka costs 6 ms and 5 MB at start, so the embedded bus must not link it.
+ * dlopen() at the first use; every function is looked up then, and a missing one is an error with
+ * its name, not a crash later. SPDX-License-Identifier: Apache-2.0 */
+#include "bus/remote_lib.h"
+#include <dlfcn.h>
+
+enum rc kafka_lib_get(const struct kafka_lib **ret, struct err *e)
+{
+    static struct kafka_lib lib;
+    static void *handle;
+    static const struct {
+        const char *name;
+        size_t at;
+    } functions[] = {
+#define KAFKA_LIB_NAME(name) {#name, offsetof(struct kafka_lib, name)},
+        KAFKA_LIB_FUNCTIONS(KAFKA_LIB_NAME)
+#undef KAFKA_LIB_NAME
+    };
+
+    if (!handle) {
+        void *opened = dlopen("librdkafka.so.1", RTLD_NOW | RTLD_LOCAL);
+
+        if (!opened)
+            return err_set(e, RC_UNSUPPORTED,
+                           "a Kafka cluster needs librdkafka (Debian: librdkafka1): %s", dlerror());
+        for (size_t i = 0; i < countof(functions); i++) {
+            void *found = dlsym(opened, functions[i].name);
+
+            if (!found) {
+                dlclose(opened);
+                return err_set(e, RC_UNSUPPORTED, "librdkafka is too old: it has no %s",
+                               functions[i].name);
+            }
+            *(void **)(void *)((char *)&lib + functions[i].at) = found;
+        }
+        handle = opened;
+    }
+    *ret = &lib;
+    return RC_OK;
+}
+
+static enum rc rc_of(rd_kafka_resp_err_t code)
+{
+    int number = (int)code;
+
+    switch (number) {
+    case RD_KAFKA_RESP_ERR_NO_ERROR: return RC_OK;
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND: return RC_NOT_FOUND;
+    case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: return RC_EXISTS;
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE: return RC_TOO_LARGE;
+    case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
+    case RD_KAFKA_RESP_ERR__TIMED_OUT:
+    case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT: return RC_TIMEOUT;
+    case RD_KAFKA_RESP_ERR__QUEUE_FULL: return RC_OVERLOAD;
+    case RD_KAFKA_RESP_ERR__DESTROY:
+    case RD_KAFKA_RESP_ERR__PURGE_QUEUE:
+    case RD_KAFKA_RESP_ERR__PURGE_INFLIGHT: return RC_CANCELLED;
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
+    case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return RC_DENIED;
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED: return RC_AUTH;
+    case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
+    case RD_KAFKA_RESP_ERR__INVALID_ARG:
+    case RD_KAFKA_RESP_ERR_INVALID_CONFIG:
+    case RD_KAFKA_RESP_ERR_POLICY_VIOLATION:
+    case RD_KAFKA_RESP_ERR_INVALID_PARTITIONS:
+    case RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR: return RC_INVALID;
+    default: return RC_UNAVAILABLE;
+    }
+}
+
+static enum rc say(enum rc rc, rd_kafka_resp_err_t code, const char *text, struct err *e)
+{
+    switch ((int)code) {
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
+    case RD_KAFKA_RESP_ERR__TRANSPORT:
+    case RD_KAFKA_RESP_ERR__RESOLVE:
+        return err_set(
+            e, rc, "Broker not available: %s (check that Kafka runs, and kafka.bootstrap)", text);
+    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
+    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
+        return err_set(
+            e, rc, "SASL authentication failed: %s (check username, password and mechanism)", text);
+    case RD_KAFKA_RESP_ERR__SSL:
+        return err_set(e, rc,
+                       "SSL handshake failed: %s (check the certificates, their chain and dates)",
+                       text);
+    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
+    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
+        return err_set(e, rc,
+                       "Message too large: %s (raise messageMaxBytes of consumer and producer, and "
+                       "the topic's max.message.bytes)",
+                       text);
+    default: return err_set(e, rc, "Kafka: %s", text);
+    }
+}
+
+enum rc kafka_lib_error(const struct kafka_lib *k, rd_kafka_resp_err_t code, const char *detail,
+                        struct err *e)
+{
+    say(rc_of(code), code, detail && *detail ? detail : k->rd_kafka_err2str(code), e);
+    e->sys = (int)code;
+    return e->rc;
+}
