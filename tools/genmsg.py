@@ -614,4 +614,5 @@ def main():
     write(f'{folder}/tables.c', emit_tables(everything))
 
 
-main()
+if __name__ == "__main__":
+    main()

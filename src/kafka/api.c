@@ -21,12 +21,10 @@ bool kafka_request_header_decode(struct rd *r, struct kafka_request_header *ret)
     ret->api_key = rd_i16(r);
     ret->api_version = rd_i16(r);
     ret->correlation_id = rd_i32(r);
-    ret->client_id = STR("");
+    ret->client_id = (struct str){0};
     ret->api = r->why == RD_OK ? kafka_api_of(ret->api_key) : NULL;
     if (ret->api) {
-        struct str id = rd_str_null(r, false, "client_id");
-
-        if (id.p) ret->client_id = id;
+        ret->client_id = rd_str_null(r, false, "client_id");
         if (kafka_api_flex(ret->api, ret->api_version)) rd_tags_skip(r);
     }
     r->version = ret->api && kafka_api_flex(ret->api, ret->api_version) ? 2 : 1;

@@ -89,7 +89,7 @@ static inline bool kafka_api_flex(const struct kafka_api *a, int16_t version) { 
 struct kafka_request_header {
     int16_t                 api_key, api_version;
     int32_t                 correlation_id;
-    struct str              client_id;                             /* null is read as empty; a view */
+    struct str              client_id;                             /* a view; null and empty mean the same */
     const struct kafka_api *api;                                   /* NULL: the key is not in the table */
 };
 
