@@ -43,9 +43,15 @@ struct broker_config {
 
 void broker_config_init(struct broker_config *c);                /* the defaults */
 void broker_config_fini(struct broker_config *c);
+enum rc broker_config_check(enum config_source level, struct str name, struct str value, struct err *e) MUST_USE;
 /* level: CONFIG_SOURCE_STATIC, _DEFAULT_BROKER or _BROKER. value.p NULL removes it. RC_NOT_FOUND: no such key; RC_INVALID: a value
  * it cannot have; RC_DENIED: not to be changed while running. Nothing changes then. */
 enum rc broker_config_set(struct broker_config *c, enum config_source level, struct str name, struct str value, struct err *e) MUST_USE;
+
+/* A fact for DescribeConfigs to show: "listeners", "log.dirs". */
+void broker_config_note(struct broker_config *c, const char *name, struct str value);
+/* What was set at that level (_BROKER, _DEFAULT_BROKER); .p NULL: nothing. */
+struct str broker_config_own(const struct broker_config *c, enum config_source level, size_t row);
 
 /* value.p NULL removes it. Call topic_config_resolve() when done. RC_NOT_FOUND, RC_INVALID. */
 enum rc topic_config_set(struct topic_config *t, struct str name, struct str value, struct err *e) MUST_USE;
@@ -63,8 +69,9 @@ struct config_row {
     struct str value;                    /* .p NULL: null */
     enum config_source source;
     bool read_only, sensitive;
-    struct config_synonym synonyms[6];   /* the first is the one in force */
+    struct config_synonym synonyms[8];   /* the first is the one in force */
     size_t synonyms_n;
+    char text[32];                       /* room for a computed value */
 };
 size_t topic_config_rows(void);
 void topic_config_row(const struct topic_config *t, const struct broker_config *c, size_t i, struct config_row *ret);
@@ -73,5 +80,6 @@ void broker_config_row(const struct broker_config *c, size_t i, struct config_ro
 /* The row of that name, or SIZE_MAX. */
 size_t topic_config_find(struct str name);
 size_t broker_config_find(struct str name);
+const char *topic_config_name(size_t row);
 bool topic_config_is_list(size_t row);
 bool broker_config_is_list(size_t row);
