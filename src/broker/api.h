@@ -1,47 +1,58 @@
 /* broker/api.h - how a request is handled: its context, the ways to answer, and the table of handlers.
  *
+ *     void api_heartbeat(struct request *r)
+ *     {
+ *         const struct heartbeat_request *q = request_decode(r);
+ *         struct heartbeat_response a = {0};
+ *
+ *         if (!q) return;                          the body was malformed; the connection is closed
+ *         …
+ *         request_answer(r, &a);
+ *     }
+ *
  * A handler runs on the broker loop, on a whole request, and does one of four things before it returns:
- *   answers      request_encode…() then request_reply(r), or request_reply_when(r, seq): the answer leaves when the wal
- *                covers seq (and after all earlier answers of that connection);
- *   parks        request_park(r, cancel): keeps r, answers later. Until then the connection's later requests wait, as in
- *                Kafka. cancel(r) runs if the client goes away: forget r, do not answer it;
- *   drops        request_drop(r): no answer at all (Produce with acks=0);
- *   closes       request_close(r, why): the connection is closed after what was answered before.
- * What is decoded stays valid until the request is answered: views point into r->frame, arrays into r->arena.
+ *   answers   request_answer(r, &a), or request_answer_when(r, &a, seq): the answer is encoded at once and leaves when the wal
+ *             covers seq, after all earlier answers of that connection;
+ *   parks     request_park(r, cancel): keeps r and answers later. Until then the connection's later requests wait, as in
+ *             Kafka. cancel(r) runs if the client goes away: forget r, do not answer it;
+ *   drops     request_drop(r): no answer at all (Produce with acks=0);
+ *   closes    request_close(r, why): the connection is closed after what was answered before.
+ * What is decoded stays valid until the request is answered: views point into the frame, arrays into r->arena.
  *
  * Lives on: the broker loop.   Used by: broker/api/.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/arena.h"
 #include "broker/core.h"
-#include "kafka/api.h"
+#include "kafka/message.h"
 
 struct request {
     struct list link;                    /* in conn->requests, in order */
     struct broker *broker;
-    struct broker_conn *conn;            /* who asks; never NULL while a handler may look */
+    struct broker_conn *conn;            /* who asks */
     struct kafka_request_header h;       /* api_key, api_version, client_id … */
     const struct api *api;
     struct rd body;                      /* behind the header */
-    uint8_t *frame;                      /* the whole frame: a copy in the arena, or the transport's for API_BORROWS */
+    uint8_t *frame;                      /* all of it: a copy in the arena, or the transport's for API_BORROWS */
     size_t   frame_n;
     struct buf *frame_owner;             /* API_BORROWS: as given to broker_conn_frame() */
-    struct arena arena;                  /* all this request needs; limited */
-    struct timer timer;                  /* for parked requests; idle when unused. container_of() in fire */
+    struct arena arena;                  /* all this request needs */
+    struct timer timer;                  /* for parked requests: timer_set(b->timers, …), container_of() in fire. Dropped with r */
     void    *ctx;                        /* the handler's own while parked */
     void   (*cancel)(struct request *r);
-    /* Only if set: the log has stopped while the answer waited for it; encode it again (request_writer) saying so, or leave
-     * it and the connection is closed. */
+    /* Only if set: the log has stopped while the answer waited for it; answer once more, saying so. Not set: the
+     * connection is closed. */
     void   (*refuse)(struct request *r);
 
-    struct broker_reply *reply;          /* dispatch's own, as is what follows */
+    struct broker_reply *reply;          /* request.c's own, as is what follows */
+    struct wr wr;
     uint64_t seq, begun_us;
-    enum { REQUEST_RUNNING, REQUEST_PARKED, REQUEST_ANSWERED, REQUEST_DROPPED } state;
+    enum { REQUEST_RUNNING, REQUEST_PARKED, REQUEST_ANSWERED, REQUEST_DROPPED, REQUEST_CLOSING } state;
 };
 
 typedef void (*api_handler_fn)(struct request *r);
 enum api_flags {
-    API_BORROWS = 1,                     /* the frame is not copied: the handler ends with it before it returns (Produce) */
+    API_BORROWS = 1,                     /* the frame is not copied: the handler has done with it before it returns (Produce) */
     API_HIDDEN = 2,                      /* served, but not advertised */
 };
 struct api {
@@ -49,23 +60,22 @@ struct api {
     unsigned flags;
     api_handler_fn handle;
 };
-/* NULL: not served. */
-const struct api *api_of(int16_t key);
-const struct api *api_next(const struct api *a);         /* by key; NULL gives the first */
+const struct api *api_of(int16_t key);                   /* NULL: not served */
+const struct api *api_next(const struct api *a);         /* by key; NULL gives the first, the last gives NULL */
 
-/* Where the answer goes: a writer that stands behind the response header. Calling it again begins the answer anew. */
-struct wr *request_writer(struct request *r);
 static inline int16_t request_version(const struct request *r) { return r->h.api_version; }
-/* After the decoder: false when the body was malformed; then the connection is closed and the handler returns. */
-bool request_decoded(struct request *r);
+/* The body, as the struct of its schema, in the arena. NULL: it was malformed, and the request is done with. */
+void *request_decode(struct request *r);
 
-void request_reply(struct request *r);                           /* depends on nothing that may still be lost */
-void request_reply_when(struct request *r, uint64_t seq);        /* leaves when store_durable_seq() >= seq */
+/* `response` is the struct of the API's schema. */
+void request_answer(struct request *r, const void *response);                    /* depends on nothing that may still be lost */
+void request_answer_when(struct request *r, const void *response, uint64_t seq); /* leaves when store_durable_seq() >= seq */
 void request_park(struct request *r, void (*cancel)(struct request *r));
 void request_drop(struct request *r);
 void request_close(struct request *r, const char *why);          /* why: for diag, a literal */
-/* The file pieces behind wr_splice entries: the slice is moved in and held until the reply has left. */
-struct log_slice *request_slice_add(struct request *r);
+/* For records that stand in files (wr_file.file is log_slice_file()): the slice is moved in and held until the answer
+ * has left. Small ones are copied into the answer. */
+void request_hold(struct request *r, struct log_slice *slice);
 
 /* ---- the handlers, one file each in broker/api/ ---- */
 void api_produce(struct request *r);

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/uuid.h"
+#include "sys/timers.h"
 
 struct broker;
 struct clock;
@@ -22,7 +23,7 @@ struct fs;
 struct loop;
 struct mailbox;
 struct partition;
-struct timers;
+struct log_large;
 struct topic;
 struct workers;
 
@@ -104,7 +105,7 @@ struct broker_conn_ops {
     /* The broker has done with this peer (a malformed frame, a failed acks=0 produce, …). The transport sends what was
      * given to send() before, closes, and calls broker_conn_fini(), not inside this call. Called at most once. */
     void (*close)(struct broker_conn *c);
-    /* After BROKER_FRAME_LATER: offer that frame again, not inside this call. */
+    /* After BROKER_FRAME_LATER: offer that frame again, now or later. Called at the end of a turn. */
     void (*resume)(struct broker_conn *c);
 };
 /* The transport's connection embeds one. The fields are the broker's own. */
@@ -112,13 +113,15 @@ struct broker_conn {
     const struct broker_conn_ops *ops;
     struct broker *broker;
     struct broker_listener *listener;    /* which address it came in by: what clients are told */
-    struct list link;                    /* in the broker's list */
-    struct list requests;                /* in order of arrival, not yet handed to send() */
-    struct list resume_link;             /* waits to be resumed */
-    uint32_t requests_n;
-    uint64_t reply_bytes;                /* handed to send(), not yet freed */
-    bool     blocked;                    /* the last request is parked: later ones wait */
-    bool     closing, gone;
+    struct list link;                    /* in the broker's list of all */
+    struct list requests;                /* in order of arrival, their answers not yet handed to send() */
+    struct list ready_link;              /* has answers that may be ready to leave */
+    struct list resume_link;             /* was told LATER, and waits for: its turn, room in the wal, memory */
+    uint32_t requests_n, replies_n;      /* replies_n: handed to send(), not yet freed */
+    uint64_t reply_bytes;
+    bool     parked;                     /* the last request is: later ones wait */
+    bool     waits;                      /* was told LATER */
+    bool     closing;
     char     peer[64];                   /* address and port, for diag */
     struct str software_name, software_version;      /* from ApiVersions; owned */
 };
@@ -195,7 +198,8 @@ struct broker_append {
     struct list link;                    /* the broker's until done, as is what follows */
     struct broker *broker;
     struct partition *to;
-    struct log_large *large;
+    struct log_large *large;             /* above 8 MiB: on its way to a file of its own */
+    bool     prepared;                   /* … and there */
     uint64_t seq;
 };
 /* In order per partition. While the wal is full it waits inside. */
@@ -214,9 +218,9 @@ struct broker_fetch {
     struct buf batches;                  /* out: whole batches, the first holds `offset`; the caller's to drop */
     int64_t start_offset, end_offset;    /* out: log start and high watermark */
     struct list link;                    /* the broker's until done, as is what follows */
+    struct timer timer;
     struct broker *broker;
     struct partition *from;
-    bool ready;
 };
 void broker_fetch(struct broker *b, struct broker_fetch *f);
 void broker_fetch_cancel(struct broker_fetch *f);        /* done runs in the next turn with RC_CANCELLED */
@@ -235,7 +239,7 @@ struct broker_watch {
     struct list link;                    /* the broker's until done, as is what follows */
     struct broker *broker;
     struct partition *from;
-    bool ready, wants;
+    bool wants, stopped;
 };
 void broker_watch(struct broker *b, struct broker_watch *w);
 void broker_watch_more(struct broker_watch *w);

@@ -394,3 +394,8 @@ void broker_config_row(const struct broker_config *c, size_t i, struct config_ro
     r->value = r->sensitive ? (struct str){0} : broker_value(c, i);
     if (r->synonyms_n) r->source = r->synonyms[0].source;
 }
+
+const char *broker_config_name(size_t row)
+{
+    return broker_defs[row].name;
+}

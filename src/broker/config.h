@@ -81,5 +81,6 @@ void broker_config_row(const struct broker_config *c, size_t i, struct config_ro
 size_t topic_config_find(struct str name);
 size_t broker_config_find(struct str name);
 const char *topic_config_name(size_t row);
+const char *broker_config_name(size_t row);
 bool topic_config_is_list(size_t row);
 bool broker_config_is_list(size_t row);

@@ -5,6 +5,7 @@
  */
 #pragma once
 #include "base/map.h"
+#include "base/rng.h"
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
@@ -17,59 +18,137 @@ struct api;
 struct fetch_sessions;
 struct groups;
 struct offsets;
+struct request;
 
 struct partition {
     struct topic *topic;
     int32_t number;
     struct log *log;                     /* NULL until partition_log() */
-    struct list fetches;                 /* parked: struct fetch_wait, struct broker_fetch, struct broker_watch */
-    struct list waits;
-    struct list watches;
+    struct list fetches;                 /* parked requests: struct fetch_wait of api/fetch.c */
+    struct list waits;                   /* struct broker_fetch */
+    struct list watches;                 /* struct broker_watch */
+    struct list appends;                 /* struct broker_append, not yet staged, in order */
+    struct list held_link;               /* in broker.partitions_held */
 };
 
 struct topic {
-    struct str   name;
+    struct broker *broker;
+    struct str   name;                   /* owned, NUL-terminated */
     struct uuid  id;
     bool         internal;
     uint64_t     seq;                    /* of its last metadata record */
     struct topic_config config;          /* effective values and which of them were set */
     struct partition **partitions;
     int32_t      partitions_n;
-    int32_t      refs;                   /* not used across turns: keep ids, look up again */
     uint64_t     bytes_in, bytes_out, batches_in;
 };
 
+struct api_stats { uint64_t n, us, us_max, request_bytes, reply_bytes; };
+enum { API_KEYS = 76, REPLIES_POOLED_MAX = 256, REQUESTS_POOLED_MAX = 256 };
+
 struct broker {
-    struct broker_options opt;           /* pointers copied from; settings not kept */
+    struct broker_options opt;           /* without the settings, which are in config */
+    struct loop *loop;
     const struct clock *clock;
     struct mailbox *mailbox;
     struct timers *timers;
+    struct turn_hook hook;
+    struct timer store_timer;            /* when the store wants a turn */
+    struct timer retention_timer, compaction_timer, producers_timer;
+    struct msg again;                    /* posted to ourselves when a turn left something to do */
+    bool     again_posted;
     struct store *store;
     struct broker_config config;
     char     cluster_id[UUID_TEXT_LEN + 1];
     uint64_t now_ms;                     /* monotonic, of this turn */
+    struct rng rng;
 
     struct map topics;                   /* name -> struct topic */
     struct map topics_by_id;
+    struct map topics_folded;            /* names with . read as _ : two that collide must not both exist */
     struct topic **topics_sorted;        /* by name */
     size_t   topics_n, topics_cap, partitions_n;
-    uint64_t meta_seq;                   /* the last metadata record: what Metadata answers wait for */
+    uint64_t meta_seq;                   /* of the last metadata record: what Metadata answers wait for */
+    int64_t  producer_id_next, producer_id_end;          /* handed out below end, which is durable at producer_id_seq */
+    uint64_t producer_id_seq;
 
     struct groups *groups;               /* broker/group.h */
     struct offsets *offsets;             /* broker/offsets.h */
-    struct fetch_sessions *sessions;
-    struct list conns, listeners;
+    struct fetch_sessions *sessions;     /* api/fetch_session.h */
+
+    struct list listeners, conns, conns_ready;
+    struct list conns_resume, conns_room, conns_short;   /* were told LATER: now, for want of wal room, of memory */
+    struct list waits;                   /* struct broker_wait, any order */
+    struct list appends;                 /* struct broker_append: staged, waiting for the wal; by seq */
+    struct list partitions_held;         /* … whose appends wait for room in the wal */
+    struct list appends_done;            /* … end in this turn */
+    struct list fetches_woken;           /* parked Fetch requests whose partitions moved: struct fetch of api/fetch.c */
+    struct list reads_ready, watches_ready;              /* broker_fetch, broker_watch with something to do */
+
+    struct request *requests_pool;
+    struct broker_reply *replies_pool;
+    uint32_t requests_pooled, replies_pooled;
+    uint64_t memory_used, memory_max;    /* what peers make us hold: large frames, answers on their way */
+    bool     draining, fatal;
+    char     fatal_text[256];
+    uint32_t conns_n;
+    struct broker_stats stats;
+    struct api_stats api_stats[API_KEYS];
 };
 
+/* ---- topics.c ---- */
 struct log *partition_log(struct partition *p);
 struct topic *topic_by_id(struct broker *b, const struct uuid *id);
-static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
+struct partition *topic_partition(struct topic *t, int32_t number);            /* NULL: no such */
+/* Kafka's rule for names. On refusal *ret_why is a phrase for the peer. */
+bool topic_name_ok(struct str name, const char **ret_why);
+/* What would creating it say? Kafka's code and a sentence; 0: it would work. *ret gets the counts in force. */
+struct topic_counts { int32_t partitions; int16_t replication; };
+int16_t topic_refusal(struct broker *b, const struct broker_topic_spec *spec, struct topic_counts *ret, struct err *e);
+enum rc broker_topic_grow(struct broker *b, struct topic *t, int32_t partitions, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* Replaces the topic's own settings: `config` is moved in on RC_OK. */
+enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_config *config, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* value.p NULL removes it; level CONFIG_SOURCE_BROKER or _DEFAULT_BROKER. */
+enum rc broker_configure(struct broker *b, enum config_source level, struct str name, struct str value, uint64_t *ret_seq, struct err *e) MUST_USE;
+enum rc broker_producer_id(struct broker *b, int64_t *ret_id, uint64_t *ret_seq, struct err *e) MUST_USE;
+void topics_fini(struct broker *b);
+/* The store's callbacks (ctx is the broker), see store.h. */
+enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e);
+void topics_meta_snapshot(void *ctx, struct store_meta_sink *sink);
 
-/* Appends a batch of ours (checked: whole, magic 2, CRC) to a partition, e.g. offset commits. Patched in place, copied. See log_append. */
+/* ---- append.c, read.c ---- */
+/* Appends a batch of ours (whole, magic 2, CRC right) to a partition, e.g. offset commits. Patched in place, copied. See log_append. */
 enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned flags, struct log_appended *ret,
                          struct err *e) MUST_USE;
-/* Reads whole batches from `offset` on into *into, at most about max, durable ones only; *ret_next is where to go on. */
+/* Reads whole durable batches from `offset` on into *into, about max bytes; *ret_next is where to go on. */
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e) MUST_USE;
+void appends_turn(struct broker *b);                     /* stages what was held, ends what is durable */
+void reads_turn(struct broker *b);                       /* fetches and watches of the bus */
+void partition_moved(struct partition *p);               /* its durable end has moved: wakes who waits */
+void partition_gone(struct partition *p);                /* the topic is being deleted: ends who waits */
 
-/* One function for the codes: */
+/* ---- request.c ---- */
+void replies_release(struct broker *b);
+void requests_fatal(struct broker *b);                   /* the log has stopped: what waits for it is refused */
+void requests_fini(struct broker *b);
+void conn_resume_later(struct broker_conn *c);           /* it was told LATER and may go on */
+void memory_take(struct broker *b, uint64_t n);
+void memory_give(struct broker *b, uint64_t n);
+static inline bool memory_is_short(const struct broker *b) { return b->memory_used > b->memory_max; }
+
+/* ---- broker.c ---- */
+void broker_again(struct broker *b);                     /* another turn soon */
+static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
+
+/* ---- listener.c: addresses clients are told ---- */
+struct broker_listener {
+    struct list link;
+    struct broker *broker;
+    struct str name, host;               /* host: advertised; owned */
+    uint16_t port;
+    void (*close)(struct broker_listener *l);            /* frees it; NULL: plain */
+    void (*stop)(struct broker_listener *l);             /* no new connections */
+};
+
+/* errors.c: what an error is called in Kafka's protocol. */
 int16_t kafka_error_of(const struct err *e);
