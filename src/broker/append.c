@@ -59,6 +59,7 @@ static void large_done(struct log_large *g)
     struct err gone;
 
     a->prepared = true;
+    a->broker->larges_n--;
     if (a->to) {
         step(a->to);
         return;
@@ -76,6 +77,7 @@ static void large_start(struct broker_append *a)
     g->done = large_done;
     g->ctx = a;
     a->large = g;
+    a->broker->larges_n++;
     log_large_prepare(partition_log(a->to), g);
 }
 
@@ -125,10 +127,12 @@ static void step(struct partition *p)
 
 static enum rc check(const struct broker_append *a, struct err *e)
 {
-    struct batch_header h;
+    struct batch batch;
+    enum batch_fault fault = batch_view(buf_view(&a->batch), &batch);
 
-    if (batch_header_read(buf_view(&a->batch), &h, e)) return err_in(e, "append");
-    if (h.size != a->batch.n) return err_set(e, RC_INVALID, "append: %zu bytes are not one batch of %zu", a->batch.n, (size_t)h.size);
+    if (fault) return err_set(e, RC_INVALID, "append: %s", batch_fault_name(fault));
+    if (batch.raw.n != a->batch.n)
+        return err_set(e, RC_INVALID, "append: %zu bytes hold a batch of %zu", a->batch.n, batch.raw.n);
     if ((int64_t)a->batch.n > a->to->topic->config.max_message_bytes)
         return err_set(e, RC_TOO_LARGE, "append: a batch of %zu bytes; max.message.bytes of " STR_FMT " is %lld", a->batch.n,
                        STR_ARG(a->topic), (long long)a->to->topic->config.max_message_bytes);

@@ -43,6 +43,9 @@ struct topic {
     uint64_t     bytes_in, bytes_out, batches_in;
 };
 
+/* How far a walk over all partitions has come; empty: at the start. */
+struct sweep { char topic[256]; int32_t partition; };
+
 struct api_stats { uint64_t n, us, us_max, request_bytes, reply_bytes; };
 enum { API_KEYS = 76, REPLIES_POOLED_MAX = 256, REQUESTS_POOLED_MAX = 256 };
 
@@ -55,8 +58,10 @@ struct broker {
     struct turn_hook hook;
     struct timer store_timer;            /* when the store wants a turn */
     struct timer retention_timer, compaction_timer, producers_timer;
+    struct sweep retention_sweep, compaction_sweep, producers_sweep;
     struct msg again;                    /* posted to ourselves when a turn left something to do */
-    bool     again_posted;
+    bool     again_posted, in_turn;
+    uint32_t orphans;                    /* logs without a topic, dropped at the start */
     struct store *store;
     struct broker_config config;
     char     cluster_id[UUID_TEXT_LEN + 1];
@@ -82,6 +87,7 @@ struct broker {
     struct list appends;                 /* struct broker_append: staged, waiting for the wal; by seq */
     struct list partitions_held;         /* … whose appends wait for room in the wal */
     struct list appends_done;            /* … end in this turn */
+    uint32_t larges_n;                   /* large batches that workers are writing */
     struct list fetches_woken;           /* parked Fetch requests whose partitions moved: struct fetch of api/fetch.c */
     struct list reads_ready, watches_ready;              /* broker_fetch, broker_watch with something to do */
 
@@ -98,6 +104,7 @@ struct broker {
 
 /* ---- topics.c ---- */
 struct log *partition_log(struct partition *p);
+struct topic *broker_topic_after(struct broker *b, struct str name);           /* the first whose name is larger */
 struct topic *topic_by_id(struct broker *b, const struct uuid *id);
 struct partition *topic_partition(struct topic *t, int32_t number);            /* NULL: no such */
 /* Kafka's rule for names. On refusal *ret_why is a phrase for the peer. */
@@ -123,7 +130,12 @@ enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned
 /* Reads whole durable batches from `offset` on into *into, about max bytes; *ret_next is where to go on. */
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e) MUST_USE;
 void appends_turn(struct broker *b);                     /* stages what was held, ends what is durable */
+void appends_gone(struct partition *p);
+void appends_cancel(struct broker *b);
 void reads_turn(struct broker *b);                       /* fetches and watches of the bus */
+void reads_moved(struct partition *p);
+void reads_gone(struct partition *p, const struct err *why);
+void reads_cancel(struct broker *b);
 void partition_moved(struct partition *p);               /* its durable end has moved: wakes who waits */
 void partition_gone(struct partition *p);                /* the topic is being deleted: ends who waits */
 
@@ -138,6 +150,8 @@ static inline bool memory_is_short(const struct broker *b) { return b->memory_us
 
 /* ---- broker.c ---- */
 void broker_again(struct broker *b);                     /* another turn soon */
+void waits_turn(struct broker *b);
+void broker_topic_deleted(struct broker *b, struct topic *t);    /* groups forget its offsets */
 static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
 
 /* ---- listener.c: addresses clients are told ---- */
@@ -149,6 +163,8 @@ struct broker_listener {
     void (*close)(struct broker_listener *l);            /* frees it; NULL: plain */
     void (*stop)(struct broker_listener *l);             /* no new connections */
 };
+
+void broker_listener_delete(struct broker_listener *l);
 
 /* errors.c: what an error is called in Kafka's protocol. */
 int16_t kafka_error_of(const struct err *e);

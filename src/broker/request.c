@@ -147,7 +147,7 @@ void request_hold(struct request *r, struct log_slice *slice)
     }
     if (y->slices_n == y->slices_cap) {
         y->slices_cap = MAX(y->slices_cap * 2, (size_t)4);
-        y->slices = xrealloc(y->slices, y->slices_cap * sizeof *y->slices);
+        y->slices = xrealloc(y->slices, y->slices_cap, sizeof *y->slices);
     }
     y->slices[y->slices_n++] = *slice;
     *slice = (struct log_slice){0};

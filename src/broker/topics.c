@@ -13,6 +13,9 @@
 #include "broker/core.h"
 #include "kafka/api.h"
 
+#include <stdarg.h>
+#include <stdio.h>
+
 enum meta_kind { META_TOPIC = 1, META_TOPIC_DELETED, META_PARTITIONS, META_TOPIC_SETTINGS, META_BROKER_SETTING, META_PRODUCER_IDS };
 enum {
     META_VERSION = 1,
@@ -48,6 +51,14 @@ static size_t sorted_at(const struct broker *b, struct str name)
             hi = mid;
     }
     return lo;
+}
+
+struct topic *broker_topic_after(struct broker *b, struct str name)
+{
+    size_t i = sorted_at(b, name);
+
+    if (i < b->topics_n && str_eq(b->topics_sorted[i]->name, name)) i++;
+    return i < b->topics_n ? b->topics_sorted[i] : NULL;
 }
 
 struct topic *broker_topic_next(struct broker *b, const struct topic *after)
@@ -135,7 +146,7 @@ static void topic_insert(struct broker *b, struct topic *t)
 
     if (b->topics_n == b->topics_cap) {
         b->topics_cap = MAX(b->topics_cap * 2, (size_t)64);
-        b->topics_sorted = xrealloc(b->topics_sorted, b->topics_cap * sizeof *b->topics_sorted);
+        b->topics_sorted = xrealloc(b->topics_sorted, b->topics_cap, sizeof *b->topics_sorted);
     }
     memmove(b->topics_sorted + at + 1, b->topics_sorted + at, (b->topics_n - at) * sizeof *b->topics_sorted);
     b->topics_sorted[at] = t;
@@ -187,7 +198,7 @@ static struct topic *topic_make(struct broker *b, struct str name, const struct 
 
 static void topic_widen(struct topic *t, int32_t partitions)
 {
-    t->partitions = xrealloc(t->partitions, (size_t)partitions * sizeof *t->partitions);
+    t->partitions = xrealloc(t->partitions, (size_t)partitions, sizeof *t->partitions);
     for (int32_t i = t->partitions_n; i < partitions; i++) t->partitions[i] = NULL;
     t->broker->partitions_n += (size_t)(partitions - t->partitions_n);
     t->partitions_n = partitions;

@@ -1,0 +1,235 @@
+/* Reads from inside the process: fetches and watches of the bus, and whoever reads a partition through.
+ *
+ * Both wait at their partition and are moved to a list of the broker when its durable end moves; reads_turn() serves that
+ * list. Only durable batches are seen.   SPDX-License-Identifier: Apache-2.0
+ */
+#include "broker/core.h"
+#include "kafka/batch.h"
+
+enum { WATCH_BYTES = 1 << 20 };
+
+enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e)
+{
+    struct log *log = partition_log(p);
+    struct log_slice s = {0};
+    enum rc rc = log_read(log, offset, max, log_durable_end(log), true, &s, e);
+
+    *ret_next = offset;
+    if (rc) return rc;
+    if (s.n) {
+        rc = log_slice_load(&s, into, e);
+        *ret_next = s.offset_next;
+        p->topic->bytes_out += s.n;
+    }
+    log_slice_fini(&s);
+    return rc;
+}
+
+/* -1 the start, -2 the end. RC_INVALID: out of range. */
+static enum rc resolve(struct partition *p, int64_t *offset, struct err *e)
+{
+    int64_t start = partition_start(p), high = partition_high(p);
+
+    if (*offset == -1) *offset = start;
+    if (*offset == -2) *offset = high;
+    if (*offset >= start && *offset <= high) return RC_OK;
+    return err_set(e, RC_INVALID, "offset %lld is outside of %lld to %lld", (long long)*offset, (long long)start, (long long)high);
+}
+
+/* ---- fetch ---- */
+
+static void fetch_ready(struct broker_fetch *f)
+{
+    timer_cancel(f->broker->timers, &f->timer);
+    list_remove(&f->link);
+    list_push(&f->broker->reads_ready, &f->link);
+    broker_again(f->broker);
+}
+
+static void fetch_late(struct timer *t)
+{
+    fetch_ready(container_of(t, struct broker_fetch, timer));
+}
+
+void broker_fetch(struct broker *b, struct broker_fetch *f)
+{
+    f->broker = b;
+    f->err = (struct err){0};
+    f->timer = (struct timer){0};
+    f->batches = (struct buf){0};
+    f->start_offset = f->end_offset = -1;
+    list_init(&f->link);
+    f->from = broker_partition(b, f->topic, f->partition);
+    if (!f->from)
+        err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d", STR_ARG(f->topic), f->partition);
+    else if (!log_health(partition_log(f->from), &f->err) && !resolve(f->from, &f->offset, &f->err) &&
+             f->offset == partition_high(f->from) && f->deadline_ms > b->now_ms) {
+        list_push(&f->from->waits, &f->link);
+        timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
+        return;
+    }
+    fetch_ready(f);
+}
+
+void broker_fetch_cancel(struct broker_fetch *f)
+{
+    if (!f->err.rc) err_set(&f->err, RC_CANCELLED, "fetch: cancelled");
+    fetch_ready(f);
+}
+
+static void fetch_end(struct broker_fetch *f)
+{
+    int64_t next;
+
+    if (!f->err.rc && f->from) {
+        f->start_offset = partition_start(f->from);
+        f->end_offset = partition_high(f->from);
+        if (f->offset < f->end_offset && partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err) == RC_NOT_FOUND)
+            f->err.rc = RC_INVALID;                /* the start moved past it */
+    }
+    f->done(f);
+}
+
+/* ---- watch ---- */
+
+static void watch_ready(struct broker_watch *w)
+{
+    list_remove(&w->link);
+    list_push(&w->broker->watches_ready, &w->link);
+    broker_again(w->broker);
+}
+
+void broker_watch(struct broker *b, struct broker_watch *w)
+{
+    w->broker = b;
+    w->err = (struct err){0};
+    w->wants = true;
+    w->stopped = false;
+    list_init(&w->link);
+    w->from = broker_partition(b, w->topic, w->partition);
+    if (!w->from)
+        err_set(&w->err, RC_NOT_FOUND, "watch: there is no partition " STR_FMT "/%d", STR_ARG(w->topic), w->partition);
+    else if (!log_health(partition_log(w->from), &w->err))
+        (void)resolve(w->from, &w->offset, &w->err);
+    watch_ready(w);
+}
+
+void broker_watch_more(struct broker_watch *w)
+{
+    w->wants = true;
+    if (!w->stopped) watch_ready(w);
+}
+
+void broker_watch_stop(struct broker_watch *w)
+{
+    if (!w->err.rc) err_set(&w->err, RC_CANCELLED, "watch: stopped");
+    watch_ready(w);
+}
+
+/* Moves the batches that are not the bus's to the front; how many bytes they are. */
+static size_t keep_foreign(uint8_t *p, size_t n)
+{
+    struct batch b;
+    size_t kept = 0;
+
+    for (size_t at = 0; at < n; at += b.raw.n) {
+        if (batch_view((struct bytes){p + at, n - at}, &b)) break;
+        if (b.producer_id == BROKER_BUS_PRODUCER_ID || batch_is(&b, BATCH_CONTROL)) continue;
+        if (kept != at) memmove(p + kept, p + at, b.raw.n);
+        kept += b.raw.n;
+    }
+    return kept;
+}
+
+/* Hands over one piece, or goes back to waiting. */
+static void watch_step(struct broker_watch *w)
+{
+    AUTO(buf_fini) struct buf batches = {0};
+    struct partition *p = w->from;
+
+    while (!w->err.rc && w->wants && w->offset < partition_high(p)) {
+        int64_t next;
+
+        buf_clear(&batches);
+        if (partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err)) {
+            if (w->err.rc == RC_NOT_FOUND) {       /* retention was faster: go on where the log begins */
+                w->offset = MAX(w->offset, partition_start(p));
+                w->err = (struct err){0};
+                continue;
+            }
+            break;
+        }
+        must(next > w->offset);
+        w->offset = next;
+        batches.n = keep_foreign(batches.p, batches.n);
+        if (!batches.n) continue;
+        w->wants = false;
+        list_push(&p->watches, &w->link);
+        w->batches(w, buf_view(&batches), next);
+        return;
+    }
+    if (!w->err.rc) {
+        list_push(&p->watches, &w->link);
+        return;
+    }
+    w->stopped = true;
+    w->done(w);
+}
+
+/* ---- both ---- */
+
+void reads_moved(struct partition *p)
+{
+    list_each_safe(it, &p->waits) fetch_ready(container_of(it, struct broker_fetch, link));
+    list_each_safe(it, &p->watches)
+    {
+        struct broker_watch *w = container_of(it, struct broker_watch, link);
+
+        if (w->wants) watch_ready(w);
+    }
+}
+
+void reads_gone(struct partition *p, const struct err *why)
+{
+    struct broker *b = p->topic->broker;
+
+    reads_moved(p);
+    list_each(it, &b->reads_ready)
+    {
+        struct broker_fetch *f = container_of(it, struct broker_fetch, link);
+
+        if (f->from != p) continue;
+        f->from = NULL;
+        if (!f->err.rc) f->err = *why;
+    }
+    list_each_safe(it, &p->watches) watch_ready(container_of(it, struct broker_watch, link));
+    list_each(it, &b->watches_ready)
+    {
+        struct broker_watch *w = container_of(it, struct broker_watch, link);
+
+        if (w->from != p) continue;
+        w->from = NULL;
+        if (!w->err.rc) w->err = *why;
+    }
+}
+
+void reads_turn(struct broker *b)
+{
+    struct list now, *it;
+
+    list_init(&now);
+    while ((it = list_pop(&b->reads_ready))) fetch_end(container_of(it, struct broker_fetch, link));
+    while ((it = list_pop(&b->watches_ready))) list_push(&now, it);
+    while ((it = list_pop(&now))) watch_step(container_of(it, struct broker_watch, link));
+}
+
+void reads_cancel(struct broker *b)
+{
+    struct err why;
+
+    err_set(&why, RC_CANCELLED, "the broker is going down");
+    for (size_t i = 0; i < b->topics_n; i++)
+        for (int32_t k = 0; k < b->topics_sorted[i]->partitions_n; k++)
+            if (b->topics_sorted[i]->partitions[k]) reads_gone(b->topics_sorted[i]->partitions[k], &why);
+    reads_turn(b);
+}
