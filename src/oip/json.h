@@ -56,6 +56,7 @@ enum rc infer_encode_json(const struct infer_view *v, const struct json_style *s
                           size_t *ret_json_bytes, struct err *e) MUST_USE;
 
 void json_put_str(struct buf *b, struct str s);                   /* quoted and escaped; invalid UTF-8 becomes U+FFFD */
+void json_put_params(struct buf *b, struct infer_params params);  /* member "parameters" of an open object, sorted; nothing when empty */
 
 /* ---- Building blocks, also for other small JSON the data path meets ---- */
 

@@ -206,6 +206,11 @@ static void put_params(struct buf *b, struct infer_params params, const struct n
     buf_append_byte(b, '}');
 }
 
+void json_put_params(struct buf *b, struct infer_params params)
+{
+    put_params(b, params, NULL);
+}
+
 /* ---- tensors ---- */
 
 struct encoder {

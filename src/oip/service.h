@@ -63,7 +63,14 @@ void    health_response_encode(enum health_status s, struct buf *b);
 enum rc reflection_answer(struct bytes request, struct buf *response, struct err *e) MUST_USE;
 
 /* The files behind reflection, compiled into the program from schema/oip. */
-struct schema_file { struct str name; struct bytes descriptor; const struct str *symbols; size_t symbols_n; };
+struct schema_file {
+    struct str        name;
+    struct bytes      descriptor;            /* a serialised FileDescriptorProto; it imports nothing */
+    const struct str *symbols;               /* full names of services, methods, messages, fields, enums and their values */
+    size_t            symbols_n;
+    const struct str *services;
+    size_t            services_n;
+};
 size_t                    schema_files(const struct schema_file **ret);
 const struct schema_file *schema_by_name(struct str name);
-const struct schema_file *schema_by_symbol(struct str symbol);       /* a service, method, message, field's message or enum */
+const struct schema_file *schema_by_symbol(struct str symbol);
