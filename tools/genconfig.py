@@ -49,7 +49,7 @@ class Row:
         self.low, self.high, self.form, self.choices = 0, 0, "", []
         if self.type in ("int", "ms", "size", "ratio"):
             self.low, self.high = (number(end) for end in self.accepts.split(".."))
-        elif self.type in ("choice", "list", "bool") and "|" in self.accepts:
+        elif self.type == "choice" or (self.type in ("list", "bool") and "|" in self.accepts):
             self.choices = [(c.rstrip("!"), c.endswith("!")) for c in self.accepts.split("|")]
         elif self.accepts != "-":
             if self.accepts not in FORMS:

@@ -13,6 +13,8 @@ struct problems { struct problem *list; size_t n, left_out; struct arena arena; 
 
 void problems_fini(struct problems *p);
 void problem_add(struct problems *p, struct str file, uint32_t line, uint32_t column, const char *fmt, ...) PRINTF(5, 6);
+/* By place, from the from-th on; those of one place stay in the order of adding. */
+void problems_sort(struct problems *p, size_t from);
 /* One line each: "pipeline.yaml:7:11: step a: …". */
 void problems_print(const struct problems *p, struct buf *b);
 /* A JSON array: [{"file":…,"line":7,"column":11,"message":…}]. */

@@ -20,6 +20,11 @@ struct resource_model {
     struct str *requirements; size_t requirements_n;
     uint32_t artifact_version;                   /* 0: none */
     bool clean_topics_on_delete;
+    bool has_record; enum flow_record record;    /* dataflow.record; otherwise flow.record of the configuration */
+};
+struct resource_pipeline {
+    struct flow_pipeline_def def;                /* references are normalised; version and record are set by snapshot_of */
+    bool has_record;
 };
 struct resource {
     enum resource_kind kind;
@@ -31,7 +36,7 @@ struct resource {
     union {
         struct resource_server server;
         struct resource_model model;
-        struct flow_pipeline_def pipeline;       /* references are normalised */
+        struct resource_pipeline pipeline;
     };
     struct arena arena;
 };
@@ -39,10 +44,16 @@ struct resource {
 const char *resource_kind_name(enum resource_kind k);                      /* "Model" */
 bool resource_kind_of(struct str text, enum resource_kind *ret);           /* "Model", "model", "models", "mlm" */
 
-/* Reads all documents. `name_space` is the one that is served. True when there is no problem: *ret (xcalloc'd, NULL
- * when there are none) and its resources are yours. */
-bool resources_parse(struct str text, struct str file, struct str name_space, struct problems *problems,
-                     struct problems *warnings, struct resource ***ret, size_t *ret_n) MUST_USE;
+/* What is being read, and where to. */
+struct resource_input {
+    struct str text;                             /* YAML or JSON documents */
+    struct str file;                             /* for the problems; may be empty */
+    struct str topic_prefix, topic_namespace;    /* of this process: names must fit into topic names */
+    struct problems *problems, *warnings;
+};
+/* Reads all documents. True when there is no problem: *ret (xcalloc'd, NULL when there are none) and its resources are
+ * yours. Two documents of one kind and name are a problem. */
+bool resources_parse(const struct resource_input *in, struct resource ***ret, size_t *ret_n) MUST_USE;
 struct resource *resource_free(struct resource *r);                        /* NULL is fine; returns NULL */
 void resources_free(struct resource **list, size_t n);
 

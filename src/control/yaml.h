@@ -16,24 +16,26 @@ struct yaml_node {
     enum yaml_kind kind;
     bool plain;                                  /* a scalar without quotes: null, true and numbers mean themselves */
     uint32_t line, column;                       /* from 1 */
-    size_t start, end;                           /* bytes of a scalar in the text */
+    size_t start, end;                           /* where in the text, in characters */
     struct str text;                             /* scalar */
     struct yaml_node **items; size_t n;          /* list: the items; map: the values */
     struct yaml_node **keys;                     /* map: scalars */
 };
 
-/* All documents of the text; empty ones are left out. Nodes live in the arena. False when a problem was added. */
-struct yaml_doc { struct yaml_node *root; };
-bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems, struct yaml_node ***ret, size_t *ret_n) MUST_USE;
+/* All documents of the text; empty ones are left out. Nodes and *ret live in the arena. False: there is no tree, and a
+ * problem says why. True with a problem added: a key was there twice, the tree can be read on. */
+bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems, struct yaml_node ***ret,
+                size_t *ret_n) MUST_USE;
 
 struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);       /* NULL: not there, or no map */
 bool yaml_is_null(const struct yaml_node *n);    /* NULL, ~, null or empty without quotes */
-/* The node as JSON (plain numbers, booleans and null stay what they are), and JSON text as block YAML. */
+/* The node as JSON (plain numbers, booleans and null stay what they are) and as YAML, one key a line. */
 void yaml_put_json(const struct yaml_node *n, struct buf *b);
 void yaml_put_block(const struct yaml_node *n, unsigned indent, struct buf *b);
 
 /* Reading a map strictly: ask for every key that may be there, then end. Wrong kinds become problems and read as
- * absent; yaml_map_end() makes a problem of every key that nobody asked for and says what was known. */
+ * absent; yaml_map_end() makes a problem of every key that nobody asked for and says what was known. Texts are copied
+ * into the map's arena and outlive the tree. */
 enum { YAML_KEYS_MAX = 40 };
 struct yaml_map {
     const struct yaml_node *node;

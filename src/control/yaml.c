@@ -1,0 +1,201 @@
+/* control/yaml.c - libyaml's events into a tree.
+ *
+ * The parser's events drive a stack of open lists and maps. Anchors are remembered by name; an alias is the same node
+ * once more, and counts with all that hangs below it, so that a few lines cannot stand for millions of nodes. An alias
+ * inside the thing it names is refused. SPDX-License-Identifier: Apache-2.0
+ */
+#include "control/yaml.h"
+#include "base/map.h"
+#include <yaml.h>
+
+struct open {                                    /* a list or map that is not closed yet */
+    struct yaml_node *node;
+    struct yaml_node *key;                       /* map: waiting for its value */
+    struct map seen;                             /* map: keys so far */
+    size_t cap, nodes_before;
+    struct str anchor;
+};
+
+struct builder {
+    struct arena *a;
+    struct str file;
+    struct problems *problems;
+    struct map anchors, weights;                 /* name -> node; node -> how many nodes it stands for */
+    struct open stack[YAML_DEPTH_MAX];
+    size_t depth, nodes;
+    bool failed;
+    struct yaml_node **docs; size_t docs_n;
+};
+
+static struct str of_yaml(const yaml_char_t *s) { return str_of((const char *)s); }
+
+static void refuse(struct builder *b, const yaml_mark_t *at, const char *what)
+{
+    problem_add(b->problems, b->file, (uint32_t)at->line + 1, (uint32_t)at->column + 1, "%s", what);
+    b->failed = true;
+}
+
+static bool count(struct builder *b, size_t more, const yaml_mark_t *at)
+{
+    b->nodes += more;
+    if (b->nodes <= YAML_NODES_MAX) return true;
+    refuse(b, at, "the document is too large: more than a million values");
+    return false;
+}
+
+static void grow(struct builder *b, struct yaml_node ***list, size_t n, size_t *cap)
+{
+    struct yaml_node **more = arena_array(b->a, struct yaml_node *, *cap);
+    if (n) memcpy(more, *list, n * sizeof **list);
+    *list = more;
+}
+
+/* Puts a finished node where it belongs: in the open list, as key or value of the open map, or as a document. */
+static void place(struct builder *b, struct yaml_node *n, const yaml_mark_t *at)
+{
+    if (b->depth == 0) {
+        if (yaml_is_null(n)) return;
+        b->docs = xrealloc(b->docs, b->docs_n + 1, sizeof *b->docs);
+        b->docs[b->docs_n++] = n;
+        return;
+    }
+    struct open *o = &b->stack[b->depth - 1];
+    if (o->node->kind == YAML_MAP && !o->key) {
+        if (n->kind != YAML_SCALAR) {
+            refuse(b, at, "a key must be a text");
+            return;
+        }
+        if (map_put_str(&o->seen, n->text, n))
+            problem_add(b->problems, b->file, n->line, n->column, "the key \"" STR_FMT "\" is there twice", STR_ARG(n->text));
+        o->key = n;
+        return;
+    }
+    if (o->node->n == o->cap) {
+        o->cap = o->cap ? 2 * o->cap : 4;
+        grow(b, &o->node->items, o->node->n, &o->cap);
+        if (o->node->kind == YAML_MAP) grow(b, &o->node->keys, o->node->n, &o->cap);
+    }
+    if (o->node->kind == YAML_MAP) o->node->keys[o->node->n] = o->key;
+    o->node->items[o->node->n++] = n;
+    o->key = NULL;
+}
+
+static struct yaml_node *node_new(struct builder *b, enum yaml_kind kind, const yaml_event_t *ev)
+{
+    struct yaml_node *n = arena_new(b->a, struct yaml_node);
+    n->kind = kind;
+    n->line = (uint32_t)ev->start_mark.line + 1;
+    n->column = (uint32_t)ev->start_mark.column + 1;
+    n->start = ev->start_mark.index;
+    n->end = ev->end_mark.index;
+    return n;
+}
+
+static void on_scalar(struct builder *b, const yaml_event_t *ev)
+{
+    if (!count(b, 1, &ev->start_mark)) return;
+    struct yaml_node *n = node_new(b, YAML_SCALAR, ev);
+    n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
+    n->text = arena_dup_str(b->a, (struct str){(const char *)ev->data.scalar.value, ev->data.scalar.length});
+    if (ev->data.scalar.tag && ev->data.scalar.quoted_implicit == 0 && ev->data.scalar.plain_implicit == 0)
+        refuse(b, &ev->start_mark, "tags (!…) have no meaning here");
+    if (ev->data.scalar.anchor) map_put_str(&b->anchors, of_yaml(ev->data.scalar.anchor), n);
+    place(b, n, &ev->start_mark);
+}
+
+static void on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind, const yaml_char_t *anchor)
+{
+    if (b->depth == YAML_DEPTH_MAX) {
+        refuse(b, &ev->start_mark, "lists and maps are nested too deeply");
+        return;
+    }
+    if (!count(b, 1, &ev->start_mark)) return;
+    struct open *o = &b->stack[b->depth++];
+    *o = (struct open){.node = node_new(b, kind, ev), .nodes_before = b->nodes - 1};
+    if (anchor) o->anchor = arena_dup_str(b->a, of_yaml(anchor));
+}
+
+static void on_close(struct builder *b, const yaml_event_t *ev)
+{
+    struct open *o = &b->stack[--b->depth];
+    struct yaml_node *n = o->node;
+    map_fini(&o->seen);
+    if (o->anchor.n) {
+        map_put_str(&b->anchors, o->anchor, n);
+        map_put_u64(&b->weights, (uint64_t)(uintptr_t)n, (void *)(uintptr_t)(b->nodes - o->nodes_before));
+    }
+    place(b, n, &ev->start_mark);
+}
+
+static void on_alias(struct builder *b, const yaml_event_t *ev)
+{
+    struct yaml_node *n = map_get_str(&b->anchors, of_yaml(ev->data.alias.anchor));
+    if (!n) {
+        refuse(b, &ev->start_mark, "this alias names nothing that was complete before it");
+        return;
+    }
+    size_t weight = (size_t)(uintptr_t)map_get_u64(&b->weights, (uint64_t)(uintptr_t)n);
+    if (count(b, MAX(weight, (size_t)1), &ev->start_mark)) place(b, n, &ev->start_mark);
+}
+
+static void on_event(struct builder *b, const yaml_event_t *ev)
+{
+    switch (ev->type) {
+    case YAML_SCALAR_EVENT:         on_scalar(b, ev); break;
+    case YAML_SEQUENCE_START_EVENT: on_open(b, ev, YAML_LIST, ev->data.sequence_start.anchor); break;
+    case YAML_MAPPING_START_EVENT:  on_open(b, ev, YAML_MAP, ev->data.mapping_start.anchor); break;
+    case YAML_SEQUENCE_END_EVENT:
+    case YAML_MAPPING_END_EVENT:    on_close(b, ev); break;
+    case YAML_ALIAS_EVENT:          on_alias(b, ev); break;
+    case YAML_DOCUMENT_END_EVENT:   map_fini(&b->anchors); map_fini(&b->weights); break;
+    case YAML_NO_EVENT: case YAML_STREAM_START_EVENT: case YAML_STREAM_END_EVENT: case YAML_DOCUMENT_START_EVENT: break;
+    }
+}
+
+static void parse_failed(struct builder *b, const yaml_parser_t *p)
+{
+    const yaml_mark_t *at = p->problem_mark.line || p->problem_mark.column ? &p->problem_mark : &p->context_mark;
+    if (p->error == YAML_READER_ERROR)
+        problem_add(b->problems, b->file, (uint32_t)p->mark.line + 1, 1, "not YAML: %s (byte %zu)", p->problem ? p->problem : "unreadable",
+                    p->problem_offset);
+    else
+        problem_add(b->problems, b->file, (uint32_t)at->line + 1, (uint32_t)at->column + 1, "not YAML: %s%s%s",
+                    p->context ? p->context : "", p->context ? ": " : "", p->problem ? p->problem : "unreadable");
+    b->failed = true;
+}
+
+bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems, struct yaml_node ***ret, size_t *ret_n)
+{
+    struct builder b = {.a = a, .file = file, .problems = problems};
+    yaml_parser_t parser;
+    bool done = false;
+
+    if (text.n > YAML_BYTES_MAX) {
+        problem_add(problems, file, 0, 0, "%zu bytes are too many: at most %d are read", text.n, YAML_BYTES_MAX);
+        return false;
+    }
+    must(yaml_parser_initialize(&parser));
+    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(&parser, (const unsigned char *)(text.p ? text.p : ""), text.n);
+    while (!done && !b.failed) {
+        yaml_event_t ev;
+        if (!yaml_parser_parse(&parser, &ev)) {
+            parse_failed(&b, &parser);
+            break;
+        }
+        on_event(&b, &ev);
+        done = ev.type == YAML_STREAM_END_EVENT;
+        yaml_event_delete(&ev);
+    }
+    while (b.depth) map_fini(&b.stack[--b.depth].seen);
+    map_fini(&b.anchors);
+    map_fini(&b.weights);
+    yaml_parser_delete(&parser);
+    if (!b.failed) {
+        *ret = arena_array(a, struct yaml_node *, b.docs_n + 1);
+        if (b.docs_n) memcpy(*ret, b.docs, b.docs_n * sizeof *b.docs);
+        *ret_n = b.docs_n;
+    }
+    free(b.docs);
+    return !b.failed;
+}
