@@ -24,8 +24,10 @@ void flow_snapshot_seal(struct flow_snapshot *s)
         map_put_str(&s->pipeline_by_name, s->pipelines[i]->name, s->pipelines[i]);
         s->pipelines[i]->graph = graph_compile(&s->arena, s->pipelines[i]);
     }
-    for (size_t i = 0; i < s->models_n; i++)
+    for (size_t i = 0; i < s->models_n; i++) {
         map_put_str(&s->model_by_name, s->models[i]->name, s->models[i]);
+        s->models[i]->graph = graph_direct(&s->arena, s->models[i]->name);
+    }
     s->sealed = true;
 }
 

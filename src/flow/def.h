@@ -54,6 +54,7 @@ struct flow_model_def {
     struct upstream_target target;
     bool clean_topics_on_delete;
     enum flow_record record;
+    const struct graph *graph;                   /* made by flow_snapshot_seal(); for calls to the model itself */
 };
 
 struct flow_snapshot {

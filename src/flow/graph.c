@@ -329,6 +329,7 @@ struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def
     struct compiler c = {.arena = a, .g = arena_new(a, struct graph), .def = def};
 
     c.g->def = def;
+    c.g->name = def->name;
     c.g->version = arena_printf(a, "%u", def->version);
     if (!shape_check(&c) && !nodes_compile(&c)) {
         readers_list(&c);
@@ -336,4 +337,23 @@ struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def
     }
     map_fini(&c.index);
     return c.g;
+}
+
+struct graph *graph_direct(struct arena *a, struct str model)
+{
+    struct graph *g = arena_new(a, struct graph);
+    struct compiler c = {.arena = a, .g = g};
+    struct graph_source *s = arena_new(a, struct graph_source);
+
+    s->whole = true;
+    s->text = arena_printf(a, STR_FMT ".inputs", STR_ARG(model));
+    g->name = model;
+    g->direct = true;
+    g->steps_n = g->nodes_n = 1;
+    g->points_n = 3;
+    g->nodes = arena_new(a, struct graph_node);
+    g->nodes[0] = (struct graph_node){.name = model, .data = {.sources = s, .n = 1}};
+    readers_list(&c);
+    mark_for_output(&c);
+    return g;
 }

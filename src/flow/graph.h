@@ -35,12 +35,14 @@ struct graph_node {
 struct graph_readers { const uint32_t *nodes; size_t n; };
 
 struct graph {
-    const struct flow_pipeline_def *def;
+    struct str name;                             /* of the pipeline, or of the model called directly */
+    const struct flow_pipeline_def *def;         /* NULL: of a model called directly */
+    bool direct;
     struct graph_node *nodes; size_t nodes_n;    /* steps_n, or one more with an output section */
     size_t steps_n, points_n;
     struct graph_readers *readers;               /* by point: the nodes with a source there, each once, ascending */
     struct err why;                              /* rc other than RC_OK: cannot run here, and why */
-    struct str version;                          /* def->version in decimal */
+    struct str version;                          /* of the pipeline, in decimal; empty for a model */
 };
 
 enum { GRAPH_STEPS_MAX = 1000 };
@@ -53,6 +55,9 @@ static inline bool graph_has_output(const struct graph *g) { return g->nodes_n >
  * refused (unknown references, no or equal names, a cycle that is not allowed), RC_UNSUPPORTED for what this version
  * does not run: inputs from other pipelines, batching, cycles. */
 struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def);
+
+/* One step that takes the request as it came and whose answer is the outcome. */
+struct graph *graph_direct(struct arena *a, struct str model);
 
 /* For validation: the index of a step by name, or -1; the first cycle through inputs and triggers as step indexes in
  * order, the first one repeated at the end (returns how many were written, 0: no cycle; `path` has room for
