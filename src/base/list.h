@@ -24,5 +24,13 @@ static inline struct list *list_pop(struct list *head)                /* the fir
     list_remove(x);
     return x;
 }
+static inline void list_move(struct list *from, struct list *to)      /* all of it; `to` need not be initialised */
+{
+    list_init(to);
+    if (list_empty(from)) return;
+    *to = *from;
+    to->next->prev = to->prev->next = to;
+    list_init(from);
+}
 #define list_each(it, head)      for (struct list *it = (head)->next; it != (head); it = it->next)
 #define list_each_safe(it, head) for (struct list *it = (head)->next, *it##_next = it->next; it != (head); it = it##_next, it##_next = it->next)

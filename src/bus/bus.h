@@ -66,7 +66,9 @@ void bus_fetch_fini(struct bus_fetch *f);        /* drops the records; the struc
 
 /* Tells, until stopped, of records appended to a partition by others than this process's bus (from outside), from
  * `offset` on. `records` is called on reply_to's loop with records borrowed for the call; more come only after
- * bus_watch_more(). On remote the own records come too: the millrace-run header tells them apart. */
+ * bus_watch_more(). On remote the own records come too: the millrace-run header tells them apart. `records` is also
+ * called with n = 0 when next_offset has moved on over records that are not handed over, at most about once a second:
+ * so a watcher learns how far it is. */
 struct bus_watch {
     struct bus_op op;                            /* done: once, after bus_watch_stop() or when it cannot go on (err) */
     struct str topic;

@@ -10,7 +10,8 @@
 #include "upstream/upstream.h"
 
 enum flow_join { FLOW_INNER, FLOW_OUTER, FLOW_ANY };
-enum flow_record { FLOW_RECORD_DEFAULT, FLOW_RECORD_ALL, FLOW_RECORD_ENDS, FLOW_RECORD_ERRORS };   /* default: flow.record */
+/* DEFAULT: what flow.record says. NONE: models called with gateway.models: direct; not to be declared. */
+enum flow_record { FLOW_RECORD_DEFAULT, FLOW_RECORD_ALL, FLOW_RECORD_ENDS, FLOW_RECORD_ERRORS, FLOW_RECORD_NONE };
 
 /* step.outputs, step.inputs.tensor, pipeline.inputs … ; step empty = the pipeline's own inputs; tensor empty = all. */
 struct flow_ref { struct str step; bool inputs; struct str tensor; };

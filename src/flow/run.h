@@ -35,6 +35,7 @@ struct run_failure {
     struct str text;                             /* the value of the error record */
     struct headers headers;                      /* of the record on the errors topic */
     uint32_t retry_after_ms;
+    bool recorded;                               /* the executor's: it is on the errors topic */
 };
 
 enum run_node_state { NODE_WAITING, NODE_CALLING, NODE_DONE, NODE_SKIPPED, NODE_FAILED };

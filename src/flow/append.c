@@ -1,0 +1,119 @@
+/* Records on their way to the bus. The bus copies what it is given at once, so headers are gathered
+ * in a scratch buffer; the operation itself is lent until its answer comes. Hop records are written
+ * beside the execution: nobody waits for them, failures are counted.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "flow/executor.h"
+
+enum { SPARE_APPENDS_MAX = 1024 };
+
+static struct flow_append *append_new(struct flow *f)
+{
+    struct list *l = list_pop(&f->spare_appends);
+    struct flow_append *a;
+
+    if (!l) return xnew(struct flow_append);
+    f->spare_appends_n--;
+    a = container_of(l, struct flow_append, link);
+    *a = (struct flow_append){0};
+    return a;
+}
+
+static void append_recycle(struct flow *f, struct flow_append *a)
+{
+    if (f->closed || f->spare_appends_n >= SPARE_APPENDS_MAX) {
+        free(a);
+        return;
+    }
+    list_push(&f->spare_appends, &a->link);
+    f->spare_appends_n++;
+}
+
+static void hop_done(struct flow *f, const struct flow_append *a)
+{
+    if (!a->a.op.err.rc) return;
+    f->counters.hop_records_failed++;
+    diag(DIAG_WARN, "flow.record-lost", KV_STR("topic", a->a.topic), KV_I64("partition", a->a.partition),
+         KV_CSTR("why", a->a.op.err.text));
+}
+
+static void append_done(struct bus_op *op)
+{
+    struct flow_append *a = container_of(op, struct flow_append, a.op);
+    struct flow *f = a->f;
+    struct place *p = a->place;
+
+    if (!f->closed) {
+        if (!a->r) hop_done(f, a);
+        else {
+            list_remove(&a->link);
+            flow_run_appended(a->r, a);
+        }
+        if (p) place_unref(p);
+    }
+    append_recycle(f, a);
+    flow_returned(f);
+}
+
+static void put_header(struct flow *f, struct str name, struct str value)
+{
+    struct bus_header h = {name, {(const uint8_t *)(value.p ? value.p : ""), value.n}};
+
+    buf_append(&f->header_scratch, bytes_of(&h, sizeof h));
+}
+
+static size_t gather_headers(struct flow_run *r, const struct append_what *w)
+{
+    struct flow *f = r->f;
+
+    buf_clear(&f->header_scratch);
+    for (size_t i = 0; i < w->headers.n; i++)
+        put_header(f, w->headers.v[i].name, w->headers.v[i].value);
+    put_header(f, STR(RUN_ID_HEADER), r->id);
+    if (w->extra_name.n) put_header(f, w->extra_name, w->extra_value);
+    return f->header_scratch.n / sizeof(struct bus_header);
+}
+
+static const struct topic *topic_of(const struct flow *f, const struct append_what *w)
+{
+    return !w->place ? &f->errors : w->inputs ? &w->place->inputs : &w->place->outputs;
+}
+
+/* Everything of a run lies in partitions of its own number, as far as a topic has that many. */
+static int32_t partition_of(const struct flow_run *r, const struct topic *t)
+{
+    return t->partitions > 0 ? r->partition % t->partitions : r->partition;
+}
+
+void append_record(struct flow_run *r, const struct append_what *w)
+{
+    struct flow *f = r->f;
+    struct flow_append *a = append_new(f);
+    const struct topic *t = topic_of(f, w);
+    struct bus_record record = {
+        .timestamp_ms = w->timestamp_ms,
+        .key = r->key,
+        .value = w->value.p ? w->value : bytes_of("", 0),
+        .headers_n = gather_headers(r, w),
+    };
+
+    record.headers = (struct bus_header *)(void *)f->header_scratch.p;
+    a->f = f;
+    a->place = w->place;
+    a->kind = w->kind;
+    a->a.op.reply_to = loop_mailbox(f->loop);
+    a->a.op.done = append_done;
+    a->a.topic = t->name;
+    a->a.partition = partition_of(r, t);
+    a->a.durability = f->o.durability;
+    a->a.reserve = w->kind == APPEND_OUTCOME;
+    if (w->kind == APPEND_INPUT) a->a.op.deadline_ms = r->deadline_ms;
+    if (w->kind != APPEND_HOP) {
+        a->r = r;
+        list_push(&r->appends, &a->link);
+    }
+    if (w->place) w->place->refs++;
+    f->lent++;
+    f->counters.records_appended++;
+    bus_append(f->bus, &a->a, &record, 1);
+}

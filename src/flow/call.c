@@ -1,0 +1,172 @@
+/* Model calls. A model takes so many at once; the rest wait in its queue, oldest first, until there
+ * is room or their run ends. The number waiting is bounded by the runs of this executor.
+ *
+ * Answers go to the run by its list of finished calls, never by a nested call: a model that refuses
+ * at once, from inside upstream_call(), must not grow the stack. SPDX-License-Identifier: Apache-2.0 */
+#include "flow/executor.h"
+
+enum { GRPC_INTERNAL = 13, HTTP_BAD_GATEWAY = 502, RETRY_AFTER_MS = 1000 };
+
+static void calls_kick(struct place *model);
+
+static void call_finish(struct run_call *c)
+{
+    struct place *model = c->model;
+
+    c->state = CALL_DONE;
+    if (!c->stopped) list_push(&c->r->calls_done, &c->link);
+    if (model) {
+        model->calls_now--;
+        calls_kick(model);
+        place_unref(model);
+    }
+}
+
+static void call_done(struct upstream_call *up)
+{
+    struct run_call *c = container_of(up, struct run_call, up);
+    struct flow_run *r = c->r;
+    bool stopped = c->stopped;
+
+    call_finish(c);
+    if (!stopped && !r->stepping) flow_run_event(r, NULL);
+}
+
+static void call_fly(struct run_call *c)
+{
+    c->state = CALL_FLYING;
+    c->model->calls_now++;
+    upstream_call(c->r->f->up, &c->up);
+}
+
+/* Not recursive: a call that ends at once comes back here while the loop runs, and changes its count. */
+static void calls_kick(struct place *model)
+{
+    uint32_t max = MAX(model->f->o.model_concurrency, 1u);
+    struct list *l;
+
+    if (model->kicking || model->f->closed) return;
+    model->kicking = true;
+    while (model->calls_now < max && (l = list_pop(&model->calls_waiting)))
+        call_fly(container_of(l, struct run_call, link));
+    model->kicking = false;
+}
+
+static void call_refuse(struct run_call *c, struct str why)
+{
+    err_set(&c->up.err, RC_UNAVAILABLE, STR_FMT, STR_ARG(why));
+    c->model = NULL;
+    call_finish(c);
+}
+
+static void call_prepare(struct run_call *c, const struct flow_model_def *def)
+{
+    struct flow_run *r = c->r;
+    const struct run_point *p = &r->run.points[graph_point_inputs(c->node)];
+    struct headers h = headers_call(&r->run.arena, p->headers, def->name);
+
+    c->up = (struct upstream_call){
+        .target = &def->target,
+        .request = p->message,
+        .headers = h.v,
+        .headers_n = h.n,
+        .deadline_ms = r->run.graph->nodes[c->node].for_output ? r->deadline_ms : r->last_ms,
+        .attempts = r->f->o.attempts,
+        .backoff_ms = r->f->o.backoff_ms,
+        .done = call_done,
+    };
+}
+
+void call_step(struct flow_run *r, uint32_t node)
+{
+    struct run_call *c = &r->calls[node];
+    struct str name = r->run.graph->nodes[node].name;
+    const struct flow_model_def *def = map_get_str(&r->snapshot->model_by_name, name);
+
+    c->r = r;
+    c->node = node;
+    list_init(&c->link);
+    c->model = map_get_str(&r->f->models, name);
+    if (!def || !c->model) {
+        call_refuse(c, STR("there is no model of this name"));
+        return;
+    }
+    if (!def->placed) {
+        call_refuse(c, def->why.n ? def->why : STR("no server fits the model"));
+        return;
+    }
+    call_prepare(c, def);
+    c->state = CALL_WAITING;
+    c->model->refs++;
+    list_push(&c->model->calls_waiting, &c->link);
+    calls_kick(c->model);
+}
+
+void call_stop(struct run_call *c)
+{
+    c->stopped = true;
+    if (c->link.next) list_remove(&c->link);
+    if (c->state == CALL_FLYING) upstream_cancel(c->r->f->up, &c->up);
+    if (c->state == CALL_WAITING) place_unref(c->model);
+    c->state = CALL_DONE;
+}
+
+static const char *const grpc_names[] = {
+    "OK",          "Canceled",        "Unknown",          "InvalidArgument",    "DeadlineExceeded",
+    "NotFound",    "AlreadyExists",   "PermissionDenied", "ResourceExhausted",  "FailedPrecondition",
+    "Aborted",     "OutOfRange",      "Unimplemented",    "Internal",           "Unavailable",
+    "DataLoss",    "Unauthenticated",
+};
+
+/* The text of a model's own error, as the error record has always carried it: gRPC's code and
+ * description in the words of its Go client, a REST answer's body as it came. */
+static struct str upstream_text(struct run_call *c)
+{
+    const struct upstream_call *up = &c->up;
+    struct str own = up->message.n ? buf_str(&up->message) : str_of(up->err.text);
+    bool named = up->grpc_code >= 0 && up->grpc_code < (int)countof(grpc_names);
+
+    if (!up->target || up->target->kind != UPSTREAM_GRPC) return own;
+    if (!named)
+        return arena_printf(&c->r->run.arena, "rpc error: code = Code(%d) desc = " STR_FMT,
+                            up->grpc_code, STR_ARG(own));
+    return arena_printf(&c->r->run.arena, "rpc error: code = %s desc = " STR_FMT,
+                        grpc_names[up->grpc_code], STR_ARG(own));
+}
+
+static void failure_event(struct run_call *c, struct run_event *ev)
+{
+    const struct upstream_call *up = &c->up;
+
+    ev->kind = RUN_EV_FAILURE;
+    ev->rc = up->err.rc;
+    ev->text = str_of(up->err.text);
+    if (ev->rc == RC_UPSTREAM) {
+        ev->grpc_code = up->grpc_code;
+        ev->http_status = up->http_status;
+        ev->text = upstream_text(c);
+    } else if (ev->rc == RC_INVALID) {           /* what came back is no answer: the model's fault */
+        ev->rc = RC_UPSTREAM;
+        ev->grpc_code = GRPC_INTERNAL;
+        ev->http_status = HTTP_BAD_GATEWAY;
+    } else if (ev->rc == RC_CANCELLED) {         /* not by us */
+        ev->rc = RC_UNAVAILABLE;
+    }
+    if (ev->rc == RC_UNAVAILABLE) ev->retry_after_ms = RETRY_AFTER_MS;
+}
+
+void call_event(struct run_call *c, struct run_event *ev)
+{
+    *ev = (struct run_event){
+        .node = c->node,
+        .now_ms = clock_wall_ms(loop_clock(c->r->f->loop)),
+        .headers = c->up.response_headers,
+        .headers_n = c->up.response_headers_n,
+    };
+    if (c->up.err.rc) {
+        failure_event(c, ev);
+        return;
+    }
+    ev->kind = RUN_EV_RESPONSE;
+    ev->response = &c->up.response;
+}

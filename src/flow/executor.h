@@ -1,0 +1,188 @@
+/* flow/executor.h - the inside of struct flow, for its own files only.
+ *
+ * flow.c     life: new, use, drain, free          place.c   pipelines and models by name: topics, readiness
+ * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
+ * call.c     model calls and their queue           append.c  records on their way to the bus
+ * intake.c   outside records, commits              recover.c what was left unfinished
+ *
+ * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
+ * last of it is back.     SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/list.h"
+#include "flow/flow.h"
+#include "flow/names.h"
+#include "flow/run.h"
+#include "net/loop.h"
+
+struct place;
+
+/* One topic, made sure of. */
+struct topic {
+    struct flow *f;
+    struct place *place;                         /* NULL: the errors topic */
+    struct str name;
+    bool ready;
+    int32_t partitions;
+    char id[UUID_TEXT_LEN + 1];
+    struct bus_topic op;
+    struct timer retry;
+    uint32_t tries;
+    struct err err;                              /* why the last try failed; rc RC_OK: none did */
+};
+
+enum place_state {
+    PLACE_TOPICS,                                /* its topics are being made */
+    PLACE_OFFSETS,                               /* its committed offsets are being looked up or set */
+    PLACE_READY,
+    PLACE_LEAVING                                /* not in the newest snapshot */
+};
+
+/* A pipeline or a model by name: what outlives its versions. */
+struct place {
+    struct flow *f;
+    struct list link;                            /* in flow.leaving */
+    struct arena arena;
+    struct str name;
+    bool model;
+    enum place_state state;
+    struct topic inputs, outputs;
+    struct str group;
+    uint32_t refs;                               /* runs, appends and operations that need its names */
+    const struct flow_pipeline_def *pipeline;    /* of the newest snapshot */
+    const struct flow_model_def *def;            /* … when it is a model */
+    /* model: its calls */
+    uint32_t calls_now;
+    bool kicking;
+    struct list calls_waiting;
+};
+
+struct flow_run;
+enum call_state { CALL_NONE, CALL_WAITING, CALL_FLYING, CALL_DONE };
+struct run_call {
+    struct upstream_call up;
+    struct flow_run *r;
+    uint32_t node;
+    enum call_state state;
+    bool stopped;                                /* nobody wants the answer any more */
+    struct place *model;
+    struct list link;                            /* waiting for the model, or done and not yet told to the run */
+};
+
+struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate; struct list link; };
+
+struct flow_run {
+    struct run run;
+    struct flow *f;
+    struct list link;                            /* in flow.runs */
+    struct list parked;                          /* in flow.parked, waiting for topics */
+    struct flow_snapshot *snapshot;
+    struct place *place;
+    enum flow_record record;
+    int32_t partition;
+    struct bytes key;                            /* .p NULL: an outside record without one */
+    struct str id;                               /* the millrace-run header */
+    struct flow_request *request;                /* who waits for the answer; NULL: nobody, or answered */
+    bool outside;                                /* the input was not written by a gateway */
+    struct run_call *calls;                      /* by step */
+    struct list calls_done;
+    struct list windows;
+    struct list appends;                         /* input and outcome on their way */
+    struct timer deadline;
+    uint64_t from_ms, deadline_ms, last_ms;      /* when it came; the caller's; of branches beside the output */
+    bool started, stepping;
+    uint32_t pins;                               /* held while somebody up the stack still looks at it */
+    bool input_done, outcome_done;               /* acknowledged, or not to be written */
+    bool silent;                                 /* no outcome is to be written: it was never admitted */
+    struct err input_err, outcome_err;
+    int64_t input_offset;                        /* -1: not known yet */
+    size_t bytes_counted;
+};
+
+enum append_kind { APPEND_HOP, APPEND_INPUT, APPEND_OUTCOME };
+struct flow_append {
+    struct bus_append a;
+    struct flow *f;
+    struct flow_run *r;                          /* NULL: nobody waits for it */
+    struct place *place;                         /* whose topic it goes to; NULL: the errors topic */
+    enum append_kind kind;
+    struct list link;
+};
+
+struct flow {
+    struct loop *loop;
+    struct bus *bus;
+    struct upstream *up;
+    struct flow_options o;
+    struct arena arena;                          /* the options' strings */
+    struct naming naming;
+    struct headers_deny deny;
+    struct bus_config *configs; size_t configs_n;
+    struct flow_snapshot *snapshot;
+    struct map pipelines, models;                /* name -> struct place */
+    struct list leaving;
+    struct topic errors;
+    struct list runs, parked;
+    struct list spare_runs, spare_appends;
+    uint32_t spare_runs_n, spare_appends_n;
+    struct buf header_scratch;                   /* of struct bus_header, for one append */
+    struct flow_counters counters;
+    uint64_t run_number;
+    uint32_t partition_next;
+    uint32_t lent;
+    bool draining, closed;
+    struct timer drain_timer;
+    void (*drained)(void *ctx);
+    void *drained_ctx;
+    struct flow **peers; unsigned peers_n;
+};
+
+/* flow.c */
+void flow_check_drained(struct flow *f);
+void flow_unpark_all(struct flow *f);            /* something that parked requests may have waited for is there */
+void flow_returned(struct flow *f);              /* something lent to the bus is back */
+
+/* place.c */
+struct place *place_new(struct flow *f, bool model, struct str name);
+void place_setup(struct place *p);
+void place_leave(struct place *p);
+void place_unref(struct place *p);
+void place_free(struct place *p);                /* whatever its refs: the executor ends */
+bool place_ready(const struct place *p);
+/* All its topics and those of its steps: RC_OK, or RC_UNAVAILABLE with the reason (*ret_wait: it may come any moment). */
+enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e);
+void topic_init(struct topic *t, struct flow *f, struct place *p, struct str name);
+void topic_ensure(struct topic *t);
+
+/* admit.c */
+void run_answer(struct flow_run *r, const struct err *e);    /* e NULL: with the outcome */
+void run_check_answer(struct flow_run *r);
+void run_unpark(struct flow_run *r);             /* starts it, or refuses it, or leaves it waiting */
+void run_admitted(struct flow_run *r);           /* the input of a pipeline without output is in the log */
+
+/* runs.c */
+struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct graph *g);
+void flow_run_timer(struct flow_run *r);         /* arms its deadline */
+void flow_run_start(struct flow_run *r);         /* these three may free it, unless it is pinned */
+void flow_run_event(struct flow_run *r, const struct run_event *ev);
+void flow_run_stop(struct flow_run *r, enum rc rc, struct str why);
+void flow_run_appended(struct flow_run *r, struct flow_append *a);
+void flow_run_release(struct flow_run *r);       /* frees it when nothing needs it any more */
+void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state it is in: the executor ends */
+
+/* call.c */
+void call_step(struct flow_run *r, uint32_t node);
+void call_stop(struct run_call *c);
+void call_event(struct run_call *c, struct run_event *ev);
+
+/* append.c */
+struct append_what {
+    enum append_kind kind;
+    struct place *place;                         /* NULL: the errors topic */
+    bool inputs;
+    struct bytes value;
+    struct headers headers;
+    int64_t timestamp_ms;
+    struct str extra_name, extra_value;          /* one more header of our own; empty: none */
+};
+void append_record(struct flow_run *r, const struct append_what *w);

@@ -1,0 +1,229 @@
+/* An executor's life. SPDX-License-Identifier: Apache-2.0 */
+#include "flow/executor.h"
+
+/* ---- construction ---- */
+
+static void copy_configs(struct flow *f, const struct flow_options *o)
+{
+    bool has_size = false;
+
+    f->configs = arena_array(&f->arena, struct bus_config, o->topic_configs_n + 1);
+    for (size_t i = 0; i < o->topic_configs_n; i++) {
+        f->configs[i].name = arena_dup_str(&f->arena, o->topic_configs[i].name);
+        f->configs[i].value = arena_dup_str(&f->arena, o->topic_configs[i].value);
+        has_size |= str_is(o->topic_configs[i].name, "max.message.bytes");
+    }
+    f->configs_n = o->topic_configs_n;
+    if (has_size) return;
+    f->configs[f->configs_n++] = (struct bus_config){
+        STR("max.message.bytes"), arena_printf(&f->arena, "%zu", o->message_bytes_max)};
+}
+
+static void copy_options(struct flow *f, const struct flow_options *o)
+{
+    struct str *deny = arena_array(&f->arena, struct str, o->headers_deny_n);
+
+    f->o = *o;
+    f->naming.prefix = arena_dup_str(&f->arena, o->topic_prefix);
+    f->naming.ns = arena_dup_str(&f->arena, o->topic_namespace);
+    for (size_t i = 0; i < o->headers_deny_n; i++)
+        deny[i] = arena_dup_str(&f->arena, o->headers_deny[i]);
+    f->deny = (struct headers_deny){deny, o->headers_deny_n};
+    f->o.loops_n = MAX(o->loops_n, 1u);
+    copy_configs(f, o);
+}
+
+enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const struct flow_options *o,
+                 struct flow **ret, struct err *e)
+{
+    struct flow *f;
+
+    if (o->loop_index >= MAX(o->loops_n, 1u))
+        return err_set(e, RC_INVALID, "executor %u of %u", o->loop_index, o->loops_n);
+    f = xnew(struct flow);
+    f->loop = l;
+    f->bus = bus;
+    f->up = up;
+    copy_options(f, o);
+    f->snapshot = flow_snapshot_new();
+    flow_snapshot_seal(f->snapshot);
+    list_init(&f->leaving);
+    list_init(&f->runs);
+    list_init(&f->parked);
+    list_init(&f->spare_runs);
+    list_init(&f->spare_appends);
+    topic_init(&f->errors, f, NULL, name_errors_topic(&f->arena, &f->naming));
+    topic_ensure(&f->errors);
+    *ret = f;
+    return RC_OK;
+}
+
+void flow_join(struct flow **all, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        struct flow **copy = arena_array(&all[i]->arena, struct flow *, n);
+
+        memcpy(copy, all, n * sizeof *copy);
+        all[i]->peers = copy;
+        all[i]->peers_n = n;
+    }
+}
+
+/* ---- snapshots ---- */
+
+static void places_leave(struct map *places, const struct map *wanted)
+{
+    struct bytes key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(places, &at, &key, &value)) {
+        struct place *p = value;
+
+        if (map_get(wanted, key)) continue;
+        map_del(places, key);
+        place_leave(p);
+    }
+}
+
+static struct place *place_of(struct flow *f, struct map *places, bool model, struct str name)
+{
+    struct place *p = map_get_str(places, name);
+
+    if (p) return p;
+    p = place_new(f, model, name);
+    map_put_str(places, name, p);
+    return p;
+}
+
+void flow_use(struct flow *f, struct flow_snapshot *s)
+{
+    struct flow_snapshot *old = f->snapshot;
+
+    must(s->sealed);
+    f->snapshot = flow_snapshot_ref(s);
+    places_leave(&f->pipelines, &s->pipeline_by_name);
+    places_leave(&f->models, &s->model_by_name);
+    for (size_t i = 0; i < s->models_n; i++)
+        place_of(f, &f->models, true, s->models[i]->name)->def = s->models[i];
+    for (size_t i = 0; i < s->pipelines_n; i++)
+        place_of(f, &f->pipelines, false, s->pipelines[i]->name)->pipeline = s->pipelines[i];
+    flow_snapshot_unref(&old);
+    flow_unpark_all(f);
+}
+
+/* Something a parked request may have waited for has come. */
+void flow_unpark_all(struct flow *f)
+{
+    struct list todo;
+
+    list_move(&f->parked, &todo);
+    for (struct list *l; (l = list_pop(&todo));)
+        run_unpark(container_of(l, struct flow_run, parked));
+}
+
+/* ---- the end ---- */
+
+/* Ending one run may end others (a model's queue moves on), so runs are taken one by one. */
+
+static void drain_late(struct timer *t)
+{
+    struct flow *f = container_of(t, struct flow, drain_timer);
+    struct list todo;
+    struct err e;
+
+    err_set(&e, RC_UNAVAILABLE, "this process is stopping");
+    list_move(&f->runs, &todo);
+    for (struct list *l; (l = list_pop(&todo));) {
+        struct flow_run *r = container_of(l, struct flow_run, link);
+
+        list_push(&f->runs, l);
+        r->pins++;
+        r->silent |= r->outside;
+        flow_run_stop(r, RC_CANCELLED, STR("this process is stopping"));
+        if (r->request) run_answer(r, &e);
+        list_remove(&r->parked);
+        r->pins--;
+        flow_run_release(r);
+    }
+    flow_check_drained(f);
+}
+
+void flow_check_drained(struct flow *f)
+{
+    void (*drained)(void *ctx) = f->drained;
+
+    if (!drained || !list_empty(&f->runs) || f->lent > 0) return;
+    timer_cancel(loop_timers(f->loop), &f->drain_timer);
+    f->drained = NULL;
+    drained(f->drained_ctx);
+}
+
+void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
+{
+    f->draining = true;
+    f->drained = drained;
+    f->drained_ctx = ctx;
+    timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
+    flow_check_drained(f);
+}
+
+static void places_free(struct map *places)
+{
+    struct bytes key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(places, &at, &key, &value))
+        place_free(value);
+    map_fini(places);
+}
+
+static void flow_release(struct flow *f)
+{
+    places_free(&f->pipelines);
+    places_free(&f->models);
+    list_each_safe(l, &f->leaving)
+        place_free(container_of(l, struct place, link));
+    for (struct list *l; (l = list_pop(&f->spare_runs));) {
+        struct flow_run *r = container_of(l, struct flow_run, link);
+
+        arena_fini(&r->run.arena);
+        free(r);
+    }
+    for (struct list *l; (l = list_pop(&f->spare_appends));)
+        free(container_of(l, struct flow_append, link));
+    bus_topic_fini(&f->errors.op);
+    flow_snapshot_unref(&f->snapshot);
+    buf_fini(&f->header_scratch);
+    arena_fini(&f->arena);
+    free(f);
+}
+
+void flow_returned(struct flow *f)
+{
+    must(f->lent > 0);
+    if (--f->lent > 0) return;
+    if (f->closed) flow_release(f);
+    else flow_check_drained(f);
+}
+
+struct flow *flow_free(struct flow *f)
+{
+    struct err e;
+
+    if (!f) return NULL;
+    err_set(&e, RC_CANCELLED, "this process is stopping");
+    f->closed = true;
+    timer_cancel(loop_timers(f->loop), &f->drain_timer);
+    timer_cancel(loop_timers(f->loop), &f->errors.retry);
+    while (!list_empty(&f->runs))
+        flow_run_end(container_of(f->runs.next, struct flow_run, link), &e);
+    if (f->lent == 0) flow_release(f);
+    return NULL;
+}
+
+void flow_count(const struct flow *f, struct flow_counters *ret)
+{
+    *ret = f->counters;
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "flow/names.h"
+#include <inttypes.h>
+
+struct str name_topic(struct arena *a, const struct naming *n, bool model, struct str name,
+                      bool inputs)
+{
+    return arena_printf(a, STR_FMT "." STR_FMT ".%s." STR_FMT ".%s", STR_ARG(n->prefix),
+                        STR_ARG(n->ns), model ? "model" : "pipeline", STR_ARG(name),
+                        inputs ? "inputs" : "outputs");
+}
+
+struct str name_errors_topic(struct arena *a, const struct naming *n)
+{
+    return arena_printf(a, STR_FMT "." STR_FMT ".errors.errors", STR_ARG(n->prefix),
+                        STR_ARG(n->ns));
+}
+
+struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name)
+{
+    return arena_printf(a, STR_FMT "-" STR_FMT "-flow%s-" STR_FMT, STR_ARG(n->prefix),
+                        STR_ARG(n->ns), model ? "model" : "", STR_ARG(name));
+}
+
+struct str name_key(struct arena *a, int32_t partition, struct str name, struct str request_id)
+{
+    return arena_printf(a, "%" PRId32 "." STR_FMT "." STR_FMT, partition, STR_ARG(name),
+                        STR_ARG(request_id));
+}
+
+static bool number(struct str s, int64_t min, int64_t max, int64_t *ret)
+{
+    return str_to_i64(s, ret) && *ret >= min && *ret <= max;
+}
+
+static bool parse_own(struct str whole, const struct str *part, struct run_id *id)
+{
+    int64_t n, attempt, deadline;
+
+    if (!number(part[3], 0, INT64_MAX, &n) || !number(part[4], 1, UINT32_MAX, &attempt) ||
+        !number(part[5], 0, INT64_MAX, &deadline))
+        return false;
+    *id = (struct run_id){
+        .cluster = part[0],
+        .topic = part[1],
+        .incarnation = part[2],
+        .number = (uint64_t)n,
+        .attempt = (uint32_t)attempt,
+        .deadline_wall_ms = deadline,
+        .identity = {whole.p, (size_t)(part[3].p + part[3].n - whole.p)},
+    };
+    return true;
+}
+
+static bool parse_outside(struct str whole, const struct str *part, struct run_id *id)
+{
+    int64_t partition, offset, attempt;
+
+    if (!number(part[1], 0, INT32_MAX, &partition) || !number(part[2], 0, INT64_MAX, &offset) ||
+        !number(part[3], 1, UINT32_MAX, &attempt))
+        return false;
+    *id = (struct run_id){
+        .outside = true,
+        .topic = part[0],
+        .partition = (int32_t)partition,
+        .offset = offset,
+        .attempt = (uint32_t)attempt,
+        .identity = {whole.p, (size_t)(part[2].p + part[2].n - whole.p)},
+    };
+    return true;
+}
+
+bool run_id_parse(struct str s, struct run_id *ret)
+{
+    struct str part[6], rest = s;
+    size_t n = 0;
+    bool more = true;
+
+    while (more && n < countof(part)) {
+        more = str_cut(rest, '/', &part[n], &rest);
+        if (!part[n++].n) return false;
+    }
+    if (more) return false;
+    return n == 6 ? parse_own(s, part, ret) : n == 4 && parse_outside(s, part, ret);
+}
+
+struct str run_id_print(struct arena *a, const struct run_id *id)
+{
+    if (id->outside)
+        return arena_printf(a, STR_FMT "/%" PRId32 "/%" PRId64 "/%" PRIu32, STR_ARG(id->topic),
+                            id->partition, id->offset, id->attempt);
+    return arena_printf(a, STR_FMT "/" STR_FMT "/" STR_FMT "/%" PRIu64 "/%" PRIu32 "/%" PRId64,
+                        STR_ARG(id->cluster), STR_ARG(id->topic), STR_ARG(id->incarnation),
+                        id->number, id->attempt, id->deadline_wall_ms);
+}
+
+struct str run_id_outside(struct arena *a, struct str topic, int32_t partition, int64_t offset)
+{
+    return arena_printf(a, STR_FMT "/%" PRId32 "/%" PRId64, STR_ARG(topic), partition, offset);
+}

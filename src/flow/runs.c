@@ -1,0 +1,395 @@
+/* A run among its surroundings: carries out the effects of the state machine and brings back events.
+ *
+ * One turn of a run is: an event, its effects, then the calls that ended meanwhile, each as an event
+ * of its own, until nothing is left. Then it is seen whether the caller can be answered and whether
+ * anything still needs the run. A run ends when its machine has, its records are acknowledged and
+ * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
+#include "flow/executor.h"
+#include <inttypes.h>
+
+enum { SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
+
+/* ---- life ---- */
+
+static enum flow_record record_of(const struct flow *f, enum flow_record own)
+{
+    if (own != FLOW_RECORD_DEFAULT) return own;
+    return f->o.record != FLOW_RECORD_DEFAULT ? f->o.record : FLOW_RECORD_ALL;
+}
+
+static struct flow_run *run_take(struct flow *f)
+{
+    struct list *l = list_pop(&f->spare_runs);
+    struct flow_run *r;
+    struct arena arena;
+
+    if (!l) return xnew(struct flow_run);
+    f->spare_runs_n--;
+    r = container_of(l, struct flow_run, link);
+    arena = r->run.arena;
+    *r = (struct flow_run){.run.arena = arena};
+    return r;
+}
+
+struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct graph *g)
+{
+    struct flow_run *r = run_take(f);
+
+    run_init(&r->run, g);
+    r->run.deny = &f->deny;
+    r->run.join_window_ms = f->o.join_window_ms;
+    r->f = f;
+    r->snapshot = flow_snapshot_ref(f->snapshot);
+    r->place = p;
+    p->refs++;
+    r->record = record_of(f, p->model ? p->def->record : p->pipeline->record);
+    r->calls = arena_array(&r->run.arena, struct run_call, g->steps_n);
+    r->input_offset = -1;
+    list_init(&r->parked);
+    list_init(&r->calls_done);
+    list_init(&r->windows);
+    list_init(&r->appends);
+    list_push(&f->runs, &r->link);
+    f->counters.runs_now++;
+    return r;
+}
+
+static void windows_cancel(struct flow_run *r)
+{
+    list_each(l, &r->windows)
+        timer_cancel(loop_timers(r->f->loop), &container_of(l, struct run_window, link)->timer);
+    list_init(&r->windows);
+}
+
+static void run_recycle(struct flow_run *r)
+{
+    struct flow *f = r->f;
+    bool keep = f->spare_runs_n < SPARE_RUNS_MAX && r->run.arena.used < SPARE_ARENA_MAX && !f->closed;
+
+    for (size_t i = 0; i < r->run.graph->steps_n; i++)
+        upstream_call_fini(&r->calls[i].up);
+    run_fini(&r->run);
+    flow_snapshot_unref(&r->snapshot);
+    if (keep) {
+        list_push(&f->spare_runs, &r->link);
+        f->spare_runs_n++;
+        return;
+    }
+    arena_fini(&r->run.arena);
+    free(r);
+}
+
+static void run_free(struct flow_run *r)
+{
+    struct flow *f = r->f;
+    struct place *p = r->place;
+
+    timer_cancel(loop_timers(f->loop), &r->deadline);
+    windows_cancel(r);
+    list_remove(&r->link);
+    list_remove(&r->parked);
+    f->counters.runs_now--;
+    f->counters.bytes_now -= r->bytes_counted;
+    run_recycle(r);
+    place_unref(p);
+    flow_check_drained(f);
+}
+
+void flow_run_release(struct flow_run *r)
+{
+    bool machine = !r->started || r->run.ended;
+
+    if (r->pins || r->stepping || r->request || !machine || !list_empty(&r->appends)) return;
+    run_free(r);
+}
+
+/* The executor ends: calls are stopped (they borrow from the caller, so before it is told), records
+ * on their way go on without the run. */
+void flow_run_end(struct flow_run *r, const struct err *e)
+{
+    r->pins++;
+    for (size_t i = 0; i < r->run.graph->steps_n; i++)
+        if (r->calls[i].state != CALL_NONE) call_stop(&r->calls[i]);
+    if (r->request) run_answer(r, e);
+    r->pins--;
+    list_each_safe(l, &r->appends) {
+        list_remove(l);
+        container_of(l, struct flow_append, link)->r = NULL;
+    }
+    run_free(r);
+}
+
+/* ---- effects ---- */
+
+static bool hop_wanted(const struct flow_run *r, struct str step, struct place **ret_model)
+{
+    const struct flow_model_def *def = map_get_str(&r->snapshot->model_by_name, step);
+
+    *ret_model = map_get_str(&r->f->models, step);
+    return !r->run.graph->direct && r->record == FLOW_RECORD_ALL && *ret_model &&
+           (!def || def->record != FLOW_RECORD_ERRORS);
+}
+
+static void hop_record(struct flow_run *r, uint32_t node, bool inputs)
+{
+    uint32_t point = inputs ? graph_point_inputs(node) : graph_point_outputs(node);
+    const struct run_point *p = &r->run.points[point];
+    struct place *model;
+
+    if (!hop_wanted(r, r->run.graph->nodes[node].name, &model)) return;
+    append_record(r, &(struct append_what){.kind = APPEND_HOP,
+                                           .place = model,
+                                           .inputs = inputs,
+                                           .value = p->message,
+                                           .headers = p->headers,
+                                           .timestamp_ms = p->timestamp_ms});
+}
+
+static void window_fired(struct timer *t)
+{
+    struct run_window *w = container_of(t, struct run_window, timer);
+    struct flow_run *r = w->r;
+
+    list_remove(&w->link);
+    flow_run_event(r, &(struct run_event){.kind = RUN_EV_WINDOW,
+                                          .node = w->node,
+                                          .gate = w->gate,
+                                          .now_ms = clock_wall_ms(loop_clock(r->f->loop))});
+}
+
+static void window_open(struct flow_run *r, const struct run_effect *fx)
+{
+    struct run_window *w = arena_new(&r->run.arena, struct run_window);
+
+    w->r = r;
+    w->node = fx->node;
+    w->gate = fx->gate;
+    list_push(&r->windows, &w->link);
+    loop_timer(r->f->loop, &w->timer, fx->wait_ms, window_fired);
+}
+
+/* What kind of error it was, for those who read the record later: "<cause>/<gRPC code>/<HTTP status>". */
+static void error_record(struct flow_run *r, const struct run_failure *fail, enum append_kind kind,
+                         struct place *place, struct headers headers)
+{
+    struct str what = arena_printf(&r->run.arena, "%s/%d/%d", rc_name(fail->rc), fail->grpc_code,
+                                   fail->http_status);
+
+    append_record(r, &(struct append_what){.kind = kind,
+                                           .place = place,
+                                           .value = str_bytes(fail->text),
+                                           .headers = headers,
+                                           .timestamp_ms = clock_wall_ms(loop_clock(r->f->loop)),
+                                           .extra_name = STR("millrace-error"),
+                                           .extra_value = what});
+}
+
+static void step_failed(struct flow_run *r, uint32_t node)
+{
+    struct run_failure *fail = r->run.nodes[node].failure;
+
+    if (r->run.graph->direct || r->silent) return;  /* a model's own: that record is the outcome */
+    fail->recorded = true;
+    error_record(r, fail, APPEND_HOP, NULL, fail->headers);
+}
+
+/* A response above the size limit of the topics cannot be written: that is an error of the run. */
+static void outcome_fit(struct flow_run *r)
+{
+    struct run *run = &r->run;
+    struct run_failure *fail;
+
+    if (run->outcome != RUN_OUTPUT || run->output.message.n <= r->f->o.message_bytes_max) return;
+    fail = arena_new(&run->arena, struct run_failure);
+    fail->rc = RC_TOO_LARGE;
+    fail->step = run->graph->name;
+    fail->text = arena_printf(&run->arena, "the response is %zu bytes long, %zu are allowed (messageMaxBytes)",
+                              run->output.message.n, r->f->o.message_bytes_max);
+    fail->headers = headers_answer(&run->arena, run->points[0].headers, NULL, 0, &r->f->deny, fail->step);
+    run->outcome = RUN_ERROR;
+    run->failure = fail;
+}
+
+static void outcome_error(struct flow_run *r)
+{
+    struct run_failure *fail = r->run.failure;
+    const struct graph *g = r->run.graph;
+
+    if (g->direct) {
+        error_record(r, fail, APPEND_OUTCOME, NULL, fail->headers);
+        return;
+    }
+    if (!fail->recorded) error_record(r, fail, APPEND_HOP, NULL, fail->headers);
+    fail->recorded = true;
+    error_record(r, fail, APPEND_OUTCOME, r->place,
+                 headers_rewrite(&r->run.arena, fail->headers, g->name, g->version));
+}
+
+static void outcome_output(struct flow_run *r)
+{
+    const struct run_point *p = &r->run.output;
+
+    if (r->record == FLOW_RECORD_ERRORS && !r->outside) { /* an outside producer has no other answer */
+        r->outcome_done = true;
+        return;
+    }
+    append_record(r, &(struct append_what){.kind = APPEND_OUTCOME,
+                                           .place = r->place,
+                                           .value = p->message,
+                                           .headers = p->headers,
+                                           .timestamp_ms = p->timestamp_ms});
+}
+
+static void outcome(struct flow_run *r)
+{
+    outcome_fit(r);
+    if (r->run.outcome == RUN_ERROR) r->f->counters.runs_failed++;
+    else r->f->counters.runs_ok++;
+    if (r->silent || r->record == FLOW_RECORD_NONE || r->run.outcome == RUN_EMPTY)
+        r->outcome_done = true;
+    else if (r->run.outcome == RUN_ERROR) outcome_error(r);
+    else outcome_output(r);
+}
+
+static void effects(struct flow_run *r)
+{
+    for (size_t i = 0; i < r->run.fx_n; i++) {
+        const struct run_effect fx = r->run.fx[i];
+
+        switch (fx.kind) {
+        case RUN_FX_CALL:
+            hop_record(r, fx.node, true);
+            call_step(r, fx.node);
+            break;
+        case RUN_FX_ANSWERED: hop_record(r, fx.node, false); break;
+        case RUN_FX_FAILED: step_failed(r, fx.node); break;
+        case RUN_FX_WINDOW: window_open(r, &fx); break;
+        case RUN_FX_STOP: call_stop(&r->calls[fx.node]); break;
+        case RUN_FX_OUTCOME: outcome(r); break;
+        case RUN_FX_END: break;
+        }
+    }
+}
+
+/* ---- turns ---- */
+
+static void account(struct flow_run *r)
+{
+    size_t now = r->run.points[0].message.n + r->run.bytes;
+
+    r->f->counters.bytes_now += now - r->bytes_counted;
+    r->bytes_counted = now;
+}
+
+/* ev NULL: only the calls that ended. The run may be gone afterwards. */
+void flow_run_event(struct flow_run *r, const struct run_event *ev)
+{
+    struct list *l;
+
+    must(!r->stepping);
+    r->stepping = true;
+    if (ev) {
+        run_step(&r->run, ev);
+        effects(r);
+    }
+    while ((l = list_pop(&r->calls_done))) {
+        struct run_call *c = container_of(l, struct run_call, link);
+        struct run_event done;
+
+        call_event(c, &done);
+        run_step(&r->run, &done);
+        effects(r);
+        upstream_call_fini(&c->up);
+        c->up.target = NULL;
+    }
+    r->stepping = false;
+    account(r);
+    r->pins++;
+    run_check_answer(r);
+    r->pins--;
+    flow_run_release(r);
+}
+
+/* The caller's deadline is answered at once, whatever is still on its way to the log. */
+static void deadline_fired(struct timer *t)
+{
+    struct flow_run *r = container_of(t, struct flow_run, deadline);
+    struct flow *f = r->f;
+    bool open = r->run.outcome == RUN_OPEN, last = loop_now_ms(f->loop) >= r->last_ms;
+    struct run_event ev = {.kind = last ? RUN_EV_STOP : RUN_EV_DEADLINE,
+                           .rc = RC_TIMEOUT,
+                           .text = arena_printf(&r->run.arena, "no answer within %" PRIu64 " ms",
+                                                loop_now_ms(f->loop) - r->from_ms),
+                           .now_ms = clock_wall_ms(loop_clock(f->loop))};
+    struct err e;
+
+    r->pins++;
+    if (r->started) flow_run_event(r, &ev);
+    if (!r->started) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
+    else err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the log acknowledged it");
+    if (r->request) run_answer(r, open && r->started ? NULL : &e);
+    if (r->started && !r->run.ended)
+        timer_set(loop_timers(f->loop), &r->deadline, r->last_ms, deadline_fired);
+    r->pins--;
+    flow_run_release(r);
+}
+
+void flow_run_timer(struct flow_run *r)
+{
+    timer_set(loop_timers(r->f->loop), &r->deadline, r->deadline_ms, deadline_fired);
+}
+
+void flow_run_start(struct flow_run *r)
+{
+    must(!r->started);
+    r->started = true;
+    r->f->counters.runs_started++;
+    flow_run_event(r, &(struct run_event){.kind = RUN_EV_START,
+                                          .now_ms = clock_wall_ms(loop_clock(r->f->loop))});
+}
+
+void flow_run_stop(struct flow_run *r, enum rc rc, struct str why)
+{
+    if (!r->started) {
+        flow_run_release(r);
+        return;
+    }
+    flow_run_event(r, &(struct run_event){.kind = RUN_EV_STOP,
+                                          .rc = rc,
+                                          .text = why,
+                                          .now_ms = clock_wall_ms(loop_clock(r->f->loop))});
+}
+
+/* ---- acknowledgements ---- */
+
+/* Without its input in the log a run was never admitted: it ends without a trace. */
+static void input_failed(struct flow_run *r, const struct err *why)
+{
+    r->input_err = *why;
+    err_in(&r->input_err, "the input could not be recorded");
+    r->silent = true;
+    r->pins++;
+    flow_run_stop(r, RC_CANCELLED, STR("the input could not be recorded"));
+    if (r->request) run_answer(r, &r->input_err);
+    r->pins--;
+}
+
+void flow_run_appended(struct flow_run *r, struct flow_append *a)
+{
+    const struct err *why = &a->a.op.err;
+
+    r->pins++;
+    if (a->kind == APPEND_OUTCOME) {
+        r->outcome_done = true;
+        r->outcome_err = *why;
+    } else if (why->rc) {
+        input_failed(r, why);
+    } else {
+        r->input_done = true;
+        r->input_offset = a->a.offset;
+        if (!r->started) run_admitted(r);
+    }
+    run_check_answer(r);
+    r->pins--;
+    flow_run_release(r);
+}
