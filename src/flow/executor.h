@@ -4,6 +4,7 @@
  * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
+ * probe.c    readiness
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
  * last of it is back.     SPDX-License-Identifier: Apache-2.0
@@ -122,7 +123,7 @@ struct flow {
     struct map pipelines, models;                /* name -> struct place */
     struct list leaving;
     struct topic errors;
-    struct list runs, parked;
+    struct list runs, parked, probes;
     struct list spare_runs, spare_appends;
     uint32_t spare_runs_n, spare_appends_n;
     struct buf header_scratch;                   /* of struct bus_header, for one append */
@@ -169,6 +170,9 @@ void flow_run_stop(struct flow_run *r, enum rc rc, struct str why);
 void flow_run_appended(struct flow_run *r, struct flow_append *a);
 void flow_run_release(struct flow_run *r);       /* frees it when nothing needs it any more */
 void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state it is in: the executor ends */
+
+/* probe.c */
+void probes_end(struct flow *f);
 
 /* call.c */
 void call_step(struct flow_run *r, uint32_t node);

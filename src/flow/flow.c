@@ -50,6 +50,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     list_init(&f->leaving);
     list_init(&f->runs);
     list_init(&f->parked);
+    list_init(&f->probes);
     list_init(&f->spare_runs);
     list_init(&f->spare_appends);
     topic_init(&f->errors, f, NULL, name_errors_topic(&f->arena, &f->naming));
@@ -217,6 +218,7 @@ struct flow *flow_free(struct flow *f)
     f->closed = true;
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
     timer_cancel(loop_timers(f->loop), &f->errors.retry);
+    probes_end(f);
     while (!list_empty(&f->runs))
         flow_run_end(container_of(f->runs.next, struct flow_run, link), &e);
     if (f->lent == 0) flow_release(f);

@@ -73,7 +73,7 @@ void flow_cancel(struct flow *f, struct flow_request *r);
 void flow_request_fini(struct flow_request *r);
 
 /* Readiness from live state: RC_OK ready; RC_NOT_FOUND unknown; RC_UNAVAILABLE a step is not ready (err names it).
- * Probes the models; answers by the deadline. */
+ * Probes the models; answers by the deadline, perhaps before flow_probe() returns. */
 struct flow_probe {
     struct str name;
     bool model;

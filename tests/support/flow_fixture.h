@@ -1,0 +1,48 @@
+/* tests/support/flow_fixture.h - an executor on simulated time, a bus in memory and toy models.
+ *
+ * Pipelines are written in one line:
+ *     "p: mul10; add10 < mul10.outputs.OUTPUT ! echo join=any map=mul10.outputs.OUTPUT:X window=50; out < add10 join=outer"
+ * a step, then after < its inputs, after ! its triggers (refs with commas, no blanks). Without "out" there is no output
+ * section, with an empty one the inputs are echoed. Messages are "A=1,2;B=3": FP32 tensors; "A=r1,2" in raw contents.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "fake_bus.h"
+#include "fake_upstream.h"
+#include "flow/flow.h"
+#include "flow/graph.h"
+#include "net/loop.h"
+#include "sys/clock.h"
+
+struct fixture {
+    struct clock_sim clock;
+    struct loop *loop;
+    struct fake_bus *bus;
+    struct upstream *up;
+    struct flow *flow;
+    struct flow_options o;
+    struct flow_snapshot *snapshot;
+    uint32_t version;
+};
+
+struct asked { struct flow_request q; struct buf message; bool done; unsigned times; };
+
+struct flow_pipeline_def *fixture_pipeline(struct arena *a, const char *line);
+void fixture_open(struct fixture *x);            /* with x->o as it is (fixture_options() first) */
+void fixture_options(struct fixture *x);
+void fixture_close(struct fixture *x);
+void fixture_reopen(struct fixture *x, const char *incarnation);        /* a crash: the log stays, nothing else */
+/* The pipelines (NULL-terminated lines) and a model for every step in them, and for every name in `models`. */
+void fixture_apply(struct fixture *x, const char *const *pipelines, const char *const *models);
+#define APPLY(x, ...) fixture_apply((x), (const char *const[]){__VA_ARGS__, NULL}, NULL)
+void fixture_settle(struct fixture *x);          /* until nothing more happens at this time */
+void fixture_advance(struct fixture *x, uint64_t ms);    /* and settles */
+
+void message_write(struct buf *b, const char *text);
+struct asked *fixture_ask(struct fixture *x, const char *name, const char *message);         /* does not settle */
+struct asked *fixture_ask_model(struct fixture *x, const char *name, const char *message);
+struct asked *fixture_ask_with(struct fixture *x, const char *name, const char *message, const struct header *h, size_t n);
+void asked_free(struct asked *a);
+/* "OUTPUT=10,20" of a response (or request) message; borrowed until the next call. */
+const char *message_text(struct bytes message);
+const char *asked_text(struct asked *a);         /* the answer so, or "error: …" */
