@@ -25,15 +25,16 @@ const struct sm_state group_states[] = {
 };
 
 const struct group_config group_config_default = {
-    .session_timeout_ms_min = 6000,
-    .session_timeout_ms_max = 1800000,
     .initial_rebalance_delay_ms = 3000,
     .fresh_member_timeout_ms = 300000,
     .members_max = INT32_MAX,
     .bytes_max = 64u << 20,
 };
 
-enum { REBALANCE_WAIT_MS_MIN = 100 };          /* between two looks at who has come, whatever a member asked for */
+enum {
+    REBALANCE_WAIT_MS_MIN = 100,          /* between two looks at who has come, whatever a member asked for */
+    ID_NAME_MAX = 1024,                   /* bytes of the client's name in a member id */
+};
 
 const char *group_state_name(unsigned state)
 {
@@ -294,10 +295,13 @@ static bool has_room(const struct group *g, const struct group_member *m, const 
     return waiting < g->config->members_max;
 }
 
+/* The name's end is left out where the id would not fit a record's string. */
 static struct str id_make(const struct group_join *j, struct arena *a)
 {
     struct str name = j->instance_id.p ? j->instance_id : j->client_id;
 
+    if (name.n > ID_NAME_MAX)
+        for (name.n = ID_NAME_MAX; name.n && ((uint8_t)name.p[name.n] & 0xc0) == 0x80; ) name.n--;
     return arena_printf(a, STR_FMT "-" STR_FMT, STR_ARG(name), STR_ARG(j->uuid));
 }
 
@@ -542,6 +546,16 @@ static void on_leave(struct group *g, const struct group_event *ev, struct group
 
 /* ---- the rest ---- */
 
+static void on_evict(struct group *g, const struct group_event *ev, struct group_effects *fx)
+{
+    group_each_member(m, g) {
+        bool waits = m->join || m->sync;
+
+        park_refuse(g, m, KAFKA_ERR_NOT_COORDINATOR, fx);
+        if (waits) session_restart(g, m, ev->now_ms);
+    }
+}
+
 static void on_delete(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
     int16_t error = KAFKA_ERR_NONE;
@@ -603,6 +617,7 @@ void group_step(struct group *g, const struct group_event *ev, struct group_effe
     case GROUP_EV_COMMIT:         on_commit(g, ev, fx);         break;
     case GROUP_EV_DELETE:         on_delete(g, ev, fx);         break;
     case GROUP_EV_PERSIST_FAILED: on_persist_failed(g, ev, fx); break;
+    case GROUP_EV_EVICT:          on_evict(g, ev, fx);          break;
     case GROUP_EV_TICK:           on_tick(g, ev, fx);           break;
     }
     must(group_invariant(g));

@@ -23,7 +23,6 @@ extern const struct sm_state group_states[];
 const char *group_state_name(unsigned state);              /* as Kafka's tools print it: "PreparingRebalance", … */
 
 struct group_config {                                      /* Kafka's broker configs */
-    int32_t  session_timeout_ms_min, session_timeout_ms_max;
     uint64_t initial_rebalance_delay_ms;
     uint64_t fresh_member_timeout_ms;                      /* how long a new member's parked join keeps it alive */
     size_t   members_max;                                  /* group.max.size */
@@ -77,6 +76,7 @@ enum group_event_kind {
     GROUP_EV_COMMIT,                                       /* may this member commit offsets? */
     GROUP_EV_DELETE,                                       /* DeleteGroups, or expiry */
     GROUP_EV_PERSIST_FAILED,
+    GROUP_EV_EVICT,                                        /* the way down: whoever waits is sent away */
     GROUP_EV_TICK
 };
 struct group_join {

@@ -1,0 +1,66 @@
+/* broker/groups.h - all consumer groups of the broker: their state machines, their committed offsets, and the record of
+ * both in __consumer_offsets.
+ *
+ * A group is changed in memory at once; what is said about it waits for the wal: every answer carries the group's `seq`.
+ * A restart reads the topic from its start and finds the groups as their last records say.
+ *
+ * Owns: groups and their offsets.   Lives on: the broker loop.   Used by: broker/api, broker.c, bus/embedded.c.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "broker/group.h"
+#include "broker/offsets.h"
+#include "sys/timers.h"
+
+struct broker;
+struct broker_stats;
+struct groups;
+
+struct group_entry {
+    struct group g;
+    struct offsets offsets;
+    struct groups *groups;
+    struct timer timer;                    /* its next tick */
+    uint64_t seq;                          /* of its last record */
+    bool on_record;                        /* a record says that it exists */
+    size_t counted;                        /* its share of groups->bytes */
+};
+
+/* Creates __consumer_offsets where it is missing and reads it. Before any listener opens. */
+enum rc groups_new(struct broker *b, struct groups **ret, struct err *e) MUST_USE;
+struct groups *groups_free(struct groups *gs);             /* NULL is fine; returns NULL; parked requests are forgotten */
+void groups_drain(struct groups *gs);                      /* the way down: whoever waits for a rebalance is sent away */
+/* Call before the topic's deletion is staged: its offsets go first. */
+void groups_topic_gone(struct groups *gs, struct str topic);
+
+struct group_entry *groups_find(const struct groups *gs, struct str id);        /* NULL: none */
+/* Finds or makes it. NULL: there is no room for another (RC_OVERLOAD to the peer). */
+struct group_entry *groups_get(struct groups *gs, struct str id);
+/* By id; NULL gives the first. */
+struct group_entry *groups_next(const struct groups *gs, const struct group_entry *after);
+size_t groups_count(const struct groups *gs);
+size_t groups_bytes(const struct groups *gs);
+bool groups_have_room(const struct groups *gs, size_t more);
+
+/* Who asks a group something is told through this; it must live until then. `seq`: what the answer has to wait for. */
+struct group_asker { void (*answer)(struct group_asker *a, const struct group_fx *fx, uint64_t seq); };
+/* One event, and what follows from it: records are staged, askers are answered, the timer is set. ev->token is a struct
+ * group_asker; times are filled in here. The entry is still there afterwards, also when it is dead: see groups_remove. */
+void groups_step(struct group_entry *ge, struct group_event *ev);
+bool groups_session_ok(const struct groups *gs, int32_t session_timeout_ms);
+
+/* ---- offsets ---- */
+struct offset_put { struct str topic; struct committed committed; };
+/* Stages one batch with all of them and applies it; all or nothing. Returns Kafka's code. Nothing else is checked. */
+int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts, size_t n);
+struct offset_del { struct str topic; int32_t partition; };
+/* Those that are there; *ret_n counts them. */
+int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *dels, size_t n, size_t *ret_n);
+/* May these ids commit now? Kafka's code; 0: yes, and the member's session goes on. */
+int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct str instance_id, int32_t generation);
+
+/* DeleteGroups: with its offsets. Kafka's code; on 0 *ge is gone and *ret_seq says what the answer waits for. */
+int16_t groups_remove(struct group_entry **ge, uint64_t *ret_seq);
+/* Are its members subscribed to this topic? True also where that cannot be told. */
+bool group_subscribes(const struct group *g, struct str topic);
+int16_t groups_error(const struct err *e);                 /* what a failed append is called in group APIs */
