@@ -12,6 +12,7 @@
 #include "broker/api.h"
 #include "broker/offsets_record.h"
 #include "kafka/msg/consumer_protocol.h"
+#include <stdio.h>
 
 #define TOPIC STR("__consumer_offsets")
 enum {

@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include "base/err.h"
 #include "broker/group.h"
 #include "broker/offsets.h"
 #include "sys/timers.h"

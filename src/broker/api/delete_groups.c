@@ -1,0 +1,25 @@
+/* DeleteGroups: groups without members, with all their offsets. SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/msg/delete_groups.h"
+
+void api_delete_groups(struct request *r)
+{
+    const struct delete_groups_request *q = request_decode(r);
+    struct delete_groups_response a = {0};
+    uint64_t seq = 0;
+
+    if (!q) return;
+    a.results = arena_array(&r->arena, struct delete_groups_response_result, q->groups_names_n);
+    if (q->groups_names_n && !a.results) return request_close(r, "delete groups: too many groups");
+    for (size_t i = 0; i < q->groups_names_n; i++) {
+        struct delete_groups_response_result *to = &a.results[a.results_n++];
+        struct group_entry *ge = groups_find(r->broker->groups, q->groups_names[i]);
+        uint64_t gone_seq = 0;
+
+        to->group_id = q->groups_names[i];
+        to->error_code = ge ? groups_remove(&ge, &gone_seq) : KAFKA_ERR_GROUP_ID_NOT_FOUND;
+        seq = MAX(seq, ge ? ge->seq : gone_seq);
+    }
+    request_answer_when(r, &a, seq);
+}

@@ -1,0 +1,49 @@
+/* DescribeGroups: what a group looks like now. SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/msg/describe_groups.h"
+
+enum { GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 };    /* READ, DELETE, DESCRIBE: all there is to do to a group */
+
+/* Protocol, metadata and assignments mean something only when they are settled. */
+static bool describe(struct request *r, const struct group *g, struct describe_groups_response_group *to)
+{
+    bool stable = g->state == GROUP_STABLE;
+    size_t n = 0;
+
+    to->group_state = str_of(group_state_name(g->state));
+    to->protocol_type = g->protocol_type;
+    to->protocol_data = stable ? g->protocol : STR("");
+    to->members = arena_array(&r->arena, struct describe_groups_response_member, g->members_n);
+    if (g->members_n && !to->members) return false;
+    group_each_member(m, g)
+        to->members[n++] = (struct describe_groups_response_member){
+            .member_id = m->id, .group_instance_id = m->instance_id, .client_id = m->client_id,
+            .client_host = m->client_host, .member_metadata = stable ? group_metadata(g, m) : (struct bytes){0},
+            .member_assignment = stable ? buf_view(&m->assignment) : (struct bytes){0}};
+    to->members_n = n;
+    return true;
+}
+
+void api_describe_groups(struct request *r)
+{
+    const struct describe_groups_request *q = request_decode(r);
+    struct describe_groups_response a = {0};
+    uint64_t seq = 0;
+
+    if (!q) return;
+    a.groups = arena_array(&r->arena, struct describe_groups_response_group, q->groups_n);
+    if (q->groups_n && !a.groups) return request_close(r, "describe groups: too many groups");
+    for (size_t i = 0; i < q->groups_n; i++) {
+        struct describe_groups_response_group *to = &a.groups[a.groups_n++];
+        struct group_entry *ge = groups_find(r->broker->groups, q->groups[i]);
+
+        to->group_id = q->groups[i];
+        to->group_state = str_of(group_state_name(GROUP_DEAD));
+        to->authorized_operations = q->include_authorized_operations ? GROUP_OPERATIONS : INT32_MIN;
+        if (!ge) continue;
+        if (!describe(r, &ge->g, to)) return request_close(r, "describe groups: too many members");
+        seq = MAX(seq, ge->seq);
+    }
+    request_answer_when(r, &a, seq);
+}

@@ -1,0 +1,31 @@
+/* ListGroups: all groups, or those in certain states and of certain types. SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/msg/list_groups.h"
+
+static bool passes(const struct str *filter, size_t n, const char *what)
+{
+    for (size_t i = 0; i < n; i++)
+        if (str_eq_nocase(filter[i], str_of(what))) return true;
+    return n == 0;
+}
+
+void api_list_groups(struct request *r)
+{
+    struct groups *gs = r->broker->groups;
+    const struct list_groups_request *q = request_decode(r);
+    struct list_groups_response a = {0};
+    uint64_t seq = 0;
+
+    if (!q) return;
+    a.groups = arena_array(&r->arena, struct list_groups_response_group, groups_count(gs));
+    if (groups_count(gs) && !a.groups) return request_close(r, "list groups: too many groups");
+    for (const struct group_entry *ge = groups_next(gs, NULL); ge; ge = groups_next(gs, ge)) {
+        const char *state = group_state_name(ge->g.state);
+
+        if (!passes(q->states_filter, q->states_filter_n, state) || !passes(q->types_filter, q->types_filter_n, "classic")) continue;
+        a.groups[a.groups_n++] = (struct list_groups_response_group){ge->g.id, ge->g.protocol_type, str_of(state), STR("classic")};
+        seq = MAX(seq, ge->seq);
+    }
+    request_answer_when(r, &a, seq);
+}

@@ -1,0 +1,141 @@
+/* OffsetCommit: checks partitions one by one, the member once, and writes what is left in one batch.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/msg/offset_commit.h"
+
+enum { IN_ZOOKEEPER = 0 };               /* version 0 meant offsets kept there */
+
+struct commit {
+    struct request *r;
+    const struct offset_commit_request *q;
+    struct offset_commit_response a;
+    struct offset_put *puts;
+    int16_t **codes;                     /* of the puts, in the answer */
+    size_t puts_n;
+};
+
+static size_t partitions_in(const struct offset_commit_request *q)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < q->topics_n; i++) n += q->topics[i].partitions_n;
+    return n;
+}
+
+static bool answer_shape(struct commit *c)
+{
+    struct arena *a = &c->r->arena;
+    size_t n = partitions_in(c->q);
+
+    c->puts = arena_array(a, struct offset_put, n);
+    c->codes = arena_array(a, int16_t *, n);
+    c->a.topics = arena_array(a, struct offset_commit_response_topic, c->q->topics_n);
+    if ((n && (!c->puts || !c->codes)) || (c->q->topics_n && !c->a.topics)) return false;
+    for (size_t i = 0; i < c->q->topics_n; i++) {
+        const struct offset_commit_request_topic *from = &c->q->topics[i];
+        struct offset_commit_response_topic *to = &c->a.topics[c->a.topics_n++];
+
+        to->name = from->name;
+        to->partitions = arena_array(a, struct offset_commit_response_partition, from->partitions_n);
+        if (from->partitions_n && !to->partitions) return false;
+        to->partitions_n = from->partitions_n;
+        for (size_t k = 0; k < from->partitions_n; k++) to->partitions[k].partition_index = from->partitions[k].partition_index;
+    }
+    return true;
+}
+
+static struct committed committed_of(const struct commit *c, const struct offset_commit_request_partition *p)
+{
+    int64_t now_ms = broker_wall_ms(c->r->broker);
+
+    return (struct committed){
+        .partition = p->partition_index, .leader_epoch = p->committed_leader_epoch, .offset = p->committed_offset,
+        .commit_ms = p->commit_timestamp >= 0 ? p->commit_timestamp : now_ms,
+        .expire_ms = c->q->retention_time_ms >= 0 ? now_ms + c->q->retention_time_ms : -1, .metadata = p->committed_metadata};
+}
+
+/* Kafka's order: unknown partitions say so whatever the group is like. */
+static void partitions_check(struct commit *c)
+{
+    struct broker *b = c->r->broker;
+
+    for (size_t i = 0; i < c->q->topics_n; i++) {
+        const struct offset_commit_request_topic *t = &c->q->topics[i];
+
+        for (size_t k = 0; k < t->partitions_n; k++) {
+            int16_t *code = &c->a.topics[i].partitions[k].error_code;
+
+            if (request_version(c->r) == IN_ZOOKEEPER) {
+                *code = KAFKA_ERR_UNSUPPORTED_VERSION;
+            } else if (!broker_partition(b, t->name, t->partitions[k].partition_index)) {
+                *code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+            } else {
+                c->codes[c->puts_n] = code;
+                c->puts[c->puts_n++] = (struct offset_put){t->name, committed_of(c, &t->partitions[k])};
+            }
+        }
+    }
+}
+
+/* Too much metadata spoils its own partition only. */
+static void metadata_check(struct commit *c)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < c->puts_n; i++) {
+        if ((int64_t)c->puts[i].committed.metadata.n > c->r->broker->config.offset_metadata_max_bytes) {
+            *c->codes[i] = KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
+            continue;
+        }
+        c->puts[n] = c->puts[i];
+        c->codes[n++] = c->codes[i];
+    }
+    c->puts_n = n;
+}
+
+static void all_codes(struct commit *c, int16_t error)
+{
+    for (size_t i = 0; i < c->puts_n; i++) *c->codes[i] = error;
+}
+
+/* Who commits without being a member makes the group, if there is none. */
+static struct group_entry *group_of(struct commit *c, int16_t *ret_error)
+{
+    struct groups *gs = c->r->broker->groups;
+    struct group_entry *ge = groups_find(gs, c->q->group_id);
+
+    *ret_error = KAFKA_ERR_NONE;
+    if (!ge && c->q->generation_id_or_member_epoch >= 0) *ret_error = KAFKA_ERR_ILLEGAL_GENERATION;
+    else if (!groups_have_room(gs, c->r->frame_n)) *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    else if (!ge && !(ge = groups_get(gs, c->q->group_id))) *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    return *ret_error ? NULL : ge;
+}
+
+static uint64_t commit(struct commit *c)
+{
+    int16_t error;
+    struct group_entry *ge = group_of(c, &error);
+
+    if (ge) error = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id, c->q->generation_id_or_member_epoch);
+    if (!error) metadata_check(c);
+    if (!error) error = groups_put_offsets(ge, c->puts, c->puts_n);
+    if (error) all_codes(c, error);
+    return ge ? ge->seq : 0;
+}
+
+void api_offset_commit(struct request *r)
+{
+    struct commit c = {.r = r, .q = request_decode(r)};
+    uint64_t seq = 0;
+
+    if (!c.q) return;
+    if (!answer_shape(&c)) {
+        request_close(r, "offset commit: too many partitions");
+        return;
+    }
+    partitions_check(&c);
+    if (c.puts_n) seq = commit(&c);
+    request_answer_when(r, &c.a, seq);
+}

@@ -1,0 +1,145 @@
+/* OffsetFetch: committed offsets, of one group up to version 7, of several from 8 on. What was not committed is no error
+ * but -1. The older versions are read and answered as if they asked for one group of the newer shape.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/msg/offset_fetch.h"
+
+enum { IN_ZOOKEEPER = 0, SINCE_SEVERAL = 8 };
+
+typedef bool (*fill_fn)(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+                        struct offset_fetch_response_group *to);
+
+static struct offset_fetch_response_group_topic_partition row_of(const struct committed *c, int32_t partition)
+{
+    if (!c)
+        return (struct offset_fetch_response_group_topic_partition){
+            .partition_index = partition, .committed_offset = -1, .committed_leader_epoch = -1, .metadata = STR("")};
+    return (struct offset_fetch_response_group_topic_partition){
+        .partition_index = partition, .committed_offset = c->offset, .committed_leader_epoch = c->leader_epoch,
+        .metadata = c->metadata};
+}
+
+static bool rows_begin(struct request *r, struct offset_fetch_response_group_topic *to, struct str name, size_t n)
+{
+    to->name = name;
+    to->partitions = arena_array(&r->arena, struct offset_fetch_response_group_topic_partition, n);
+    to->partitions_n = n;
+    return !n || to->partitions;
+}
+
+static bool fill_all(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+                     struct offset_fetch_response_group *to)
+{
+    (void)q;
+    if (!ge) return true;
+    to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, ge->offsets.topics_n);
+    if (ge->offsets.topics_n && !to->topics) return false;
+    for (size_t i = 0; i < ge->offsets.topics_n; i++) {
+        const struct offsets_topic *t = &ge->offsets.topics[i];
+
+        if (!rows_begin(r, &to->topics[to->topics_n], t->name, t->n)) return false;
+        for (size_t k = 0; k < t->n; k++)
+            to->topics[to->topics_n].partitions[k] = row_of(&t->items[k], t->items[k].partition);
+        to->topics_n++;
+    }
+    return true;
+}
+
+static bool fill_asked(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+                       struct offset_fetch_response_group *to)
+{
+    int16_t code = request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
+
+    to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, q->topics_n);
+    if (q->topics_n && !to->topics) return false;
+    for (size_t i = 0; i < q->topics_n; i++) {
+        const struct offset_fetch_request_group_topic *t = &q->topics[i];
+        struct offset_fetch_response_group_topic *rows = &to->topics[to->topics_n++];
+
+        if (!rows_begin(r, rows, t->name, t->partition_indexes_n)) return false;
+        for (size_t k = 0; k < t->partition_indexes_n; k++) {
+            int32_t partition = t->partition_indexes[k];
+
+            rows->partitions[k] = row_of(ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
+            rows->partitions[k].error_code = code;
+        }
+    }
+    return true;
+}
+
+static bool one_group(struct request *r, const struct offset_fetch_request_group *q, struct offset_fetch_response_group *to,
+                      uint64_t *seq)
+{
+    const struct group_entry *ge = groups_find(r->broker->groups, q->group_id);
+    fill_fn fill = q->topics_null ? fill_all : fill_asked;
+
+    to->group_id = q->group_id;
+    if (ge) *seq = MAX(*seq, ge->seq);
+    return fill(r, ge, q, to);
+}
+
+/* The older question in the newer shape. */
+static bool ask_old(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_request_group *to)
+{
+    *to = (struct offset_fetch_request_group){.group_id = q->group_id, .topics_null = q->topics_null, .member_epoch = -1};
+    to->topics = arena_array(&r->arena, struct offset_fetch_request_group_topic, q->topics_n);
+    if (q->topics_n && !to->topics) return false;
+    for (size_t i = 0; i < q->topics_n; i++)
+        to->topics[to->topics_n++] = (struct offset_fetch_request_group_topic){
+            q->topics[i].name, q->topics[i].partition_indexes, q->topics[i].partition_indexes_n};
+    return true;
+}
+
+/* … and the newer answer in the older one. */
+static bool answer_old(struct request *r, const struct offset_fetch_response_group *from, struct offset_fetch_response *a)
+{
+    a->topics = arena_array(&r->arena, struct offset_fetch_response_topic, from->topics_n);
+    if (from->topics_n && !a->topics) return false;
+    for (size_t i = 0; i < from->topics_n; i++) {
+        const struct offset_fetch_response_group_topic *t = &from->topics[i];
+        struct offset_fetch_response_topic *to = &a->topics[a->topics_n++];
+
+        to->name = t->name;
+        to->partitions = arena_array(&r->arena, struct offset_fetch_response_partition, t->partitions_n);
+        if (t->partitions_n && !to->partitions) return false;
+        for (size_t k = 0; k < t->partitions_n; k++)
+            to->partitions[to->partitions_n++] = (struct offset_fetch_response_partition){
+                .partition_index = t->partitions[k].partition_index, .committed_offset = t->partitions[k].committed_offset,
+                .committed_leader_epoch = t->partitions[k].committed_leader_epoch, .metadata = t->partitions[k].metadata,
+                .error_code = t->partitions[k].error_code};
+    }
+    return true;
+}
+
+static bool fetch_one(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_response *a, uint64_t *seq)
+{
+    struct offset_fetch_request_group asked;
+    struct offset_fetch_response_group found = {0};
+
+    return ask_old(r, q, &asked) && one_group(r, &asked, &found, seq) && answer_old(r, &found, a);
+}
+
+static bool fetch_several(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_response *a, uint64_t *seq)
+{
+    a->groups = arena_array(&r->arena, struct offset_fetch_response_group, q->groups_n);
+    if (q->groups_n && !a->groups) return false;
+    for (size_t i = 0; i < q->groups_n; i++)
+        if (!one_group(r, &q->groups[i], &a->groups[a->groups_n++], seq)) return false;
+    return true;
+}
+
+void api_offset_fetch(struct request *r)
+{
+    const struct offset_fetch_request *q = request_decode(r);
+    struct offset_fetch_response a = {0};
+    uint64_t seq = 0;
+    bool ok;
+
+    if (!q) return;
+    if (request_version(r) < SINCE_SEVERAL) ok = fetch_one(r, q, &a, &seq);
+    else ok = fetch_several(r, q, &a, &seq);
+    if (ok) request_answer_when(r, &a, seq);
+    else request_close(r, "offset fetch: too many partitions");
+}
