@@ -54,6 +54,7 @@ typedef void (*api_handler_fn)(struct request *r);
 enum api_flags {
     API_BORROWS = 1,                     /* the frame is not copied: the handler has done with it before it returns (Produce) */
     API_HIDDEN = 2,                      /* served, but not advertised */
+    API_APPENDS = 4,                     /* writes to a log: waits in the connection while the wal is full */
 };
 struct api {
     int16_t key, min, max;               /* what is advertised; other versions close the connection */

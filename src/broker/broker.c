@@ -7,6 +7,7 @@
 #include "base/diag.h"
 #include "broker/api.h"
 #include "broker/fetch.h"
+#include "broker/groups.h"
 #include "sys/worker.h"
 
 #include <poll.h>
@@ -355,6 +356,7 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
     facts_note(b);
     if ((rc = open_store(b, e))) goto fail;
     b->sessions = fetch_sessions_new((size_t)b->config.fetch_session_slots);
+    if ((rc = groups_new(b, &b->groups, e))) goto fail;
     housekeeping_start(b);
     if (b->loop) {
         b->hook.turn = on_turn;
@@ -380,6 +382,7 @@ void broker_drain(struct broker *b)
         if (l->stop) l->stop(l);
     }
     fetches_drain(b);
+    groups_drain(b->groups);
     broker_again(b);
 }
 
@@ -433,6 +436,7 @@ static void close_connections(struct broker *b)
 static struct broker *delete(struct broker *b)
 {
     requests_fini(b);
+    b->groups = groups_free(b->groups);
     fetch_sessions_free(b->sessions);
     topics_fini(b);
     broker_config_fini(&b->config);

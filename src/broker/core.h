@@ -17,7 +17,6 @@
 struct api;
 struct fetch_sessions;
 struct groups;
-struct offsets;
 struct request;
 
 struct partition {
@@ -77,8 +76,7 @@ struct broker {
     int64_t  producer_id_next, producer_id_end;          /* handed out below end, which is durable at producer_id_seq */
     uint64_t producer_id_seq;
 
-    struct groups *groups;               /* broker/group.h */
-    struct offsets *offsets;             /* broker/offsets.h */
+    struct groups *groups;               /* broker/groups.h */
     struct fetch_sessions *sessions;     /* api/fetch_session.h */
 
     struct list listeners, conns, conns_ready;

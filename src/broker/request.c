@@ -550,7 +550,7 @@ static void answer_unknown_api_versions(struct request *r)
     conn_ready(r->conn);
 }
 
-/* Puts off what cannot begin now: Produce for want of room in the wal, everything for want of memory, but a large frame,
+/* Puts off what cannot begin now: what writes for want of room in the wal, everything for want of memory, but a large frame,
  * whose memory is counted already. */
 static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct buf *owner)
 {
@@ -562,7 +562,7 @@ static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct
         list_push(&b->conns_short, &c->resume_link);
         return true;
     }
-    if (key == KAFKA_PRODUCE && !b->fatal && !store_has_room(b->store, MIN(n, (size_t)LOG_BATCH_INLINE_MAX))) {
+    if (api_of(key) && api_of(key)->flags & API_APPENDS && !b->fatal && !store_has_room(b->store, MIN(n, (size_t)LOG_BATCH_INLINE_MAX))) {
         list_remove(&c->resume_link);
         list_push(&b->conns_room, &c->resume_link);
         return true;

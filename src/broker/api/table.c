@@ -2,11 +2,22 @@
 #include "broker/api.h"
 
 static const struct api apis[] = {
-    {KAFKA_PRODUCE, 0, 11, API_BORROWS, api_produce},
+    {KAFKA_PRODUCE, 0, 11, API_BORROWS | API_APPENDS, api_produce},
     {KAFKA_FETCH, 0, 16, 0, api_fetch},
     {KAFKA_LIST_OFFSETS, 0, 8, 0, api_list_offsets},
     {KAFKA_METADATA, 0, 12, 0, api_metadata},
+    {KAFKA_OFFSET_COMMIT, 0, 9, API_APPENDS, api_offset_commit},
+    {KAFKA_OFFSET_FETCH, 0, 9, 0, api_offset_fetch},
+    {KAFKA_FIND_COORDINATOR, 0, 5, 0, api_find_coordinator},
+    {KAFKA_JOIN_GROUP, 0, 9, API_APPENDS, api_join_group},
+    {KAFKA_HEARTBEAT, 0, 4, 0, api_heartbeat},
+    {KAFKA_LEAVE_GROUP, 0, 5, API_APPENDS, api_leave_group},
+    {KAFKA_SYNC_GROUP, 0, 5, API_APPENDS, api_sync_group},
+    {KAFKA_DESCRIBE_GROUPS, 0, 5, 0, api_describe_groups},
+    {KAFKA_LIST_GROUPS, 0, 5, 0, api_list_groups},
     {KAFKA_API_VERSIONS, 0, 3, 0, api_api_versions},
+    {KAFKA_DELETE_GROUPS, 0, 2, API_APPENDS, api_delete_groups},
+    {KAFKA_OFFSET_DELETE, 0, 0, API_APPENDS, api_offset_delete},
 };
 
 const struct api *api_of(int16_t key)
