@@ -73,6 +73,7 @@ uint64_t store_staged_seq(const struct store *s);         /* of the last staged 
 uint64_t store_durable_seq(const struct store *s);
 /* False while `bytes` more would not fit the wal: hold requests until `durable` or the next turn. */
 bool store_has_room(const struct store *s, size_t bytes);
+size_t store_inline_max(const struct store *s);           /* larger batches go by log_large: 8 MiB, or a quarter of a small wal */
 /* True while the disk has less free than the wal's cap + 64 MiB: plain appends get RC_DISK_FULL. */
 bool store_disk_is_full(struct store *s);
 bool store_is_fatal(const struct store *s);

@@ -50,6 +50,7 @@ struct fs_ops {
     enum rc (*mkdir)(struct fs *fs, const char *path, struct err *e);                    /* RC_EXISTS when there */
     enum rc (*rmdir)(struct fs *fs, const char *path, struct err *e);                    /* must be empty */
     enum rc (*sync_dir)(struct fs *fs, const char *path, struct err *e);
+    enum rc (*sync_all)(struct fs *fs, const char *path, struct err *e);                 /* everything on the disk of path: cheaper than many single syncs */
     enum rc (*list)(struct fs *fs, const char *path, fs_list_fn fn, void *ctx, struct err *e);
     enum rc (*stat)(struct fs *fs, const char *path, struct fs_stat *ret, struct err *e); /* RC_NOT_FOUND */
     enum rc (*free_bytes)(struct fs *fs, const char *path, uint64_t *ret, struct err *e);
@@ -67,6 +68,7 @@ static inline enum rc fs_unlink(struct fs *fs, const char *path, struct err *e) 
 static inline enum rc fs_mkdir(struct fs *fs, const char *path, struct err *e) { return fs->ops->mkdir(fs, path, e); }
 static inline enum rc fs_rmdir(struct fs *fs, const char *path, struct err *e) { return fs->ops->rmdir(fs, path, e); }
 static inline enum rc fs_sync_dir(struct fs *fs, const char *path, struct err *e) { return fs->ops->sync_dir(fs, path, e); }
+static inline enum rc fs_sync_all(struct fs *fs, const char *path, struct err *e) { return fs->ops->sync_all(fs, path, e); }
 static inline enum rc fs_list(struct fs *fs, const char *path, fs_list_fn fn, void *ctx, struct err *e) { return fs->ops->list(fs, path, fn, ctx, e); }
 static inline enum rc fs_stat(struct fs *fs, const char *path, struct fs_stat *ret, struct err *e) { return fs->ops->stat(fs, path, ret, e); }
 static inline enum rc fs_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e) { return fs->ops->free_bytes(fs, path, ret, e); }

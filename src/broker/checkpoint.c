@@ -1,0 +1,455 @@
+/* Design note: a checkpoint makes the wal forgettable. On the loop it remembers how every changed log looks (capture); on a
+ * worker it syncs the files of those logs, appends what was remembered to the state file, syncs that, and writes the
+ * superblock, which in one sector moves the begin of the wal. Back on the loop the space is free, and files that only an
+ * older state needed are removed.
+ *
+ * A state file grows by what changed; when it has doubled (and a megabyte more) it is written anew under the next number
+ * and the old one is removed after the superblock that names the new one.
+ * Many files are synced by one syncfs: one journal commit instead of hundreds.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "base/rng.h"
+#include "broker/store_core.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+enum {
+    SYNC_ALL_FROM = 24,                        /* from so many files on one syncfs is cheaper */
+    INDEX_FLUSH_FROM = INDEX_TAIL / 2,         /* entries worth a write of their own; fewer are made again at the next start */
+    SNAPSHOT_EVERY_BYTES = 8 << 20,            /* of a log: what a start reads at most to know its producers */
+    STATE_REWRITE_BYTES = 1 << 20
+};
+
+struct captured { struct log *log; struct log_state state; };
+struct checkpoint {
+    struct work work;
+    struct store *store;
+    struct buf frames;                         /* for the state file */
+    struct buf files;                          /* to sync: NUL-ended paths; a folder ends in '/' */
+    struct buf saves;                          /* small files to write: path NUL, u32 length, bytes */
+    size_t files_n;
+    struct captured *logs;
+    size_t logs_n, logs_cap;
+    struct buf gone;                           /* names to remove afterwards */
+    struct wal_super super;
+    uint64_t state_file;                       /* number; a new one when it differs from the store's */
+    bool placed, running;
+    enum rc rc;
+    struct err err;
+};
+
+bool checkpoint_due(const struct store *s, uint64_t now_ms)
+{
+    if (s->replaying) return false;
+    return s->checkpoint_wanted || wal_used(&s->wal) >= s->wal.super.ring.bytes / 4 ||
+           (s->dirty_any && now_ms - s->checkpoint_ms >= s->opt.checkpoint_every_ms);
+}
+
+/* ---- capture, on the loop ---- */
+
+static void add_name(struct buf *b, const char *name) { buf_append(b, bytes_of(name, strlen(name) + 1)); }
+
+static void add_file(struct checkpoint *c, const struct segment_place *in, int64_t base, const char *suffix)
+{
+    char path[SEGMENT_PATH_BYTES];
+
+    segment_path(in, base, suffix, path);
+    add_name(&c->files, path);
+    c->files_n++;
+}
+
+static void add_epochs(struct checkpoint *c, struct log *l, const char *dir)
+{
+    struct buf text = {0};
+    uint8_t    n[4];
+
+    epochs_encode(&l->epochs, &text);
+    buf_printf(&c->saves, "%s/leader-epoch-checkpoint", dir);
+    buf_append_byte(&c->saves, 0);
+    store_le32(n, (uint32_t)text.n);
+    buf_append(&c->saves, bytes_of(n, sizeof n));
+    buf_append(&c->saves, buf_view(&text));
+    buf_printf(&c->files, "%s/leader-epoch-checkpoint", dir);
+    buf_append_byte(&c->files, 0);
+    c->files_n++;
+    buf_fini(&text);
+    l->epochs_changed = false;
+}
+
+/* Indexes and producers of the newest segment, when enough came together to be worth it. */
+static enum rc flush_caches(struct log *l, const struct segment_place *in, bool all, struct err *e)
+{
+    struct segment *a = log_active(l);
+    char            path[SEGMENT_PATH_BYTES];
+
+    if (a && (all || a->offsets.tail_n >= INDEX_FLUSH_FROM)) {
+        segment_path(in, a->base, ".index", path);
+        if (index_flush(&a->offsets, in->handles, path, e)) return e->rc;
+        segment_path(in, a->base, ".timeindex", path);
+        if (index_flush(&a->times, in->handles, path, e)) return e->rc;
+    }
+    if (l->snapshot_bytes && (all || l->snapshot_bytes >= SNAPSHOT_EVERY_BYTES)) return log_snapshot_write(l, e);
+    return RC_OK;
+}
+
+static void capture_files(struct checkpoint *c, struct log *l, bool all)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct err           e;
+
+    log_dir(l, dir);
+    if (flush_caches(l, &in, all, &e)) diag(DIAG_WARN, "log.caches_not_written", KV_CSTR("topic", l->topic), KV_CSTR("why", e.text));
+    for (size_t i = l->segments_n; i-- > 0 && l->segments[i]->base >= l->disk.segment_base;) {
+        struct segment *s = l->segments[i];
+        bool            was_active = s->base == l->disk.segment_base;
+
+        if (s->size && !(was_active && s->size == l->disk.segment_bytes)) add_file(c, &in, s->base, ".log");
+        if (s->offsets.written && !(was_active && s->offsets.written == l->disk.offsets_n)) add_file(c, &in, s->base, ".index");
+        if (s->times.written && !(was_active && s->times.written == l->disk.times_n)) add_file(c, &in, s->base, ".timeindex");
+    }
+    if (l->snapshot >= 0 && l->snapshot != l->disk.snapshot) add_file(c, &in, l->snapshot, ".snapshot");
+    if (l->epochs_changed) add_epochs(c, l, dir);
+    if (l->loaded && l->segments_n) {
+        buf_printf(&c->files, "%s/", dir);
+        buf_append_byte(&c->files, 0);
+        c->files_n++;
+    }
+}
+
+static void capture_log(struct checkpoint *c, struct log *l, bool all)
+{
+    if (l->loaded) capture_files(c, l, all);
+    if (c->logs_n == c->logs_cap) {
+        c->logs_cap = c->logs_cap ? c->logs_cap * 2 : 16;
+        c->logs = xrealloc(c->logs, c->logs_cap, sizeof *c->logs);
+    }
+    l->refs++;
+    l->snapshot_held = l->snapshot;
+    log_put_state(l, &c->logs[c->logs_n].state);
+    c->logs[c->logs_n++].log = l;
+    state_put_log(&c->frames, &c->logs[c->logs_n - 1].state);
+}
+
+struct store_meta_sink { struct buf *into; };
+
+void store_meta_put(struct store_meta_sink *sink, struct bytes record) { state_put_meta(sink->into, record); }
+
+/* The whole state, under a new number. */
+static void capture_rewrite(struct checkpoint *c)
+{
+    struct store          *s = c->store;
+    struct store_meta_sink sink = {&c->frames};
+    struct bytes           key;
+    void                  *v;
+
+    c->state_file = s->state_file + 1;
+    buf_clear(&c->frames);
+    state_put_head(&c->frames);
+    if (s->opt.meta_snapshot) s->opt.meta_snapshot(s->opt.ctx, &sink);
+    for (size_t at = 0; map_next(&s->logs, &at, &key, &v);) {
+        struct log      *l = v;
+        struct log_state state;
+
+        if (!l->known) continue;
+        log_put_state(l, &state);
+        state_put_log(&c->frames, &state);
+    }
+}
+
+static void capture(struct store *s, bool all)
+{
+    struct checkpoint *c = xnew(struct checkpoint);
+    char               dir[STORE_PATH_BYTES];
+
+    must(!s->checkpoint);
+    s->checkpoint = c;
+    c->store = s;
+    c->state_file = s->state_file;
+    if (!s->state_file) state_put_head(&c->frames);
+    buf_append(&c->frames, buf_view(&s->state_new));
+    buf_clear(&s->state_new);
+    while (!list_empty(&s->dirty)) {
+        struct log *l = container_of(list_pop(&s->dirty), struct log, dirty_link);
+
+        l->dirty = false;
+        capture_log(c, l, all);
+    }
+    if (!s->state_file) c->state_file = 1;
+    else if (s->state_bytes + c->frames.n > 2 * s->state_base_bytes + STATE_REWRITE_BYTES) capture_rewrite(c);
+    c->gone = buf_take(&s->gone);
+    s->dirty_any = s->checkpoint_wanted = false;
+    store_path(s, "", dir);
+    add_name(&c->files, dir);                                     /* folders of logs were made or removed in it */
+    c->files_n++;
+}
+
+void checkpoint_capture(struct store *s) { capture(s, false); }
+
+void checkpoint_place(struct store *s)
+{
+    struct checkpoint *c = s->checkpoint;
+    bool               anew = c->state_file != s->state_file;
+
+    c->super = wal_super_next(&s->wal);
+    c->super.state_file = c->state_file;
+    c->super.state_bytes = (anew ? 0 : s->state_bytes) + c->frames.n;
+    c->placed = true;
+}
+
+static void drop_names(struct buf *b, const char *name)
+{
+    struct buf left = {0};
+
+    for (size_t at = 0; at < b->n; at += strlen((char *)b->p + at) + 1)
+        if (strcmp((char *)b->p + at, name) != 0) add_name(&left, (char *)b->p + at);
+    buf_fini(b);
+    *b = left;
+}
+
+void checkpoint_spare(struct store *s, const char *name)
+{
+    drop_names(&s->gone, name);
+    if (s->checkpoint) drop_names(&s->checkpoint->gone, name);
+}
+
+/* ---- writing, on a worker ---- */
+
+static enum rc write_saves(struct checkpoint *c, struct err *e)
+{
+    for (size_t at = 0; at < c->saves.n;) {
+        const char *path = (char *)c->saves.p + at;
+        uint32_t    n;
+
+        at += strlen(path) + 1;
+        n = load_le32(c->saves.p + at);
+        if (fs_save(c->store->fs, path, bytes_of(c->saves.p + at + 4, n), false, e) && e->rc != RC_NOT_FOUND) return e->rc;
+        at += 4 + n;
+    }
+    return RC_OK;
+}
+
+/* A log may have been deleted meanwhile: what is not there needs no sync. */
+static enum rc sync_one(struct fs *fs, const char *path, struct err *e)
+{
+    AUTO(file_closep) struct file *f = NULL;
+
+    if (path[strlen(path) - 1] == '/') return fs_sync_dir(fs, path, e) == RC_NOT_FOUND ? RC_OK : e->rc;
+    if (fs_open(fs, path, FS_READ | FS_WRITE, &f, e)) return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
+    return file_datasync(f, e);
+}
+
+static enum rc sync_files(struct checkpoint *c, struct err *e)
+{
+    if (c->files_n >= SYNC_ALL_FROM) return fs_sync_all(c->store->fs, c->store->dir, e);
+    for (size_t at = 0; at < c->files.n; at += strlen((char *)c->files.p + at) + 1) {
+        e->rc = RC_OK;
+        if (sync_one(c->store->fs, (char *)c->files.p + at, e)) return e->rc;
+    }
+    return RC_OK;
+}
+
+static void state_path(const struct store *s, uint64_t number, char ret[STORE_PATH_BYTES])
+{
+    char name[32];
+
+    snprintf(name, sizeof name, "state.%" PRIu64, number);
+    store_path(s, name, ret);
+}
+
+static enum rc write_state(const struct checkpoint *c, struct err *e)
+{
+    AUTO(file_closep) struct file *f = NULL;
+    const struct store *s = c->store;
+    bool     anew = c->state_file != s->state_file;
+    char     path[STORE_PATH_BYTES];
+
+    state_path(s, c->state_file, path);
+    if (fs_open(s->fs, path, FS_READ | FS_WRITE | (anew ? FS_CREATE | FS_TRUNC : 0), &f, e) ||
+        file_write(f, buf_view(&c->frames), c->super.state_bytes - c->frames.n, e) || file_sync(f, e))
+        return e->rc;
+    return anew ? fs_sync_dir(s->fs, s->dir, e) : RC_OK;
+}
+
+static enum rc write_all(struct checkpoint *c, struct err *e)
+{
+    if (write_saves(c, e) || sync_files(c, e) || write_state(c, e)) return err_in(e, "checkpoint");
+    return wal_super_write(&c->store->wal, &c->super, e);
+}
+
+static void checkpoint_run(struct work *w)
+{
+    struct checkpoint *c = container_of(w, struct checkpoint, work);
+
+    c->rc = write_all(c, &c->err);
+}
+
+/* ---- afterwards, on the loop ---- */
+
+struct removal { struct work work; struct store *store; struct buf names; };
+
+static void removal_run(struct work *w)
+{
+    struct removal *r = container_of(w, struct removal, work);
+    struct fs      *fs = r->store->fs;
+
+    for (size_t at = 0; at < r->names.n; at += strlen((char *)r->names.p + at) + 1) {
+        const char    *path = (char *)r->names.p + at;
+        struct fs_stat st;
+        struct err     e;
+        enum rc        rc = fs_stat(fs, path, &st, &e);
+
+        if (!rc) rc = st.is_dir ? fs_remove_dir(fs, path, &e) : fs_unlink(fs, path, &e);
+        if (rc && rc != RC_NOT_FOUND) diag(DIAG_WARN, "store.leftover", KV_CSTR("path", path), KV_CSTR("why", e.text));
+    }
+}
+
+static void removal_done(struct work *w)
+{
+    struct removal *r = container_of(w, struct removal, work);
+
+    store_work_done(r->store);
+    buf_fini(&r->names);
+    free(r);
+}
+
+/* A folder is renamed before it goes to the worker, so that its name is free at once. */
+static void remove_gone(struct checkpoint *c, struct buf *paths)
+{
+    struct store *s = c->store;
+
+    for (size_t at = 0; at < c->gone.n; at += strlen((char *)c->gone.p + at) + 1) {
+        char       from[STORE_PATH_BYTES], name[40], to[STORE_PATH_BYTES];
+        uint8_t    id[8];
+        struct err e;
+
+        store_path(s, (char *)c->gone.p + at, from);
+        random_bytes(id, sizeof id);
+        snprintf(name, sizeof name, "deleted.%016" PRIx64, load_be64(id));
+        store_path(s, name, to);
+        if (!fs_rename(s->fs, from, to, &e)) add_name(paths, to);
+        else if (e.rc != RC_NOT_FOUND) diag(DIAG_WARN, "store.leftover", KV_CSTR("path", from), KV_CSTR("why", e.text));
+    }
+}
+
+/* Segments wholly below the start that is on the disk now, and the snapshot nobody names any more. */
+static void remove_old(struct log *l, const struct log_state *state, struct buf *paths)
+{
+    static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex"};
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    size_t               gone = 0;
+
+    log_dir(l, dir);
+    while (gone + 1 < l->segments_n && l->segments[gone + 1]->base <= state->start && l->segments[gone]->base < state->segment_base) {
+        struct segment *s = l->segments[gone++];
+
+        for (size_t i = 0; i < countof(suffixes); i++) {
+            segment_path(&in, s->base, suffixes[i], path);
+            add_name(paths, path);
+        }
+        segment_fini(s);
+        free(s);
+    }
+    l->segments_n -= gone;
+    memmove(l->segments, l->segments + gone, l->segments_n * sizeof *l->segments);
+    if (l->disk.snapshot >= 0 && l->disk.snapshot != state->snapshot) {
+        segment_path(&in, l->disk.snapshot, ".snapshot", path);
+        add_name(paths, path);
+    }
+}
+
+static void checkpoint_free(struct checkpoint *c)
+{
+    for (size_t i = 0; i < c->logs_n; i++) log_unref(c->logs[i].log);
+    free(c->logs);
+    buf_fini(&c->frames);
+    buf_fini(&c->files);
+    buf_fini(&c->saves);
+    buf_fini(&c->gone);
+    free(c);
+}
+
+void checkpoint_drop(struct store *s)
+{
+    if (!s->checkpoint) return;
+    must(!s->checkpoint->running);
+    checkpoint_free(s->checkpoint);
+    s->checkpoint = NULL;
+}
+
+/* The new state is on the disk: remember it, and list what may go. */
+static void checkpoint_took(struct checkpoint *c, struct buf *paths)
+{
+    struct store *s = c->store;
+    char          path[STORE_PATH_BYTES];
+
+    wal_super_done(&s->wal, &c->super);
+    if (c->state_file != s->state_file) {
+        state_path(s, s->state_file, path);
+        if (s->state_file) add_name(paths, path);
+        s->state_file = c->state_file;
+        s->state_base_bytes = c->frames.n;
+    }
+    s->state_bytes = c->super.state_bytes;
+    remove_gone(c, paths);
+    for (size_t i = 0; i < c->logs_n; i++) {
+        struct log *l = c->logs[i].log;
+
+        if (l->deleted) continue;
+        if (l->loaded) remove_old(l, &c->logs[i].state, paths);
+        l->disk = c->logs[i].state;
+        l->disk.name = (struct str){0};
+        l->snapshot_held = -1;
+    }
+    s->stats.checkpoints++;
+    s->checkpoint_ms = clock_mono_ms(s->opt.clock);
+    s->checkpoint = NULL;
+    checkpoint_free(c);
+}
+
+static void checkpoint_done(struct work *w)
+{
+    struct checkpoint *c = container_of(w, struct checkpoint, work);
+    struct store      *s = c->store;
+    struct removal    *r;
+
+    store_work_done(s);
+    c->running = false;
+    if (s->fatal) return;
+    if (c->rc) {
+        store_fail(s, &c->err);
+        return;
+    }
+    r = xnew(struct removal);
+    r->store = s;
+    checkpoint_took(c, &r->names);
+    if (r->names.n) store_work(s, &r->work, LANE_DELETE, removal_run, removal_done);
+    else free(r);
+}
+
+bool checkpoint_waits(const struct store *s) { return s->checkpoint && !s->checkpoint->running; }
+
+void checkpoint_write(struct store *s)
+{
+    must(s->checkpoint && s->checkpoint->placed && !s->checkpoint->running);
+    s->checkpoint->running = true;
+    store_work(s, &s->checkpoint->work, LANE_CHECKPOINT, checkpoint_run, checkpoint_done);
+}
+
+enum rc checkpoint_now(struct store *s, bool clean, struct err *e)
+{
+    struct removal r = {.store = s};
+
+    capture(s, clean);
+    checkpoint_place(s);
+    s->checkpoint->super.clean = clean;
+    if (write_all(s->checkpoint, e)) {
+        checkpoint_drop(s);
+        return e->rc;
+    }
+    checkpoint_took(s->checkpoint, &r.names);
+    removal_run(&r.work);
+    buf_fini(&r.names);
+    return RC_OK;
+}

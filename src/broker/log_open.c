@@ -1,0 +1,375 @@
+/* Design note: what a log needs before it can be used, and what recovery does to it.
+ *
+ * The checkpoint says where the log ends and how long its newest segment is. In normal operation everything beyond is cut
+ * and everything below must be there. During replay nothing is cut yet: the records of the wal are compared with what
+ * lies beyond, written where they differ, and log_replay_end() cuts what no record speaks of. Indexes, producer snapshots
+ * and the epoch file are caches: what is missing is made again from the batches.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "broker/store_core.h"
+#include <inttypes.h>
+#include <stdio.h>
+
+enum { SNAPSHOT_BYTES_MAX = 64 << 20, EPOCHS_BYTES_MAX = 1 << 20 };
+
+/* ---- the folder ---- */
+
+struct found { int64_t *v; size_t n; int64_t *snapshots; size_t snapshots_n; };
+
+static bool name_parse(const char *name, const char *suffix, int64_t *ret)
+{
+    struct str s = str_of(name);
+
+    return s.n == 20 + strlen(suffix) && !strcmp(name + 20, suffix) && str_to_i64((struct str){name, 20}, ret) && *ret >= 0;
+}
+
+static void collect(void *ctx, const char *name)
+{
+    struct found *f = ctx;
+    int64_t       base;
+
+    if (name_parse(name, ".log", &base)) {
+        f->v = xrealloc(f->v, f->n + 1, sizeof *f->v);
+        f->v[f->n++] = base;
+    } else if (name_parse(name, ".snapshot", &base)) {
+        f->snapshots = xrealloc(f->snapshots, f->snapshots_n + 1, sizeof *f->snapshots);
+        f->snapshots[f->snapshots_n++] = base;
+    }
+}
+
+static int by_number(const void *a, const void *b)
+{
+    int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
+
+    return x < y ? -1 : x > y;
+}
+
+static void found_fini(struct found *f)
+{
+    free(f->v);
+    free(f->snapshots);
+    *f = (struct found){0};
+}
+
+static enum rc folder_list(struct log *l, struct found *ret, struct err *e)
+{
+    char dir[STORE_PATH_BYTES];
+
+    log_dir(l, dir);
+    if (fs_list(l->store->fs, dir, collect, ret, e) && e->rc != RC_NOT_FOUND) return e->rc;
+    if (ret->n) qsort(ret->v, ret->n, sizeof *ret->v, by_number);
+    return RC_OK;
+}
+
+static void remove_file(struct log *l, int64_t base, const char *suffix)
+{
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct err           e;
+
+    log_dir(l, dir);
+    segment_path(&in, base, suffix, path);
+    if (fs_unlink(l->store->fs, path, &e) && e.rc != RC_NOT_FOUND)
+        diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
+}
+
+static void remove_segment_files(struct log *l, int64_t base)
+{
+    remove_file(l, base, ".log");
+    remove_file(l, base, ".index");
+    remove_file(l, base, ".timeindex");
+    remove_file(l, base, ".txnindex");
+}
+
+static enum rc file_length(struct log *l, int64_t base, uint64_t *ret, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct fs_stat       st;
+
+    log_dir(l, dir);
+    segment_path(&in, base, ".log", path);
+    if (fs_stat(l->store->fs, path, &st, e)) return e->rc;
+    *ret = st.size;
+    return RC_OK;
+}
+
+/* ---- loading ---- */
+
+/* The newest segment, exactly as long as the checkpoint says. */
+static enum rc load_active(struct log *l, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct segment      *s = log_segment_add(l, l->disk.segment_base);
+    uint64_t             length = 0;
+    struct file         *f;
+
+    log_dir(l, dir);
+    s->size = l->disk.segment_bytes;
+    if (file_length(l, s->base, &length, e) && (e->rc != RC_NOT_FOUND || s->size)) {
+        if (e->rc == RC_NOT_FOUND) err_set(e, RC_CORRUPT, "segment %020" PRId64 ".log is missing", s->base);
+        return e->rc;
+    }
+    if (length < s->size)
+        return err_set(e, RC_CORRUPT, "segment %020" PRId64 ".log: %" PRIu64 " bytes, %" PRIu64 " were synced", s->base, length, s->size);
+    if (length > s->size && !l->store->replaying) {
+        if (segment_file(s, &in, false, &f, e) || file_truncate(f, s->size, e)) return e->rc;
+        diag(DIAG_INFO, "log.cut", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_U64("bytes", length - s->size));
+        l->store->stats.cut_bytes += length - s->size;
+    }
+    if (segment_load(s, &in, l->disk.offsets_n, l->disk.times_n, l->config.index_interval_bytes, e)) return e->rc;
+    l->rolled_ms = clock_wall_ms(l->store->opt.clock);
+    if (s->first_time >= 0) l->rolled_ms = MIN(l->rolled_ms, s->first_time);
+    return RC_OK;
+}
+
+static enum rc load_segments(struct log *l, struct err *e)
+{
+    struct found found = {0};
+    enum rc      rc = folder_list(l, &found, e);
+
+    for (size_t i = 0; i < found.n && !rc; i++) {
+        int64_t next = i + 1 < found.n ? MIN(found.v[i + 1], l->disk.segment_base) : l->disk.segment_base;
+
+        if (found.v[i] > l->disk.segment_base) {
+            if (!l->store->replaying) remove_segment_files(l, found.v[i]);
+        } else if (found.v[i] < l->disk.segment_base && next <= l->start) {
+            remove_segment_files(l, found.v[i]);
+        } else if (found.v[i] < l->disk.segment_base) {
+            struct segment *s = log_segment_add(l, found.v[i]);
+
+            s->loaded = false;
+            rc = file_length(l, s->base, &s->size, e);
+        }
+    }
+    for (size_t i = 0; i < found.snapshots_n; i++)
+        if (found.snapshots[i] != l->disk.snapshot && !l->store->replaying) remove_file(l, found.snapshots[i], ".snapshot");
+    found_fini(&found);
+    if (rc || (rc = load_active(l, e))) return rc;
+    if (l->segments[0]->base > l->start)
+        return err_set(e, RC_CORRUPT, "segments below %" PRId64 " are missing, the log starts at %" PRId64, l->segments[0]->base, l->start);
+    return RC_OK;
+}
+
+/* Without its file the list is made again from the batches. */
+static enum rc epochs_rebuild(struct log *l, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct batch_head    h;
+
+    log_dir(l, dir);
+    for (size_t i = 0; i < l->segments_n; i++)
+        for (uint64_t at = 0; at < l->segments[i]->size; at += h.bytes) {
+            if (segment_head(l->segments[i], &in, at, &h, e)) return e->rc;
+            epochs_add(&l->epochs, h.leader_epoch, h.base_offset);
+        }
+    l->epochs_changed = true;
+    return RC_OK;
+}
+
+static enum rc load_epochs(struct log *l, struct err *e)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    char dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES + 32];
+
+    log_dir(l, dir);
+    snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", dir);
+    if (fs_load(l->store->fs, path, EPOCHS_BYTES_MAX, &text, e) || epochs_decode(buf_str(&text), &l->epochs, e)) {
+        if (e->rc != RC_NOT_FOUND && e->rc != RC_CORRUPT) return e->rc;
+        if (epochs_rebuild(l, e)) return e->rc;
+    }
+    if (epochs_cut_end(&l->epochs, l->end)) l->epochs_changed = true;
+    if (epochs_cut_start(&l->epochs, l->start)) l->epochs_changed = true;
+    return RC_OK;
+}
+
+enum rc log_load(struct log *l, struct err *e)
+{
+    must(!l->loaded && !l->segments_n);
+    l->snapshot = l->disk.snapshot;
+    if (!l->known) {
+        l->loaded = l->producers_loaded = true;
+        return RC_OK;
+    }
+    if (load_segments(l, e) || load_epochs(l, e)) {
+        log_segments_free(l);
+        epochs_fini(&l->epochs);
+        return e->rc;
+    }
+    l->loaded = true;
+    if (!l->store->replaying) store_set_durable(l);
+    return RC_OK;
+}
+
+/* ---- producers ---- */
+
+void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch)
+{
+    struct producer_batch b = {.producer_id = h->producer_id, .epoch = h->producer_epoch, .base_sequence = h->base_sequence,
+                               .last_offset_delta = h->last_offset_delta, .transactional = h->attributes & BATCH_TRANSACTIONAL,
+                               .control = h->attributes & BATCH_CONTROL};
+    int32_t coordinator_epoch = -1;
+
+    if (b.control && batch.n >= 78) coordinator_epoch = (int32_t)load_be32(batch.p + 73);   /* value: version, coordinator epoch */
+    producers_add(&l->producers, &b, h->base_offset, h->max_timestamp, coordinator_epoch);
+}
+
+static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+
+    log_dir(l, dir);
+    for (size_t i = 0; i < l->segments_n; i++) {
+        struct segment   *s = l->segments[i];
+        struct batch_head h = {0};
+        uint64_t          at = 0;
+
+        if (i + 1 < l->segments_n && l->segments[i + 1]->base <= from) continue;
+        if (!s->loaded && segment_load(s, &in, UINT32_MAX, UINT32_MAX, l->config.index_interval_bytes, e)) return e->rc;
+        if (from > s->base && segment_seek(s, &in, from, &at, &h, e)) {
+            if (e->rc != RC_NOT_FOUND) return e->rc;
+            continue;
+        }
+        for (; at < s->size; at += h.bytes) {
+            AUTO(buf_fini) struct buf marker = {0};
+            struct file *f;
+
+            if (segment_head(s, &in, at, &h, e)) return e->rc;
+            if ((h.attributes & BATCH_CONTROL) && h.bytes < 4096 &&
+                (segment_file(s, &in, false, &f, e) || file_read_exact(f, buf_grow(&marker, h.bytes), h.bytes, at, e)))
+                return e->rc;
+            log_note_producer(l, &h, buf_view(&marker));
+        }
+    }
+    return RC_OK;
+}
+
+enum rc log_producers_load(struct log *l, struct err *e)
+{
+    AUTO(buf_fini) struct buf body = {0};
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    int64_t              from = l->start;
+
+    if (l->producers_loaded) return RC_OK;
+    log_dir(l, dir);
+    if (l->snapshot >= 0) {
+        segment_path(&in, l->snapshot, ".snapshot", path);
+        if (fs_load(l->store->fs, path, SNAPSHOT_BYTES_MAX, &body, e) || producers_decode(buf_view(&body), &l->producers, e)) {
+            if (e->rc != RC_NOT_FOUND && e->rc != RC_CORRUPT) return e->rc;
+            diag(DIAG_WARN, "log.snapshot_lost", KV_CSTR("file", path), KV_CSTR("why", e->text));
+        } else {
+            from = l->snapshot;
+        }
+    }
+    if (producers_scan(l, from, e)) {
+        producers_fini(&l->producers);
+        return e->rc;
+    }
+    l->producers_loaded = true;
+    return RC_OK;
+}
+
+enum rc log_snapshot_write(struct log *l, struct err *e)
+{
+    AUTO(buf_fini) struct buf body = {0};
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+
+    if (!l->producers_loaded || l->snapshot == l->end) return RC_OK;
+    log_dir(l, dir);
+    segment_path(&in, l->end, ".snapshot", path);
+    producers_encode(&l->producers, &body);
+    if (fs_save(l->store->fs, path, buf_view(&body), false, e)) return e->rc;
+    if (l->snapshot >= 0 && l->snapshot != l->disk.snapshot && l->snapshot != l->snapshot_held) remove_file(l, l->snapshot, ".snapshot");
+    l->snapshot = l->end;
+    l->snapshot_bytes = 0;
+    return RC_OK;
+}
+
+enum rc log_producer_check(struct log *l, const struct producer_batch *b, struct producer_verdict *ret, struct err *e)
+{
+    if (log_ready(l, e)) return e->rc;
+    if (log_producers_load(l, e)) return log_fail(l, e);
+    producers_check(&l->producers, b, ret);
+    if (ret->decision == PRODUCER_DUPLICATE) ret->seq = ret->last_offset < l->durable_end ? 0 : store_staged_seq(l->store);
+    return RC_OK;
+}
+
+void log_producers_expire(struct log *l, int64_t now_ms, int64_t expire_ms)
+{
+    if (l->producers_loaded) producers_expire(&l->producers, now_ms, expire_ms);
+}
+
+struct producers *log_producers(struct log *l, struct err *e)
+{
+    if (log_ready(l, e)) return NULL;
+    if (!log_producers_load(l, e)) return &l->producers;
+    log_fail(l, e);
+    return NULL;
+}
+
+/* ---- replay ---- */
+
+static enum rc out_of_step(const struct log *l, const struct wal_record *r, struct err *e)
+{
+    return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " has offset %" PRId64 ", the log ends at %" PRId64, r->seq, r->offset, l->end);
+}
+
+enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    struct batch_head h;
+    bool              new_segment;
+
+    if (log_ready(l, e)) return e->rc;
+    switch (r->kind) {
+    case WAL_BATCH:
+        if (!batch_head_decode(payload, &h) || h.bytes != payload.n || r->offset != l->end || h.base_offset != l->end) return out_of_step(l, r, e);
+        new_segment = (r->flags & WAL_FLAG_ROLL) && !(log_active(l) && log_active(l)->base == l->end && !log_active(l)->size);
+        if (!log_active(l)) new_segment = true;
+        if (log_write(l, payload, new_segment, e)) return log_fail(l, e);
+        return RC_OK;
+    case WAL_LOG_START:
+        if (r->offset < l->start || r->offset > l->end) return out_of_step(l, r, e);
+        if (log_move_start(l, r->offset, e)) return log_fail(l, e);
+        return RC_OK;
+    case WAL_LOG_CREATE:
+        if (log_make_folder(l, e)) return log_fail(l, e);
+        store_dirty(l->store, l);
+        return RC_OK;
+    case WAL_META: case WAL_LOG_DELETE: case WAL_LARGE: break;
+    }
+    return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is of kind %d", r->seq, (int)r->kind);
+}
+
+enum rc log_replay_end(struct log *l, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct found         found = {0};
+    enum rc              rc = folder_list(l, &found, e);
+
+    log_dir(l, dir);
+    for (size_t i = 0; i < found.n && !rc; i++) {
+        struct segment *s = NULL;
+        uint64_t        length = 0;
+        struct file    *f;
+
+        for (size_t k = l->segments_n; k-- > 0 && !s;)
+            if (l->segments[k]->base == found.v[i]) s = l->segments[k];
+        if (!s) {
+            remove_segment_files(l, found.v[i]);
+        } else if (s->base >= l->disk.segment_base && !(rc = file_length(l, s->base, &length, e)) && length > s->size) {
+            if (!(rc = segment_file(s, &in, false, &f, e))) rc = file_truncate(f, s->size, e);
+            l->store->stats.cut_bytes += length - s->size;
+        }
+    }
+    for (size_t i = 0; i < found.snapshots_n; i++)
+        if (found.snapshots[i] != l->disk.snapshot) remove_file(l, found.snapshots[i], ".snapshot");
+    found_fini(&found);
+    if (!rc) store_set_durable(l);
+    return rc;
+}

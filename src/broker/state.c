@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/state.h"
+#include "base/crc.h"
+
+enum { HEAD_BYTES = 16, FRAME_HEAD = 12, LOG_FIXED = 80, STATE_FORMAT = 1 };
+static const char MAGIC[8] = "MILLRSTA";
+
+void state_put_head(struct buf *into)
+{
+    uint8_t *h = buf_grow(into, HEAD_BYTES);
+
+    memcpy(h, MAGIC, 8);
+    store_le32(h + 8, STATE_FORMAT);
+    store_le32(h + 12, crc32c(bytes_of(h, 12)));
+}
+
+/* A frame: CRC of all that follows, kind, length, payload. */
+static void put_frame(struct buf *into, enum state_kind kind, struct bytes a, struct bytes b)
+{
+    size_t   from = into->n;
+    uint8_t *h = buf_grow(into, FRAME_HEAD);
+
+    store_le32(h + 4, (uint32_t)kind);
+    store_le32(h + 8, (uint32_t)(a.n + b.n));
+    buf_append(into, a);
+    buf_append(into, b);
+    store_le32(into->p + from, crc32c(bytes_of(into->p + from + 4, into->n - from - 4)));
+}
+
+void state_put_meta(struct buf *into, struct bytes record) { put_frame(into, STATE_META, record, (struct bytes){0}); }
+
+void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t partition)
+{
+    uint8_t p[20];
+
+    memcpy(p, topic->b, 16);
+    store_le32(p + 16, partition);
+    put_frame(into, STATE_GONE, bytes_of(p, sizeof p), (struct bytes){0});
+}
+
+void state_put_log(struct buf *into, const struct log_state *s)
+{
+    uint8_t p[LOG_FIXED] = {0};
+
+    memcpy(p, s->topic.b, 16);
+    store_le32(p + 16, s->partition);
+    store_le64(p + 24, (uint64_t)s->start);
+    store_le64(p + 32, (uint64_t)s->end);
+    store_le64(p + 40, (uint64_t)s->segment_base);
+    store_le64(p + 48, s->segment_bytes);
+    store_le32(p + 56, s->offsets_n);
+    store_le32(p + 60, s->times_n);
+    store_le64(p + 64, (uint64_t)s->snapshot);
+    put_frame(into, STATE_LOG, bytes_of(p, sizeof p), str_bytes(s->name));
+}
+
+static bool frame_decode(enum state_kind kind, struct bytes b, struct state_frame *f)
+{
+    *f = (struct state_frame){.kind = kind};
+    switch (kind) {
+    case STATE_META: f->meta = b; return true;
+    case STATE_LOG:
+        if (b.n <= LOG_FIXED) return false;
+        f->log = (struct log_state){.partition = load_le32(b.p + 16), .start = (int64_t)load_le64(b.p + 24), .end = (int64_t)load_le64(b.p + 32),
+                                    .segment_base = (int64_t)load_le64(b.p + 40), .segment_bytes = load_le64(b.p + 48),
+                                    .offsets_n = load_le32(b.p + 56), .times_n = load_le32(b.p + 60), .snapshot = (int64_t)load_le64(b.p + 64),
+                                    .name = bytes_str(bytes_sub(b, LOG_FIXED, b.n - LOG_FIXED))};
+        memcpy(f->log.topic.b, b.p, 16);
+        return true;
+    case STATE_GONE:
+        if (b.n != 20) return false;
+        f->log.partition = load_le32(b.p + 16);
+        memcpy(f->log.topic.b, b.p, 16);
+        return true;
+    }
+    return false;
+}
+
+enum rc state_replay(struct bytes file, state_fn fn, void *ctx, struct err *e)
+{
+    size_t at = HEAD_BYTES;
+
+    if (file.n < HEAD_BYTES || memcmp(file.p, MAGIC, 8) != 0 || load_le32(file.p + 12) != crc32c(bytes_of(file.p, 12)))
+        return err_set(e, RC_CORRUPT, "checkpoint: its head is damaged; nothing was changed");
+    if (load_le32(file.p + 8) > STATE_FORMAT)
+        return err_set(e, RC_UNSUPPORTED, "checkpoint: format %u was written by a newer millrace", load_le32(file.p + 8));
+    while (at < file.n) {
+        const uint8_t     *h = file.p + at;
+        struct state_frame f;
+        size_t             n;
+
+        if (file.n - at < FRAME_HEAD || (n = load_le32(h + 8)) > file.n - at - FRAME_HEAD ||
+            load_le32(h) != crc32c(bytes_of(h + 4, FRAME_HEAD - 4 + n)) || !frame_decode((enum state_kind)load_le32(h + 4), bytes_of(h + FRAME_HEAD, n), &f))
+            return err_set(e, RC_CORRUPT, "checkpoint: damaged at byte %zu of %zu; nothing was changed", at, file.n);
+        if (fn(ctx, &f, e)) return e->rc;
+        at += FRAME_HEAD + n;
+    }
+    return RC_OK;
+}

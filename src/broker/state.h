@@ -1,0 +1,32 @@
+/* broker/state.h - the checkpoint file: what the wal no longer has to say.
+ *
+ * state.N is a run of checksummed frames: a metadata record, a partition log's state, a log that is gone; later frames
+ * replace earlier ones. The superblock names the file and how much of it is valid. Pure codec.
+ * Used by: broker/checkpoint.c, broker/store.c.   On disk: docs/disk-format.md, "Checkpoints".
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/buf.h"
+#include "broker/store.h"
+
+enum state_kind { STATE_META = 1, STATE_LOG, STATE_GONE };
+struct log_state {
+    struct topic_id topic;
+    uint32_t partition;
+    int64_t  start, end;
+    int64_t  segment_base;                     /* of the segment that grows */
+    uint64_t segment_bytes;
+    uint32_t offsets_n, times_n;               /* entries of its indexes that are on the disk */
+    int64_t  snapshot;                         /* newest producer snapshot on the disk; -1 none */
+    struct str name;                           /* topic */
+};
+
+void state_put_head(struct buf *into);         /* the first bytes of a new file */
+void state_put_meta(struct buf *into, struct bytes record);
+void state_put_log(struct buf *into, const struct log_state *s);
+void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t partition);
+
+struct state_frame { enum state_kind kind; struct bytes meta; struct log_state log; };   /* of GONE only topic and partition */
+typedef enum rc (*state_fn)(void *ctx, const struct state_frame *f, struct err *e);
+/* RC_CORRUPT, RC_UNSUPPORTED, or what fn says. */
+enum rc state_replay(struct bytes file, state_fn fn, void *ctx, struct err *e) MUST_USE;

@@ -1,0 +1,149 @@
+/* broker/store_core.h - what the files of the storage part share: struct store and struct log.
+ *
+ * store.c (turns, callbacks), store_open.c (opening and recovery), checkpoint.c, log.c (append), log_open.c (loading and
+ * replay of one log), log_read.c, log_large.c, retention.c, compact.c. Nothing else includes this.
+ * Lives on: the broker loop.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/list.h"
+#include "base/map.h"
+#include "broker/epochs.h"
+#include "broker/log.h"
+#include "broker/segment.h"
+#include "broker/state.h"
+#include "broker/store.h"
+#include "broker/wal.h"
+#include "sys/clock.h"
+#include "sys/worker.h"
+
+enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5 };
+enum { META_BYTES_MAX = 1 << 20, STORE_PATH_BYTES = SEGMENT_PATH_BYTES };
+
+struct log {
+    struct store *store;
+    struct topic_id id;
+    uint32_t partition;
+    char    *topic;
+    void    *owner;
+    struct log_config config;
+
+    int64_t  start, end, durable_end;
+    int64_t  durable_segment;                  /* base of the segment in which durable_end lies, and where */
+    uint64_t durable_at;
+    bool     known;                            /* its create record is staged or on record */
+    bool     loaded;                           /* segments, epochs and the files' lengths are known and checked */
+    bool     deleted;                          /* waits for the groups and jobs that name it */
+    int      refs;                             /* those */
+    struct err *offline;                       /* why, or NULL */
+    struct log_state disk;                     /* as the last checkpoint, or recovery, has it; name unused */
+
+    struct segment **segments;                 /* by base; the last one grows */
+    size_t   segments_n, segments_cap;
+    bool     roll_next;                        /* the next batch starts a new segment */
+    int64_t  rolled_ms;                        /* wall clock of the first append to the newest segment */
+
+    struct epochs epochs;
+    bool     epochs_changed;                   /* since the file was written */
+    struct producers producers;
+    bool     producers_loaded;
+    int64_t  snapshot;                         /* offset of the newest snapshot file; -1 none */
+    int64_t  snapshot_held;                    /* the one a running checkpoint names; -1 none */
+    uint64_t snapshot_bytes;                   /* appended since */
+
+    bool     dirty;                            /* differs from `disk` */
+    struct list dirty_link;
+    uint32_t advance_at;                       /* place + 1 in store.staged; 0: not there */
+    struct { int64_t offset_next, segment_base; uint64_t at; } hint;   /* where the last read ended */
+};
+
+struct advance { struct log *log; int64_t end, segment; uint64_t at; };
+struct advances { struct advance *v; size_t n, cap; };
+
+struct wal_job { struct work work; struct store *store; enum rc rc; struct err err; uint64_t us; };
+struct grow_job { struct work work; struct store *store; uint64_t bytes; enum rc rc; struct err err; };
+struct checkpoint;                             /* checkpoint.c */
+
+struct store {
+    struct store_options opt;
+    char    *dir;
+    struct fs *fs;
+    struct handles handles;
+    struct file *lock;
+    struct wal wal;
+    struct map logs;                           /* topic id and partition -> struct log */
+
+    uint64_t durable_seq;
+    uint32_t jobs;                             /* on workers */
+    struct advances staged, flying;            /* logs the building and the flying group move */
+    struct wal_job wal_job;
+    struct grow_job grow_job;
+    bool     growing;
+    uint64_t grow_to;                          /* ring bytes wanted; 0 none */
+
+    struct buf state_new;                      /* META and GONE frames since the last checkpoint began */
+    struct list dirty;                         /* struct log.dirty_link */
+    struct buf gone;                           /* folders and files to remove after the next checkpoint: NUL-ended names */
+    uint64_t state_file, state_bytes, state_base_bytes;   /* the current checkpoint file; its size when it was last rewritten */
+    struct checkpoint *checkpoint;             /* running; NULL: none */
+    bool     checkpoint_wanted, dirty_any;
+    uint64_t checkpoint_ms;                    /* monotonic, of the last end */
+    uint64_t replay_to;                        /* during recovery */
+
+    bool     fatal, closing, replaying;
+    struct err fatal_why;
+    uint64_t disk_free, disk_checked_ms, disk_spent;
+    struct store_stats stats;
+};
+
+/* ---- store.c ---- */
+enum rc store_usable(const struct store *s, struct err *e);                    /* RC_FATAL after a failure */
+enum rc store_fail(struct store *s, const struct err *why);                    /* ends acknowledgement; RC_FATAL */
+uint64_t store_stage(struct store *s, const struct wal_record *r, struct bytes head, struct bytes body);
+void store_advance(struct store *s, struct log *l);                            /* l->end becomes durable with this group */
+struct log *store_log_new(struct store *s, const struct topic_id *id, struct str topic, uint32_t partition);
+void store_log_forget(struct store *s, struct log *l);                         /* out of the map; freed when unused */
+void log_unref(struct log *l);
+void store_dirty(struct store *s, struct log *l);
+enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, struct err *e);
+void store_path(const struct store *s, const char *name, char ret[STORE_PATH_BYTES]);
+uint64_t store_ring_wanted(const struct store *s, size_t payload);             /* so that a record fits, ever; 0: it never does */
+void store_want_ring(struct store *s, uint64_t bytes);
+/* Counted: `done` must call store_work_done first. */
+void store_work(struct store *s, struct work *w, uint32_t lane, void (*run)(struct work *), void (*done)(struct work *));
+void store_work_done(struct store *s);
+void store_set_durable(struct log *l);                                         /* all that l has is durable */
+void store_gone(struct store *s, const struct log *l);                         /* on the way to a checkpoint without it */
+
+/* ---- checkpoint.c ---- */
+bool checkpoint_due(const struct store *s, uint64_t now_ms);
+/* The steps of a checkpoint: remember everything staged so far; launch the group that has it; give the superblock its place
+ * in the ring; when that group has landed, write. From there on it runs by itself. */
+void checkpoint_capture(struct store *s);
+void checkpoint_place(struct store *s);
+bool checkpoint_waits(const struct store *s);                                  /* captured, not yet writing */
+void checkpoint_write(struct store *s);
+enum rc checkpoint_now(struct store *s, bool clean, struct err *e);            /* all of it, blocking; nothing is staged or in flight */
+void checkpoint_drop(struct store *s);                                         /* forgets a captured one; not while its job runs */
+/* A folder of this name is not to be removed by a checkpoint any more. */
+void checkpoint_spare(struct store *s, const char *name);
+
+/* ---- log.c ---- */
+void log_dir(const struct log *l, char ret[STORE_PATH_BYTES]);
+enum rc log_ready(struct log *l, struct err *e);                               /* loads on first use */
+enum rc log_fail(struct log *l, struct err *e);                                /* takes it offline unless the error says otherwise */
+static inline struct segment *log_active(const struct log *l) { return l->segments_n ? l->segments[l->segments_n - 1] : NULL; }
+struct segment *log_segment_add(struct log *l, int64_t base);
+void log_segments_free(struct log *l);
+/* Writes a batch at the end: segment, indexes, epochs, producers, end. The header is final. */
+enum rc log_write(struct log *l, struct bytes batch, bool roll, struct err *e);
+void log_put_state(const struct log *l, struct log_state *ret);                /* as of now */
+enum rc log_make_folder(struct log *l, struct err *e);
+enum rc log_move_start(struct log *l, int64_t start, struct err *e);            /* not staged */
+
+/* ---- log_open.c ---- */
+enum rc log_load(struct log *l, struct err *e);
+enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
+enum rc log_replay_end(struct log *l, struct err *e);                          /* cuts what lies beyond */
+enum rc log_producers_load(struct log *l, struct err *e);
+enum rc log_snapshot_write(struct log *l, struct err *e);                      /* producers up to l->end */
+void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch);

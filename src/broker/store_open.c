@@ -1,0 +1,309 @@
+/* Design note: opening a folder is recovering it. Lock, superblock, checkpoint, then the wal twice: the first pass only looks
+ * where it ends, whether it is damaged, and which logs it deletes; the second applies. Up to the second pass nothing is
+ * changed. In the end one checkpoint, with a superblock that carries the next start number, makes it all durable.
+ *
+ * A log whose files are damaged goes offline; its batches that only the wal still had are saved beside it, since the wal
+ * will be reused. SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "broker/store_core.h"
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+
+enum {
+    WAL_BYTES_FIRST = 4 << 20,
+    WAL_BYTES_MAX = 256 << 20,
+    CHECKPOINT_EVERY_MS = 30000,
+    FILES_OPEN_MAX = 512,
+    STATE_BYTES_MAX = 1 << 30
+};
+
+/* ---- reading the checkpoint ---- */
+
+static struct log *log_of_state(struct store *s, const struct log_state *st)
+{
+    struct log *l = store_log_find(s, &st->topic, st->partition);
+
+    if (!l) l = store_log_new(s, &st->topic, st->name, st->partition);
+    l->known = true;
+    l->disk = *st;
+    l->disk.name = (struct str){0};
+    l->start = st->start;
+    l->end = l->durable_end = st->end;
+    return l;
+}
+
+static enum rc apply_frame(void *ctx, const struct state_frame *f, struct err *e)
+{
+    struct store *s = ctx;
+    struct log   *l;
+
+    switch (f->kind) {
+    case STATE_META: return s->opt.meta_apply ? s->opt.meta_apply(s->opt.ctx, f->meta, e) : RC_OK;
+    case STATE_LOG: log_of_state(s, &f->log); return RC_OK;
+    case STATE_GONE:
+        if ((l = store_log_find(s, &f->log.topic, f->log.partition))) store_log_forget(s, l);
+        return RC_OK;
+    }
+    return err_set(e, RC_CORRUPT, "checkpoint: a frame of kind %d", (int)f->kind);
+}
+
+static enum rc read_state(struct store *s, struct err *e)
+{
+    AUTO(buf_fini) struct buf body = {0};
+    char path[STORE_PATH_BYTES], name[32];
+
+    s->state_file = s->wal.super.state_file;
+    s->state_bytes = s->state_base_bytes = s->wal.super.state_bytes;
+    if (!s->state_file) return RC_OK;
+    snprintf(name, sizeof name, "state.%" PRIu64, s->state_file);
+    store_path(s, name, path);
+    if (fs_load(s->fs, path, STATE_BYTES_MAX, &body, e)) {
+        if (e->rc == RC_NOT_FOUND) err_set(e, RC_CORRUPT, "the checkpoint %s is missing; nothing was changed", name);
+        return e->rc;
+    }
+    if (body.n < s->state_bytes)
+        return err_set(e, RC_CORRUPT, "the checkpoint %s has %zu bytes of %" PRIu64 "; nothing was changed", name, body.n, s->state_bytes);
+    return state_replay(bytes_of(body.p, (size_t)s->state_bytes), apply_frame, s, e);
+}
+
+/* ---- replay ---- */
+
+static enum rc note_deleted(void *ctx, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    struct map *deleted = ctx;
+    uint8_t     key[20];
+
+    (void)payload;
+    (void)e;
+    if (r->kind != WAL_LOG_DELETE) return RC_OK;
+    memcpy(key, r->topic.b, 16);
+    store_le32(key + 16, r->partition);
+    map_put(deleted, bytes_of(key, sizeof key), deleted);
+    return RC_OK;
+}
+
+struct replay { struct store *store; struct map deleted; };
+
+/* The log is offline: what the wal has of it is kept in a file of its own. */
+static enum rc rescue(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    AUTO(file_closep) struct file *f = NULL;
+    char     name[400], path[STORE_PATH_BYTES];
+    uint64_t at;
+
+    if (r->kind != WAL_BATCH) return RC_OK;
+    snprintf(name, sizeof name, "rescued.%s-%" PRIu32 ".%" PRIu32 ".log", l->topic, l->partition, l->store->wal.super.start_number);
+    store_path(l->store, name, path);
+    if (fs_open(l->store->fs, path, FS_READ | FS_WRITE | FS_CREATE, &f, e) || file_size(f, &at, e) || file_write(f, payload, at, e) || file_sync(f, e))
+        return err_in(e, "save the batches of %s-%" PRIu32, l->topic, l->partition);
+    diag(DIAG_WARN, "log.rescued", KV_CSTR("file", name), KV_I64("offset", r->offset));
+    return RC_OK;
+}
+
+static enum rc replay_log(struct replay *p, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    struct store *s = p->store;
+    struct log   *l = store_log_find(s, &r->topic, r->partition);
+    uint8_t       key[20];
+
+    memcpy(key, r->topic.b, 16);
+    store_le32(key + 16, r->partition);
+    if (r->kind == WAL_LOG_DELETE) {
+        if (!l) return RC_OK;
+        store_gone(s, l);
+        store_log_forget(s, l);
+        return RC_OK;
+    }
+    if (r->kind == WAL_LOG_CREATE && !l) l = store_log_new(s, &r->topic, bytes_str(payload), r->partition);
+    if (!l) return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is for a log nobody created", r->seq);
+    l->known = true;
+    if (map_get(&p->deleted, bytes_of(key, sizeof key))) return RC_OK;
+    if (!l->offline && !log_replay(l, r, payload, e)) return RC_OK;
+    if (!l->offline) return e->rc;                                /* the disk is full, or records do not fit each other */
+    return rescue(l, r, payload, e);
+}
+
+static enum rc apply_record(void *ctx, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    struct replay *p = ctx;
+    struct store  *s = p->store;
+
+    if (r->kind != WAL_META) return replay_log(p, r, payload, e);
+    state_put_meta(&s->state_new, payload);
+    s->dirty_any = true;
+    return s->opt.meta_apply ? s->opt.meta_apply(s->opt.ctx, payload, e) : RC_OK;
+}
+
+static enum rc end_replay(struct store *s, struct err *e)
+{
+    list_each_safe(at, &s->dirty) {
+        struct log *l = container_of(at, struct log, dirty_link);
+
+        if (!l->offline && l->loaded && log_replay_end(l, e)) return err_in(e, "%s-%" PRIu32, l->topic, l->partition);
+    }
+    return RC_OK;
+}
+
+static enum rc recover(struct store *s, struct err *e)
+{
+    struct replay    p = {.store = s};
+    struct wal_found found;
+    char             path[STORE_PATH_BYTES];
+    enum rc          rc;
+
+    store_path(s, "wal", path);
+    s->replaying = true;
+    if ((rc = wal_replay(s->fs, path, &s->wal, true, note_deleted, &p.deleted, &found, e)) == RC_OK &&
+        (rc = read_state(s, e)) == RC_OK && (rc = wal_replay(s->fs, path, &s->wal, false, apply_record, &p, &found, e)) == RC_OK)
+        rc = end_replay(s, e);
+    map_fini(&p.deleted);
+    s->replaying = false;
+    s->stats.replayed_records = found.records;
+    s->stats.replayed_bytes = found.bytes;
+    if (rc) return rc;
+    s->stats.opened_clean = s->wal.super.clean;
+    if (!s->wal.super.clean)
+        diag(DIAG_INFO, "store.recovered", KV_CSTR("dir", s->dir), KV_U64("records", found.records), KV_U64("bytes", found.bytes),
+             KV_U64("cut_bytes", s->stats.cut_bytes));
+    return RC_OK;
+}
+
+/* ---- opening ---- */
+
+static enum rc folder_is_ours(struct store *s, struct err *e)
+{
+    struct fs_stat st;
+    char           path[STORE_PATH_BYTES];
+
+    if (fs_mkdir_all(s->fs, s->dir, e)) return e->rc;
+    store_path(s, "lock", path);
+    if (fs_lock(s->fs, path, &s->lock, e)) {
+        if (e->rc == RC_LOCKED) err_set(e, RC_LOCKED, "the data folder %s is in use by another process", s->dir);
+        return e->rc;
+    }
+    store_path(s, "wal", path);
+    if (!fs_stat(s->fs, path, &st, e)) return RC_OK;
+    if (e->rc != RC_NOT_FOUND) return e->rc;
+    store_path(s, "state.1", path);
+    if (!fs_stat(s->fs, path, &st, e)) return err_set(e, RC_CORRUPT, "%s: there is a checkpoint but no wal; nothing was changed", s->dir);
+    return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
+}
+
+static enum rc open_wal(struct store *s, struct err *e)
+{
+    char     path[STORE_PATH_BYTES];
+    uint64_t first = MIN((uint64_t)WAL_BYTES_FIRST, s->opt.wal_bytes_max);
+
+    store_path(s, "wal", path);
+    if (wal_open(s->fs, path, first, s->opt.wal_bytes_max, &s->wal, e)) return e->rc;
+    if (fs_sync_dir(s->fs, s->dir, e)) return e->rc;
+    if (!file_is_direct(s->wal.file) && s->fs == &fs_real)
+        diag(DIAG_WARN, "wal.not_direct", KV_CSTR("dir", s->dir), KV_CSTR("why", "no O_DIRECT on this file system: plain writes with O_DSYNC"));
+    return RC_OK;
+}
+
+/* The next start number, durable before anything is written under it. */
+static enum rc begin_start(struct store *s, struct err *e)
+{
+    uint32_t last = s->wal.super.start_number;
+
+    if (last == INT32_MAX) return err_set(e, RC_UNSUPPORTED, "%s was started %" PRIu32 " times", s->dir, last);
+    s->wal.start_number = last == UINT32_MAX ? 0 : last + 1;
+    s->durable_seq = s->wal.seq_next - 1;
+    return checkpoint_now(s, false, e);
+}
+
+static void store_free(struct store *s)
+{
+    struct bytes key;
+    void        *v;
+
+    checkpoint_drop(s);
+    for (size_t i = 0; i < s->flying.n; i++) log_unref(s->flying.v[i].log);
+    for (size_t i = 0; i < s->staged.n; i++) log_unref(s->staged.v[i].log);
+    for (size_t at = 0; map_next(&s->logs, &at, &key, &v);) log_unref(v);
+    map_fini(&s->logs);
+    free(s->flying.v);
+    free(s->staged.v);
+    buf_fini(&s->state_new);
+    buf_fini(&s->gone);
+    wal_close(&s->wal);
+    file_close(s->lock);
+    free(s->dir);
+    free(s);
+}
+
+enum rc store_open(const struct store_options *opt, struct store **ret, struct err *e)
+{
+    struct store *s = xnew(struct store);
+    enum rc       rc;
+
+    s->opt = *opt;
+    if (!s->opt.wal_bytes_max) s->opt.wal_bytes_max = WAL_BYTES_MAX;
+    if (!s->opt.checkpoint_every_ms) s->opt.checkpoint_every_ms = CHECKPOINT_EVERY_MS;
+    must(s->opt.wal_bytes_max % FS_ALIGN == 0);
+    s->dir = xstrdup(opt->dir);
+    s->opt.dir = s->dir;
+    s->fs = opt->fs;
+    list_init(&s->dirty);
+    handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : FILES_OPEN_MAX);
+    if ((rc = folder_is_ours(s, e)) || (rc = open_wal(s, e)) || (rc = recover(s, e)) || (rc = begin_start(s, e))) {
+        store_free(s);
+        return rc;
+    }
+    *ret = s;
+    return RC_OK;
+}
+
+/* ---- closing ---- */
+
+/* Until nothing of ours is on a worker. Runs other messages of the loop as well. */
+static void wait_for_jobs(struct store *s)
+{
+    while (s->jobs) {
+        struct pollfd p = {.fd = mailbox_fd(s->opt.mailbox), .events = POLLIN};
+
+        if (!workers_run_one(s->opt.workers) && !mailbox_pending(s->opt.mailbox)) poll(&p, 1, 1000);
+        mailbox_drain(s->opt.mailbox);
+    }
+}
+
+static enum rc last_writes(struct store *s, struct err *e)
+{
+    struct bytes key;
+    void        *v;
+
+    while (!s->fatal && s->wal.building.n) {
+        store_turn_end(s);
+        wait_for_jobs(s);
+    }
+    if (store_usable(s, e)) return e->rc;
+    for (size_t at = 0; map_next(&s->logs, &at, &key, &v);) {
+        struct log *l = v;
+
+        if (l->loaded && log_active(l) && (l->snapshot_bytes || log_active(l)->offsets.tail_n || log_active(l)->times.tail_n)) store_dirty(s, l);
+    }
+    return checkpoint_now(s, true, e);
+}
+
+struct store *store_close(struct store *s)
+{
+    struct err e;
+
+    if (!s) return NULL;
+    s->closing = true;
+    wait_for_jobs(s);
+    if (last_writes(s, &e)) diag(DIAG_ERROR, "store.close", KV_CSTR("dir", s->dir), KV_CSTR("why", e.text));
+    store_free(s);
+    return NULL;
+}
+
+struct store *store_abandon(struct store *s)
+{
+    if (!s) return NULL;
+    s->fatal = s->closing = true;
+    wait_for_jobs(s);
+    store_free(s);
+    return NULL;
+}
