@@ -98,7 +98,7 @@ static void put_numbers(struct buf *b, enum datatype t, struct bytes raw)
         size_t stop = MIN(i + CHUNK, n);
         char  *p;
 
-        buf_reserve(b, CHUNK * ELEMENT_TEXT_MAX);
+        buf_reserve(b, (stop - i) * ELEMENT_TEXT_MAX);
         p = (char *)b->p + b->n;
         for (; i < stop; i++) {
             if (i) *p++ = ',';
