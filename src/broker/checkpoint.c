@@ -313,6 +313,17 @@ static void removal_done(struct work *w)
     free(r);
 }
 
+void store_remove(struct store *s, struct buf *names)
+{
+    struct removal *r;
+
+    if (!names->n) return;
+    r = xnew(struct removal);
+    r->store = s;
+    r->names = buf_take(names);
+    store_work(s, &r->work, LANE_DELETE, removal_run, removal_done);
+}
+
 /* A folder is renamed before it goes to the worker, so that its name is free at once. */
 static void remove_gone(struct checkpoint *c, struct buf *paths)
 {
@@ -341,7 +352,7 @@ static void remove_old(struct log *l, const struct log_state *state, struct buf 
     size_t               gone = 0;
 
     log_dir(l, dir);
-    while (gone + 1 < l->segments_n && l->segments[gone + 1]->base <= state->start && l->segments[gone]->base < state->segment_base) {
+    while (!l->compacting && gone + 1 < l->segments_n && l->segments[gone + 1]->base <= state->start && l->segments[gone]->base < state->segment_base) {
         struct segment *s = l->segments[gone++];
 
         for (size_t i = 0; i < countof(suffixes); i++) {
@@ -412,7 +423,7 @@ static void checkpoint_done(struct work *w)
 {
     struct checkpoint *c = container_of(w, struct checkpoint, work);
     struct store      *s = c->store;
-    struct removal    *r;
+    struct buf         paths = {0};
 
     store_work_done(s);
     c->running = false;
@@ -421,11 +432,9 @@ static void checkpoint_done(struct work *w)
         store_fail(s, &c->err);
         return;
     }
-    r = xnew(struct removal);
-    r->store = s;
-    checkpoint_took(c, &r->names);
-    if (r->names.n) store_work(s, &r->work, LANE_DELETE, removal_run, removal_done);
-    else free(r);
+    checkpoint_took(c, &paths);
+    store_remove(s, &paths);
+    buf_fini(&paths);
 }
 
 bool checkpoint_waits(const struct store *s) { return s->checkpoint && !s->checkpoint->running; }

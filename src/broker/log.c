@@ -9,6 +9,8 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+enum { TOPIC_NAME_MAX = 256 };
+
 const struct log_config log_config_default = {
     .segment_bytes = 1u << 30,
     .segment_index_bytes = 10u << 20,
@@ -119,6 +121,7 @@ void log_put_state(const struct log *l, struct log_state *ret)
     ret->offsets_n = active ? active->offsets.written : 0;
     ret->times_n = active ? active->times.written : 0;
     ret->snapshot = l->snapshot;
+    ret->cleaned = l->cleaned;
 }
 
 /* Ends the newest segment. Its indexes and the producers are written now and synced by the next checkpoint. */
@@ -166,6 +169,19 @@ static bool is_written(struct segment *s, const struct segment_place *in, struct
     return !file_read(f, there.p, batch.n, s->size, &got, &e) && bytes_eq(bytes_of(there.p, got), batch);
 }
 
+/* The batch lies at `at` of the newest segment: everything that is remembered about it. */
+static enum rc count_batch(struct log *l, struct segment *s, const struct segment_place *in, const struct batch_head *h, struct bytes batch,
+                           uint64_t at, struct err *e)
+{
+    if (segment_note(s, in, h, at, l->config.index_interval_bytes, e)) return e->rc;
+    if (epochs_add(&l->epochs, h->leader_epoch, h->base_offset)) l->epochs_changed = true;
+    if (l->producers_loaded) log_note_producer(l, h, batch);
+    l->snapshot_bytes += h->bytes;
+    l->end = h->last_offset + 1;
+    store_dirty(l->store, l);
+    return RC_OK;
+}
+
 enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct err *e)
 {
     char                 dir[STORE_PATH_BYTES];
@@ -187,13 +203,43 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
         if (l->store->replaying && (segment_file(s, &in, true, &f, e) || file_truncate(f, at, e))) return e->rc;
         if (segment_write(s, &in, batch, e)) return e->rc;
     }
-    if (segment_note(s, &in, &h, at, l->config.index_interval_bytes, e)) return e->rc;
-    if (epochs_add(&l->epochs, h.leader_epoch, h.base_offset)) l->epochs_changed = true;
-    if (l->producers_loaded) log_note_producer(l, &h, batch);
-    l->snapshot_bytes += batch.n;
-    l->end = h.last_offset + 1;
-    store_dirty(l->store, l);
-    return RC_OK;
+    return count_batch(l, s, &in, &h, batch, at, e);
+}
+
+/* ---- batches that are segments ---- */
+
+/* Gives the file, written and synced before, its name and its place in the log. */
+static enum rc adopt_file(struct log *l, const struct segment_place *in, struct segment *s, const struct log_large_ref *ref, struct err *e)
+{
+    char         from[STORE_PATH_BYTES], to[SEGMENT_PATH_BYTES];
+    struct file *f;
+    uint64_t     length;
+
+    must((size_t)snprintf(from, sizeof from, "%s/%s", in->dir, ref->file) < sizeof from);
+    segment_path(in, s->base, ".log", to);
+    handles_drop(&s->handle);
+    if (fs_rename(l->store->fs, from, to, e) && !(e->rc == RC_NOT_FOUND && l->store->replaying)) return e->rc;
+    if (segment_file(s, in, false, &f, e) || file_size(f, &length, e)) return e->rc;
+    if (length < ref->bytes) return err_set(e, RC_CORRUPT, "%s: %" PRIu64 " bytes, %" PRIu64 " were synced", to, length, ref->bytes);
+    return file_write(f, bytes_of(ref->head, sizeof ref->head), 0, e);
+}
+
+enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct err *e)
+{
+    char                 dir[STORE_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    struct batch_head    h;
+    struct segment      *s = log_active(l);
+
+    if (!batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h) || h.base_offset != l->end || h.bytes != ref->bytes)
+        return err_set(e, RC_CORRUPT, "a reference to a large batch that makes no sense");
+    log_dir(l, dir);
+    if (!(s && s->base == l->end && !s->size) && roll(l, e)) return e->rc;
+    s = log_active(l);
+    if (adopt_file(l, &in, s, ref, e)) return e->rc;
+    s->size = ref->bytes;
+    l->roll_next = true;
+    return count_batch(l, s, &in, &h, bytes_of(ref->head, sizeof ref->head), 0, e);
 }
 
 /* ---- appending ---- */
@@ -242,6 +288,22 @@ static enum rc stage_create(struct log *l, struct err *e)
     return RC_OK;
 }
 
+/* Room in the wal and on the disk, and what a log needs before its first append. */
+static enum rc prepare(struct log *l, size_t payload, size_t disk, unsigned flags, struct err *e)
+{
+    struct store *s = l->store;
+
+    if (!wal_has_room(&s->wal, payload + 2 * WAL_HEADER_BYTES + TOPIC_NAME_MAX)) {
+        store_want_ring(s, store_ring_wanted(s, payload));
+        store_checkpoint_soon(s);
+        return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");
+    }
+    if (disk && store_room_for_disk(s, disk, flags, e)) return e->rc;
+    if (log_producers_load(l, e)) return log_fail(l, e);
+    if (!l->known && stage_create(l, e)) return log_fail(l, e);
+    return RC_OK;
+}
+
 enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, struct log_appended *ret, struct err *e)
 {
     struct store     *s = l->store;
@@ -253,19 +315,35 @@ enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, stru
     if (n > store_inline_max(s)) return err_set(e, RC_TOO_LARGE, "a batch of %zu bytes does not go through the wal", n);
     if (n >= 8) store_be64(batch, (uint64_t)l->end);
     if (!batch_head_decode(bytes_of(batch, n), &h) || h.bytes != n) return err_set(e, RC_INVALID, "not one whole record batch");
-    if (!store_has_room(s, n + 2 * WAL_HEADER_BYTES + 256)) {
-        store_want_ring(s, store_ring_wanted(s, n));
-        store_checkpoint_soon(s);
-        return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");
-    }
-    if (store_room_for_disk(s, n, flags, e)) return e->rc;
-    if (!l->producers_loaded && log_producers_load(l, e)) return log_fail(l, e);
-    if (!l->known && stage_create(l, e)) return log_fail(l, e);
+    if (prepare(l, n, n, flags, e)) return e->rc;
     new_segment = must_roll(l, &h);
     store_be32(batch + 12, s->wal.start_number);
     if (log_write(l, bytes_of(batch, n), new_segment, e)) return log_fail(l, e);
     if (log_active(l)->size == n) r.flags = WAL_FLAG_ROLL;
     ret->seq = store_stage(s, &r, bytes_of(batch, n), (struct bytes){0});
+    ret->base_offset = h.base_offset;
+    ret->last_offset = h.last_offset;
+    store_advance(s, l);
+    return RC_OK;
+}
+
+enum rc log_stage_large(struct log *l, struct log_large_ref *ref, unsigned flags, struct log_appended *ret, struct err *e)
+{
+    struct store     *s = l->store;
+    struct wal_record r = {.kind = WAL_LARGE, .topic = l->id, .partition = l->partition, .offset = l->end};
+    struct batch_head h;
+    uint8_t           size[8];
+    struct buf        head = {0};
+
+    if (store_usable(s, e) || log_ready(l, e) || prepare(l, sizeof ref->head + 8 + strlen(ref->file), 0, flags, e)) return e->rc;
+    batch_assign(ref->head, l->end, (int32_t)s->wal.start_number);
+    must(batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h));
+    if (log_write_large(l, ref, e)) return log_fail(l, e);
+    store_le64(size, ref->bytes);
+    buf_append(&head, bytes_of(ref->head, sizeof ref->head));
+    buf_append(&head, bytes_of(size, sizeof size));
+    ret->seq = store_stage(s, &r, buf_view(&head), bytes_of(ref->file, strlen(ref->file)));
+    buf_fini(&head);
     ret->base_offset = h.base_offset;
     ret->last_offset = h.last_offset;
     store_advance(s, l);

@@ -14,7 +14,8 @@ enum { SNAPSHOT_BYTES_MAX = 64 << 20, EPOCHS_BYTES_MAX = 1 << 20 };
 
 /* ---- the folder ---- */
 
-struct found { int64_t *v; size_t n; int64_t *snapshots; size_t snapshots_n; };
+struct numbers { int64_t *v; size_t n; };
+struct found { struct numbers logs, snapshots, swaps, cleaned; struct buf larges; };
 
 static bool name_parse(const char *name, const char *suffix, int64_t *ret)
 {
@@ -23,18 +24,22 @@ static bool name_parse(const char *name, const char *suffix, int64_t *ret)
     return s.n == 20 + strlen(suffix) && !strcmp(name + 20, suffix) && str_to_i64((struct str){name, 20}, ret) && *ret >= 0;
 }
 
+static void add_number(struct numbers *ns, int64_t n)
+{
+    ns->v = xrealloc(ns->v, ns->n + 1, sizeof *ns->v);
+    ns->v[ns->n++] = n;
+}
+
 static void collect(void *ctx, const char *name)
 {
     struct found *f = ctx;
     int64_t       base;
 
-    if (name_parse(name, ".log", &base)) {
-        f->v = xrealloc(f->v, f->n + 1, sizeof *f->v);
-        f->v[f->n++] = base;
-    } else if (name_parse(name, ".snapshot", &base)) {
-        f->snapshots = xrealloc(f->snapshots, f->snapshots_n + 1, sizeof *f->snapshots);
-        f->snapshots[f->snapshots_n++] = base;
-    }
+    if (name_parse(name, ".log", &base)) add_number(&f->logs, base);
+    else if (name_parse(name, ".snapshot", &base)) add_number(&f->snapshots, base);
+    else if (name_parse(name, ".swap", &base)) add_number(&f->swaps, base);
+    else if (name_parse(name, ".cleaned", &base)) add_number(&f->cleaned, base);
+    else if (log_large_name(name)) buf_append(&f->larges, bytes_of(name, strlen(name) + 1));
 }
 
 static int by_number(const void *a, const void *b)
@@ -46,8 +51,11 @@ static int by_number(const void *a, const void *b)
 
 static void found_fini(struct found *f)
 {
-    free(f->v);
-    free(f->snapshots);
+    free(f->logs.v);
+    free(f->snapshots.v);
+    free(f->swaps.v);
+    free(f->cleaned.v);
+    buf_fini(&f->larges);
     *f = (struct found){0};
 }
 
@@ -57,7 +65,7 @@ static enum rc folder_list(struct log *l, struct found *ret, struct err *e)
 
     log_dir(l, dir);
     if (fs_list(l->store->fs, dir, collect, ret, e) && e->rc != RC_NOT_FOUND) return e->rc;
-    if (ret->n) qsort(ret->v, ret->n, sizeof *ret->v, by_number);
+    if (ret->logs.n) qsort(ret->logs.v, ret->logs.n, sizeof *ret->logs.v, by_number);
     return RC_OK;
 }
 
@@ -79,6 +87,22 @@ static void remove_segment_files(struct log *l, int64_t base)
     remove_file(l, base, ".index");
     remove_file(l, base, ".timeindex");
     remove_file(l, base, ".txnindex");
+}
+
+/* What nobody speaks of: snapshots that no checkpoint names, and large batches that were never appended. */
+static void remove_strays(struct log *l, const struct found *found)
+{
+    char       dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES];
+    struct err e;
+
+    log_dir(l, dir);
+    for (size_t i = 0; i < found->snapshots.n; i++)
+        if (found->snapshots.v[i] != l->disk.snapshot && found->snapshots.v[i] != l->snapshot) remove_file(l, found->snapshots.v[i], ".snapshot");
+    for (size_t i = 0; i < found->cleaned.n; i++) remove_file(l, found->cleaned.v[i], ".cleaned");
+    for (size_t at = 0; at < found->larges.n; at += strlen((char *)found->larges.p + at) + 1) {
+        must((size_t)snprintf(path, sizeof path, "%s/%s", dir, (char *)found->larges.p + at) < sizeof path);
+        if (fs_unlink(l->store->fs, path, &e)) diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
+    }
 }
 
 static enum rc file_length(struct log *l, int64_t base, uint64_t *ret, struct err *e)
@@ -124,27 +148,74 @@ static enum rc load_active(struct log *l, struct err *e)
     return RC_OK;
 }
 
+/* The last offset of a swap file; -1 when it is empty. */
+static enum rc swap_end(struct log *l, int64_t base, int64_t *ret, struct err *e)
+{
+    AUTO(file_closep) struct file *f = NULL;
+    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
+    struct segment_place in = {&l->store->handles, dir};
+    uint64_t             size;
+
+    log_dir(l, dir);
+    segment_path(&in, base, ".swap", path);
+    *ret = -1;
+    if (fs_open(l->store->fs, path, FS_READ, &f, e) || file_size(f, &size, e)) return e->rc;
+    for (uint64_t at = 0; at < size;) {
+        uint8_t           raw[BATCH_HEADER_BYTES];
+        struct batch_head h;
+
+        if (file_read_exact(f, raw, sizeof raw, at, e)) return e->rc;
+        if (!batch_head_decode(bytes_of(raw, sizeof raw), &h)) return err_set(e, RC_CORRUPT, "%s: no record batch at %" PRIu64, path, at);
+        *ret = h.last_offset;
+        at += h.bytes;
+    }
+    return RC_OK;
+}
+
+/* A compaction had happened, but was not all put in place. */
+static enum rc finish_swaps(struct log *l, struct found *found, struct err *e)
+{
+    for (size_t i = 0; i < found->swaps.n; i++) {
+        struct numbers *logs = &found->logs, covered = {0};
+        int64_t         base = found->swaps.v[i], last;
+        size_t          left = 0;
+        enum rc         rc = swap_end(l, base, &last, e);
+
+        for (size_t k = 0; k < logs->n; k++)
+            if (logs->v[k] != base && (logs->v[k] < base || logs->v[k] > last)) logs->v[left++] = logs->v[k];
+            else add_number(&covered, logs->v[k]);
+        logs->n = left;
+        add_number(logs, base);
+        qsort(logs->v, logs->n, sizeof *logs->v, by_number);
+        if (!rc) rc = log_swap_in(l, base, covered.v, covered.n, e);
+        free(covered.v);
+        if (rc) return rc;
+    }
+    return RC_OK;
+}
+
 static enum rc load_segments(struct log *l, struct err *e)
 {
-    struct found found = {0};
-    enum rc      rc = folder_list(l, &found, e);
+    struct found    found = {0};
+    struct numbers *logs = &found.logs;
+    enum rc         rc = folder_list(l, &found, e);
 
-    for (size_t i = 0; i < found.n && !rc; i++) {
-        int64_t next = i + 1 < found.n ? MIN(found.v[i + 1], l->disk.segment_base) : l->disk.segment_base;
+    if (!rc) rc = finish_swaps(l, &found, e);
+    for (size_t i = 0; i < logs->n && !rc; i++) {
+        int64_t next = i + 1 < logs->n ? MIN(logs->v[i + 1], l->disk.segment_base) : l->disk.segment_base;
 
-        if (found.v[i] > l->disk.segment_base) {
-            if (!l->store->replaying) remove_segment_files(l, found.v[i]);
-        } else if (found.v[i] < l->disk.segment_base && next <= l->start) {
-            remove_segment_files(l, found.v[i]);
-        } else if (found.v[i] < l->disk.segment_base) {
-            struct segment *s = log_segment_add(l, found.v[i]);
+        if (logs->v[i] > l->disk.segment_base) {
+            if (!l->store->replaying) remove_segment_files(l, logs->v[i]);
+        } else if (logs->v[i] < l->disk.segment_base && next <= l->start) {
+            remove_segment_files(l, logs->v[i]);
+        } else if (logs->v[i] < l->disk.segment_base) {
+            struct segment *s = log_segment_add(l, logs->v[i]);
 
             s->loaded = false;
             rc = file_length(l, s->base, &s->size, e);
         }
     }
-    for (size_t i = 0; i < found.snapshots_n; i++)
-        if (found.snapshots[i] != l->disk.snapshot && !l->store->replaying) remove_file(l, found.snapshots[i], ".snapshot");
+    if (!l->store->replaying) remove_strays(l, &found);
     found_fini(&found);
     if (rc || (rc = load_active(l, e))) return rc;
     if (l->segments[0]->base > l->start)
@@ -189,6 +260,7 @@ enum rc log_load(struct log *l, struct err *e)
 {
     must(!l->loaded && !l->segments_n);
     l->snapshot = l->disk.snapshot;
+    l->cleaned = l->disk.cleaned;
     if (!l->known) {
         l->loaded = l->producers_loaded = true;
         return RC_OK;
@@ -319,6 +391,19 @@ static enum rc out_of_step(const struct log *l, const struct wal_record *r, stru
     return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " has offset %" PRId64 ", the log ends at %" PRId64, r->seq, r->offset, l->end);
 }
 
+static enum rc replay_large(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e)
+{
+    struct log_large_ref ref = {0};
+    size_t               fixed = sizeof ref.head + 8;
+
+    if (payload.n <= fixed || payload.n - fixed >= sizeof ref.file || r->offset != l->end) return out_of_step(l, r, e);
+    memcpy(ref.head, payload.p, sizeof ref.head);
+    ref.bytes = load_le64(payload.p + sizeof ref.head);
+    memcpy(ref.file, payload.p + fixed, payload.n - fixed);
+    if (log_write_large(l, &ref, e)) return log_fail(l, e);
+    return RC_OK;
+}
+
 enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e)
 {
     struct batch_head h;
@@ -340,7 +425,8 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
         if (log_make_folder(l, e)) return log_fail(l, e);
         store_dirty(l->store, l);
         return RC_OK;
-    case WAL_META: case WAL_LOG_DELETE: case WAL_LARGE: break;
+    case WAL_LARGE: return replay_large(l, r, payload, e);
+    case WAL_META: case WAL_LOG_DELETE: break;
     }
     return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is of kind %d", r->seq, (int)r->kind);
 }
@@ -353,22 +439,21 @@ enum rc log_replay_end(struct log *l, struct err *e)
     enum rc              rc = folder_list(l, &found, e);
 
     log_dir(l, dir);
-    for (size_t i = 0; i < found.n && !rc; i++) {
+    for (size_t i = 0; i < found.logs.n && !rc; i++) {
         struct segment *s = NULL;
         uint64_t        length = 0;
         struct file    *f;
 
         for (size_t k = l->segments_n; k-- > 0 && !s;)
-            if (l->segments[k]->base == found.v[i]) s = l->segments[k];
+            if (l->segments[k]->base == found.logs.v[i]) s = l->segments[k];
         if (!s) {
-            remove_segment_files(l, found.v[i]);
+            remove_segment_files(l, found.logs.v[i]);
         } else if (s->base >= l->disk.segment_base && !(rc = file_length(l, s->base, &length, e)) && length > s->size) {
             if (!(rc = segment_file(s, &in, false, &f, e))) rc = file_truncate(f, s->size, e);
             l->store->stats.cut_bytes += length - s->size;
         }
     }
-    for (size_t i = 0; i < found.snapshots_n; i++)
-        if (found.snapshots[i] != l->disk.snapshot) remove_file(l, found.snapshots[i], ".snapshot");
+    remove_strays(l, &found);
     found_fini(&found);
     if (!rc) store_set_durable(l);
     return rc;

@@ -34,7 +34,8 @@ static enum rc start_wanted(struct log *l, int64_t now_ms, int64_t *ret, struct 
         int64_t         next = i + 1 < l->segments_n ? l->segments[i + 1]->base : l->end, time = -1;
 
         if (next <= l->start) continue;
-        if (!s->size || next > l->durable_end) break;
+        if (next > l->durable_end || (!s->size && i + 1 == l->segments_n)) break;
+        if (!s->size) continue;                                   /* compaction left nothing in it */
         if (segment_time(l, s, &in, &time, e)) return e->rc;
         if (!(l->config.retention_ms >= 0 && time >= 0 && now_ms - time > l->config.retention_ms) &&
             !(l->config.retention_bytes >= 0 && total >= s->size && total - s->size >= (uint64_t)l->config.retention_bytes))

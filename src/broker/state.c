@@ -51,6 +51,7 @@ void state_put_log(struct buf *into, const struct log_state *s)
     store_le32(p + 56, s->offsets_n);
     store_le32(p + 60, s->times_n);
     store_le64(p + 64, (uint64_t)s->snapshot);
+    store_le64(p + 72, (uint64_t)s->cleaned);
     put_frame(into, STATE_LOG, bytes_of(p, sizeof p), str_bytes(s->name));
 }
 
@@ -64,6 +65,7 @@ static bool frame_decode(enum state_kind kind, struct bytes b, struct state_fram
         f->log = (struct log_state){.partition = load_le32(b.p + 16), .start = (int64_t)load_le64(b.p + 24), .end = (int64_t)load_le64(b.p + 32),
                                     .segment_base = (int64_t)load_le64(b.p + 40), .segment_bytes = load_le64(b.p + 48),
                                     .offsets_n = load_le32(b.p + 56), .times_n = load_le32(b.p + 60), .snapshot = (int64_t)load_le64(b.p + 64),
+                                    .cleaned = (int64_t)load_le64(b.p + 72),
                                     .name = bytes_str(bytes_sub(b, LOG_FIXED, b.n - LOG_FIXED))};
         memcpy(f->log.topic.b, b.p, 16);
         return true;

@@ -18,6 +18,7 @@ struct log_state {
     uint64_t segment_bytes;
     uint32_t offsets_n, times_n;               /* entries of its indexes that are on the disk */
     int64_t  snapshot;                         /* newest producer snapshot on the disk; -1 none */
+    int64_t  cleaned;                          /* compaction has seen everything below; 0 none */
     struct str name;                           /* topic */
 };
 

@@ -47,7 +47,11 @@ uint64_t store_staged_seq(const struct store *s)          { return s->wal.seq_ne
 uint64_t store_durable_seq(const struct store *s)         { return s->durable_seq; }
 uint32_t store_start_number(const struct store *s)        { return s->wal.start_number; }
 struct bytes store_folder_id(const struct store *s)       { return bytes_of(s->wal.super.folder_id, sizeof s->wal.super.folder_id); }
-bool store_has_room(const struct store *s, size_t bytes)  { return wal_has_room(&s->wal, bytes); }
+
+bool store_has_room(const struct store *s, size_t bytes)
+{
+    return wal_has_room(&s->wal, MIN(bytes, (size_t)(s->wal.super.ring.bytes / INLINE_SHARE)));
+}
 
 size_t store_inline_max(const struct store *s)
 {
@@ -238,7 +242,7 @@ enum rc store_meta_append(struct store *s, struct bytes record, uint64_t *ret_se
 
     if (store_usable(s, e)) return e->rc;
     if (record.n > META_BYTES_MAX) return err_set(e, RC_TOO_LARGE, "a metadata record of %zu bytes", record.n);
-    if (!store_has_room(s, record.n)) {
+    if (!wal_has_room(&s->wal, record.n)) {
         store_checkpoint_soon(s);
         return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");
     }

@@ -71,7 +71,8 @@ void store_checkpoint_soon(struct store *s);              /* retention, compacti
 
 uint64_t store_staged_seq(const struct store *s);         /* of the last staged record: what "now" depends on */
 uint64_t store_durable_seq(const struct store *s);
-/* False while `bytes` more would not fit the wal: hold requests until `durable` or the next turn. */
+/* False while `bytes` more would not fit the wal: hold requests until `durable` or the next turn. More than a quarter of a
+ * ring that has yet to grow counts as that quarter: the append itself asks for the growth, and says RC_OVERLOAD meanwhile. */
 bool store_has_room(const struct store *s, size_t bytes);
 size_t store_inline_max(const struct store *s);           /* larger batches go by log_large: 8 MiB, or a quarter of a small wal */
 /* True while the disk has less free than the wal's cap + 64 MiB: plain appends get RC_DISK_FULL. */

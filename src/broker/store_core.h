@@ -50,6 +50,10 @@ struct log {
     int64_t  snapshot_held;                    /* the one a running checkpoint names; -1 none */
     uint64_t snapshot_bytes;                   /* appended since */
 
+    int64_t  cleaned;                          /* compaction has seen everything below */
+    bool     compacting;                       /* its closed segments stay as they are */
+    int64_t  compacted_ms;                     /* wall clock of the last pass */
+
     bool     dirty;                            /* differs from `disk` */
     struct list dirty_link;
     uint32_t advance_at;                       /* place + 1 in store.staged; 0: not there */
@@ -124,6 +128,7 @@ bool checkpoint_waits(const struct store *s);                                  /
 void checkpoint_write(struct store *s);
 enum rc checkpoint_now(struct store *s, bool clean, struct err *e);            /* all of it, blocking; nothing is staged or in flight */
 void checkpoint_drop(struct store *s);                                         /* forgets a captured one; not while its job runs */
+void store_remove(struct store *s, struct buf *names);                         /* in the background; takes the NUL-ended paths */
 /* A folder of this name is not to be removed by a checkpoint any more. */
 void checkpoint_spare(struct store *s, const char *name);
 
@@ -136,6 +141,11 @@ struct segment *log_segment_add(struct log *l, int64_t base);
 void log_segments_free(struct log *l);
 /* Writes a batch at the end: segment, indexes, epochs, producers, end. The header is final. */
 enum rc log_write(struct log *l, struct bytes batch, bool roll, struct err *e);
+/* A batch that is a segment of its own: its header, its length, and the name under which its file was written and synced. */
+struct log_large_ref { uint8_t head[BATCH_HEADER_BYTES]; uint64_t bytes; char file[40]; };
+enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct err *e);
+enum rc log_stage_large(struct log *l, struct log_large_ref *ref, unsigned flags, struct log_appended *ret, struct err *e);
+bool log_large_name(const char *name);                                         /* such a file, not yet or not any more wanted */
 void log_put_state(const struct log *l, struct log_state *ret);                /* as of now */
 enum rc log_make_folder(struct log *l, struct err *e);
 enum rc log_move_start(struct log *l, int64_t start, struct err *e);            /* not staged */
@@ -147,3 +157,7 @@ enum rc log_replay_end(struct log *l, struct err *e);                          /
 enum rc log_producers_load(struct log *l, struct err *e);
 enum rc log_snapshot_write(struct log *l, struct err *e);                      /* producers up to l->end */
 void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch);
+
+/* ---- compact.c ---- */
+/* The last step of a compaction: deletes the covered segments but for `base` and puts base.swap in its place. */
+enum rc log_swap_in(struct log *l, int64_t base, const int64_t *covered, size_t covered_n, struct err *e);
