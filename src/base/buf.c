@@ -22,9 +22,12 @@ void buf_reserve(struct buf *b, size_t more)
 
 uint8_t *buf_grow(struct buf *b, size_t more)
 {
+    uint8_t *at;
+
     buf_reserve(b, more);
+    at = b->n ? b->p + b->n : b->p;
     b->n += more;
-    return b->p + b->n - more;
+    return at;
 }
 
 void buf_append(struct buf *b, struct bytes add)

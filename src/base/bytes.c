@@ -62,5 +62,5 @@ bool str_cut(struct str s, char c, struct str *head, struct str *tail)
 struct bytes bytes_sub(struct bytes b, size_t from, size_t n)
 {
     must(from <= b.n && n <= b.n - from);
-    return (struct bytes){b.p + from, n};
+    return (struct bytes){from ? b.p + from : b.p, n};      /* nothing is added to a null pointer */
 }

@@ -22,14 +22,14 @@ void json_put_str(struct buf *b, struct str s)
         uint8_t c = (uint8_t)s.p[i];
 
         if (c >= 0x20 && c != '"' && c != '\\' && (c < 128 || valid)) continue;
-        buf_append(b, bytes_of(s.p + from, i - from));
+        if (i > from) buf_append(b, bytes_of(s.p + from, i - from));
         from = i + 1;
         if (c > 127) buf_append_str(b, STR("\xef\xbf\xbd"));
         else if (c == '"' || c == '\\') buf_printf(b, "\\%c", c);
         else if (c >= 8 && c <= 13 && c != 11) buf_printf(b, "\\%c", names[c - 8]);
         else buf_printf(b, "\\u%04x", c);
     }
-    buf_append(b, bytes_of(s.p + from, s.n - from));
+    if (s.n > from) buf_append(b, bytes_of(s.p + from, s.n - from));
     buf_append_byte(b, '"');
 }
 
