@@ -169,15 +169,15 @@ bool frame_rewrite(const struct frame *f, struct bytes bytes, struct arena *a, s
 {
     const struct kafka_message *m = message_of(f);
     AUTO(wr_fini) struct wr     w;
-    void                       *body = arena_alloc(a, m->size);
+    void                       *body = xcalloc(1, m->size);
     size_t                      before = out->n;
+    bool                        ok;
 
     wr_init(&w, out);
     rd_init(r, bytes);
-    if (!header(f, r, &w) || !m->decode(r, f->version, a, body)) {
-        out->n = before;
-        return false;
-    }
-    must(m->encode(&w, f->version, body));
-    return true;
+    ok = header(f, r, &w) && m->decode(r, f->version, a, body);
+    if (ok) must(m->encode(&w, f->version, body));
+    else out->n = before;
+    free(body);
+    return ok;
 }
