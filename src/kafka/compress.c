@@ -213,19 +213,17 @@ static enum rc snappy(struct bytes in, struct buf *out, struct err *e)
 
 /* ---- lz4 ---- */
 
-static enum rc unlz4(struct codecs *c, struct bytes in, size_t limit, struct buf *out, struct err *e)
+static enum rc lz4_frames(LZ4F_dctx *d, struct bytes in, size_t limit, struct buf *out, struct err *e)
 {
     size_t start = out->n, hint = 1;
 
-    if (!c->lz4) must(!LZ4F_isError(LZ4F_createDecompressionContext(&c->lz4, LZ4F_VERSION)));
-    LZ4F_resetDecompressionContext(c->lz4);
     while (in.n || hint) {
         uint8_t beyond;
         size_t  room = more_room(out, start, limit), taken = in.n;
         bool    full = room == 0;
 
         if (full) room = 1;
-        hint = LZ4F_decompress(c->lz4, full ? &beyond : out->p + out->n, &room, in.p, &taken, NULL);
+        hint = LZ4F_decompress(d, full ? &beyond : out->p + out->n, &room, in.p, &taken, NULL);
         if (LZ4F_isError(hint)) return damaged(e, KAFKA_CODEC_LZ4, LZ4F_getErrorName(hint));
         if (full && room) return too_large(e, KAFKA_CODEC_LZ4);
         if (!full) out->n += room;
@@ -233,6 +231,21 @@ static enum rc unlz4(struct codecs *c, struct bytes in, size_t limit, struct buf
         in = bytes_sub(in, taken, in.n - taken);
     }
     return RC_OK;
+}
+
+/* A context that has failed is thrown away: resetting it keeps the size that the failed frame had announced (liblz4 1.9.4),
+ * and the next sender's frames would be measured against it. */
+static enum rc unlz4(struct codecs *c, struct bytes in, size_t limit, struct buf *out, struct err *e)
+{
+    enum rc rc;
+
+    if (!c->lz4) must(!LZ4F_isError(LZ4F_createDecompressionContext(&c->lz4, LZ4F_VERSION)));
+    rc = lz4_frames(c->lz4, in, limit, out, e);
+    if (rc) {
+        LZ4F_freeDecompressionContext(c->lz4);
+        c->lz4 = NULL;
+    }
+    return rc;
 }
 
 static enum rc lz4(struct bytes in, struct buf *out, struct err *e)

@@ -176,6 +176,35 @@ static void a_bomb_costs_no_more_than_the_limit(void **state)
     }
 }
 
+/* Found by the fuzzer: an LZ4 frame that announces a content size and then breaks made the next frame fail. */
+static void a_damaged_stream_leaves_nothing_behind_for_the_next(void **state)
+{
+    AUTO(codecs_freep) struct codecs *c = codecs_new();
+    AUTO(buf_fini) struct buf         plain = {0};
+
+    (void)state;
+    fill(&plain, 5000, 2);
+    for (int codec = 1; codec < KAFKA_CODECS; codec++) {
+        AUTO(buf_fini) struct buf small = {0}, back = {0};
+        struct err                e = {0};
+
+        if (codec == KAFKA_CODEC_LZ4) {
+            const LZ4F_preferences_t prefs = {.frameInfo = {.contentSize = plain.n}};
+
+            buf_reserve(&small, LZ4F_compressFrameBound(plain.n, &prefs));
+            small.n = LZ4F_compressFrame(small.p, small.cap, plain.p, plain.n, &prefs);
+            assert_false(LZ4F_isError(small.n));
+        } else {
+            assert_int_equal(kafka_compress(c, (enum kafka_codec)codec, buf_view(&plain), &small, &e), RC_OK);
+        }
+        assert_int_equal(kafka_decompress(c, (enum kafka_codec)codec, bytes_of(small.p, small.n / 2), 1 << 20, &back, &e), RC_INVALID);
+        buf_clear(&small);
+        assert_int_equal(kafka_compress(c, (enum kafka_codec)codec, bytes_of("next", 4), &small, &e), RC_OK);
+        assert_int_equal(expand(c, (enum kafka_codec)codec, &small, &back), RC_OK);
+        assert_int_equal(back.n, 4);
+    }
+}
+
 static void codecs_have_the_names_of_the_configuration(void **state)
 {
     enum kafka_codec codec;
@@ -198,6 +227,7 @@ int main(void)
         cmocka_unit_test(lz4_frames_of_every_shape_are_read),
         cmocka_unit_test(zstd_frames_without_a_content_size_are_read),
         cmocka_unit_test(a_bomb_costs_no_more_than_the_limit),
+        cmocka_unit_test(a_damaged_stream_leaves_nothing_behind_for_the_next),
         cmocka_unit_test(codecs_have_the_names_of_the_configuration),
     };
     return cmocka_run_group_tests_name("kafka/compress", tests, NULL, NULL);
