@@ -93,6 +93,7 @@ struct broker {
     struct broker_reply *replies_pool;
     uint32_t requests_pooled, replies_pooled;
     uint64_t memory_used, memory_max;    /* what peers make us hold: large frames, answers on their way */
+    uint64_t memory_reserved;            /* of it, for large frames */
     bool     draining, fatal;
     char     fatal_text[256];
     uint32_t conns_n;
@@ -144,6 +145,10 @@ void requests_fini(struct broker *b);
 void conn_resume_later(struct broker_conn *c);           /* it was told LATER and may go on */
 void memory_take(struct broker *b, uint64_t n);
 void memory_give(struct broker *b, uint64_t n);
+/* For a large frame, before its bytes are read. False: wait, and ask again. One that is above the limit by itself gets it
+ * when it is the only one. */
+bool memory_reserve(struct broker *b, uint64_t n);
+void memory_release(struct broker *b, uint64_t n);
 static inline bool memory_is_short(const struct broker *b) { return b->memory_used > b->memory_max; }
 
 /* ---- broker.c ---- */

@@ -46,6 +46,21 @@ void memory_give(struct broker *b, uint64_t n)
     b->memory_used -= n;
 }
 
+bool memory_reserve(struct broker *b, uint64_t n)
+{
+    if (b->memory_reserved && b->memory_used + n > b->memory_max) return false;
+    b->memory_reserved += n;
+    memory_take(b, n);
+    return true;
+}
+
+void memory_release(struct broker *b, uint64_t n)
+{
+    must(b->memory_reserved >= n);
+    b->memory_reserved -= n;
+    memory_give(b, n);
+}
+
 /* ---- replies ---- */
 
 static struct broker_reply *reply_new(struct broker *b)

@@ -1,0 +1,277 @@
+/* Addresses: what clients are told, and the listening sockets behind them.
+ *
+ * At a ceiling (connections, descriptors) nothing is accepted any more: the kernel's queue holds who comes next until a
+ * connection has gone.   SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/diag.h"
+#include "broker/sock.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100 };
+
+/* ---- what is told ---- */
+
+static struct str str_new(struct str s)
+{
+    char *p = xcalloc(1, s.n + 1);
+
+    if (s.n) memcpy(p, s.p, s.n);
+    return (struct str){p, s.n};
+}
+
+static void listener_init(struct broker_listener *l, struct broker *b, struct str name, struct str host, uint16_t port)
+{
+    l->broker = b;
+    l->name = str_new(name);
+    l->host = str_new(host);
+    l->port = port;
+    list_push(&b->listeners, &l->link);
+}
+
+static void listener_fini(struct broker_listener *l)
+{
+    list_remove(&l->link);
+    free((char *)(uintptr_t)l->name.p);
+    free((char *)(uintptr_t)l->host.p);
+}
+
+struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host, uint16_t port)
+{
+    struct broker_listener *l = xnew(struct broker_listener);
+
+    listener_init(l, b, name, host, port);
+    return l;
+}
+
+void broker_listener_delete(struct broker_listener *l)
+{
+    listener_fini(l);
+    free(l);
+}
+
+/* ---- accepting ---- */
+
+static size_t connections_max(const struct broker *b)
+{
+    return MIN((size_t)b->opt.connections_max, (size_t)MAX(b->config.connections_max, (int64_t)0));
+}
+
+static void pause_accept(struct sock_listener *l, const char *why)
+{
+    struct broker *b = l->l.broker;
+
+    if (!l->paused) diag(DIAG_WARN, "broker.not_accepting", KV_CSTR("why", why), KV_U64("connections", b->conns_n));
+    l->paused = true;
+    loop_events(b->loop, &l->watch, 0);
+}
+
+static void on_retry(struct timer *t)
+{
+    struct sock_listener *l = container_of(t, struct sock_listener, retry);
+
+    l->paused = false;
+    if (l->watch.active) loop_events(l->l.broker->loop, &l->watch, EPOLLIN);
+}
+
+static struct bytes address_of(const struct sockaddr_storage *a)
+{
+    if (a->ss_family == AF_INET6) return bytes_of(&((const struct sockaddr_in6 *)a)->sin6_addr, 16);
+    return bytes_of(&((const struct sockaddr_in *)a)->sin_addr, 4);
+}
+
+static struct str peer_text(const struct sockaddr_storage *a, char text[64])
+{
+    char ip[INET6_ADDRSTRLEN] = "?";
+    bool six = a->ss_family == AF_INET6;
+    unsigned port = ntohs(six ? ((const struct sockaddr_in6 *)a)->sin6_port : ((const struct sockaddr_in *)a)->sin_port);
+
+    inet_ntop(a->ss_family, address_of(a).p, ip, sizeof ip);
+    snprintf(text, 64, six ? "[%s]:%u" : "%s:%u", ip, port);
+    return str_of(text);
+}
+
+static bool too_many_of_address(const struct sock_listener *l, struct bytes address)
+{
+    int64_t max = l->l.broker->config.connections_max_per_ip, n = 0;
+
+    if (max >= INT32_MAX) return false;
+    list_each(it, &l->socks)
+    {
+        const struct sock *s = container_of(it, struct sock, link);
+
+        n += bytes_eq((struct bytes){s->address, s->address_n}, address);
+    }
+    return n >= max;
+}
+
+static bool accept_one(struct sock_listener *l)
+{
+    struct broker *b = l->l.broker;
+    struct sockaddr_storage from;
+    socklen_t n = sizeof from;
+    char text[64];
+    int one = 1, fd;
+
+    if (b->conns_n >= connections_max(b)) {
+        pause_accept(l, "broker.connectionsMax is reached");
+        return false;
+    }
+    fd = accept4(l->watch.fd, (struct sockaddr *)&from, &n, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+            pause_accept(l, "no descriptors or memory left");
+            timer_set(b->timers, &l->retry, b->now_ms + RETRY_MS, on_retry);
+        }
+        return errno == ECONNABORTED || errno == EINTR;
+    }
+    if (too_many_of_address(l, address_of(&from))) {
+        b->stats.connections_refused++;
+        close(fd);
+        return true;
+    }
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+    (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    sock_open(l, fd, peer_text(&from, text), address_of(&from).p, (uint32_t)address_of(&from).n);
+    return true;
+}
+
+static void on_connection(struct watch *w, uint32_t events)
+{
+    struct sock_listener *l = container_of(w, struct sock_listener, watch);
+
+    (void)events;
+    for (int i = 0; i < ACCEPTS_PER_TURN && accept_one(l); i++) continue;
+}
+
+static void on_turn(struct turn_hook *h)
+{
+    struct sock_listener *l = container_of(h, struct sock_listener, hook);
+    bool any = !list_empty(&l->dead);
+
+    socks_turn(l);
+    while (!list_empty(&l->dead)) sock_delete(container_of(l->dead.next, struct sock, link));
+    if (any && l->paused && l->watch.active && l->l.broker->conns_n < connections_max(l->l.broker)) on_retry(&l->retry);
+}
+
+/* ---- opening and closing ---- */
+
+static void stop(struct broker_listener *base)
+{
+    struct sock_listener *l = container_of(base, struct sock_listener, l);
+
+    timer_cancel(base->broker->timers, &l->retry);
+    if (!l->watch.active) return;
+    loop_unwatch(base->broker->loop, &l->watch);
+    close(l->watch.fd);
+}
+
+static void close_listener(struct broker_listener *base)
+{
+    struct sock_listener *l = container_of(base, struct sock_listener, l);
+
+    stop(base);
+    while (!list_empty(&l->socks)) sock_delete(container_of(l->socks.next, struct sock, link));
+    while (!list_empty(&l->dead)) sock_delete(container_of(l->dead.next, struct sock, link));
+    loop_unhook(&l->hook);
+    free(l->scratch);
+    listener_fini(base);
+    free(l);
+}
+
+static enum rc bind_to(const struct addrinfo *a, struct str host, int *ret_fd, struct err *e)
+{
+    int one = 1, fd = socket(a->ai_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+    if (fd < 0) return err_sys(e, "listen: socket");
+    (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    if (bind(fd, a->ai_addr, a->ai_addrlen) || listen(fd, BACKLOG)) {
+        bool taken = errno == EADDRINUSE;
+        unsigned port = ntohs(a->ai_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)a->ai_addr)->sin6_port
+                                                       : ((struct sockaddr_in *)(void *)a->ai_addr)->sin_port);
+
+        (void)err_sys(e, "listen on " STR_FMT ":%u", STR_ARG(host), port);
+        if (taken) e->rc = RC_EXISTS;
+        close(fd);
+        return e->rc;
+    }
+    *ret_fd = fd;
+    return RC_OK;
+}
+
+static enum rc open_socket(struct str host, uint16_t port, int *ret_fd, uint16_t *ret_port, struct err *e)
+{
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
+    struct sockaddr_storage bound;
+    socklen_t n = sizeof bound;
+    char name[256], service[8];
+    enum rc rc;
+    int failed;
+
+    if (host.n >= sizeof name) return err_set(e, RC_INVALID, "listen: the host's name is too long");
+    memcpy(name, host.p, host.n);
+    name[host.n] = 0;
+    snprintf(service, sizeof service, "%u", port);
+    if ((failed = getaddrinfo(host.n ? name : NULL, service, &hints, &found)))
+        return err_set(e, RC_INVALID, "listen: host '%s': %s", name, gai_strerror(failed));
+    rc = bind_to(found, host, ret_fd, e);
+    freeaddrinfo(found);
+    if (rc) return rc;
+    if (getsockname(*ret_fd, (struct sockaddr *)&bound, &n)) {
+        close(*ret_fd);
+        return err_sys(e, "listen: getsockname");
+    }
+    *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+    return RC_OK;
+}
+
+static void note_listeners(struct broker *b)
+{
+    AUTO(buf_fini) struct buf text = {0};
+
+    list_each(it, &b->listeners)
+    {
+        const struct broker_listener *l = container_of(it, struct broker_listener, link);
+
+        buf_printf(&text, "%sPLAINTEXT://" STR_FMT ":%u", text.n ? "," : "", STR_ARG(l->host), l->port);
+    }
+    broker_config_note(&b->config, "listeners", buf_str(&text));
+    broker_config_note(&b->config, "advertised.listeners", buf_str(&text));
+}
+
+enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t *ret_port, struct err *e)
+{
+    struct sock_listener *l;
+    uint16_t port;
+    enum rc rc;
+    int fd;
+
+    must(b->loop);
+    if ((rc = open_socket(o->host, o->port, &fd, &port, e))) return rc;
+    l = xnew(struct sock_listener);
+    list_init(&l->socks);
+    list_init(&l->dirty);
+    list_init(&l->dead);
+    list_init(&l->short_of_memory);
+    if ((rc = loop_watch(b->loop, &l->watch, fd, EPOLLIN, on_connection, e))) {
+        close(fd);
+        free(l);
+        return rc;
+    }
+    l->scratch = xcalloc(1, SOCK_READ_BYTES);
+    listener_init(&l->l, b, o->name, o->advertised_host.n ? o->advertised_host : o->host, o->advertised_port ? o->advertised_port : port);
+    l->l.stop = stop;
+    l->l.close = close_listener;
+    l->hook.turn = on_turn;
+    loop_hook(b->loop, &l->hook);
+    note_listeners(b);
+    *ret_port = port;
+    return RC_OK;
+}
