@@ -64,6 +64,9 @@ struct api {
 const struct api *api_of(int16_t key);                   /* NULL: not served */
 const struct api *api_next(const struct api *a);         /* by key; NULL gives the first, the last gives NULL */
 
+/* What a client may do where nobody is refused anything, as sets of operation codes. */
+enum { TOPIC_OPERATIONS_ALL = 3576, CLUSTER_OPERATIONS_ALL = 8096 };
+
 static inline int16_t request_version(const struct request *r) { return r->h.api_version; }
 /* The body, as the struct of its schema, in the arena. NULL: it was malformed, and the request is done with. */
 void *request_decode(struct request *r);

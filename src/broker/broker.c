@@ -8,6 +8,7 @@
 #include "broker/api.h"
 #include "broker/fetch.h"
 #include "broker/groups.h"
+#include "kafka/compress.h"
 #include "sys/worker.h"
 
 #include <poll.h>
@@ -132,6 +133,7 @@ void partition_gone(struct partition *p)
     fetches_gone(p);
     reads_gone(p, &why);
     appends_gone(p);
+    produces_gone(p);
 }
 
 static void on_advanced(void *ctx, struct log *log)
@@ -302,6 +304,7 @@ static void lists_init(struct broker *b)
     list_init(&b->appends);
     list_init(&b->partitions_held);
     list_init(&b->appends_done);
+    list_init(&b->produces_large);
     list_init(&b->fetches_woken);
     list_init(&b->reads_ready);
     list_init(&b->watches_ready);
@@ -355,6 +358,7 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
     if ((rc = settings_take(b, opt, e))) goto fail;
     facts_note(b);
     if ((rc = open_store(b, e))) goto fail;
+    b->codecs = codecs_new();
     b->sessions = fetch_sessions_new((size_t)b->config.fetch_session_slots);
     if ((rc = groups_new(b, &b->groups, e))) goto fail;
     housekeeping_start(b);
@@ -438,6 +442,8 @@ static struct broker *delete(struct broker *b)
     requests_fini(b);
     b->groups = groups_free(b->groups);
     fetch_sessions_free(b->sessions);
+    codecs_free(b->codecs);
+    buf_fini(&b->scratch);
     topics_fini(b);
     broker_config_fini(&b->config);
     while (b->again_posted) mailbox_drain(b->mailbox);

@@ -137,7 +137,7 @@ enum broker_frame_result {
 };
 /* One request without its 4-byte size. The bytes are the transport's and are patched in place (a produced batch gets its
  * offset there). If the frame stands alone in `owner` (p == owner->p), the broker may take that buf to save a copy of a
- * large one; owner may be NULL. */
+ * large one; owner may be NULL for frames up to 8 MiB. */
 enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n, struct buf *owner);
 /* Is a frame of this size acceptable at all? False: close. (socket.request.max.bytes, and garbage such as "GET ".) */
 bool broker_frame_size_ok(struct broker *b, int32_t size);

@@ -2,6 +2,7 @@
  * rare; whoever needs a setting reads a field. SPDX-License-Identifier: Apache-2.0
  */
 #include "broker/config_table.h"
+#include "kafka/compress.h"
 
 #include <errno.h>
 #include <math.h>
@@ -122,6 +123,15 @@ static unsigned cleanup_of(struct str v)
     return c;
 }
 
+/* -1: as the producer sent it. */
+static int32_t codec_of(struct str v)
+{
+    enum kafka_codec codec = KAFKA_CODEC_NONE;
+
+    if (str_is(v, "producer")) return -1;
+    return kafka_codec_of_name(v, &codec) ? (int32_t)codec : KAFKA_CODEC_NONE;
+}
+
 static void store_field(void *base, const struct config_def *d, struct str v)
 {
     void *p = (char *)base + d->at;
@@ -137,7 +147,7 @@ static void store_field(void *base, const struct config_def *d, struct str v)
     case FIELD_U64: *(uint64_t *)p = (uint64_t)int_of(v); return;
     case FIELD_DOUBLE: *(double *)p = parse_double(v, &x) ? x : 0; return;
     case FIELD_CLEANUP: *(unsigned *)p = cleanup_of(v); return;
-    case FIELD_COMPRESSION: *(int32_t *)p = -1; return;
+    case FIELD_COMPRESSION: *(int32_t *)p = codec_of(v); return;
     case FIELD_TIME_TYPE: *(bool *)p = str_is(v, "LogAppendTime"); return;
     }
 }

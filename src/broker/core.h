@@ -15,6 +15,7 @@
 #include "sys/timers.h"
 
 struct api;
+struct codecs;
 struct fetch_sessions;
 struct groups;
 struct request;
@@ -39,13 +40,14 @@ struct topic {
     struct topic_config config;          /* effective values and which of them were set */
     struct partition **partitions;
     int32_t      partitions_n;
-    uint64_t     bytes_in, bytes_out, batches_in;
+    uint64_t     bytes_in, bytes_out, batches_in, records_in;
 };
 
 /* How far a walk over all partitions has come; empty: at the start. */
 struct sweep { char topic[256]; int32_t partition; };
 
 struct api_stats { uint64_t n, us, us_max, request_bytes, reply_bytes; };
+enum { SCRATCH_KEPT_BYTES = 1 << 20 };
 enum { API_KEYS = 76, REPLIES_POOLED_MAX = 256, REQUESTS_POOLED_MAX = 256 };
 
 struct broker {
@@ -77,6 +79,8 @@ struct broker {
     uint64_t producer_id_seq;
 
     struct groups *groups;               /* broker/groups.h */
+    struct codecs *codecs;               /* working memory of (de)compression on this loop */
+    struct buf scratch;                  /* for one compressed batch at a time */
     struct fetch_sessions *sessions;     /* api/fetch_session.h */
 
     struct list listeners, conns, conns_ready;
@@ -85,6 +89,7 @@ struct broker {
     struct list appends;                 /* struct broker_append: staged, waiting for the wal; by seq */
     struct list partitions_held;         /* … whose appends wait for room in the wal */
     struct list appends_done;            /* … end in this turn */
+    struct list produces_large;          /* struct large of api/produce.c */
     uint32_t larges_n;                   /* large batches that workers are writing */
     struct list fetches_woken;           /* parked Fetch requests whose partitions moved: struct fetch of api/fetch.c */
     struct list reads_ready, watches_ready;              /* broker_fetch, broker_watch with something to do */
@@ -130,6 +135,7 @@ enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e) MUST_USE;
 void appends_turn(struct broker *b);                     /* stages what was held, ends what is durable */
 void appends_gone(struct partition *p);
+void produces_gone(struct partition *to);
 void appends_cancel(struct broker *b);
 void reads_turn(struct broker *b);                       /* fetches and watches of the bus */
 void reads_moved(struct partition *p);

@@ -1,0 +1,50 @@
+/* ApiVersions (key 18). A version above ours never gets here: request.c answers it. SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api.h"
+#include "kafka/msg/api_versions.h"
+
+static bool is_alnum(char c)
+{
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+/* Letters and digits, with '.' and '-' inside. */
+static bool is_software(struct str s)
+{
+    if (!s.n || !is_alnum(s.p[0]) || !is_alnum(s.p[s.n - 1])) return false;
+    for (size_t i = 0; i < s.n; i++)
+        if (!is_alnum(s.p[i]) && s.p[i] != '.' && s.p[i] != '-') return false;
+    return true;
+}
+
+static void remember(struct str *at, struct str s)
+{
+    char *p = xcalloc(1, MIN(s.n, (size_t)255) + 1);
+
+    memcpy(p, s.p, MIN(s.n, (size_t)255));
+    free((char *)(uintptr_t)at->p);
+    *at = (struct str){p, MIN(s.n, (size_t)255)};
+}
+
+void api_api_versions(struct request *r)
+{
+    const struct api_versions_request *q = request_decode(r);
+    struct api_versions_response a;
+
+    if (!q) return;
+    api_versions_response_init_defaults(&a);
+    if (request_version(r) >= 3) {
+        if (!is_software(q->client_software_name) || !is_software(q->client_software_version)) {
+            a.error_code = KAFKA_ERR_INVALID_REQUEST;
+            request_answer(r, &a);
+            return;
+        }
+        remember(&r->conn->software_name, q->client_software_name);
+        remember(&r->conn->software_version, q->client_software_version);
+    }
+    for (const struct api *i = api_next(NULL); i; i = api_next(i)) a.api_keys_n += !(i->flags & API_HIDDEN);
+    a.api_keys = arena_array(&r->arena, struct api_versions_response_api_key, a.api_keys_n);
+    a.api_keys_n = 0;
+    for (const struct api *i = api_next(NULL); i; i = api_next(i))
+        if (!(i->flags & API_HIDDEN)) a.api_keys[a.api_keys_n++] = (struct api_versions_response_api_key){i->key, i->min, i->max};
+    request_answer(r, &a);
+}

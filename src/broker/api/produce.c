@@ -1,0 +1,525 @@
+/* Produce (key 0). The partitions are taken one after the other: checked in Kafka's order, appended, and their rows filled.
+ * The answer leaves when the wal covers the last of them; an idempotent duplicate waits for its original.
+ *
+ * Batches stay in the transport's buffer and are patched there. One above LOG_BATCH_INLINE_MAX is checked and written to a
+ * file by a worker: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
+ */
+#include "base/diag.h"
+#include "broker/api.h"
+#include "broker/validate.h"
+#include "kafka/msg/produce.h"
+#include "sys/worker.h"
+
+enum { SURPLUS_BYTES_IGNORED = 12, ZSTD_FROM_VERSION = 7, EXPANDED_BYTES_MAX = 1 << 30, OLD_FORMATS_BELOW = 3 };
+
+struct large {                            /* one batch on a worker */
+    struct list link;                     /* in broker.produces_large */
+    struct work work;
+    struct log_large file;
+    struct produce *of;                   /* NULL: the client is gone */
+    struct partition *to;
+    struct batch_rules rules;
+    struct batch_verdict verdict;
+    struct broker *broker;
+    uint64_t reserved;                    /* memory that came with the frame */
+    bool crc_ok;
+};
+
+struct produce {
+    struct request *r;
+    const struct produce_request *q;
+    struct produce_response a;
+    size_t topic, at;                     /* the next to be taken */
+    uint64_t seq;
+    bool failed;                          /* any row */
+    int16_t refusal;                      /* of the whole request */
+    struct buf frame;                     /* ours while parked */
+    uint64_t reserved;
+    struct large *large;
+};
+
+static void row_error(struct produce *p, struct produce_response_partition *row, int16_t code)
+{
+    row->error_code = code;
+    row->base_offset = row->log_append_time_ms = -1;
+    p->failed = true;
+    p->r->broker->stats.produce_errors++;
+}
+
+static struct str text_dup(struct produce *p, const char *s)
+{
+    return arena_dup_str(&p->r->arena, str_of(s));
+}
+
+/* ---- before anything is looked at in a log ---- */
+
+static int16_t check_structure(const struct request *r, const struct produce_request_partition *q, struct batch *b)
+{
+    bool old = request_version(r) < OLD_FORMATS_BELOW;
+
+    switch (batch_view(q->records, b)) {
+    case BATCH_OK: break;
+    case BATCH_NONE:
+    case BATCH_CUT: return KAFKA_ERR_INVALID_RECORD;
+    case BATCH_MAGIC_OLD: return old ? KAFKA_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT : KAFKA_ERR_INVALID_RECORD;
+    case BATCH_LENGTH:
+    case BATCH_MAGIC_UNKNOWN:
+    case BATCH_CRC:
+    case BATCH_CODEC:
+    case BATCH_COUNT:
+    case BATCH_PAYLOAD:
+    case BATCH_PAYLOAD_LARGE:
+    case BATCH_RECORD:
+    case BATCH_TRAILING: return KAFKA_ERR_CORRUPT_MESSAGE;
+    }
+    if (q->records.n - b->raw.n >= SURPLUS_BYTES_IGNORED) return KAFKA_ERR_INVALID_RECORD;
+    if (batch_codec(b) == KAFKA_CODEC_ZSTD && request_version(r) < ZSTD_FROM_VERSION) return KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
+    return 0;
+}
+
+/* What refuses the request as a whole: transactional batches, which need a transactional id. */
+static int16_t check_transactions(const struct request *r, const struct produce_request *q)
+{
+    int64_t id = -1;
+    bool any = false, several = false;
+    struct batch b;
+
+    for (size_t i = 0; i < q->topics_n; i++)
+        for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
+            if (batch_view(q->topics[i].partitions[k].records, &b) || !batch_is(&b, BATCH_TRANSACTIONAL)) continue;
+            if (any && b.producer_id != id) several = true;
+            any = true;
+            id = b.producer_id;
+        }
+    if (!any) return 0;
+    if (!q->transactional_id.p) return KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    if (several) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
+    return request_version(r) >= 11 ? KAFKA_ERR_TRANSACTION_ABORTABLE : KAFKA_ERR_INVALID_TXN_STATE;   /* no transaction is open */
+}
+
+static int16_t check_before_log(struct produce *p, struct partition *to, const struct produce_request_partition *q, struct batch *b)
+{
+    int16_t code;
+
+    if (p->refusal) return p->refusal;
+    if (!to) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if ((code = check_structure(p->r, q, b))) return code;
+    if (p->q->acks < -1 || p->q->acks > 1) return KAFKA_ERR_INVALID_REQUIRED_ACKS;
+    if (to->topic->internal) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
+    return 0;
+}
+
+/* ---- one batch ---- */
+
+static struct batch_rules rules_of(const struct broker *b, const struct topic *t)
+{
+    const struct topic_config *c = &t->config;
+
+    return (struct batch_rules){.now_ms = broker_wall_ms(b), .before_max_ms = c->timestamp_before_max_ms, .after_max_ms = c->timestamp_after_max_ms,
+                                .compacted = (c->log.cleanup & LOG_CLEANUP_COMPACT) != 0, .log_append_time = c->log_append_time,
+                                .codec = c->compression, .expanded_bytes_max = EXPANDED_BYTES_MAX};
+}
+
+static void row_verdict(struct produce *p, struct produce_response_partition *row, struct partition *to, const struct batch_verdict *v)
+{
+    size_t n = MIN(v->faults_n, (size_t)RECORD_FAULTS_TOLD);
+
+    row_error(p, row, v->code);
+    row->log_start_offset = partition_start(to);
+    row->record_errors = arena_array(&p->r->arena, struct produce_response_record_error, n);
+    row->record_errors_n = n;
+    for (size_t i = 0; i < n; i++) {
+        row->record_errors[i].batch_index = v->faults[i].index;
+        row->record_errors[i].batch_index_error_message = str_of(record_fault_text(v->faults[i].fault));
+    }
+    if (v->faults_n)
+        row->error_message = arena_printf(&p->r->arena, "%zu records are refused, and so is the batch; the first %zu are listed", v->faults_n, n);
+    else if (v->why)
+        row->error_message = text_dup(p, v->why);
+}
+
+static int16_t code_of(const struct err *e)
+{
+    return e->rc == RC_TOO_LARGE ? KAFKA_ERR_RECORD_LIST_TOO_LARGE : e->rc == RC_OVERLOAD ? KAFKA_ERR_REQUEST_TIMED_OUT : kafka_error_of(e);
+}
+
+static void row_failed(struct produce *p, struct produce_response_partition *row, const struct partition *to, const struct err *e)
+{
+    row_error(p, row, code_of(e));
+    row->error_message = text_dup(p, e->text);
+    diag(DIAG_WARN, "broker.append_failed", KV_STR("topic", to->topic->name), KV_I64("partition", to->number), KV_CSTR("why", e->text));
+}
+
+/* False: the row is filled already (a duplicate, or refused). */
+static bool check_producer(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
+{
+    struct producer_batch pb = {.producer_id = b->producer_id, .epoch = b->producer_epoch, .base_sequence = b->base_sequence,
+                                .last_offset_delta = b->last_offset_delta, .transactional = batch_is(b, BATCH_TRANSACTIONAL)};
+    struct producer_verdict v;
+    struct err e;
+
+    if (b->producer_id < 0) return true;
+    row->log_start_offset = partition_start(to);
+    if (b->producer_id == BROKER_BUS_PRODUCER_ID) {
+        row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING);
+        return false;
+    }
+    if (log_producer_check(partition_log(to), &pb, &v, &e)) {
+        row_failed(p, row, to, &e);
+        return false;
+    }
+    switch (v.decision) {
+    case PRODUCER_NEW: return true;
+    case PRODUCER_DUPLICATE:
+        row->base_offset = v.base_offset;
+        row->log_append_time_ms = v.timestamp;
+        p->seq = MAX(p->seq, v.seq);
+        return false;
+    case PRODUCER_OUT_OF_ORDER: row_error(p, row, KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER); return false;
+    case PRODUCER_FENCED: row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_EPOCH); return false;
+    }
+    return false;
+}
+
+static void row_appended(struct produce *p, struct produce_response_partition *row, struct partition *to, const struct log_appended *at,
+                         size_t n, int32_t records, int64_t append_time)
+{
+    struct broker *b = p->r->broker;
+
+    row->base_offset = at->base_offset;
+    row->log_append_time_ms = append_time;
+    row->log_start_offset = partition_start(to);
+    p->seq = MAX(p->seq, at->seq);
+    b->stats.produce_bytes += n;
+    b->stats.produce_batches++;
+    to->topic->records_in += (uint64_t)records;
+}
+
+/* Puts right in place what Kafka puts right, and stamps the time where the topic asks for it. Returns that time, or -1. */
+static int64_t adjust(uint8_t *raw, const struct batch *b, const struct batch_rules *rules, int64_t max_timestamp)
+{
+    if (rules->log_append_time) {
+        batch_set_log_append_time(raw, b->raw.n, rules->now_ms);
+        return rules->now_ms;
+    }
+    if (max_timestamp != b->max_timestamp) batch_set_max_timestamp(raw, b->raw.n, max_timestamp);
+    return -1;
+}
+
+static void append(struct produce *p, struct partition *to, const struct batch *b, const struct batch_rules *rules, int64_t max_timestamp,
+                   struct produce_response_partition *row)
+{
+    uint8_t *raw = (uint8_t *)(uintptr_t)b->raw.p;         /* the transport lets us patch its buffer */
+    struct log_appended at;
+    int64_t time = adjust(raw, b, rules, max_timestamp);
+    struct err e;
+
+    if (partition_append(to, raw, b->raw.n, 0, &at, &e))
+        row_failed(p, row, to, &e);
+    else
+        row_appended(p, row, to, &at, b->raw.n, b->record_count, time);
+}
+
+static void append_rebuilt(struct produce *p, struct partition *to, const struct batch *b, const struct batch_rules *rules,
+                           int64_t max_timestamp, struct produce_response_partition *row)
+{
+    AUTO(buf_fini) struct buf anew = {0};
+    enum kafka_codec codec = rules->codec >= 0 ? (enum kafka_codec)rules->codec : batch_codec(b);
+    struct broker *br = p->r->broker;
+    struct batch fresh;
+    struct err e;
+
+    if (batch_rebuild(b, codec, br->codecs, &br->scratch, EXPANDED_BYTES_MAX, &anew, &e) || batch_view(buf_view(&anew), &fresh)) {
+        row_failed(p, row, to, &e);
+        return;
+    }
+    append(p, to, &fresh, rules, max_timestamp, row);
+}
+
+/* The checks from the log's side on. 0: goes on. */
+static int16_t check_size(const struct partition *to, const struct batch *b)
+{
+    if (b->base_offset != 0) return KAFKA_ERR_INVALID_RECORD;
+    if ((int64_t)b->raw.n > to->topic->config.max_message_bytes) return KAFKA_ERR_MESSAGE_TOO_LARGE;
+    return 0;
+}
+
+static void take_small(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
+{
+    struct broker *br = p->r->broker;
+    struct batch_rules rules = rules_of(br, to->topic);
+    struct batch_verdict v;
+
+    if (!batch_crc_ok(b)) {
+        row_error(p, row, KAFKA_ERR_CORRUPT_MESSAGE);
+        return;
+    }
+    if (b->raw.n > to->topic->config.log.segment_bytes) {
+        row_error(p, row, KAFKA_ERR_RECORD_LIST_TOO_LARGE);
+        return;
+    }
+    batch_validate(b, &rules, br->codecs, &br->scratch, &v);
+    if (br->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&br->scratch);
+    if (v.code) {
+        row_verdict(p, row, to, &v);
+        return;
+    }
+    if (!check_producer(p, to, b, row)) return;
+    if (v.rebuild)
+        append_rebuilt(p, to, b, &rules, v.max_timestamp, row);
+    else
+        append(p, to, b, &rules, v.max_timestamp, row);
+}
+
+/* ---- large ones ---- */
+
+static void go_on(struct produce *p);
+
+void produces_gone(struct partition *to)
+{
+    list_each(it, &to->topic->broker->produces_large)
+    {
+        struct large *g = container_of(it, struct large, link);
+
+        if (g->to == to) g->to = NULL;
+    }
+}
+
+static struct produce_response_partition *row_now(struct produce *p)
+{
+    struct produce_response_topic *t = &p->a.topics[p->topic];
+
+    return &t->partitions[t->partitions_n - 1];
+}
+
+static void large_free(struct large *g)
+{
+    if (g->reserved) memory_release(g->broker, g->reserved);
+    log_large_free(&g->file);
+    buf_fini(&g->file.batch);
+    free(g);
+}
+
+static void large_check(struct work *w)
+{
+    struct large *g = container_of(w, struct large, work);
+    AUTO(buf_fini) struct buf scratch = {0};
+    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
+    struct batch b;
+
+    if (batch_view(buf_view(&g->file.batch), &b)) return;
+    if (!(g->crc_ok = batch_crc_ok(&b))) return;
+    batch_validate(&b, &g->rules, codecs, &scratch, &g->verdict);
+    if (!g->verdict.code) (void)adjust(g->file.batch.p, &b, &g->rules, g->verdict.max_timestamp);
+}
+
+static void large_end(struct large *g)
+{
+    struct produce *p = g->of;
+
+    list_remove(&g->link);
+    g->broker->larges_n--;
+    if (p) p->large = NULL;
+    large_free(g);
+    if (p) go_on(p);
+}
+
+static void large_written(struct log_large *file)
+{
+    struct large *g = file->ctx;
+    struct produce *p = g->of;
+    struct produce_response_partition *row = p ? row_now(p) : NULL;
+    struct log_appended at;
+    struct batch b = {0};
+    struct err e = file->err;
+    size_t n = file->batch.n;
+    enum rc rc = file->rc;
+
+    (void)batch_view(buf_view(&file->batch), &b);
+    if (!p || !g->to) {                   /* nobody waits, or the topic is gone */
+        if (p) row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    } else if (rc) {
+        row_failed(p, row, g->to, &e);
+    } else if (check_producer(p, g->to, &b, row)) {
+        if (log_large_append(partition_log(g->to), file, 0, &at, &e))
+            row_failed(p, row, g->to, &e);
+        else
+            row_appended(p, row, g->to, &at, n, b.record_count, g->rules.log_append_time ? g->rules.now_ms : -1);
+    }
+    large_end(g);
+}
+
+static void large_checked(struct work *w)
+{
+    struct large *g = container_of(w, struct large, work);
+    struct produce *p = g->of;
+    struct produce_response_partition *row = p ? row_now(p) : NULL;
+
+    if (p && g->to && g->crc_ok && !g->verdict.code && g->file.batch.n <= g->to->topic->config.log.segment_bytes) {
+        log_large_prepare(partition_log(g->to), &g->file);
+        return;
+    }
+    if (p && !g->to)
+        row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    else if (p && !g->crc_ok)
+        row_error(p, row, KAFKA_ERR_CORRUPT_MESSAGE);
+    else if (p && g->verdict.code)
+        row_verdict(p, row, g->to, &g->verdict);
+    else if (p)
+        row_error(p, row, KAFKA_ERR_RECORD_LIST_TOO_LARGE);
+    large_end(g);
+}
+
+/* The frame becomes ours; views into it stay valid, since the bytes do not move. */
+static void frame_take(struct produce *p)
+{
+    struct request *r = p->r;
+
+    if (p->frame.p) return;
+    must(r->frame_owner && r->frame_owner->p == r->frame);         /* the transport's part of the bargain */
+    p->frame = buf_take(r->frame_owner);
+    p->reserved = p->frame.n;
+}
+
+/* The last batch of a request gets the frame's buffer, others a copy. */
+static void batch_take(struct produce *p, struct large *g, const struct batch *b)
+{
+    bool last = p->topic + 1 == p->q->topics_n && p->at == p->q->topics[p->topic].partitions_n;
+
+    frame_take(p);
+    if (!last) {
+        buf_append(&g->file.batch, b->raw);
+        return;
+    }
+    buf_consume(&p->frame, (size_t)(b->raw.p - p->frame.p));
+    p->frame.n = b->raw.n;
+    g->file.batch = buf_take(&p->frame);
+    g->reserved = p->reserved;
+    p->reserved = 0;
+}
+
+static void large_start(struct produce *p, struct partition *to, const struct batch *b)
+{
+    struct large *g = xnew(struct large);
+    struct broker *br = p->r->broker;
+
+    batch_take(p, g, b);
+    g->of = p;
+    g->to = to;
+    g->broker = br;
+    g->rules = rules_of(br, to->topic);
+    g->rules.codec = -1;                  /* stored as it came, whatever compression.type says */
+    g->file.done = large_written;
+    g->file.ctx = g;
+    g->work = (struct work){.run = large_check, .done = large_checked, .reply_to = br->mailbox};
+    p->large = g;
+    list_push(&br->produces_large, &g->link);
+    br->larges_n++;
+    workers_submit(br->opt.workers, &g->work);
+}
+
+/* ---- the request ---- */
+
+static void take(struct produce *p, const struct produce_request_topic *t, const struct produce_request_partition *q, struct produce_response_partition *row)
+{
+    struct partition *to = broker_partition(p->r->broker, t->name, q->index);
+    struct batch b;
+    int16_t code;
+
+    produce_response_partition_init_defaults(row);
+    row->index = q->index;
+    row->base_offset = -1;
+    if ((code = check_before_log(p, to, q, &b))) {
+        row_error(p, row, code);
+        return;
+    }
+    if ((code = check_size(to, &b))) {
+        row_error(p, row, code);
+        if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
+        return;
+    }
+    if (b.raw.n > LOG_BATCH_INLINE_MAX)
+        large_start(p, to, &b);
+    else
+        take_small(p, to, &b, row);
+}
+
+static void refuse(struct request *r)
+{
+    struct produce *p = r->ctx;
+
+    for (size_t i = 0; i < p->a.topics_n; i++)
+        for (size_t k = 0; k < p->a.topics[i].partitions_n; k++)
+            if (!p->a.topics[i].partitions[k].error_code) row_error(p, &p->a.topics[i].partitions[k], KAFKA_ERR_KAFKA_STORAGE_ERROR);
+    request_answer(r, &p->a);
+}
+
+static void frame_drop(struct produce *p)
+{
+    if (p->reserved) memory_release(p->r->broker, p->reserved);
+    p->reserved = 0;
+    buf_fini(&p->frame);
+}
+
+static void finish(struct produce *p)
+{
+    struct request *r = p->r;
+
+    if (p->q->acks == 0) {
+        frame_drop(p);
+        if (p->failed)
+            request_close(r, "a produce with acks=0 failed, and there is no other way to say so");
+        else
+            request_drop(r);
+        return;
+    }
+    r->ctx = p;
+    r->refuse = refuse;
+    request_answer_when(r, &p->a, p->seq);
+    frame_drop(p);
+}
+
+/* Takes partition after partition, until one is large. */
+static void go_on(struct produce *p)
+{
+    for (; p->topic < p->q->topics_n; p->topic++, p->at = 0) {
+        const struct produce_request_topic *t = &p->q->topics[p->topic];
+        struct produce_response_topic *a = &p->a.topics[p->topic];
+
+        while (p->at < t->partitions_n) {
+            take(p, t, &t->partitions[p->at++], &a->partitions[a->partitions_n++]);
+            if (p->large) return;
+        }
+    }
+    finish(p);
+}
+
+static void on_cancel(struct request *r)
+{
+    struct produce *p = r->ctx;
+
+    if (p->large) p->large->of = NULL;
+    frame_drop(p);
+}
+
+void api_produce(struct request *r)
+{
+    const struct produce_request *q = request_decode(r);
+    struct produce *p;
+
+    if (!q) return;
+    p = arena_new(&r->arena, struct produce);
+    p->r = r;
+    p->q = q;
+    p->refusal = check_transactions(r, q);
+    p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
+    p->a.topics_n = q->topics_n;
+    for (size_t i = 0; i < q->topics_n; i++) {
+        p->a.topics[i].name = arena_dup_str(&r->arena, q->topics[i].name);
+        p->a.topics[i].partitions = arena_array(&r->arena, struct produce_response_partition, q->topics[i].partitions_n);
+    }
+    go_on(p);
+    if (!p->large) return;
+    r->ctx = p;
+    request_park(r, on_cancel);
+}

@@ -1,0 +1,11 @@
+/* broker/api/seen.h - what a request names more than once, found without comparing everything with everything.
+ * {0} is empty.   Lives on: the broker loop.   Used by: broker/api/.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/map.h"
+
+struct seen { struct map map; };
+
+void seen_fini(struct seen *s);
+size_t seen_add(struct seen *s, struct str name, int32_t number);        /* how often it was added by now */
+size_t seen_count(const struct seen *s, struct str name, int32_t number);
