@@ -1,0 +1,102 @@
+/* A broker that is spoken to line by line, for tests in other languages:
+ *
+ *     frame CONN HEX       sends a frame; the answers follow as lines "answer HEX", then "open" or "closed"
+ *     wait MS              time passes
+ *     read CONN            answers that came meanwhile, as above
+ *     hangup CONN          the client goes away
+ *     quit
+ *
+ * Options: NAME=VALUE are broker settings. SPDX-License-Identifier: Apache-2.0 */
+#include "broker_rig.h"
+
+#include <stdio.h>
+
+enum { LINE_MAX_BYTES = 16 << 20, CONNS_MAX = 256 };
+
+struct named { char name[64]; struct rig_conn c; };
+
+static struct named *conn_of(struct rig *g, struct named *conns, size_t *n, const char *name)
+{
+    for (size_t i = 0; i < *n; i++)
+        if (!strcmp(conns[i].name, name)) return &conns[i];
+    must(*n < CONNS_MAX);
+    snprintf(conns[*n].name, sizeof conns[*n].name, "%s", name);
+    rig_connect(g, &conns[*n].c);
+    return &conns[(*n)++];
+}
+
+static void from_hex(const char *s, struct buf *into)
+{
+    unsigned v;
+
+    for (buf_clear(into); sscanf(s, "%2x", &v) == 1; s += 2) buf_append_byte(into, (uint8_t)v);
+}
+
+static void tell(struct rig_conn *c)
+{
+    AUTO(buf_fini) struct buf a = {0};
+
+    while (rig_answer(c, &a)) {
+        printf("answer ");
+        for (size_t i = 0; i < a.n; i++) printf("%02x", a.p[i]);
+        printf("\n");
+    }
+    printf("%s\n", c->closed ? "closed" : "open");
+}
+
+static void serve(struct rig *g, char *line)
+{
+    static struct named conns[CONNS_MAX];
+    static size_t n;
+    AUTO(buf_fini) struct buf frame = {0};
+    char *verb = strtok(line, " \n"), *arg = strtok(NULL, " \n"), *hex = strtok(NULL, " \n");
+    struct named *c;
+
+    while (verb && !strcmp(verb, "quit") && n) rig_hang_up(&conns[--n].c);
+    if (!verb || !arg) return;
+    if (!strcmp(verb, "wait")) {
+        rig_advance(g, strtoull(arg, NULL, 10));
+        printf("open\n");
+        return;
+    }
+    c = conn_of(g, conns, &n, arg);
+    if (!strcmp(verb, "hangup")) {
+        rig_hang_up(&c->c);
+        *c = conns[--n];
+        must(c == &conns[n]);            /* the last one opened; enough for tests */
+    } else {
+        if (!strcmp(verb, "frame") && hex) {
+            from_hex(hex, &frame);
+            rig_send(&c->c, buf_view(&frame));
+        }
+        tell(&c->c);
+    }
+}
+
+int main(int argc, char **argv)
+{
+    static char line[LINE_MAX_BYTES];
+    struct broker_setting *settings = xnew_array(struct broker_setting, (size_t)argc);
+    struct rig g;
+
+    rig_init(&g, 1);
+    for (int i = 1; i < argc; i++) must(str_cut(str_of(argv[i]), '=', &settings[i - 1].name, &settings[i - 1].value));
+    g.opt.settings = settings;
+    g.opt.settings_n = (size_t)argc - 1;
+    g.opt.refuse_replication = true;
+    if (rig_open(&g)) {
+        fprintf(stderr, "%s\n", g.err.text);
+        return 1;
+    }
+    while (fgets(line, sizeof line, stdin)) {
+        bool quit = !strncmp(line, "quit", 4);
+
+        serve(&g, line);
+        fflush(stdout);
+        if (quit) break;
+    }
+    rig_close(&g);
+    rig_fini(&g);
+    free(settings);
+    return 0;
+}
