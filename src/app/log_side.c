@@ -1,0 +1,180 @@
+/* Design note: the broker is made, and freed, on the main thread while its loop does not run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "app/parts.h"
+#include "base/diag.h"
+#include "broker/broker.h"
+#include "bus/embedded.h"
+#include "bus/remote.h"
+#include "net/addr.h"
+#include "sys/fs.h"
+#include "sys/thread.h"
+#include <stdio.h>
+
+enum { CONNECT_MS = 30000, DRAIN_STEP_MS = 20, DRAIN_MS = 5000 };
+
+/* ---- the embedded broker ---- */
+
+struct settings { struct broker_setting *list; size_t n; };
+
+static void settings_add(void *ctx, struct str name, struct str value, bool is_default)
+{
+    struct settings *s = ctx;
+
+    (void)is_default;
+    s->list = xrealloc(s->list, s->n + 1, sizeof s->list[0]);
+    s->list[s->n++] = (struct broker_setting){name, value};
+}
+
+static enum rc listen_on(struct log_side *s, const struct config_listener *at, struct err *e)
+{
+    struct broker_listen l = {.name = at->name};
+    uint16_t             port;
+
+    if (addr_split(at->listen, &l.host, &l.port, e)) return err_in(e, "broker.listeners " STR_FMT, STR_ARG(at->name));
+    if (at->advertise.n && addr_split(at->advertise, &l.advertised_host, &l.advertised_port, e))
+        return err_in(e, "broker.listeners " STR_FMT ": advertise", STR_ARG(at->name));
+    if (broker_listen(s->broker, &l, &port, e)) return e->rc;
+    buf_printf(&s->ready, " " STR_FMT "=" STR_FMT ":%u", STR_ARG(at->name), STR_ARG(l.host), port);
+    return RC_OK;
+}
+
+static enum rc broker_open(struct log_side *s, const struct config *c, struct workers *workers, struct err *e)
+{
+    struct settings       settings = {0};
+    struct broker_options o = {
+        .fs = &fs_real,
+        .workers = workers,
+        .dir = c->data.p,
+        .memory_max = c->broker_memory_max,
+        .connections_max = (uint32_t)c->broker_connections_max,
+        .topics_max = (uint32_t)c->broker_topics_max,
+        .wal_bytes_max = c->broker_wal_size_max,
+    };
+    enum rc rc;
+
+    if (loop_new(&clock_real, &s->loop, e)) return e->rc;
+    config_each_broker(c, settings_add, &settings);
+    o.loop = s->loop;
+    o.settings = settings.list;
+    o.settings_n = settings.n;
+    rc = broker_new(&o, &s->broker, e);
+    free(settings.list);
+    for (size_t i = 0; !rc && i < c->broker_listeners.n; i++) rc = listen_on(s, &c->broker_listeners.list[i], e);
+    return rc;
+}
+
+/* ---- a Kafka cluster ---- */
+
+static struct remote_property *properties(const struct config_map *m)
+{
+    struct remote_property *p = xnew_array(struct remote_property, m->n);
+
+    for (size_t i = 0; i < m->n; i++) p[i] = (struct remote_property){m->list[i].name, m->list[i].value};
+    return p;
+}
+
+static struct str offset_reset(const struct config *c)
+{
+    switch (c->kafka_consumer_auto_offset_reset) {
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_EARLIEST: return STR("earliest");
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_LATEST: return STR("latest");
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_NONE: return STR("none");
+    }
+    return STR("earliest");
+}
+
+static enum rc remote_open(struct log_side *s, const struct config *c, struct err *e)
+{
+    struct remote_property *consumer = properties(&c->kafka_consumer_properties), *producer = properties(&c->kafka_producer_properties);
+    struct remote_options   o = {
+        .bootstrap = c->kafka_bootstrap,
+        .debug = c->kafka_debug,
+        .session_timeout_ms = c->kafka_consumer_session_timeout_ms,
+        .metadata_refresh_ms = c->kafka_consumer_topic_metadata_refresh_interval_ms,
+        .metadata_propagation_ms = c->kafka_consumer_topic_metadata_propagation_max_ms,
+        .linger_ms = c->kafka_producer_linger_ms,
+        .offset_reset = offset_reset(c),
+        .consume_bytes_max = c->kafka_consumer_message_max_bytes,
+        .produce_bytes_max = c->kafka_producer_message_max_bytes,
+        .consumer = consumer,
+        .consumer_n = c->kafka_consumer_properties.n,
+        .producer = producer,
+        .producer_n = c->kafka_producer_properties.n,
+        .connect_ms = CONNECT_MS,
+    };
+    enum rc rc = bus_remote_open(&o, &s->bus, e);
+
+    free(consumer);
+    free(producer);
+    return rc;
+}
+
+enum rc log_side_open(struct log_side *s, const struct config *c, struct workers *workers, struct err *e)
+{
+    if (config_runs_broker(c) && broker_open(s, c, workers, e)) return e->rc;
+    if (!config_runs_gateway(c)) return RC_OK;
+    if (!config_is_embedded(c)) return remote_open(s, c, e);
+    return bus_embedded_open(s->broker, s->loop, c->kafka_producer_message_max_bytes, &s->bus, e);
+}
+
+static void broker_main(void *arg)
+{
+    loop_run(((struct log_side *)arg)->loop);
+}
+
+enum rc log_side_run(struct log_side *s, struct err *e)
+{
+    return s->loop ? thread_start("mr-broker", broker_main, s, &s->thread, e) : RC_OK;
+}
+
+/* ---- the way down ---- */
+
+static void until_drained(struct timer *t)
+{
+    struct log_side *s = container_of(t, struct log_side, stopping);
+
+    if (broker_is_drained(s->broker) || loop_now_ms(s->loop) >= s->stop_by_ms) loop_stop(s->loop);
+    else loop_timer(s->loop, &s->stopping, DRAIN_STEP_MS, until_drained);
+}
+
+struct drain { struct msg msg; struct log_side *s; };
+
+static void drain_begin(struct msg *m)
+{
+    struct log_side *s = container_of(m, struct drain, msg)->s;
+
+    broker_drain(s->broker);
+    s->stop_by_ms = loop_now_ms(s->loop) + DRAIN_MS;
+    until_drained(&s->stopping);
+}
+
+void log_side_close(struct log_side *s)
+{
+    struct drain drain = {{.run = drain_begin}, s};
+
+    s->bus = bus_close(s->bus);
+    if (s->thread) {
+        mailbox_post(loop_mailbox(s->loop), &drain.msg);
+        s->thread = thread_join(s->thread);
+    }
+    s->broker = broker_free(s->broker);
+    loop_free(s->loop);
+    buf_fini(&s->ready);
+    *s = (struct log_side){0};
+}
+
+/* ---- metrics ---- */
+
+static void metrics_write(void *ctx, struct metrics *m)
+{
+    struct log_side        *s = ctx;
+    AUTO(buf_fini) struct buf text = {0};
+
+    broker_metrics(s->broker, &text);
+    metrics_text(m, buf_str(&text));
+}
+
+struct metrics_source log_side_metrics(struct log_side *s)
+{
+    return (struct metrics_source){s->loop ? loop_mailbox(s->loop) : NULL, metrics_write, s};
+}
