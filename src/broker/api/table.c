@@ -16,8 +16,15 @@ static const struct api apis[] = {
     {KAFKA_DESCRIBE_GROUPS, 0, 5, 0, api_describe_groups},
     {KAFKA_LIST_GROUPS, 0, 5, 0, api_list_groups},
     {KAFKA_API_VERSIONS, 0, 3, 0, api_api_versions},
+    {KAFKA_OFFSET_FOR_LEADER_EPOCH, 0, 4, 0, api_offset_for_leader_epoch},
+    {KAFKA_DESCRIBE_LOG_DIRS, 0, 4, 0, api_describe_log_dirs},
     {KAFKA_DELETE_GROUPS, 0, 2, API_APPENDS, api_delete_groups},
+    {KAFKA_ELECT_LEADERS, 0, 2, 0, api_elect_leaders},
+    {KAFKA_ALTER_PARTITION_REASSIGNMENTS, 0, 0, 0, api_alter_partition_reassignments},
+    {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, 0, api_list_partition_reassignments},
     {KAFKA_OFFSET_DELETE, 0, 0, API_APPENDS, api_offset_delete},
+    {KAFKA_DESCRIBE_CLUSTER, 0, 1, 0, api_describe_cluster},
+    {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, 0, api_describe_topic_partitions},
 };
 
 const struct api *api_of(int16_t key)

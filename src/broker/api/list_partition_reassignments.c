@@ -1,0 +1,10 @@
+/* ListPartitionReassignments (key 46): none is ever under way on one node. SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api.h"
+#include "kafka/msg/list_partition_reassignments.h"
+
+void api_list_partition_reassignments(struct request *r)
+{
+    struct list_partition_reassignments_response a = {0};
+
+    if (request_decode(r)) request_answer(r, &a);
+}
