@@ -10,6 +10,7 @@ struct workers {
     pthread_cond_t more;
     struct msg *head, **tail;
     bool lane_busy[WORKER_LANES_MAX], stopping;
+    struct lane_state lanes[WORKER_LANES_MAX];
     unsigned threads_n;
     struct thread *threads[];
 };
@@ -99,10 +100,18 @@ struct workers *workers_free(struct workers *w)
     pthread_mutex_unlock(&w->lock);
     for (unsigned i = 0; i < w->threads_n; i++)
         thread_join(w->threads[i]);
+    for (uint32_t i = 0; i < WORKER_LANES_MAX; i++)
+        if (w->lanes[i].drop) w->lanes[i].drop(w->lanes[i].p);
     pthread_cond_destroy(&w->more);
     pthread_mutex_destroy(&w->lock);
     free(w);
     return NULL;
+}
+
+struct lane_state *workers_lane(struct workers *w, uint32_t lane)
+{
+    must(lane > 0 && lane < WORKER_LANES_MAX);
+    return &w->lanes[lane];
 }
 
 void workers_submit(struct workers *w, struct work *job)

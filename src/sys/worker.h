@@ -21,5 +21,8 @@ struct workers;
 enum rc workers_new(unsigned threads, struct workers **ret, struct err *e) MUST_USE;
 /* threads = 0 above: nothing runs until workers_run_one() (simulation, tests). */
 struct workers *workers_free(struct workers *w);   /* finishes what was submitted first; NULL is fine; returns NULL */
+/* What the jobs of one lane keep between them; only they touch it, one after the other. `drop` is called by workers_free(). */
+struct lane_state { void *p; void (*drop)(void *p); };
+struct lane_state *workers_lane(struct workers *w, uint32_t lane);
 void workers_submit(struct workers *w, struct work *job);
 bool workers_run_one(struct workers *w);           /* simulation: runs the oldest runnable job here; false if none */

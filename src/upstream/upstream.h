@@ -40,7 +40,7 @@ struct upstream_call {
     struct buf response;                         /* ModelInferResponse (REST answers are converted) */
     struct header *response_headers;             /* x-* headers and trailers */
     size_t response_headers_n;
-    void *priv;
+    void *priv;                                  /* upstream's own */
 };
 
 enum rc upstream_new(struct loop *l, struct workers *workers, size_t message_bytes_max, struct upstream **ret,
@@ -60,7 +60,7 @@ struct upstream_query {
     struct err err;
     bool ready;
     struct buf response;
-    void *priv;
+    void *priv;                                  /* upstream's own */
 };
 void upstream_query(struct upstream *u, struct upstream_query *q);
 void upstream_query_cancel(struct upstream *u, struct upstream_query *q);

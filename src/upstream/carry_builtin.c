@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "upstream/internal.h"
+
+static void job_done(void *ctx, const struct err *e, struct buf *response)
+{
+    struct op *op = ctx;
+
+    op->job = NULL;
+    if (e->rc) {
+        op_failed(op, e);
+        return;
+    }
+    op->response = buf_take(response);
+    if (op->query) op->query->ready = true;
+    op_done(op);
+}
+
+static enum builtin_what what_of(const struct op *op)
+{
+    if (op->call) return BUILTIN_PREDICT;
+    switch (op->query->ask) {
+    case UPSTREAM_READY:
+    case UPSTREAM_LOAD: return BUILTIN_READY;
+    case UPSTREAM_METADATA: return BUILTIN_METADATA;
+    case UPSTREAM_UNLOAD: return BUILTIN_UNLOAD;
+    }
+    must(!"a new question to the built-in runtime");
+    return BUILTIN_READY;
+}
+
+static void start(struct op *op)
+{
+    const struct upstream_target *t = op->target;
+
+    op->job = builtin_start(op->u->builtin, what_of(op), t->path, t->model, t->version,
+                            op->call ? op->call->request : (struct bytes){0}, job_done, op);
+}
+
+static void stop(struct op *op, bool late)
+{
+    (void)late;
+    if (op->job) builtin_forget(op->job);
+    op->job = NULL;
+}
+
+const struct carrier carrier_builtin = {start, stop};
