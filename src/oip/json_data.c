@@ -33,8 +33,8 @@ static bool bad(struct run *r, const char *why)
 
     if (r->j->failed) return false;
     look.e = &ignored;
-    if (!json_skip(&look, &token)) token = (struct str){r->j->p, MIN((size_t)1, (size_t)(r->j->end - r->j->p))};
-    json_fail(r->j, RC_INVALID, "%.*s%s %s", (int)MIN(token.n, (size_t)TOKEN_SHOWN), token.p,
+    if (!json_read_skip(&look, &token)) token = (struct str){r->j->p, MIN((size_t)1, (size_t)(r->j->end - r->j->p))};
+    json_read_fail(r->j, RC_INVALID, "%.*s%s %s", (int)MIN(token.n, (size_t)TOKEN_SHOWN), token.p,
               token.n > TOKEN_SHOWN ? "…" : "", why);
     err_in(r->j->e, "data[%" PRIu64 "]", r->count);
     return false;
@@ -66,10 +66,10 @@ static inline bool more(struct json_reader *j)
 {
     if (j->p < j->end && *j->p == ',') {
         j->p++;
-        json_space(j);
+        json_read_space(j);
         return true;
     }
-    return json_take(j, ',') && (json_space(j), true);
+    return json_read_take(j, ',') && (json_read_space(j), true);
 }
 
 /* ---- integers ---- */
@@ -144,8 +144,8 @@ static bool special(struct run *r, double *ret)
     };
 
     for (size_t i = 0; i < countof(words); i++)
-        if (json_word(r->j, words[i].word)) return *ret = words[i].v, true;
-    if (r->what->null_is_nan && json_word(r->j, "null")) return *ret = NAN, true;
+        if (json_read_word(r->j, words[i].word)) return *ret = words[i].v, true;
+    if (r->what->null_is_nan && json_read_word(r->j, "null")) return *ret = NAN, true;
     return bad(r, "is not a number");
 }
 
@@ -212,8 +212,8 @@ static void run_bools(struct run *r)
     do {
         uint8_t *p = room(r);
 
-        if (json_word(r->j, "true")) *p = 1;
-        else if (json_word(r->j, "false")) *p = 0;
+        if (json_read_word(r->j, "true")) *p = 1;
+        else if (json_read_word(r->j, "false")) *p = 0;
         else {
             bool     negative;
             uint64_t v;
@@ -234,7 +234,7 @@ static bool put_base64(struct run *r)
     const char *at = r->j->p;
     struct str  text;
 
-    if (!json_string(r->j, &text)) return false;
+    if (!json_read_string(r->j, &text)) return false;
     if (base64_decode(text, r->raw)) return true;
     r->j->p = at;
     return bad(r, "is not base64, which content_type announces");
@@ -250,7 +250,7 @@ static void run_strings(struct run *r)
             return;
         }
         store_le32(buf_grow(r->raw, 4), 0);
-        if (!(r->what->base64 ? put_base64(r) : json_string_into(r->j, r->raw))) return;
+        if (!(r->what->base64 ? put_base64(r) : json_read_string_into(r->j, r->raw))) return;
         store_le32(r->raw->p + at, (uint32_t)(r->raw->n - at - 4));
         r->count++;
     } while (more(r->j));
@@ -281,13 +281,13 @@ static void run_elements(struct run *r)
 
 static bool close_level(struct run *r, unsigned level, uint64_t n)
 {
-    if (!json_want(r->j, ']')) return false;
+    if (!json_read_want(r->j, ']')) return false;
     if (!r->level_known[level]) {
         r->level_known[level] = true;
         r->level[level] = n;
     }
     if (r->level[level] == n) return true;
-    return json_fail(r->j, RC_INVALID, "data is ragged: an array of %" PRIu64 " where the first has %" PRIu64, n, r->level[level]);
+    return json_read_fail(r->j, RC_INVALID, "data is ragged: an array of %" PRIu64 " where the first has %" PRIu64, n, r->level[level]);
 }
 
 static bool read_level(struct run *r, unsigned level)
@@ -296,17 +296,17 @@ static bool read_level(struct run *r, unsigned level)
     uint64_t            n = 0, before = r->count;
     char                c;
 
-    if (level > JSON_DEPTH_MAX) return json_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
-    if (!json_want(j, '[')) return false;
-    c = json_peek(j);
+    if (level > JSON_DEPTH_MAX) return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
+    if (!json_read_want(j, '[')) return false;
+    c = json_read_peek(j);
     if (c == '[') {
         do {
-            if (json_peek(j) != '[') return json_fail(j, RC_INVALID, "data is ragged: an element beside arrays");
+            if (json_read_peek(j) != '[') return json_read_fail(j, RC_INVALID, "data is ragged: an element beside arrays");
             if (!read_level(r, level + 1)) return false;
             n++;
         } while (more(j));
     } else if (c != ']') {
-        if (r->leaf && r->leaf != level) return json_fail(j, RC_INVALID, "data is ragged: elements on different levels");
+        if (r->leaf && r->leaf != level) return json_read_fail(j, RC_INVALID, "data is ragged: elements on different levels");
         r->leaf = level;
         run_elements(r);
         n = r->count - before;
@@ -320,7 +320,7 @@ bool json_data_read(struct json_reader *j, const struct json_data *what, struct 
     size_t     left = (size_t)(j->end - j->p), width = MAX(datatype_width(what->type), (size_t)4);
 
     buf_reserve(raw, (size_t)MIN(what->expected, (uint64_t)left / 2) * width + 64);
-    if (json_peek(j) != '[') return json_fail(j, RC_INVALID, "data is not an array");
+    if (json_read_peek(j) != '[') return json_read_fail(j, RC_INVALID, "data is not an array");
     if (!read_level(&r, 1)) return false;
     *ret_count = r.count;
     return true;

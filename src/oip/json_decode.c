@@ -63,19 +63,19 @@ static enum key key_of(struct str k, enum key from, enum key to)
 static bool seen_once(struct json_reader *j, unsigned *seen, enum key k, struct str text)
 {
     if (k == KEY_OTHER) return true;
-    if (*seen & 1u << k) return json_fail(j, RC_INVALID, "\"" NAME_FMT "\" twice", NAME_ARG(text));
+    if (*seen & 1u << k) return json_read_fail(j, RC_INVALID, "\"" NAME_FMT "\" twice", NAME_ARG(text));
     *seen |= 1u << k;
     return true;
 }
 
 static bool take_null(struct json_reader *j)
 {
-    return json_peek(j) == 'n' && json_word(j, "null");
+    return json_read_peek(j) == 'n' && json_read_word(j, "null");
 }
 
 static bool string_or_null(struct json_reader *j, struct str *ret)
 {
-    return take_null(j) || json_string(j, ret);
+    return take_null(j) || json_read_string(j, ret);
 }
 
 /* ---- parameters ---- */
@@ -89,9 +89,9 @@ static bool param_number(struct json_reader *j, struct infer_param *ret)
     const char    *after = decimal_read(j->p, j->end, &d);
     uint64_t       v;
 
-    if (!after) return json_fail(j, RC_INVALID, "a parameter must be a string, a number, true or false");
+    if (!after) return json_read_fail(j, RC_INVALID, "a parameter must be a string, a number, true or false");
     if (decimal_u64(&d, &v) || d.exponent >= 0) {
-        if (!decimal_u64(&d, &v) || v > (uint64_t)INT64_MAX + d.negative) return json_fail(j, RC_INVALID, "a parameter does not fit in 64 bits");
+        if (!decimal_u64(&d, &v) || v > (uint64_t)INT64_MAX + d.negative) return json_read_fail(j, RC_INVALID, "a parameter does not fit in 64 bits");
         *ret = (struct infer_param){.kind = INFER_PARAM_INT, .i = (int64_t)(d.negative ? 0 - v : v)};
     } else {
         *ret = (struct infer_param){.kind = INFER_PARAM_STR, .s = d.text};
@@ -103,22 +103,22 @@ static bool param_number(struct json_reader *j, struct infer_param *ret)
 static bool param_value(struct decoder *d, struct infer_param *ret)
 {
     struct json_reader *j = &d->j;
-    char                c = json_peek(j);
-    bool                yes = json_word(j, "true");
+    char                c = json_read_peek(j);
+    bool                yes = json_read_word(j, "true");
 
     *ret = (struct infer_param){0};
     if (c == '"') {
         ret->kind = INFER_PARAM_STR;
-        return json_string(j, &ret->s);
+        return json_read_string(j, &ret->s);
     }
-    if (yes || json_word(j, "false")) {
+    if (yes || json_read_word(j, "false")) {
         *ret = (struct infer_param){.kind = INFER_PARAM_BOOL, .b = yes};
         return true;
     }
     if (d->kind == INFER_RESPONSE && take_null(j)) return true;
     if (d->kind == INFER_RESPONSE && (c == '{' || c == '[')) {
         ret->kind = INFER_PARAM_STR;
-        return json_skip(j, &ret->s);
+        return json_read_skip(j, &ret->s);
     }
     return param_number(j, ret);
 }
@@ -148,14 +148,14 @@ static bool read_params(struct decoder *d, enum key owner, uint32_t number, stru
     size_t n = 0;
 
     if (take_null(&d->j)) return true;
-    for (struct str key; json_object_next(&d->j, &first, &key);) {
+    for (struct str key; json_read_object(&d->j, &first, &key);) {
         struct infer_param v;
 
         if (!param_value(d, &v)) {
             err_in(d->j.e, "parameters \"" NAME_FMT "\"", NAME_ARG(key));
             return false;
         }
-        if (++n > INFER_PARAMS_MAX) return json_fail(&d->j, RC_INVALID, "more than %d parameters", INFER_PARAMS_MAX);
+        if (++n > INFER_PARAMS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d parameters", INFER_PARAMS_MAX);
         if (v.kind != INFER_PARAM_NONE && !consume(owner, key, &v, c)) infer_put_param(to, number, key, &v);
     }
     return !d->j.failed;
@@ -185,21 +185,21 @@ static bool read_shape(struct decoder *d, struct tensor_in *t)
     bool                first = true;
 
     t->shape_at = d->shapes.n / sizeof(int64_t);
-    while (json_array_next(j, &first)) {
+    while (json_read_array(j, &first)) {
         struct decimal n;
-        const char    *after = (json_space(j), decimal_read(j->p, j->end, &n));
+        const char    *after = (json_read_space(j), decimal_read(j->p, j->end, &n));
         uint64_t       size;
 
         if (!after || !decimal_u64(&n, &size) || size > INT64_MAX || (n.negative && size))
-            return json_fail(j, RC_INVALID, "shape[%zu] is not a size", t->shape_n);
-        if (++t->shape_n > INFER_DIMS_MAX) return json_fail(j, RC_INVALID, "more than %d dimensions", INFER_DIMS_MAX);
+            return json_read_fail(j, RC_INVALID, "shape[%zu] is not a size", t->shape_n);
+        if (++t->shape_n > INFER_DIMS_MAX) return json_read_fail(j, RC_INVALID, "more than %d dimensions", INFER_DIMS_MAX);
         j->p = after;
         store_le64(buf_grow(&d->shapes, 8), size);
     }
     v.shape = shape_of(d, t);
     v.shape_n = t->shape_n;
     if (j->failed || infer_tensor_count(&v, &t->wanted)) return !j->failed;
-    return json_fail(j, RC_INVALID, "the shape has more elements than can be counted");
+    return json_read_fail(j, RC_INVALID, "the shape has more elements than can be counted");
 }
 
 static bool read_data(struct decoder *d, struct tensor_in *t)
@@ -213,7 +213,7 @@ static bool read_data(struct decoder *d, struct tensor_in *t)
     t->raw_n = d->raw.n - t->raw_at;
     t->has_data = true;
     if (count == t->wanted) return true;
-    return json_fail(&d->j, RC_INVALID, "the shape wants %" PRIu64 " elements, data has %" PRIu64, t->wanted, count);
+    return json_read_fail(&d->j, RC_INVALID, "the shape wants %" PRIu64 " elements, data has %" PRIu64, t->wanted, count);
 }
 
 static bool data_is_readable(const struct tensor_in *t)
@@ -228,12 +228,12 @@ static bool read_tensor_key(struct decoder *d, struct tensor_in *t, enum key k)
     struct consumed     c = {0};
 
     switch ((int)k) {
-    case KEY_NAME: return json_string(j, &t->name);
+    case KEY_NAME: return json_read_string(j, &t->name);
     case KEY_SHAPE: return read_shape(d, t);
     case KEY_DATATYPE:
-        if (!json_string(j, &t->datatype)) return false;
+        if (!json_read_string(j, &t->datatype)) return false;
         t->type = datatype_of(t->datatype);
-        return t->type != DT_UNKNOWN || json_fail(j, RC_INVALID, "unknown datatype \"" NAME_FMT "\"", NAME_ARG(t->datatype));
+        return t->type != DT_UNKNOWN || json_read_fail(j, RC_INVALID, "unknown datatype \"" NAME_FMT "\"", NAME_ARG(t->datatype));
     case KEY_PARAMETERS:
         t->params_at = d->tensor_params.n;
         if (!read_params(d, KEY_DATA, 4, &d->tensor_params, &c)) return false;
@@ -245,9 +245,9 @@ static bool read_tensor_key(struct decoder *d, struct tensor_in *t, enum key k)
     case KEY_DATA:
         if (take_null(j)) return true;
         if (data_is_readable(t)) return read_data(d, t);
-        t->data = (json_space(j), j->p);
-        return json_skip(j, NULL);
-    default: return json_skip(j, NULL);
+        t->data = (json_read_space(j), j->p);
+        return json_read_skip(j, NULL);
+    default: return json_read_skip(j, NULL);
     }
 }
 
@@ -257,18 +257,18 @@ static bool finish_tensor(struct decoder *d, struct tensor_in *t)
     struct json_reader *j = &d->j;
     const char         *after = j->p;
 
-    if (!t->name.n) return json_fail(j, RC_INVALID, "the tensor has no name");
-    if (!(t->seen & 1u << KEY_DATATYPE)) return json_fail(j, RC_INVALID, "the tensor has no datatype");
-    if (!(t->seen & 1u << KEY_SHAPE)) return json_fail(j, RC_INVALID, "the tensor has no shape");
+    if (!t->name.n) return json_read_fail(j, RC_INVALID, "the tensor has no name");
+    if (!(t->seen & 1u << KEY_DATATYPE)) return json_read_fail(j, RC_INVALID, "the tensor has no datatype");
+    if (!(t->seen & 1u << KEY_SHAPE)) return json_read_fail(j, RC_INVALID, "the tensor has no shape");
     if (t->data) {
         j->p = t->data;
         if (!read_data(d, t)) return false;
         j->p = after;
     }
-    if (t->binary && t->has_data) return json_fail(j, RC_INVALID, "the tensor has both data and binary_data_size");
-    if (t->binary && t->binary_size < 0) return json_fail(j, RC_INVALID, "binary_data_size is not a size");
+    if (t->binary && t->has_data) return json_read_fail(j, RC_INVALID, "the tensor has both data and binary_data_size");
+    if (t->binary && t->binary_size < 0) return json_read_fail(j, RC_INVALID, "binary_data_size is not a size");
     if (t->binary || t->has_data || !t->wanted) return true;
-    return json_fail(j, RC_INVALID, "the tensor has no data");
+    return json_read_fail(j, RC_INVALID, "the tensor has no data");
 }
 
 static bool read_tensor(struct decoder *d)
@@ -276,7 +276,7 @@ static bool read_tensor(struct decoder *d)
     struct tensor_in t = {0};
     bool             first = true;
 
-    for (struct str key; json_object_next(&d->j, &first, &key);) {
+    for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_NAME, KEY_DATA);
 
         if (!seen_once(&d->j, &t.seen, k, key) || !read_tensor_key(d, &t, k)) break;
@@ -294,8 +294,8 @@ static bool read_tensors(struct decoder *d)
 {
     bool first = true;
 
-    while (json_array_next(&d->j, &first)) {
-        if (tensors_n(d) == INFER_TENSORS_MAX) return json_fail(&d->j, RC_INVALID, "more than %d tensors", INFER_TENSORS_MAX);
+    while (json_read_array(&d->j, &first)) {
+        if (tensors_n(d) == INFER_TENSORS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d tensors", INFER_TENSORS_MAX);
         if (!read_tensor(d)) return false;
     }
     return !d->j.failed;
@@ -313,16 +313,16 @@ static bool read_requested_one(struct decoder *d)
     unsigned        seen = 0;
     size_t          at = pb_begin(&d->requested, 6);
 
-    for (struct str key; json_object_next(&d->j, &first, &key);) {
+    for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_NAME, KEY_PARAMETERS);
 
         if (!seen_once(&d->j, &seen, k, key)) return false;
-        if (k == KEY_NAME && json_string(&d->j, &w.want.name)) pb_put_str(&d->requested, 1, w.want.name);
+        if (k == KEY_NAME && json_read_string(&d->j, &w.want.name)) pb_put_str(&d->requested, 1, w.want.name);
         else if (k == KEY_PARAMETERS) read_params(d, KEY_NAME, 2, &d->requested, &c);
-        else if (k != KEY_NAME) json_skip(&d->j, NULL);
+        else if (k != KEY_NAME) json_read_skip(&d->j, NULL);
     }
     if (d->j.failed) return false;
-    if (!w.want.name.n) return json_fail(&d->j, RC_INVALID, "the requested output has no name");
+    if (!w.want.name.n) return json_read_fail(&d->j, RC_INVALID, "the requested output has no name");
     pb_end(&d->requested, at);
     w.has_binary = c.has_binary;
     w.want.binary = c.binary;
@@ -335,10 +335,10 @@ static bool read_requested(struct decoder *d)
 {
     bool first = true;
 
-    while (json_array_next(&d->j, &first)) {
+    while (json_read_array(&d->j, &first)) {
         size_t n = d->wants.n / sizeof(struct want_in);
 
-        if (n == INFER_TENSORS_MAX) return json_fail(&d->j, RC_INVALID, "more than %d outputs", INFER_TENSORS_MAX);
+        if (n == INFER_TENSORS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d outputs", INFER_TENSORS_MAX);
         if (read_requested_one(d)) continue;
         err_in(d->j.e, "outputs[%zu]", n);
         return false;
@@ -354,19 +354,19 @@ static bool read_message_key(struct decoder *d, enum key k)
 
     switch ((int)k) {
     case KEY_ID: return string_or_null(&d->j, &d->id);
-    case KEY_MODEL_NAME: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_name) : json_skip(&d->j, NULL);
-    case KEY_MODEL_VERSION: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_version) : json_skip(&d->j, NULL);
+    case KEY_MODEL_NAME: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_name) : json_read_skip(&d->j, NULL);
+    case KEY_MODEL_VERSION: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_version) : json_read_skip(&d->j, NULL);
     case KEY_PARAMETERS:
         if (!read_params(d, KEY_ID, 4, &d->params, &c)) return false;
         d->binary_output = c.binary;
         return true;
     case KEY_INPUTS:
-        if (d->kind == INFER_RESPONSE) return json_skip(&d->j, NULL);
+        if (d->kind == INFER_RESPONSE) return json_read_skip(&d->j, NULL);
         return read_tensors(d);
     case KEY_OUTPUTS:
         if (d->kind == INFER_RESPONSE) return read_tensors(d);
         return take_null(&d->j) || read_requested(d);
-    default: return json_skip(&d->j, NULL);
+    default: return json_read_skip(&d->j, NULL);
     }
 }
 
@@ -374,18 +374,18 @@ static bool read_message(struct decoder *d)
 {
     bool first = true;
 
-    if (json_peek(&d->j) == 0 && d->j.p == d->j.end) return json_fail(&d->j, RC_INVALID, "the body is empty, a JSON object is wanted");
-    for (struct str key; json_object_next(&d->j, &first, &key);) {
+    if (json_read_peek(&d->j) == 0 && d->j.p == d->j.end) return json_read_fail(&d->j, RC_INVALID, "the body is empty, a JSON object is wanted");
+    for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_PARAMETERS, KEY_MODEL_VERSION);
 
         if (k == KEY_DATA) k = KEY_OTHER;
         if (!seen_once(&d->j, &d->seen, k, key) || !read_message_key(d, k)) return false;
     }
     if (d->j.failed) return false;
-    if (json_peek(&d->j) || d->j.p != d->j.end) return json_fail(&d->j, RC_INVALID, "something follows the JSON object");
-    if (d->kind == INFER_REQUEST && !(d->seen & 1u << KEY_INPUTS)) return json_fail(&d->j, RC_INVALID, "the request has no \"inputs\"");
+    if (json_read_peek(&d->j) || d->j.p != d->j.end) return json_read_fail(&d->j, RC_INVALID, "something follows the JSON object");
+    if (d->kind == INFER_REQUEST && !(d->seen & 1u << KEY_INPUTS)) return json_read_fail(&d->j, RC_INVALID, "the request has no \"inputs\"");
     if (d->kind == INFER_RESPONSE && !(d->seen & (1u << KEY_OUTPUTS | 1u << KEY_MODEL_NAME)))
-        return json_fail(&d->j, RC_INVALID, "the response has neither \"outputs\" nor \"model_name\"");
+        return json_read_fail(&d->j, RC_INVALID, "the response has neither \"outputs\" nor \"model_name\"");
     return true;
 }
 

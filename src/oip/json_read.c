@@ -5,7 +5,7 @@
 #include "oip/pb.h"
 #include <stdio.h>
 
-bool json_fail(struct json_reader *j, enum rc rc, const char *fmt, ...)
+bool json_read_fail(struct json_reader *j, enum rc rc, const char *fmt, ...)
 {
     char    text[256];
     va_list ap;
@@ -21,19 +21,19 @@ bool json_fail(struct json_reader *j, enum rc rc, const char *fmt, ...)
 
 static bool unexpected(struct json_reader *j, const char *wanted)
 {
-    if (j->p == j->end) return json_fail(j, RC_INVALID, "the JSON ends where %s should be", wanted);
-    if (*j->p > ' ' && *j->p < 127) return json_fail(j, RC_INVALID, "'%c' found where %s should be", *j->p, wanted);
-    return json_fail(j, RC_INVALID, "byte 0x%02x found where %s should be", (uint8_t)*j->p, wanted);
+    if (j->p == j->end) return json_read_fail(j, RC_INVALID, "the JSON ends where %s should be", wanted);
+    if (*j->p > ' ' && *j->p < 127) return json_read_fail(j, RC_INVALID, "'%c' found where %s should be", *j->p, wanted);
+    return json_read_fail(j, RC_INVALID, "byte 0x%02x found where %s should be", (uint8_t)*j->p, wanted);
 }
 
-bool json_want(struct json_reader *j, char c)
+bool json_read_want(struct json_reader *j, char c)
 {
     const char quoted[] = {'\'', c, '\'', 0};
 
-    return json_take(j, c) || (!j->failed && unexpected(j, quoted));
+    return json_read_take(j, c) || (!j->failed && unexpected(j, quoted));
 }
 
-bool json_word(struct json_reader *j, const char *word)
+bool json_read_word(struct json_reader *j, const char *word)
 {
     size_t n = strlen(word);
 
@@ -104,11 +104,11 @@ static size_t escape(struct json_reader *j, char *to)
     if (j->p == j->end || *j->p != 'u') return unexpected(j, "an escape");
     j->p++;
     if (!hex4(j, &c)) return 0;
-    if (c >= 0xdc00 && c < 0xe000) return json_fail(j, RC_INVALID, "half of a surrogate pair");
+    if (c >= 0xdc00 && c < 0xe000) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
     if (c >= 0xd800 && c < 0xdc00) {
-        if (!json_word(j, "\\u")) return json_fail(j, RC_INVALID, "half of a surrogate pair");
+        if (!json_read_word(j, "\\u")) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
         if (!hex4(j, &low)) return 0;
-        if (low < 0xdc00 || low > 0xdfff) return json_fail(j, RC_INVALID, "half of a surrogate pair");
+        if (low < 0xdc00 || low > 0xdfff) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
     }
     return utf8_put(c, to);
@@ -121,19 +121,19 @@ static bool string_span(struct json_reader *j, struct str *ret, bool *ret_escape
     bool        high = false;
 
     *ret_escapes = false;
-    if (json_peek(j) != '"') return unexpected(j, "a string");
+    if (json_read_peek(j) != '"') return unexpected(j, "a string");
     start = ++j->p;
     for (;;) {
         j->p = plain_run(j->p, j->end, &high);
-        if (j->p == j->end) return json_fail(j, RC_INVALID, "the JSON ends inside a string");
+        if (j->p == j->end) return json_read_fail(j, RC_INVALID, "the JSON ends inside a string");
         if (*j->p == '"') break;
-        if (*j->p != '\\') return json_fail(j, RC_INVALID, "control character 0x%02x in a string", (uint8_t)*j->p);
+        if (*j->p != '\\') return json_read_fail(j, RC_INVALID, "control character 0x%02x in a string", (uint8_t)*j->p);
         *ret_escapes = true;
         j->p++;
         if (j->p < j->end) j->p++;
     }
     *ret = (struct str){start, (size_t)(j->p - start)};
-    if (high && !utf8_valid(*ret)) return json_fail(j, RC_INVALID, "a string is not valid UTF-8");
+    if (high && !utf8_valid(*ret)) return json_read_fail(j, RC_INVALID, "a string is not valid UTF-8");
     j->p++;
     return true;
 }
@@ -162,7 +162,7 @@ static bool unescape(struct json_reader *j, struct str span, char *to, size_t *r
     return true;
 }
 
-bool json_string(struct json_reader *j, struct str *ret)
+bool json_read_string(struct json_reader *j, struct str *ret)
 {
     struct str span;
     bool       escapes;
@@ -171,12 +171,12 @@ bool json_string(struct json_reader *j, struct str *ret)
     if (j->failed || !string_span(j, &span, &escapes)) return false;
     *ret = span;
     if (!escapes) return true;
-    if (!(to = arena_alloc(j->arena, span.n))) return json_fail(j, RC_TOO_LARGE, "strings above the memory limit of a request");
+    if (!(to = arena_alloc(j->arena, span.n))) return json_read_fail(j, RC_TOO_LARGE, "strings above the memory limit of a request");
     ret->p = to;
     return unescape(j, span, to, &ret->n);
 }
 
-bool json_string_into(struct json_reader *j, struct buf *b)
+bool json_read_string_into(struct json_reader *j, struct buf *b)
 {
     struct str span;
     bool       escapes;
@@ -202,24 +202,24 @@ static bool open_next(struct json_reader *j, bool *first, char opening, char clo
     if (j->failed) return false;
     if (*first) {
         *first = false;
-        if (!json_take(j, opening)) return unexpected(j, what);
-        if (++j->depth > JSON_DEPTH_MAX) return json_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
-        if (!json_take(j, closing)) return true;
+        if (!json_read_take(j, opening)) return unexpected(j, what);
+        if (++j->depth > JSON_DEPTH_MAX) return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
+        if (!json_read_take(j, closing)) return true;
         j->depth--;
         return false;
     }
-    if (json_take(j, ',')) return true;
-    if (!json_take(j, closing)) return unexpected(j, closing == ']' ? "',' or ']'" : "',' or '}'");
+    if (json_read_take(j, ',')) return true;
+    if (!json_read_take(j, closing)) return unexpected(j, closing == ']' ? "',' or ']'" : "',' or '}'");
     j->depth--;
     return false;
 }
 
-bool json_object_next(struct json_reader *j, bool *first, struct str *ret_key)
+bool json_read_object(struct json_reader *j, bool *first, struct str *ret_key)
 {
-    return open_next(j, first, '{', '}', "an object") && json_string(j, ret_key) && json_want(j, ':');
+    return open_next(j, first, '{', '}', "an object") && json_read_string(j, ret_key) && json_read_want(j, ':');
 }
 
-bool json_array_next(struct json_reader *j, bool *first)
+bool json_read_array(struct json_reader *j, bool *first)
 {
     return open_next(j, first, '[', ']', "an array");
 }
@@ -237,27 +237,27 @@ static bool skip_scalar(struct json_reader *j)
     struct decimal d;
     const char    *after;
 
-    if (json_word(j, "true") || json_word(j, "false") || json_word(j, "null")) return true;
-    if (json_word(j, "NaN") || json_word(j, "Infinity") || json_word(j, "-Infinity")) return true;
+    if (json_read_word(j, "true") || json_read_word(j, "false") || json_read_word(j, "null")) return true;
+    if (json_read_word(j, "NaN") || json_read_word(j, "Infinity") || json_read_word(j, "-Infinity")) return true;
     after = decimal_read(j->p, j->end, &d);
     if (!after) return unexpected(j, "a value");
     j->p = after;
     return true;
 }
 
-bool json_skip(struct json_reader *j, struct str *ret_text)
+bool json_read_skip(struct json_reader *j, struct str *ret_text)
 {
     bool        first = true;
     const char *start;
     struct str  key;
-    char        c = json_peek(j);
+    char        c = json_read_peek(j);
 
     if (j->failed) return false;
     start = j->p;
     if (c == '{') {
-        while (json_object_next(j, &first, &key)) json_skip(j, NULL);
+        while (json_read_object(j, &first, &key)) json_read_skip(j, NULL);
     } else if (c == '[') {
-        while (json_array_next(j, &first)) json_skip(j, NULL);
+        while (json_read_array(j, &first)) json_read_skip(j, NULL);
     } else if (c == '"') {
         skip_string(j);
     } else {
