@@ -56,6 +56,8 @@ class Struct:
             f.null = f.null if isinstance(f.null, tuple) or not f.null else (f.lo, f.hi)
             if f.tag is not None and f.lo < self.message.flex:
                 raise Bad(f'{self.name}: {f.name}: a tag needs flexible versions')
+            if f.tag is not None and any(x.tag == f.tag for x in self.fields if x is not f):
+                raise Bad(f'{self.name}: {f.name}: tag {f.tag} is taken')
 
 
 class Field:

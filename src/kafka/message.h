@@ -7,6 +7,7 @@
  *   X_decode(r, version, a, ret)  reads the body, not the header. False: rd_err(r) says why, and *ret is not to be used.
  *                                 Strings, bytes and records are views of the input; arrays are in the arena. What the
  *                                 version lacks has its default. Bytes behind the body are left to the caller.
+ *                                 Whatever the input, the arena gives at most 40 bytes for each byte of it.
  *   X_encode(w, version, m)       appends the body. Fields that the version lacks are dropped. False: see wr.failed.
  *
  * A field that may be null has .p == NULL (strings, bytes, records), name_null (arrays) or is a NULL pointer (structs).
