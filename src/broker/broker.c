@@ -55,7 +55,6 @@ static void resume_all(struct broker *b)
 
 void broker_turn(struct broker *b)
 {
-    b->now_ms = clock_mono_ms(b->clock);
     b->in_turn = true;
     for (int i = 0; i < RESUMES_PER_TURN_MAX && (i == 0 || !list_empty(&b->conns_resume)); i++) {
         resume_all(b);
@@ -218,7 +217,7 @@ static void on_retention(struct timer *t)
     struct broker *b = container_of(t, struct broker, retention_timer);
     bool all = sweep(b, &b->retention_sweep, visit_retention);
 
-    timer_set(b->timers, t, b->now_ms + (all ? (uint64_t)b->config.retention_check_interval_ms : 1), on_retention);
+    timer_set(b->timers, t, broker_now_ms(b) + (all ? (uint64_t)b->config.retention_check_interval_ms : 1), on_retention);
 }
 
 static void on_compaction(struct timer *t)
@@ -226,7 +225,7 @@ static void on_compaction(struct timer *t)
     struct broker *b = container_of(t, struct broker, compaction_timer);
     bool all = sweep(b, &b->compaction_sweep, visit_compaction);
 
-    timer_set(b->timers, t, b->now_ms + (all ? MAX((uint64_t)b->config.cleaner_backoff_ms, (uint64_t)100) : 1), on_compaction);
+    timer_set(b->timers, t, broker_now_ms(b) + (all ? MAX((uint64_t)b->config.cleaner_backoff_ms, (uint64_t)100) : 1), on_compaction);
 }
 
 static void on_producers(struct timer *t)
@@ -234,14 +233,14 @@ static void on_producers(struct timer *t)
     struct broker *b = container_of(t, struct broker, producers_timer);
     bool all = sweep(b, &b->producers_sweep, visit_producers);
 
-    timer_set(b->timers, t, b->now_ms + (all ? (uint64_t)b->config.producer_id_expiration_check_interval_ms : 1), on_producers);
+    timer_set(b->timers, t, broker_now_ms(b) + (all ? (uint64_t)b->config.producer_id_expiration_check_interval_ms : 1), on_producers);
 }
 
 static void housekeeping_start(struct broker *b)
 {
-    timer_set(b->timers, &b->retention_timer, b->now_ms + (uint64_t)b->config.retention_check_interval_ms, on_retention);
-    timer_set(b->timers, &b->compaction_timer, b->now_ms + (uint64_t)b->config.cleaner_backoff_ms, on_compaction);
-    timer_set(b->timers, &b->producers_timer, b->now_ms + (uint64_t)b->config.producer_id_expiration_check_interval_ms, on_producers);
+    timer_set(b->timers, &b->retention_timer, broker_now_ms(b) + (uint64_t)b->config.retention_check_interval_ms, on_retention);
+    timer_set(b->timers, &b->compaction_timer, broker_now_ms(b) + (uint64_t)b->config.cleaner_backoff_ms, on_compaction);
+    timer_set(b->timers, &b->producers_timer, broker_now_ms(b) + (uint64_t)b->config.producer_id_expiration_check_interval_ms, on_producers);
 }
 
 /* ---- opening ---- */
@@ -288,7 +287,6 @@ static void options_take(struct broker *b, const struct broker_options *opt)
     b->clock = opt->loop ? loop_clock(opt->loop) : opt->clock;
     b->mailbox = opt->loop ? loop_mailbox(opt->loop) : opt->mailbox;
     b->timers = opt->loop ? loop_timers(opt->loop) : opt->timers;
-    b->now_ms = clock_mono_ms(b->clock);
 }
 
 static void lists_init(struct broker *b)

@@ -66,7 +66,6 @@ struct broker {
     struct store *store;
     struct broker_config config;
     char     cluster_id[UUID_TEXT_LEN + 1];
-    uint64_t now_ms;                     /* monotonic, of this turn */
     struct rng rng;
 
     struct map topics;                   /* name -> struct topic */
@@ -161,6 +160,8 @@ static inline bool memory_is_short(const struct broker *b) { return b->memory_us
 void broker_again(struct broker *b);                     /* another turn soon */
 void waits_turn(struct broker *b);
 void broker_topic_deleted(struct broker *b, struct topic *t);    /* groups forget its offsets */
+/* Monotonic. Read anew each time: a timer that asks must not see a time before its own. */
+static inline uint64_t broker_now_ms(const struct broker *b) { return clock_mono_ms(b->clock); }
 static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
 
 /* ---- listener.c: addresses clients are told ---- */

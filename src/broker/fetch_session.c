@@ -86,13 +86,13 @@ struct fetch_session *fetch_session_new(struct broker *b, size_t parts, bool by_
     struct fetch_sessions *ss = b->sessions;
     struct fetch_session *s;
 
-    if (!make_room(ss, parts, b->now_ms)) return NULL;
+    if (!make_room(ss, parts, broker_now_ms(b))) return NULL;
     s = xnew(struct fetch_session);
     do s->id = (int32_t)(1 + rng_below(&b->rng, INT32_MAX - 1));
     while (fetch_session_find(ss, s->id));
     s->epoch = 1;
     s->by_id = by_id;
-    s->made_ms = s->used_ms = b->now_ms;
+    s->made_ms = s->used_ms = broker_now_ms(b);
     list_init(&s->parts);
     list_push(&ss->all, &s->link);
     map_put_u64(&ss->by_id, (uint64_t)(uint32_t)s->id, s);

@@ -188,7 +188,7 @@ static void on_timer(struct timer *t)
     struct group_event ev = {.kind = GROUP_EV_TICK};
 
     if (!b->fatal && !store_has_room(b->store, ge->g.bytes))         /* the tick may have to write a record */
-        timer_set(b->timers, t, b->now_ms + BUSY_MS, on_timer);
+        timer_set(b->timers, t, broker_now_ms(b) + BUSY_MS, on_timer);
     else
         groups_step(ge, &ev);
 }
@@ -222,7 +222,7 @@ void groups_step(struct group_entry *ge, struct group_event *ev)
     gs->config.initial_rebalance_delay_ms = (uint64_t)b->config.group_initial_rebalance_delay_ms;
     gs->config.members_max = (size_t)b->config.group_max_size;
     gs->config.bytes_max = MIN(group_config_default.bytes_max, b->memory_max / MEMORY_SHARE);
-    ev->now_ms = b->now_ms;
+    ev->now_ms = broker_now_ms(b);
     ev->wall_ms = broker_wall_ms(b);
     group_step(&ge->g, ev, &fx);
     account(ge);
@@ -439,7 +439,7 @@ static void on_expiry(struct timer *t)
     int64_t now_ms = broker_wall_ms(b);
 
     for (size_t i = gs->n; i-- > 0 && !b->fatal && store_has_room(b->store, BATCH_BYTES);) expire_group(gs->sorted[i], now_ms);
-    timer_set(b->timers, t, b->now_ms + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
+    timer_set(b->timers, t, broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
 }
 
 /* ---- start ---- */
@@ -457,7 +457,7 @@ static void apply(struct groups *gs, const struct offsets_record *r)
         group_fini(&ge->g);
         group_init(&ge->g, r->group, &gs->config, broker_wall_ms(gs->broker));
         ge->on_record = !r->gone;
-        if (!r->gone) group_restore(&ge->g, &r->snapshot, gs->broker->now_ms);
+        if (!r->gone) group_restore(&ge->g, &r->snapshot, broker_now_ms(gs->broker));
     }
     account(ge);
 }
@@ -552,7 +552,7 @@ enum rc groups_new(struct broker *b, struct groups **ret, struct err *e)
             goto fail;
         }
     wake(gs);
-    timer_set(b->timers, &gs->expiry, b->now_ms + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
+    timer_set(b->timers, &gs->expiry, broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
     *ret = gs;
     return RC_OK;
 fail:

@@ -128,7 +128,7 @@ static bool accept_one(struct sock_listener *l)
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
             pause_accept(l, "no descriptors or memory left");
-            timer_set(b->timers, &l->retry, b->now_ms + RETRY_MS, on_retry);
+            timer_set(b->timers, &l->retry, broker_now_ms(b) + RETRY_MS, on_retry);
         }
         return errno == ECONNABORTED || errno == EINTR;
     }

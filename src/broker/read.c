@@ -63,7 +63,7 @@ void broker_fetch(struct broker *b, struct broker_fetch *f)
     if (!f->from)
         err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d", STR_ARG(f->topic), f->partition);
     else if (!log_health(partition_log(f->from), &f->err) && !resolve(f->from, &f->offset, &f->err) &&
-             f->offset == partition_high(f->from) && f->deadline_ms > b->now_ms) {
+             f->offset == partition_high(f->from) && f->deadline_ms > broker_now_ms(b)) {
         list_push(&f->from->waits, &f->link);
         timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
         return;

@@ -149,7 +149,7 @@ static ssize_t receive(struct sock *s, void *p, size_t n)
     ssize_t got = recv(s->watch.fd, p, n, 0);
 
     if (got > 0) {
-        s->active_ms = broker_of(s)->now_ms;
+        s->active_ms = broker_now_ms(broker_of(s));
         return got;
     }
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
@@ -208,7 +208,7 @@ static void on_send(struct broker_conn *c, struct broker_reply *r)
 
 static void sent(struct sock *s, size_t n)
 {
-    s->active_ms = broker_of(s)->now_ms;
+    s->active_ms = broker_now_ms(broker_of(s));
     while (s->out) {
         struct broker_part p = broker_reply_part(s->out, s->part);
         size_t step = MIN(n, p.n - s->part_at);
@@ -321,12 +321,12 @@ static void on_timer(struct timer *t)
     uint64_t idle_max = holds || s->closing ? STALL_MS : (uint64_t)b->config.connections_max_idle_ms;
     uint64_t due = s->active_ms + idle_max;
 
-    if (due <= b->now_ms && s->watch.active) {
+    if (due <= broker_now_ms(b) && s->watch.active) {
         if (holds) diag(DIAG_WARN, "broker.peer_stalled", KV_CSTR("peer", s->conn.peer), KV_U64("frame_bytes", s->frame_n));
         die(s);
         return;
     }
-    timer_set(b->timers, t, MIN(MAX(due, b->now_ms + 1), b->now_ms + STALL_MS), on_timer);
+    timer_set(b->timers, t, MIN(MAX(due, broker_now_ms(b) + 1), broker_now_ms(b) + STALL_MS), on_timer);
 }
 
 /* ---- life ---- */
@@ -361,7 +361,7 @@ void sock_open(struct sock_listener *l, int fd, struct str peer, const uint8_t *
     list_init(&s->short_link);
     memcpy(s->address, address, address_n);
     s->address_n = address_n;
-    s->active_ms = b->now_ms;
+    s->active_ms = broker_now_ms(b);
     broker_conn_init(&s->conn, b, &l->l, &sock_ops, peer);
     list_push(&l->socks, &s->link);
     l->n++;
@@ -371,7 +371,7 @@ void sock_open(struct sock_listener *l, int fd, struct str peer, const uint8_t *
         die(s);
         return;
     }
-    timer_set(b->timers, &s->timer, b->now_ms + STALL_MS, on_timer);
+    timer_set(b->timers, &s->timer, broker_now_ms(b) + STALL_MS, on_timer);
 }
 
 void sock_delete(struct sock *s)

@@ -273,7 +273,7 @@ static void park(struct fetch *f)
         if (p->partition) list_push(&p->partition->fetches, &p->wait);
     }
     request_park(r, on_cancel);
-    timer_set(r->broker->timers, &r->timer, r->broker->now_ms + (uint64_t)f->q->max_wait_ms, on_late);
+    timer_set(r->broker->timers, &r->timer, broker_now_ms(r->broker) + (uint64_t)f->q->max_wait_ms, on_late);
 }
 
 static void wake(struct broker *b, struct fetch *f)
@@ -414,7 +414,7 @@ static int16_t session_continue(struct fetch *f)
     if (s->epoch != q->session_epoch) return KAFKA_ERR_INVALID_FETCH_SESSION_EPOCH;
     session_free_up(s);
     s->epoch = s->epoch == INT32_MAX ? 1 : s->epoch + 1;
-    fetch_session_touch(b->sessions, s, b->now_ms);
+    fetch_session_touch(b->sessions, s, broker_now_ms(b));
     f->session = s;
     f->incremental = true;
     session_update(f);
