@@ -94,7 +94,7 @@ static void job_run(struct work *w)
 {
     struct builtin_job *j = container_of(w, struct builtin_job, work);
     struct shelf *s = shelf_of(j->workers);
-    struct xgb_model *m;
+    struct xgb_model *m = NULL;
     struct loaded *l;
 
     if (j->what == BUILTIN_UNLOAD) {
