@@ -317,7 +317,7 @@ const char *message_text(struct bytes message)
 
 /* ---- requests ---- */
 
-static void on_done(struct flow_request *q)
+void fixture_done(struct flow_request *q)
 {
     struct asked *a = container_of(q, struct asked, q);
 
@@ -338,7 +338,7 @@ struct asked *fixture_ask_with(struct fixture *x, const char *name, const char *
         .headers_n = n,
         .request_id = STR("id-1"),
         .deadline_ms = clock_mono_ms(&x->clock.clock) + 10000,
-        .done = on_done,
+        .done = fixture_done,
     };
     flow_start(x->flow, &a->q);
     return a;
@@ -360,7 +360,7 @@ struct asked *fixture_ask_model(struct fixture *x, const char *name, const char 
         .message = buf_view(&a->message),
         .request_id = STR("id-1"),
         .deadline_ms = clock_mono_ms(&x->clock.clock) + 10000,
-        .done = on_done,
+        .done = fixture_done,
     };
     flow_start(x->flow, &a->q);
     return a;

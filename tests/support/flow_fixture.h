@@ -42,6 +42,7 @@ void message_write(struct buf *b, const char *text);
 struct asked *fixture_ask(struct fixture *x, const char *name, const char *message);         /* does not settle */
 struct asked *fixture_ask_model(struct fixture *x, const char *name, const char *message);
 struct asked *fixture_ask_with(struct fixture *x, const char *name, const char *message, const struct header *h, size_t n);
+void fixture_done(struct flow_request *q);          /* what a struct asked has as done */
 void asked_free(struct asked *a);
 /* "OUTPUT=10,20" of a response (or request) message; borrowed until the next call. */
 const char *message_text(struct bytes message);
