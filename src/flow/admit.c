@@ -129,14 +129,7 @@ void run_check_answer(struct flow_run *r)
         run_answer(r, &r->input_err);
         return;
     }
-    if (!r->f->o.reply_immediate) {
-        if (!r->input_done || !r->outcome_done) return;
-        if (r->outcome_err.rc) {
-            err_in(&r->outcome_err, "the outcome could not be recorded");
-            run_answer(r, &r->outcome_err);
-            return;
-        }
-    }
+    if (!r->f->o.reply_immediate && (!r->input_done || !r->outcome_done)) return;
     run_answer(r, NULL);
 }
 
@@ -157,6 +150,9 @@ static void run_identify(struct flow_run *r, int32_t partition, struct str reque
     };
 
     f->run_number++;
+    r->key_made = true;
+    r->attempt = 1;
+    r->input_offset = r->place->acked ? r->place->acked[partition] + 1 : 0;
     r->partition = partition;
     r->key = str_bytes(name_key(&r->run.arena, partition, r->run.graph->name, request_id));
     r->id = run_id_print(&r->run.arena, &id);

@@ -37,6 +37,14 @@ static void hop_done(struct flow *f, const struct flow_append *a)
          KV_CSTR("why", a->a.op.err.text));
 }
 
+/* Somebody deleted it: it is made again, for the records to come. */
+static void topic_gone(struct flow *f, const struct flow_append *a)
+{
+    struct topic *t = !a->place ? &f->errors : a->inputs ? &a->place->inputs : &a->place->outputs;
+
+    if (!t->asked && (!a->place || a->place->state == PLACE_READY)) topic_ensure(t);
+}
+
 static void append_done(struct bus_op *op)
 {
     struct flow_append *a = container_of(op, struct flow_append, a.op);
@@ -44,6 +52,7 @@ static void append_done(struct bus_op *op)
     struct place *p = a->place;
 
     if (!f->closed) {
+        if (a->a.op.err.rc == RC_NOT_FOUND) topic_gone(f, a);
         if (!a->r) hop_done(f, a);
         else {
             list_remove(&a->link);
@@ -101,6 +110,7 @@ void append_record(struct flow_run *r, const struct append_what *w)
     a->f = f;
     a->place = w->place;
     a->kind = w->kind;
+    a->inputs = w->inputs;
     a->a.op.reply_to = loop_mailbox(f->loop);
     a->a.op.done = append_done;
     a->a.topic = t->name;

@@ -15,6 +15,7 @@
 #include "flow/names.h"
 #include "flow/run.h"
 #include "net/loop.h"
+#include <stdatomic.h>
 
 struct place;
 
@@ -23,7 +24,7 @@ struct topic {
     struct flow *f;
     struct place *place;                         /* NULL: the errors topic */
     struct str name;
-    bool ready;
+    bool ready, asked;
     int32_t partitions;
     char id[UUID_TEXT_LEN + 1];
     struct bus_topic op;
@@ -33,10 +34,36 @@ struct topic {
 };
 
 enum place_state {
+    PLACE_WAITING,                               /* an older place of this name is still being cleared away */
     PLACE_TOPICS,                                /* its topics are being made */
     PLACE_OFFSETS,                               /* its committed offsets are being looked up or set */
     PLACE_READY,
     PLACE_LEAVING                                /* not in the newest snapshot */
+};
+
+/* One partition of a place's inputs topic, on executor 0: what is not finished there. */
+struct intake {
+    struct place *p;
+    int32_t partition;
+    struct bus_watch watch;
+    bool watching, paused;                       /* paused: no room for more runs; records wait in the log */
+    struct list paused_link;
+    int64_t seen;                                /* everything before it was handed to us or is this process's own */
+    int64_t committed, floor;                    /* floor: of the commit that is being made */
+    int64_t outputs_from, errors_from;           /* where the outcomes of inputs from `committed` on begin */
+    struct scan *scan;                           /* what was left unfinished is being looked for; NULL: no more */
+    /* Pairs of ends, taken outputs first: an input at or behind `inputs` has its outcome at or behind `outputs`. */
+    struct intake_ends { int64_t inputs, outputs, errors; } ends[8];
+    unsigned ends_n;
+};
+
+/* The ends of a place's topics, looked up in the order outputs, errors, inputs. */
+struct ends_one { struct bus_topic t; struct place *p; };
+struct ends {
+    struct ends_one outputs, errors, inputs;
+    unsigned open;
+    struct err err;
+    void (*done)(struct place *p);
 };
 
 /* A pipeline or a model by name: what outlives its versions. */
@@ -52,6 +79,21 @@ struct place {
     uint32_t refs;                               /* runs, appends and operations that need its names */
     const struct flow_pipeline_def *pipeline;    /* of the newest snapshot */
     const struct flow_model_def *def;            /* … when it is a model */
+    struct err err;                              /* why the last look at its offsets failed */
+    struct timer retry;
+    uint32_t tries;
+    int64_t *acked;                              /* by partition: the last input of this executor that was acknowledged */
+    /* executor 0: */
+    struct intake *intakes; size_t intakes_n;
+    struct bus_commit commit;
+    struct ends ends;
+    struct arena commit_arena;
+    bool busy;                                   /* commit and ends are in use */
+    bool dirty;                                  /* something moved since the last commit */
+    struct list commit_link;                     /* in flow.commits */
+    bool clean;                                  /* its topics go when it goes */
+    bool cleared;
+    char watched_id[UUID_TEXT_LEN + 1];
     /* model: its calls */
     uint32_t calls_now;
     bool kicking;
@@ -92,11 +134,16 @@ struct flow_run {
     struct timer deadline;
     uint64_t from_ms, deadline_ms, last_ms;      /* when it came; the caller's; of branches beside the output */
     bool started, stepping;
+    bool key_made;                               /* it has a partition, a key and an id */
     uint32_t pins;                               /* held while somebody up the stack still looks at it */
     bool input_done, outcome_done;               /* acknowledged, or not to be written */
+    bool late;                                   /* the executor's drain is over: nothing is tried again */
     bool silent;                                 /* no outcome is to be written: it was never admitted */
     struct err input_err, outcome_err;
-    int64_t input_offset;                        /* -1: not known yet */
+    int64_t input_offset;                        /* or a lower bound until it is acknowledged */
+    bool counted;                                /* in flow.outside_now */
+    struct timer outcome_retry;                  /* set: the outcome could not be written and is tried again */
+    uint32_t attempt;
     size_t bytes_counted;
 };
 
@@ -107,8 +154,16 @@ struct flow_append {
     struct flow_run *r;                          /* NULL: nobody waits for it */
     struct place *place;                         /* whose topic it goes to; NULL: the errors topic */
     enum append_kind kind;
+    bool inputs;
     struct list link;
 };
+
+struct stuck { struct str name; bool model; int32_t partition; int64_t offset; };
+enum { STUCK_MAX = 100000 };
+
+/* The executors of one process. The last one to be released takes all their memory along, so that each may look
+ * whether another is closed. */
+struct group { atomic_uint open; unsigned n; struct flow *all[]; };
 
 struct flow {
     struct loop *loop;
@@ -135,7 +190,16 @@ struct flow {
     struct timer drain_timer;
     void (*drained)(void *ctx);
     void *drained_ctx;
-    struct flow **peers; unsigned peers_n;
+    struct stuck *stuck; size_t stuck_n;         /* inputs whose outcome could not be written: the next start's */
+    struct group *group;                         /* the executors of this process; NULL: only this one */
+    /* executor 0: */
+    uint32_t outside_now;                        /* runs nobody waits for: outside records, recovery */
+    struct list paused;                          /* intakes that wait for room */
+    struct timer room_timer, commit_timer;
+    struct list commits, committing;             /* places whose ends are known; whose floors are being asked for */
+    unsigned floors_open;                        /* answers of other executors that are missing */
+    unsigned commits_open;                       /* places between their ends and their commit */
+    bool final_commit;                           /* drained: the last commit is being made, or is */
 };
 
 /* flow.c */
@@ -169,7 +233,36 @@ void flow_run_event(struct flow_run *r, const struct run_event *ev);
 void flow_run_stop(struct flow_run *r, enum rc rc, struct str why);
 void flow_run_appended(struct flow_run *r, struct flow_append *a);
 void flow_run_release(struct flow_run *r);       /* frees it when nothing needs it any more */
+/* The outcome is an error that no step made: expired, poison. */
+void flow_run_give_up(struct flow_run *r);       /* without an outcome: the next start finishes it */
+void flow_run_fail(struct flow_run *r, enum rc rc, struct str text);
 void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state it is in: the executor ends */
+
+/* intake.c, executor 0 */
+void intake_open(struct place *p);               /* its offsets are looked up or set; then it is ready */
+void intake_close(struct place *p);              /* watches end */
+void intake_clear(struct place *p);              /* the place is gone: its offsets and perhaps its topics; then it is freed */
+void intake_room(struct flow *f);                /* a run nobody waited for has ended */
+void intake_rewatch(struct place *p);            /* its inputs topic is there again */
+/* Starts the run of a record. own: a gateway's, left unfinished; else an outside record. */
+void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt);
+bool intake_full(const struct flow *f);
+bool intake_for_us(const struct place *p, const struct bus_record *rec);
+void ends_look(struct place *p, void (*done)(struct place *p));
+int64_t ends_of(const struct ends_one *one, int32_t partition);
+void ends_fini(struct ends *e);
+
+/* commit.c, executor 0 */
+void commit_now(struct flow *f);
+void commit_touch(struct place *p);              /* something of it moved */
+void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors);
+struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors);
+
+/* recover.c, executor 0 */
+void scan_start(struct intake *in);              /* from its committed offset to the ends in place.ends */
+void scan_go_on(struct scan *s);                 /* there is room again */
+void scan_end(struct intake *in);
+int64_t scan_floor(const struct scan *s);        /* inputs from here on are not sorted yet */
 
 /* probe.c */
 void probes_end(struct flow *f);

@@ -48,6 +48,9 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     f->snapshot = flow_snapshot_new();
     flow_snapshot_seal(f->snapshot);
     list_init(&f->leaving);
+    list_init(&f->paused);
+    list_init(&f->commits);
+    list_init(&f->committing);
     list_init(&f->runs);
     list_init(&f->parked);
     list_init(&f->probes);
@@ -61,12 +64,14 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
 
 void flow_join(struct flow **all, unsigned n)
 {
-    for (unsigned i = 0; i < n; i++) {
-        struct flow **copy = arena_array(&all[i]->arena, struct flow *, n);
+    struct group *g = xcalloc(1, sizeof *g + n * sizeof g->all[0]);
 
-        memcpy(copy, all, n * sizeof *copy);
-        all[i]->peers = copy;
-        all[i]->peers_n = n;
+    g->n = n;
+    atomic_init(&g->open, n);
+    for (unsigned i = 0; i < n; i++) {
+        must(all[i]->o.loop_index == i && all[i]->o.loops_n == n && !all[i]->group);
+        g->all[i] = all[i];
+        all[i]->group = g;
     }
 }
 
@@ -140,7 +145,8 @@ static void drain_late(struct timer *t)
 
         list_push(&f->runs, l);
         r->pins++;
-        r->silent |= r->outside;
+        r->late = true;
+        if (r->counted || timer_is_set(&r->outcome_retry)) flow_run_give_up(r);
         flow_run_stop(r, RC_CANCELLED, STR("this process is stopping"));
         if (r->request) run_answer(r, &e);
         list_remove(&r->parked);
@@ -154,10 +160,26 @@ void flow_check_drained(struct flow *f)
 {
     void (*drained)(void *ctx) = f->drained;
 
-    if (!drained || !list_empty(&f->runs) || f->lent > 0) return;
+    if (!drained || !list_empty(&f->runs)) return;
+    if (f->o.loop_index == 0 && !f->final_commit) {
+        if (f->commits_open > 0) return;
+        f->final_commit = true;
+        commit_now(f);
+    }
+    if (f->lent > 0 || f->commits_open > 0 || f->drained != drained) return;
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
     f->drained = NULL;
     drained(f->drained_ctx);
+}
+
+static void intakes_close(struct map *places)
+{
+    struct bytes key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(places, &at, &key, &value))
+        intake_close(value);
 }
 
 void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
@@ -165,6 +187,8 @@ void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx)
     f->draining = true;
     f->drained = drained;
     f->drained_ctx = ctx;
+    intakes_close(&f->pipelines);
+    intakes_close(&f->models);
     timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
     flow_check_drained(f);
 }
@@ -178,6 +202,19 @@ static void places_free(struct map *places)
     while (map_next(places, &at, &key, &value))
         place_free(value);
     map_fini(places);
+}
+
+static void shell_free(struct flow *f)
+{
+    struct group *g = f->group;
+
+    if (!g) {
+        free(f);
+    } else if (atomic_fetch_sub(&g->open, 1) == 1) {
+        for (unsigned i = 0; i < g->n; i++)
+            free(g->all[i]);
+        free(g);
+    }
 }
 
 static void flow_release(struct flow *f)
@@ -197,8 +234,9 @@ static void flow_release(struct flow *f)
     bus_topic_fini(&f->errors.op);
     flow_snapshot_unref(&f->snapshot);
     buf_fini(&f->header_scratch);
+    free(f->stuck);
     arena_fini(&f->arena);
-    free(f);
+    shell_free(f);
 }
 
 void flow_returned(struct flow *f)
@@ -218,6 +256,10 @@ struct flow *flow_free(struct flow *f)
     f->closed = true;
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
     timer_cancel(loop_timers(f->loop), &f->errors.retry);
+    timer_cancel(loop_timers(f->loop), &f->room_timer);
+    timer_cancel(loop_timers(f->loop), &f->commit_timer);
+    intakes_close(&f->pipelines);
+    intakes_close(&f->models);
     probes_end(f);
     while (!list_empty(&f->runs))
         flow_run_end(container_of(f->runs.next, struct flow_run, link), &e);

@@ -38,6 +38,7 @@ static void topic_ensured(struct bus_op *op)
     struct flow *f = t->f;
     struct uuid id;
 
+    t->asked = false;
     if (f->closed) {
         flow_returned(f);
         return;
@@ -69,12 +70,35 @@ void topic_ensure(struct topic *t)
         .configs = f->configs,
         .configs_n = f->configs_n,
     };
+    t->asked = true;
     if (t->place) t->place->refs++;
     f->lent++;
     bus_topic_ensure(f->bus, &t->op);
 }
 
 /* ---- places ---- */
+
+/* On executor 0 a place that is gone may still be about to delete the topics of its successor. */
+static bool predecessor(const struct flow *f, const struct place *p)
+{
+    list_each(l, &f->leaving) {
+        const struct place *old = container_of(l, struct place, link);
+
+        if (old->model == p->model && str_eq(old->name, p->name)) return f->o.loop_index == 0;
+    }
+    return false;
+}
+
+static void place_begin(struct place *p)
+{
+    if (predecessor(p->f, p)) {
+        p->state = PLACE_WAITING;
+        return;
+    }
+    p->state = PLACE_TOPICS;
+    topic_ensure(&p->inputs);
+    topic_ensure(&p->outputs);
+}
 
 struct place *place_new(struct flow *f, bool model, struct str name)
 {
@@ -87,45 +111,88 @@ struct place *place_new(struct flow *f, bool model, struct str name)
     p->group = name_group(&p->arena, &f->naming, model, name);
     list_init(&p->link);
     list_init(&p->calls_waiting);
+    list_init(&p->commit_link);
     topic_init(&p->inputs, f, p, name_topic(&p->arena, &f->naming, model, name, true));
     topic_init(&p->outputs, f, p, name_topic(&p->arena, &f->naming, model, name, false));
-    topic_ensure(&p->inputs);
-    topic_ensure(&p->outputs);
+    place_begin(p);
     return p;
+}
+
+static void timers_stop(struct place *p)
+{
+    struct timers *ts = loop_timers(p->f->loop);
+
+    timer_cancel(ts, &p->inputs.retry);
+    timer_cancel(ts, &p->outputs.retry);
+    timer_cancel(ts, &p->retry);
 }
 
 void place_free(struct place *p)
 {
-    timer_cancel(loop_timers(p->f->loop), &p->inputs.retry);
-    timer_cancel(loop_timers(p->f->loop), &p->outputs.retry);
+    timers_stop(p);
     list_remove(&p->link);
     bus_topic_fini(&p->inputs.op);
     bus_topic_fini(&p->outputs.op);
+    ends_fini(&p->ends);
+    for (size_t i = 0; i < p->intakes_n; i++)
+        scan_end(&p->intakes[i]);
+    free(p->intakes);
+    free(p->acked);
+    arena_fini(&p->commit_arena);
     arena_fini(&p->arena);
     free(p);
 }
 
+static void successor_begin(struct flow *f, bool model, struct str name)
+{
+    struct place *next = map_get_str(model ? &f->models : &f->pipelines, name);
+
+    if (next && next->state == PLACE_WAITING) place_begin(next);
+}
+
 void place_unref(struct place *p)
 {
+    struct flow *f = p->f;
+    struct arena a = {0};
+    struct str name;
+    bool model = p->model;
+
     must(p->refs > 0);
-    if (--p->refs == 0) place_free(p);
+    if (--p->refs > 0) return;
+    if (f->o.loop_index == 0 && !p->cleared && !f->closed) {
+        p->cleared = true;
+        p->refs = 1;
+        intake_clear(p);
+        place_unref(p);
+        return;
+    }
+    name = arena_dup_str(&a, p->name);
+    place_free(p);
+    successor_begin(f, model, name);
+    arena_fini(&a);
 }
 
 /* Goes as far as it can; called when one of the things it waits for has come. */
 void place_setup(struct place *p)
 {
-    if (p->state == PLACE_TOPICS && p->inputs.ready && p->outputs.ready) {
-        p->state = PLACE_READY;
-        flow_unpark_all(p->f);
-    }
+    if (p->state == PLACE_READY && p->intakes) intake_rewatch(p);
+    if (p->state != PLACE_TOPICS || !p->inputs.ready || !p->outputs.ready) return;
+    p->state = PLACE_OFFSETS;
+    p->acked = xnew_array(int64_t, MAX(p->inputs.partitions, 1));
+    for (int32_t i = 0; i < p->inputs.partitions; i++)
+        p->acked[i] = -1;
+    intake_open(p);
 }
 
 /* Out of the newest snapshot: runs finish, nothing new starts, what waited is told. */
 void place_leave(struct place *p)
 {
+    p->clean = p->model ? p->def->clean_topics_on_delete : p->pipeline->clean_topics_on_delete;
+    p->def = NULL;
+    p->pipeline = NULL;
     p->state = PLACE_LEAVING;
-    timer_cancel(loop_timers(p->f->loop), &p->inputs.retry);
-    timer_cancel(loop_timers(p->f->loop), &p->outputs.retry);
+    timers_stop(p);
+    intake_close(p);
     list_push(&p->f->leaving, &p->link);
     place_unref(p);
 }
@@ -140,8 +207,8 @@ static enum rc place_own(const struct place *p, bool *ret_wait, struct err *e)
     if (p->state == PLACE_LEAVING)
         return err_set(e, RC_NOT_FOUND, "%s " STR_FMT " was deleted", p->model ? "model" : "pipeline",
                        STR_ARG(p->name));
-    if (t->err.rc) {
-        *e = t->err;
+    if (t->err.rc || p->err.rc) {
+        *e = t->err.rc ? t->err : p->err;
         e->rc = RC_UNAVAILABLE;
         return err_in(e, "not ready");
     }

@@ -44,7 +44,6 @@ struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct grap
     p->refs++;
     r->record = record_of(f, p->model ? p->def->record : p->pipeline->record);
     r->calls = arena_array(&r->run.arena, struct run_call, g->steps_n);
-    r->input_offset = -1;
     list_init(&r->parked);
     list_init(&r->calls_done);
     list_init(&r->windows);
@@ -85,11 +84,16 @@ static void run_free(struct flow_run *r)
     struct place *p = r->place;
 
     timer_cancel(loop_timers(f->loop), &r->deadline);
+    timer_cancel(loop_timers(f->loop), &r->outcome_retry);
     windows_cancel(r);
     list_remove(&r->link);
     list_remove(&r->parked);
     f->counters.runs_now--;
     f->counters.bytes_now -= r->bytes_counted;
+    if (r->counted) {
+        f->outside_now--;
+        intake_room(f);
+    }
     run_recycle(r);
     place_unref(p);
     flow_check_drained(f);
@@ -100,6 +104,7 @@ void flow_run_release(struct flow_run *r)
     bool machine = !r->started || r->run.ended;
 
     if (r->pins || r->stepping || r->request || !machine || !list_empty(&r->appends)) return;
+    if (timer_is_set(&r->outcome_retry)) return;
     run_free(r);
 }
 
@@ -193,21 +198,29 @@ static void step_failed(struct flow_run *r, uint32_t node)
     error_record(r, fail, APPEND_HOP, NULL, fail->headers);
 }
 
-/* A response above the size limit of the topics cannot be written: that is an error of the run. */
-static void outcome_fit(struct flow_run *r)
+/* An error that the state machine does not know of takes the outcome's place. */
+static void outcome_replace(struct flow_run *r, enum rc rc, struct str text)
 {
     struct run *run = &r->run;
-    struct run_failure *fail;
+    struct run_failure *fail = arena_new(&run->arena, struct run_failure);
 
-    if (run->outcome != RUN_OUTPUT || run->output.message.n <= r->f->o.message_bytes_max) return;
-    fail = arena_new(&run->arena, struct run_failure);
-    fail->rc = RC_TOO_LARGE;
+    fail->rc = rc;
     fail->step = run->graph->name;
-    fail->text = arena_printf(&run->arena, "the response is %zu bytes long, %zu are allowed (messageMaxBytes)",
-                              run->output.message.n, r->f->o.message_bytes_max);
+    fail->text = text;
     fail->headers = headers_answer(&run->arena, run->points[0].headers, NULL, 0, &r->f->deny, fail->step);
     run->outcome = RUN_ERROR;
     run->failure = fail;
+}
+
+/* A response above the size limit of the topics cannot be written: that is an error of the run. */
+static void outcome_fit(struct flow_run *r)
+{
+    size_t n = r->run.output.message.n, max = r->f->o.message_bytes_max;
+
+    if (r->run.outcome == RUN_OUTPUT && n > max)
+        outcome_replace(r, RC_TOO_LARGE,
+                        arena_printf(&r->run.arena, "the response is %zu bytes long, %zu are allowed (messageMaxBytes)",
+                                     n, max));
 }
 
 static void outcome_error(struct flow_run *r)
@@ -240,15 +253,28 @@ static void outcome_output(struct flow_run *r)
                                            .timestamp_ms = p->timestamp_ms});
 }
 
+static void outcome_write(struct flow_run *r)
+{
+    if (r->silent || r->record == FLOW_RECORD_NONE || r->run.outcome == RUN_EMPTY)
+        r->outcome_done = true;
+    else if (r->run.outcome == RUN_ERROR) outcome_error(r);
+    else outcome_output(r);
+}
+
 static void outcome(struct flow_run *r)
 {
     outcome_fit(r);
     if (r->run.outcome == RUN_ERROR) r->f->counters.runs_failed++;
     else r->f->counters.runs_ok++;
-    if (r->silent || r->record == FLOW_RECORD_NONE || r->run.outcome == RUN_EMPTY)
-        r->outcome_done = true;
-    else if (r->run.outcome == RUN_ERROR) outcome_error(r);
-    else outcome_output(r);
+    outcome_write(r);
+}
+
+void flow_run_fail(struct flow_run *r, enum rc rc, struct str text)
+{
+    r->started = r->run.ended = true;
+    outcome_replace(r, rc, text);
+    outcome(r);
+    flow_run_release(r);
 }
 
 static void effects(struct flow_run *r)
@@ -374,19 +400,66 @@ static void input_failed(struct flow_run *r, const struct err *why)
     r->pins--;
 }
 
+static void stuck_add(struct flow_run *r)
+{
+    struct flow *f = r->f;
+
+    if (!r->key_made || r->record == FLOW_RECORD_NONE || f->stuck_n == STUCK_MAX) return;
+    f->stuck = xrealloc(f->stuck, f->stuck_n + 1, sizeof *f->stuck);
+    f->stuck[f->stuck_n++] = (struct stuck){arena_dup_str(&f->arena, r->place->name), r->place->model,
+                                            r->partition, r->input_offset};
+}
+
+void flow_run_give_up(struct flow_run *r)
+{
+    timer_cancel(loop_timers(r->f->loop), &r->outcome_retry);
+    if (r->outcome_done && !r->outcome_err.rc) return;
+    r->silent = true;
+    stuck_add(r);
+}
+
+static void outcome_again(struct timer *t)
+{
+    struct flow_run *r = container_of(t, struct flow_run, outcome_retry);
+
+    outcome_write(r);
+    flow_run_release(r);
+}
+
+/* Nothing was written, so it may be tried again (a bus far away that ran out of time may have
+ * written it: there the next owner finishes the run). The caller hears of it at once. */
+static void outcome_failed(struct flow_run *r, const struct err *why)
+{
+    enum { RETRY_MS = 250 };
+    struct flow *f = r->f;
+    bool again = why->rc == RC_OVERLOAD || why->rc == RC_UNAVAILABLE || why->rc == RC_DISK_FULL;
+    struct err e = *why;
+
+    r->outcome_err = *why;
+    if (r->request && !f->o.reply_immediate) {
+        err_in(&e, "the outcome could not be recorded");
+        run_answer(r, &e);
+    }
+    if (again && !r->late) loop_timer(f->loop, &r->outcome_retry, RETRY_MS, outcome_again);
+    else stuck_add(r);
+}
+
 void flow_run_appended(struct flow_run *r, struct flow_append *a)
 {
     const struct err *why = &a->a.op.err;
 
     r->pins++;
-    if (a->kind == APPEND_OUTCOME) {
+    if (a->kind == APPEND_OUTCOME && why->rc) {
+        outcome_failed(r, why);
+    } else if (a->kind == APPEND_OUTCOME) {
         r->outcome_done = true;
-        r->outcome_err = *why;
+        r->outcome_err = (struct err){0};
     } else if (why->rc) {
         input_failed(r, why);
     } else {
         r->input_done = true;
         r->input_offset = a->a.offset;
+        r->place->acked[a->a.partition] = MAX(r->place->acked[a->a.partition], a->a.offset);
         if (!r->started) run_admitted(r);
     }
     run_check_answer(r);

@@ -1,0 +1,306 @@
+/* How far inputs are finished, on executor 0: once a second, for the places where something moved.
+ *
+ *   1. The ends of outputs, errors and inputs are looked up, in this order: an input that is not
+ *      there yet has its outcome behind those ends of outputs and errors.
+ *   2. Every executor is asked for the oldest input that it has not finished (its floor). What it
+ *      takes later lies behind the end of inputs that was looked up before.
+ *   3. The smallest of: that end, the floors, how far the watch and the recovery have come, is
+ *      committed, with the newest ends of outputs and errors that belong to an input end at or
+ *      before it. So the commit never passes an unfinished input, and the search for outcomes after
+ *      a restart is short.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "flow/executor.h"
+#include <inttypes.h>
+
+enum { COMMIT_EVERY_MS = 1000 };
+
+/* ---- metadata ---- */
+
+void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors)
+{
+    struct str one, key, value;
+
+    *ret_outputs = *ret_errors = 0;
+    while (s.n) {
+        str_cut(s, ' ', &one, &s);
+        str_cut(one, '=', &key, &value);
+        if (str_is(key, "outputs") && !str_to_i64(value, ret_outputs)) *ret_outputs = 0;
+        if (str_is(key, "errors") && !str_to_i64(value, ret_errors)) *ret_errors = 0;
+    }
+}
+
+struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors)
+{
+    return arena_printf(a, "outputs=%" PRId64 " errors=%" PRId64, outputs, errors);
+}
+
+/* ---- floors ---- */
+
+/* The inputs an executor has not finished: one entry for every run that is not. */
+struct floor { struct str name; bool model; int32_t partition; int64_t offset; };
+struct asking {
+    struct msg msg;
+    struct flow *asker, *asked;
+    struct arena arena;
+    struct floor *floors;
+    size_t n;
+};
+
+static bool unfinished(const struct flow_run *r)
+{
+    bool written = r->outside || r->record == FLOW_RECORD_ALL || r->record == FLOW_RECORD_ENDS;
+
+    return r->key_made && written && !(r->input_done && r->outcome_done && !r->outcome_err.rc);
+}
+
+static void floor_apply(struct flow *f, const struct floor *fl)
+{
+    struct place *p = map_get_str(fl->model ? &f->models : &f->pipelines, fl->name);
+
+    if (!p || fl->partition >= (int32_t)p->intakes_n) return;
+    p->intakes[fl->partition].floor = MIN(p->intakes[fl->partition].floor, fl->offset);
+}
+
+static struct floor floor_of(const struct flow_run *r)
+{
+    return (struct floor){r->place->name, r->place->model, r->partition, r->input_offset};
+}
+
+static void floors_done(struct flow *f);
+
+static void floors_answered(struct msg *m)
+{
+    struct asking *a = container_of(m, struct asking, msg);
+    struct flow *f = a->asker;
+
+    for (size_t i = 0; i < a->n && !f->closed; i++)
+        floor_apply(f, &a->floors[i]);
+    arena_fini(&a->arena);
+    free(a);
+    f->floors_open--;
+    if (!f->closed && f->floors_open == 0) floors_done(f);
+    flow_returned(f);
+}
+
+/* On the asked executor's loop. */
+static void floors_asked(struct msg *m)
+{
+    struct asking *a = container_of(m, struct asking, msg);
+    struct flow *f = a->asked;
+
+    if (!f->closed) {
+        a->floors = arena_array(&a->arena, struct floor, f->counters.runs_now + f->stuck_n);
+        list_each(l, &f->runs) {
+            const struct flow_run *r = container_of(l, struct flow_run, link);
+
+            if (!unfinished(r)) continue;
+            a->floors[a->n] = floor_of(r);
+            a->floors[a->n].name = arena_dup_str(&a->arena, r->place->name);
+            a->n++;
+        }
+        for (size_t i = 0; i < f->stuck_n; i++)
+            a->floors[a->n++] = (struct floor){arena_dup_str(&a->arena, f->stuck[i].name), f->stuck[i].model,
+                                               f->stuck[i].partition, f->stuck[i].offset};
+    }
+    a->msg.run = floors_answered;
+    mailbox_post(loop_mailbox(a->asker->loop), &a->msg);
+}
+
+static void floors_own(struct flow *f)
+{
+    list_each(l, &f->runs) {
+        const struct flow_run *r = container_of(l, struct flow_run, link);
+        struct floor fl;
+
+        if (!unfinished(r)) continue;
+        fl = floor_of(r);
+        floor_apply(f, &fl);
+    }
+    for (size_t i = 0; i < f->stuck_n; i++) {
+        struct floor fl = {f->stuck[i].name, f->stuck[i].model, f->stuck[i].partition, f->stuck[i].offset};
+
+        floor_apply(f, &fl);
+    }
+}
+
+static void floors_ask(struct flow *f)
+{
+    if (!list_empty(&f->committing) || list_empty(&f->commits)) return;
+    list_move(&f->commits, &f->committing);
+    list_each(l, &f->committing) {
+        struct place *p = container_of(l, struct place, commit_link);
+
+        for (size_t i = 0; i < p->intakes_n; i++) {
+            struct intake *in = &p->intakes[i];
+
+            in->floor = MIN(in->seen, ends_of(&p->ends.inputs, in->partition));
+            if (in->scan) in->floor = MIN(in->floor, scan_floor(in->scan));
+        }
+    }
+    floors_own(f);
+    f->floors_open = 1;
+    for (unsigned i = 0; f->group && i < f->group->n; i++) {
+        struct asking *a;
+
+        if (f->group->all[i] == f) continue;
+        a = xnew(struct asking);
+        a->asker = f;
+        a->asked = f->group->all[i];
+        a->msg.run = floors_asked;
+        f->floors_open++;
+        f->lent++;
+        mailbox_post(loop_mailbox(a->asked->loop), &a->msg);
+    }
+    if (--f->floors_open == 0) floors_done(f);
+}
+
+/* ---- committing ---- */
+
+static void place_finished(struct place *p)
+{
+    struct flow *f = p->f;
+
+    p->busy = false;
+    f->commits_open--;
+    place_unref(p);
+    flow_check_drained(f);
+}
+
+static void committed(struct bus_op *op)
+{
+    struct place *p = container_of(op, struct place, commit.op);
+    struct flow *f = p->f;
+
+    if (!f->closed) {
+        for (size_t i = 0; i < p->commit.offsets_n && !op->err.rc; i++)
+            p->intakes[p->commit.offsets[i].partition].committed = p->commit.offsets[i].offset;
+        if (op->err.rc) {
+            diag(DIAG_WARN, "flow.commit", KV_STR("group", p->group), KV_CSTR("why", op->err.text));
+            commit_touch(p);
+        }
+    }
+    arena_fini(&p->commit_arena);
+    if (!f->closed) place_finished(p);
+    flow_returned(f);
+}
+
+/* Keeps the pairs of ends that a later commit may still use: those behind the floor, and one before it. */
+static void ends_choose(struct intake *in)
+{
+    unsigned keep = 0;
+
+    for (unsigned i = 0; i < in->ends_n; i++)
+        if (in->ends[i].inputs <= in->floor) keep = i;
+    if (in->ends_n && in->ends[keep].inputs <= in->floor) {
+        in->outputs_from = MAX(in->outputs_from, in->ends[keep].outputs);
+        in->errors_from = MAX(in->errors_from, in->ends[keep].errors);
+        memmove(in->ends, in->ends + keep, (in->ends_n - keep) * sizeof *in->ends);
+        in->ends_n -= keep;
+    }
+}
+
+static void ends_remember(struct intake *in)
+{
+    const struct ends *e = &in->p->ends;
+
+    if (in->ends_n == countof(in->ends)) {       /* the newest makes room: the older ones are nearer to the floor */
+        in->ends_n--;
+    }
+    in->ends[in->ends_n++] = (struct intake_ends){
+        ends_of(&e->inputs, in->partition), ends_of(&e->outputs, in->partition), ends_of(&e->errors, in->partition)};
+}
+
+static void place_commit(struct place *p)
+{
+    struct flow *f = p->f;
+    struct bus_offset *o = arena_array(&p->commit_arena, struct bus_offset, p->intakes_n);
+    size_t n = 0;
+
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        ends_choose(in);
+        if (in->floor < in->seen || in->seen < ends_of(&p->ends.inputs, in->partition)) commit_touch(p);
+        if (in->floor <= in->committed) continue;
+        o[n++] = (struct bus_offset){in->partition, in->floor,
+                                     commit_metadata(&p->commit_arena, in->outputs_from, in->errors_from)};
+    }
+    if (!n || p->state != PLACE_READY) {
+        arena_fini(&p->commit_arena);
+        place_finished(p);
+        return;
+    }
+    p->commit = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = committed},
+        .group = p->group,
+        .topic = p->inputs.name,
+        .offsets = o,
+        .offsets_n = n,
+    };
+    f->lent++;
+    bus_commit(f->bus, &p->commit);
+}
+
+static void floors_done(struct flow *f)
+{
+    struct list todo;
+
+    list_move(&f->committing, &todo);
+    for (struct list *l; (l = list_pop(&todo));)
+        place_commit(container_of(l, struct place, commit_link));
+    floors_ask(f);
+}
+
+static void ends_known(struct place *p)
+{
+    struct flow *f = p->f;
+
+    if (p->ends.err.rc || p->state != PLACE_READY) {
+        if (p->state == PLACE_READY) commit_touch(p);
+        place_finished(p);
+        return;
+    }
+    for (size_t i = 0; i < p->intakes_n; i++)
+        ends_remember(&p->intakes[i]);
+    list_push(&f->commits, &p->commit_link);
+    floors_ask(f);
+}
+
+static void places_look(struct map *places)
+{
+    struct bytes key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(places, &at, &key, &value)) {
+        struct place *p = value;
+
+        if (!p->dirty || p->busy || p->state != PLACE_READY) continue;
+        p->dirty = false;
+        p->busy = true;
+        p->refs++;
+        p->f->commits_open++;
+        ends_look(p, ends_known);
+    }
+}
+
+void commit_now(struct flow *f)
+{
+    timer_cancel(loop_timers(f->loop), &f->commit_timer);
+    places_look(&f->pipelines);
+    places_look(&f->models);
+}
+
+static void commit_due(struct timer *t)
+{
+    commit_now(container_of(t, struct flow, commit_timer));
+}
+
+void commit_touch(struct place *p)
+{
+    struct flow *f = p->f;
+
+    p->dirty = true;
+    if (!timer_is_set(&f->commit_timer) && !f->final_commit) loop_timer(f->loop, &f->commit_timer, COMMIT_EVERY_MS, commit_due);
+}

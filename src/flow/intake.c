@@ -1,0 +1,525 @@
+/* Records from outside, on executor 0: asynchronous inference. The bus hands over what other
+ * producers wrote to the inputs topics; each record becomes a run that nobody waits for. When there
+ * are too many of those at once no more are asked for: records wait in the log, not in memory.
+ *
+ * A place is opened once per process: committed offsets are looked up; a new one has none, and gets
+ * the ends of its topics before it is ready, so that what was written before it existed is not run.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "flow/executor.h"
+#include <inttypes.h>
+
+enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
+
+/* ---- ends of topics ---- */
+
+static void ends_one_done(struct bus_op *op)
+{
+    struct ends_one *one = container_of(op, struct ends_one, t.op);
+    struct bus_topic *t = &one->t;
+    struct place *p = one->p;
+    struct flow *f = p->f;
+    struct ends *e = &p->ends;
+
+    if (f->closed) {
+        flow_returned(f);
+        return;
+    }
+    if (op->err.rc && !e->err.rc) e->err = op->err;
+    if (!op->err.rc && t->partitions == 0) err_set(&e->err, RC_NOT_FOUND, "topic " STR_FMT " is gone", STR_ARG(t->topic));
+    if (--e->open == 0) e->done(p);
+    place_unref(p);
+    flow_returned(f);
+}
+
+static void ends_ask(struct place *p, struct ends_one *one, struct str name)
+{
+    struct flow *f = p->f;
+
+    one->p = p;
+    one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(f->loop), .done = ends_one_done}, .topic = name};
+    p->refs++;
+    f->lent++;
+    bus_topic_describe(f->bus, &one->t);
+}
+
+void ends_fini(struct ends *e)
+{
+    bus_topic_fini(&e->outputs.t);
+    bus_topic_fini(&e->errors.t);
+    bus_topic_fini(&e->inputs.t);
+}
+
+void ends_look(struct place *p, void (*done)(struct place *p))
+{
+    struct ends *e = &p->ends;
+
+    ends_fini(e);
+    e->err = (struct err){0};
+    e->done = done;
+    e->open = 3;
+    ends_ask(p, &e->outputs, p->outputs.name);
+    ends_ask(p, &e->errors, p->f->errors.name);
+    ends_ask(p, &e->inputs, p->inputs.name);
+}
+
+int64_t ends_of(const struct ends_one *one, int32_t partition)
+{
+    return one->t.end_offsets[partition % one->t.partitions];
+}
+
+/* ---- opening ---- */
+
+static void open_again(struct timer *t)
+{
+    intake_open(container_of(t, struct place, retry));
+}
+
+static void open_failed(struct place *p, const struct err *why)
+{
+    uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(p->tries, 10u), (uint64_t)RETRY_MS_MAX);
+
+    p->busy = false;
+    p->err = *why;
+    err_in(&p->err, "offsets of " STR_FMT, STR_ARG(p->inputs.name));
+    if (p->tries++ == 0)
+        diag(DIAG_WARN, "flow.offsets", KV_STR("group", p->group), KV_CSTR("why", why->text));
+    if (p->state == PLACE_OFFSETS) loop_timer(p->f->loop, &p->retry, wait, open_again);
+}
+
+static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next);
+static void watch_done(struct bus_op *op);
+
+static void watch_start(struct intake *in, int64_t from)
+{
+    struct flow *f = in->p->f;
+
+    in->seen = from;
+    in->watching = true;
+    in->watch = (struct bus_watch){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = watch_done},
+        .topic = in->p->inputs.name,
+        .partition = in->partition,
+        .offset = from,
+        .records = watch_records,
+    };
+    in->p->refs++;
+    f->lent++;
+    bus_watch(f->bus, &in->watch);
+}
+
+static void place_opened(struct place *p)
+{
+    p->busy = false;
+    p->err = (struct err){0};
+    p->tries = 0;
+    if (p->state != PLACE_OFFSETS) return;
+    p->state = PLACE_READY;
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+        int64_t end = ends_of(&p->ends.inputs, in->partition);
+
+        if (in->committed < end) scan_start(in);
+        watch_start(in, end);
+    }
+    flow_unpark_all(p->f);
+}
+
+static void first_committed(struct bus_op *op)
+{
+    struct place *p = container_of(op, struct place, commit.op);
+    struct flow *f = p->f;
+
+    free(p->commit.offsets);
+    p->commit.offsets = NULL;
+    if (!f->closed) {
+        if (op->err.rc) open_failed(p, &op->err);
+        else place_opened(p);
+        place_unref(p);
+    }
+    flow_returned(f);
+}
+
+/* The first time: what is in the topics now is not to be run. */
+static void first_commit(struct place *p)
+{
+    struct flow *f = p->f;
+    struct bus_offset *o = xnew_array(struct bus_offset, p->intakes_n);
+
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        in->committed = ends_of(&p->ends.inputs, in->partition);
+        p->acked[i] = in->committed - 1;
+        in->outputs_from = ends_of(&p->ends.outputs, in->partition);
+        in->errors_from = ends_of(&p->ends.errors, in->partition);
+        o[i] = (struct bus_offset){in->partition, in->committed,
+                                   commit_metadata(&p->arena, in->outputs_from, in->errors_from)};
+    }
+    p->commit = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = first_committed},
+        .group = p->group,
+        .topic = p->inputs.name,
+        .offsets = o,
+        .offsets_n = p->intakes_n,
+    };
+    p->refs++;
+    f->lent++;
+    bus_commit(f->bus, &p->commit);
+}
+
+static void ends_known(struct place *p)
+{
+    bool fresh = true;
+
+    if (p->ends.err.rc) {
+        open_failed(p, &p->ends.err);
+        return;
+    }
+    for (size_t i = 0; i < p->intakes_n; i++)
+        fresh &= p->intakes[i].committed < 0;
+    if (fresh) {
+        first_commit(p);
+        return;
+    }
+    for (size_t i = 0; i < p->intakes_n; i++)    /* partitions added since start at 0 */
+        if (p->intakes[i].committed < 0) p->intakes[i].committed = 0;
+    place_opened(p);
+}
+
+/* Executor 0 goes on to the ends; the others are ready when it has committed something. */
+static void committed_known(struct place *p)
+{
+    bool all = true;
+
+    for (size_t i = 0; i < p->commit.offsets_n; i++)
+        p->acked[i] = MAX(p->acked[i], p->commit.offsets[i].offset - 1);
+    if (p->f->o.loop_index != 0) {
+        for (size_t i = 0; i < p->commit.offsets_n; i++)
+            all &= p->commit.offsets[i].offset >= 0;
+        p->busy = false;
+        if (p->state != PLACE_OFFSETS) return;
+        if (!all) {
+            loop_timer(p->f->loop, &p->retry, RETRY_MS_MIN, open_again);
+            return;
+        }
+        p->err = (struct err){0};
+        p->state = PLACE_READY;
+        flow_unpark_all(p->f);
+        return;
+    }
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        in->committed = p->commit.offsets[i].offset;
+        commit_metadata_parse(p->commit.offsets[i].metadata, &in->outputs_from, &in->errors_from);
+    }
+    ends_look(p, ends_known);
+}
+
+static void committed_done(struct bus_op *op)
+{
+    struct place *p = container_of(op, struct place, commit.op);
+    struct flow *f = p->f;
+
+    if (!f->closed) {
+        if (op->err.rc) open_failed(p, &op->err);
+        else committed_known(p);
+    }
+    bus_committed_fini(&p->commit);
+    if (!f->closed) place_unref(p);
+    flow_returned(f);
+}
+
+static void intakes_make(struct place *p)
+{
+    if (p->intakes) return;
+    p->intakes_n = (size_t)p->inputs.partitions;
+    p->intakes = xnew_array(struct intake, p->intakes_n);
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        p->intakes[i].p = p;
+        p->intakes[i].partition = (int32_t)i;
+        list_init(&p->intakes[i].paused_link);
+    }
+}
+
+void intake_open(struct place *p)
+{
+    struct flow *f = p->f;
+
+    if (p->state != PLACE_OFFSETS || p->busy) return;
+    if (!f->errors.ready) {
+        loop_timer(f->loop, &p->retry, RETRY_MS_MIN, open_again);
+        return;
+    }
+    if (f->o.loop_index == 0) intakes_make(p);
+    p->busy = true;
+    p->commit = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = committed_done},
+        .group = p->group,
+        .topic = p->inputs.name,
+        .offsets_n = (size_t)p->inputs.partitions,
+    };
+    p->refs++;
+    f->lent++;
+    bus_committed(f->bus, &p->commit);
+}
+
+/* ---- records ---- */
+
+/* Half of what may run is for callers. */
+bool intake_full(const struct flow *f)
+{
+    return f->outside_now >= MAX(f->o.runs_max / 2, 1u) || f->counters.bytes_now > f->o.runs_bytes_max / 2;
+}
+
+static struct headers record_headers(struct arena *a, const struct bus_record *rec)
+{
+    struct headers h = {.v = arena_array(a, struct header, rec->headers_n + 1)};
+
+    for (size_t i = 0; i < rec->headers_n; i++)
+        if (!str_starts(rec->headers[i].key, STR("millrace-")))
+            h.v[h.n++] = (struct header){arena_dup_str(a, rec->headers[i].key),
+                                         arena_dup_str(a, bytes_str(rec->headers[i].value))};
+    return h;
+}
+
+static void identify(struct flow_run *r, struct intake *in, const struct bus_record *rec, const struct run_id *own)
+{
+    struct run_id id = {.outside = true,
+                        .topic = str_of(in->p->inputs.id),
+                        .partition = in->partition,
+                        .offset = rec->offset,
+                        .attempt = r->attempt};
+
+    if (own) {
+        id = *own;
+        id.attempt = r->attempt;
+    }
+    r->id = run_id_print(&r->run.arena, &id);
+    r->outside = !own;
+    r->partition = in->partition;
+    if (rec->key.p) r->key = arena_dup(&r->run.arena, rec->key);
+    r->key_made = true;
+    r->input_done = true;
+    r->input_offset = rec->offset;
+}
+
+/* How long it has: a gateway's request what is left of its deadline, all others the default time. */
+static bool clocks_set(struct flow_run *r, const struct run_id *own)
+{
+    struct flow *f = r->f;
+    int64_t wall = clock_wall_ms(loop_clock(f->loop));
+    uint64_t left = f->o.timeout_ms;
+
+    r->from_ms = loop_now_ms(f->loop);
+    if (own && own->deadline_wall_ms) {
+        if (own->deadline_wall_ms <= wall) return false;
+        left = MIN((uint64_t)(own->deadline_wall_ms - wall), f->o.timeout_ms_max);
+    }
+    r->deadline_ms = r->from_ms + left;
+    r->last_ms = MAX(r->deadline_ms, r->from_ms + f->o.timeout_ms);
+    flow_run_timer(r);
+    return true;
+}
+
+static void run_begin(struct flow_run *r, const struct bus_record *rec, const struct run_id *own)
+{
+    struct flow *f = r->f;
+    struct headers h = record_headers(&r->run.arena, rec);
+    int64_t age = clock_wall_ms(loop_clock(f->loop)) - rec->timestamp_ms;
+    struct err e;
+
+    r->run.points[0].headers = h;
+    if (!rec->value.p) {
+        flow_run_fail(r, RC_INVALID, STR("poison: a record without a value"));
+    } else if (run_accept(&r->run, rec->value, h, rec->timestamp_ms, &e)) {
+        flow_run_fail(r, RC_INVALID, arena_printf(&r->run.arena, "poison: %s", e.text));
+    } else if (r->attempt > 1 && age > (int64_t)f->o.recover_within_ms) {
+        flow_run_fail(r, RC_TIMEOUT, arena_printf(&r->run.arena, "expired: %" PRId64 " ms old when it could be finished", age));
+    } else if (!clocks_set(r, own)) {
+        flow_run_fail(r, RC_TIMEOUT, STR("no answer within the deadline: this process was restarted meanwhile"));
+    } else {
+        run_keep(&r->run);
+        flow_run_start(r);
+    }
+}
+
+void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt)
+{
+    struct place *p = in->p;
+    struct flow *f = p->f;
+    const struct graph *g = p->model ? p->def->graph : p->pipeline->graph;
+    struct flow_run *r = flow_run_new(f, p, g);
+
+    r->attempt = attempt;
+    r->counted = true;
+    f->outside_now++;
+    if (attempt > 1) f->counters.recovered++;
+    else f->counters.outside++;
+    identify(r, in, rec, own);
+    if (r->record == FLOW_RECORD_NONE) r->record = FLOW_RECORD_ERRORS;
+    if (g->why.rc) flow_run_fail(r, g->why.rc, str_of(g->why.text));
+    else run_begin(r, rec, own);
+}
+
+/* A record in a pipeline's topic that names other pipelines only is not for this one. */
+bool intake_for_us(const struct place *p, const struct bus_record *rec)
+{
+    bool named = false;
+
+    for (size_t i = 0; !p->model && i < rec->headers_n; i++) {
+        if (!str_is(rec->headers[i].key, "pipeline")) continue;
+        named = true;
+        if (str_eq(bytes_str(rec->headers[i].value), p->name)) return true;
+    }
+    return !named;
+}
+
+/* What was handed over is run, whatever there is room for: it is lent for this call only. */
+static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next)
+{
+    struct intake *in = container_of(w, struct intake, watch);
+    struct place *p = in->p;
+    struct flow *f = p->f;
+
+    if (f->closed || f->draining || p->state == PLACE_LEAVING) return;
+    p->refs++;
+    for (size_t i = 0; i < n; i++)
+        if (intake_for_us(p, &records[i])) intake_run(in, &records[i], NULL, 1);
+    in->seen = next;
+    commit_touch(p);
+    if (!intake_full(f)) {
+        bus_watch_more(f->bus, w);
+    } else {
+        in->paused = true;
+        list_remove(&in->paused_link);
+        list_push(&f->paused, &in->paused_link);
+    }
+    place_unref(p);
+}
+
+/* ---- room ---- */
+
+static void room_made(struct timer *t)
+{
+    struct flow *f = container_of(t, struct flow, room_timer);
+    struct list *l;
+
+    while (!intake_full(f) && (l = list_pop(&f->paused))) {
+        struct intake *in = container_of(l, struct intake, paused_link);
+
+        if (in->paused && in->watching) bus_watch_more(f->bus, &in->watch);
+        in->paused = false;
+        if (in->scan) scan_go_on(in->scan);
+    }
+}
+
+void intake_room(struct flow *f)
+{
+    if (!list_empty(&f->paused) && !timer_is_set(&f->room_timer)) loop_timer(f->loop, &f->room_timer, 0, room_made);
+}
+
+/* ---- the end of a watch ---- */
+
+/* The topic may have been deleted under us: it is made again, and watched from its start if it is another one. */
+static void watch_again(struct timer *t)
+{
+    struct place *p = container_of(t, struct place, retry);
+
+    if (p->state == PLACE_READY && !p->inputs.asked) {
+        memcpy(p->watched_id, p->inputs.id, sizeof p->watched_id);
+        topic_ensure(&p->inputs);
+    }
+}
+
+void intake_rewatch(struct place *p)
+{
+    bool other = memcmp(p->watched_id, p->inputs.id, sizeof p->watched_id) != 0;
+
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        if (in->watching) continue;
+        if (other) in->seen = in->committed = in->outputs_from = in->errors_from = 0;
+        watch_start(in, in->seen);
+    }
+}
+
+static void watch_done(struct bus_op *op)
+{
+    struct intake *in = container_of(op, struct intake, watch.op);
+    struct place *p = in->p;
+    struct flow *f = p->f;
+
+    in->watching = false;
+    if (!f->closed) {
+        if (p->state == PLACE_READY && !f->draining) {
+            diag(DIAG_WARN, "flow.watch", KV_STR("topic", p->inputs.name), KV_CSTR("why", op->err.text));
+            loop_timer(f->loop, &p->retry, RETRY_MS_MAX, watch_again);
+        }
+        place_unref(p);
+    }
+    flow_returned(f);
+}
+
+void intake_close(struct place *p)
+{
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        list_remove(&in->paused_link);
+        if (in->scan) in->seen = MIN(in->seen, scan_floor(in->scan));
+        scan_end(in);
+        if (in->watching) bus_watch_stop(p->f->bus, &in->watch);
+    }
+}
+
+/* ---- clearing away ---- */
+
+static void cleared(struct place *p, const struct bus_op *op)
+{
+    struct flow *f = p->f;
+
+    if (!f->closed) {
+        if (op->err.rc && op->err.rc != RC_NOT_FOUND)
+            diag(DIAG_WARN, "flow.clear", KV_STR("name", p->name), KV_CSTR("why", op->err.text));
+        place_unref(p);
+    }
+    flow_returned(f);
+}
+
+static void group_cleared(struct bus_op *op)
+{
+    cleared(container_of(op, struct place, commit.op), op);
+}
+
+static void topic_cleared(struct bus_op *op)
+{
+    cleared(container_of(op, struct ends_one, t.op)->p, op);
+}
+
+static void topic_clear(struct place *p, struct ends_one *one, struct str name)
+{
+    one->p = p;
+    one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(p->f->loop), .done = topic_cleared}, .topic = name};
+    p->refs++;
+    p->f->lent++;
+    bus_topic_delete(p->f->bus, &one->t);
+}
+
+/* No run needs it any more: its offsets go, and its topics if that was asked for. */
+void intake_clear(struct place *p)
+{
+    struct flow *f = p->f;
+
+    ends_fini(&p->ends);
+    p->commit = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = group_cleared}, .group = p->group, .topic = p->inputs.name};
+    p->refs++;
+    f->lent++;
+    bus_group_delete(f->bus, &p->commit);
+    if (!p->clean) return;
+    topic_clear(p, &p->ends.inputs, p->inputs.name);
+    topic_clear(p, &p->ends.outputs, p->outputs.name);
+}
