@@ -483,6 +483,7 @@ struct broker *broker_abandon(struct broker *b)
 
 /* ---- facts ---- */
 
+struct groups *broker_groups(struct broker *b) { return b->groups; }
 struct mailbox *broker_mailbox(struct broker *b) { return b->mailbox; }
 struct str broker_cluster_id(const struct broker *b) { return str_of(b->cluster_id); }
 uint32_t broker_start_number(const struct broker *b) { return store_start_number(b->store); }

@@ -20,6 +20,7 @@
 struct broker;
 struct clock;
 struct fs;
+struct groups;
 struct loop;
 struct mailbox;
 struct partition;
@@ -244,6 +245,9 @@ struct broker_watch {
 void broker_watch(struct broker *b, struct broker_watch *w);
 void broker_watch_more(struct broker_watch *w);
 void broker_watch_stop(struct broker_watch *w);
+
+/* All consumer groups and their committed offsets: broker/groups.h. */
+struct groups *broker_groups(struct broker *b);
 
 /* ---- counters ---- */
 struct broker_stats {
