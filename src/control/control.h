@@ -7,9 +7,9 @@
  * Used by: app; control/api.c.     SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include "base/list.h"
 #include "bus/bus.h"
-#include "control/problems.h"
-#include "flow/def.h"
+#include "control/resource.h"
 
 struct loop;
 struct fs;
@@ -35,7 +35,8 @@ struct control_options {
 };
 /* Options are copied; texts are borrowed for life. Call on the control loop (or before it runs). */
 struct control *control_new(const struct control_options *o);
-/* Ends what runs with RC_CANCELLED, then calls stopped, then is gone. On the control loop. */
+/* Calls that wait end with RC_CANCELLED; when nothing is under way any more, `stopped` is called and c is gone. On the
+ * control loop, before the bus is closed. Nobody may call control_call() any more. */
 void control_stop(struct control *c, void (*stopped)(void *ctx), void *ctx);
 /* Any thread. False: *ret_why (borrowed until the next call on this thread) says why not. */
 bool control_ready(const struct control *c, struct str *ret_why);
@@ -43,15 +44,18 @@ bool control_ready(const struct control *c, struct str *ret_why);
 enum control_what {
     CONTROL_APPLY,       /* text: YAML or JSON documents; all or none */
     CONTROL_CHECK,       /* … the same without storing anything */
-    CONTROL_LIST,        /* kind, or all */
-    CONTROL_GET,         /* kind, name */
+    CONTROL_LIST,        /* kind, or all kinds when it is empty: one item each, sorted */
+    CONTROL_GET,         /* kind, name: one item */
     CONTROL_DELETE,      /* kind, name */
     CONTROL_INFO,
     CONTROL_TOPICS,      /* topics of this namespace with their offsets; all: of the whole log */
     CONTROL_RECORDS,     /* name: topic; partition, offset, limit: records, decoded */
-    CONTROL_TRACE,       /* name: request id: its records over all topics, in order */
+    CONTROL_TRACE,       /* name: request id: its records over all topics, in order; kind: only of this pipeline */
     CONTROL_INSPECT      /* name: NAME[.step[.inputs|outputs[.tensor]]]; limit: how many of the last ones */
 };
+/* A resource as answered: json is an object without its closing brace, for the asker to add what it knows (status). */
+struct control_item { enum resource_kind kind; struct str name; bool usable; struct buf json; };
+
 struct control_call {                            /* lent until done */
     enum control_what what;
     struct str kind, name, text;
@@ -64,8 +68,12 @@ struct control_call {                            /* lent until done */
     void (*done)(struct control_call *c);        /* on reply_to's loop, exactly once */
     /* out, until control_call_fini() */
     struct err err;                              /* RC_OK, RC_INVALID, RC_NOT_FOUND, RC_UNAVAILABLE, RC_TIMEOUT, … */
-    struct buf json;                             /* the answer, also of an error: {"error":…,"problems":[…]} */
-    struct msg msg;                              /* control's own */
+    struct buf json;                             /* the answer; of RC_INVALID: the array of problems, or empty */
+    struct control_item *items; size_t items_n;  /* LIST, GET */
+    /* control's own */
+    struct msg msg;
+    struct control *control;
+    struct list link;
     void *priv;
 };
 void control_call(struct control *c, struct control_call *call);

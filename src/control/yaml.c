@@ -6,6 +6,7 @@
  */
 #include "control/yaml.h"
 #include "base/map.h"
+#include <jansson.h>
 #include <yaml.h>
 
 struct open {                                    /* a list or map that is not closed yet */
@@ -97,6 +98,7 @@ static void on_scalar(struct builder *b, const yaml_event_t *ev)
     struct yaml_node *n = node_new(b, YAML_SCALAR, ev);
     n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     n->text = arena_dup_str(b->a, (struct str){(const char *)ev->data.scalar.value, ev->data.scalar.length});
+    if (memchr(n->text.p, 0, n->text.n)) refuse(b, &ev->start_mark, "a NUL character has no meaning here");
     if (ev->data.scalar.tag && ev->data.scalar.quoted_implicit == 0 && ev->data.scalar.plain_implicit == 0)
         refuse(b, &ev->start_mark, "tags (!…) have no meaning here");
     if (ev->data.scalar.anchor) map_put_str(&b->anchors, of_yaml(ev->data.scalar.anchor), n);
@@ -198,4 +200,50 @@ bool yaml_parse(struct str text, struct str file, struct arena *a, struct proble
     }
     free(b.docs);
     return !b.failed;
+}
+
+/* ---- JSON ---- */
+
+static struct yaml_node *of_json(struct arena *a, const json_t *j)
+{
+    struct yaml_node *n = arena_new(a, struct yaml_node);
+    const char *key;
+    json_t *value;
+    size_t i = 0, size = json_is_array(j) ? json_array_size(j) : json_object_size(j);
+
+    switch (json_typeof(j)) {
+    case JSON_OBJECT:
+        n->kind = YAML_MAP;
+        n->items = arena_array(a, struct yaml_node *, size + 1);
+        n->keys = arena_array(a, struct yaml_node *, size + 1);
+        json_object_foreach((json_t *)(uintptr_t)j, key, value) {
+            n->keys[n->n] = arena_new(a, struct yaml_node);
+            n->keys[n->n]->text = arena_dup_str(a, str_of(key));
+            n->items[n->n++] = of_json(a, value);
+        }
+        break;
+    case JSON_ARRAY:
+        n->kind = YAML_LIST;
+        n->items = arena_array(a, struct yaml_node *, size + 1);
+        json_array_foreach(j, i, value) n->items[n->n++] = of_json(a, value);
+        break;
+    case JSON_STRING:  n->text = arena_dup_str(a, (struct str){json_string_value(j), json_string_length(j)}); break;
+    case JSON_INTEGER: n->text = arena_printf(a, "%" JSON_INTEGER_FORMAT, json_integer_value(j)); n->plain = true; break;
+    case JSON_REAL:    n->text = arena_printf(a, "%.17g", json_real_value(j)); n->plain = true; break;
+    case JSON_TRUE:    n->text = STR("true"); n->plain = true; break;
+    case JSON_FALSE:   n->text = STR("false"); n->plain = true; break;
+    case JSON_NULL:    n->text = STR("null"); n->plain = true; break;
+    }
+    return n;
+}
+
+enum rc yaml_of_json(struct str text, struct arena *a, struct yaml_node **ret, struct err *e)
+{
+    json_error_t error;
+    json_t *j = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+
+    if (!j) return err_set(e, RC_INVALID, "not JSON: %s (at byte %d)", error.text, error.position);
+    *ret = of_json(a, j);
+    json_decref(j);
+    return RC_OK;
 }

@@ -27,9 +27,12 @@ struct yaml_node {
 bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems, struct yaml_node ***ret,
                 size_t *ret_n) MUST_USE;
 
+/* One JSON value, as stored by this program, as a tree without places. RC_INVALID: it is none. */
+enum rc yaml_of_json(struct str text, struct arena *a, struct yaml_node **ret, struct err *e) MUST_USE;
+
 struct yaml_node *yaml_get(const struct yaml_node *map, const char *key);       /* NULL: not there, or no map */
 bool yaml_is_null(const struct yaml_node *n);    /* NULL, ~, null or empty without quotes */
-/* The node as JSON (plain numbers, booleans and null stay what they are) and as YAML, one key a line. */
+/* The node as JSON (plain whole numbers, booleans and null stay what they are) and as YAML, one key a line. */
 void yaml_put_json(const struct yaml_node *n, struct buf *b);
 void yaml_put_block(const struct yaml_node *n, unsigned indent, struct buf *b);
 

@@ -28,27 +28,14 @@ static bool is_bool(struct str s, bool *ret)
     return *ret || str_eq_nocase(s, STR("false"));
 }
 
-/* A number as JSON writes them: what YAML also calls numbers (octal, hexadecimal, 1_000) stays text. */
+/* A whole number that every reader of JSON keeps as it is. What else YAML calls a number stays text: 1.10 is not 1.1. */
 static bool is_number(struct str s)
 {
-    size_t i = 0, digits = 0;
-    if (i < s.n && s.p[i] == '-') i++;
-    if (i + 1 < s.n && s.p[i] == '0' && s.p[i + 1] >= '0' && s.p[i + 1] <= '9') return false;
-    for (; i < s.n && s.p[i] >= '0' && s.p[i] <= '9'; i++) digits++;
-    if (!digits) return false;
-    if (i < s.n && s.p[i] == '.') {
-        size_t from = ++i;
-        while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
-        if (i == from) return false;
-    }
-    if (i < s.n && (s.p[i] == 'e' || s.p[i] == 'E')) {
-        i++;
-        if (i < s.n && (s.p[i] == '-' || s.p[i] == '+')) i++;
-        size_t from = i;
-        while (i < s.n && s.p[i] >= '0' && s.p[i] <= '9') i++;
-        if (i == from) return false;
-    }
-    return i == s.n;
+    size_t i = s.n && s.p[0] == '-';
+    if (i == s.n || s.n > 18 || (s.p[i] == '0' && (s.n > i + 1 || i))) return false;
+    for (; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9') return false;
+    return true;
 }
 
 void yaml_put_json(const struct yaml_node *n, struct buf *b)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "fake_bus.h"
+#include <stdio.h>
 
 static struct fake_bus *of(struct bus *b)
 {
@@ -65,6 +66,7 @@ static struct fake_topic *create(struct fake_bus *b, struct str name, int32_t pa
     struct fake_topic *t = xnew(struct fake_topic);
 
     buf_append_str(&t->name, name);
+    strcpy(t->cleanup_policy, "delete");
     memset(t->id.b, 7, sizeof t->id.b);
     t->id.b[15] = ++b->next_id;
     t->partitions_n = MAX(partitions, 1);
@@ -277,6 +279,9 @@ static void fake_ensure(struct bus *bus, struct bus_topic *t)
         ft = find(b, t->topic);
         t->created = ft == NULL;
         if (!ft) ft = create(b, t->topic, t->partitions);
+        for (size_t i = 0; i < t->configs_n && t->created; i++)
+            if (str_is(t->configs[i].name, "cleanup.policy"))
+                snprintf(ft->cleanup_policy, sizeof ft->cleanup_policy, STR_FMT, STR_ARG(t->configs[i].value));
         t->partitions = ft->partitions_n;
         t->replication = 1;
         t->id = ft->id;
@@ -292,6 +297,7 @@ static void fake_describe(struct bus *bus, struct bus_topic *t)
     t->start_offsets = t->end_offsets = NULL;
     t->partitions = 0;
     if (!failed(b, FAKE_DESCRIBE, t->topic, &t->op) && (ft = find(b, t->topic))) {
+        snprintf(t->cleanup_policy, sizeof t->cleanup_policy, "%s", ft->cleanup_policy);
         t->partitions = ft->partitions_n;
         t->id = ft->id;
         t->start_offsets = xnew_array(int64_t, ft->partitions_n);

@@ -17,7 +17,8 @@ struct fake_record {
     size_t headers_n;
 };
 struct fake_partition { struct fake_record *records; size_t n, cap; };
-struct fake_topic { struct buf name; struct bus_uuid id; int32_t partitions_n; struct fake_partition *partitions; };
+struct fake_topic { struct buf name; struct bus_uuid id; int32_t partitions_n; struct fake_partition *partitions;
+                    char cleanup_policy[32]; };
 
 struct fake_bus {
     struct bus bus;

@@ -41,7 +41,7 @@ static void a_document_becomes_json_with_its_types(void **state)
 {
     (void)state;
     assert_json("a: 1\nb: \"1\"\nc: [true, 'true', ~, null, x y]\nd: {e: 1.5e3, f: 0x10, g: 007, h: .5}\n",
-                "{\"a\":1,\"b\":\"1\",\"c\":[true,\"true\",null,null,\"x y\"],\"d\":{\"e\":1.5e3,\"f\":\"0x10\",\"g\":\"007\",\"h\":\".5\"}}");
+                "{\"a\":1,\"b\":\"1\",\"c\":[true,\"true\",null,null,\"x y\"],\"d\":{\"e\":\"1.5e3\",\"f\":\"0x10\",\"g\":\"007\",\"h\":\".5\"}}");
 }
 
 static void json_is_read_as_it_is(void **state)
@@ -132,6 +132,25 @@ static void depth_is_bounded(void **state)
     drop(&p);
 }
 
+static void stored_json_reads_back_the_same(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\":[1,-2,true,null,\"x\\u007f\"],\"b\":{\"c\":\"1.10\"}}";
+    struct arena a = {0};
+    struct yaml_node *n;
+    struct err e = {0};
+    struct buf b = {0};
+    assert_int_equal(yaml_of_json(str_of(text), &a, &n, &e), RC_OK);
+    assert_str(yaml_get(n, "a")->items[4]->text, "x\x7f");
+    yaml_put_json(n, &b);
+    assert_int_equal(yaml_of_json(buf_str(&b), &a, &n, &e), RC_OK);
+    assert_str(yaml_get(yaml_get(n, "b"), "c")->text, "1.10");
+    assert_int_equal(yaml_of_json(STR("{\"a\":1,\"a\":2}"), &a, &n, &e), RC_INVALID);
+    assert_int_equal(yaml_of_json(STR("{\"a\":1} x"), &a, &n, &e), RC_INVALID);
+    arena_fini(&a);
+    buf_fini(&b);
+}
+
 static void tags_are_refused(void **state)
 {
     (void)state;
@@ -200,6 +219,7 @@ int main(void)
         cmocka_unit_test(an_alias_inside_itself_is_refused),
         cmocka_unit_test(a_few_aliases_cannot_stand_for_millions_of_nodes),
         cmocka_unit_test(depth_is_bounded),
+        cmocka_unit_test(stored_json_reads_back_the_same),
         cmocka_unit_test(tags_are_refused),
         cmocka_unit_test(a_map_is_read_strictly_and_all_its_mistakes_are_told),
         cmocka_unit_test(yaml_that_is_written_reads_back_the_same),

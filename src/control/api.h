@@ -1,0 +1,24 @@
+/* control/api.h - management over HTTP, on the inference port under /millrace/v1/. JSON out, YAML or JSON in.
+ *
+ *   POST   apply[?check=true]                body: documents. 200 {"results":[…],"warnings":[…]}; 400 {"error":…,"problems":[…]}
+ *   GET    resources · servers · models · pipelines · {kind}/{name}     with "ready" and "status" from live probes
+ *   DELETE {kind}/{name}
+ *   GET    info · topics[?all=true] · topics/{topic}/records[?partition=&offset=&limit=]
+ *   GET    trace/{request id}[?pipeline=] · inspect/{expression}[?limit=]
+ * Errors: {"error": "…"}. Only from this machine: other addresses are refused until there are tokens.
+ * One per gateway loop; everything is called on that loop. Used by: app.     SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "control/control.h"
+
+struct exchange;
+struct flow;
+struct control_api;
+
+#define CONTROL_API_PREFIX "/millrace/v1/"
+
+struct control_api *control_api_new(struct loop *l, struct control *c, struct flow *f, struct str version);
+/* A handler for gateway_route(): ctx is the control_api. */
+void control_api_request(void *ctx, struct exchange *x);
+/* After control has stopped and the loop has run what was posted to it. NULL is fine; returns NULL. */
+struct control_api *control_api_free(struct control_api *api);

@@ -1,0 +1,280 @@
+/* control/apply.c - apply and delete: check everything, write all records in one append, wait for them to come back.
+ *
+ * Nothing is written when anything is wrong. What is declared exactly as it is stored already is left as it is and keeps
+ * its version. SPDX-License-Identifier: Apache-2.0 */
+#include "control/core.h"
+#include "flow/graph.h"
+#include "oip/json.h"
+#include <inttypes.h>
+
+struct str record_key(struct arena *a, enum resource_kind kind, struct str name)
+{
+    return arena_printf(a, "%s/" STR_FMT, resource_kind_name(kind), STR_ARG(name));
+}
+
+static struct resource *current(const struct control *c, struct str key) { return map_get_str(&c->by_key, key); }
+
+static void mutation_free(struct mutation *m)
+{
+    buf_fini(&m->answer);
+    arena_fini(&m->arena);
+    free(m);
+}
+
+/* ---- the append ---- */
+
+static void appended(struct bus_op *op)
+{
+    struct control *c = container_of(op, struct control, append.op);
+    struct mutation *m = c->mutation;
+
+    c->appending = false;
+    if (c->state == CONTROL_STOPPING) {
+        control_settle(c);
+        return;
+    }
+    if (op->err.rc) {
+        m->call->err = op->err;
+        if (op->err.rc == RC_TIMEOUT) err_in(&m->call->err, "whether the change was stored is not known");
+        else err_in(&m->call->err, "not stored");
+        control_answer(c, m->call);
+        mutation_free(m);
+        c->mutation = NULL;
+        control_advance(c);
+        return;
+    }
+    m->offset_last = c->append.offset + (int64_t)m->changes_n - 1;
+    control_pump(c);
+}
+
+static void append(struct control *c, struct mutation *m)
+{
+    m->records = arena_array(&m->arena, struct bus_record, m->changes_n);
+    for (size_t i = 0; i < m->changes_n; i++) {
+        const struct change *ch = &m->changes[i];
+        m->records[i] = (struct bus_record){.timestamp_ms = clock_wall_ms(loop_clock(c->o.loop)), .key = str_bytes(ch->key),
+                                            .value = ch->gone ? (struct bytes){0} : str_bytes(ch->value)};
+    }
+    c->mutation = m;
+    c->appending = true;
+    c->append = (struct bus_append){.op = {.reply_to = loop_mailbox(c->o.loop), .done = appended, .deadline_ms = m->call->deadline_ms},
+                                    .topic = c->topic, .partition = 0, .durability = BUS_DISK};
+    bus_append(c->o.bus, &c->append, m->records, m->changes_n);
+}
+
+static void store(struct control *c, struct mutation *m)
+{
+    if (!m->changes_n) {                         /* everything is as it was */
+        m->call->json = buf_take(&m->answer);
+        control_answer(c, m->call);
+        mutation_free(m);
+    } else if (c->o.store_file) {
+        c->mutation = m;
+        filestore_save(c, m);
+    } else {
+        append(c, m);
+    }
+}
+
+/* ---- apply ---- */
+
+struct applying {
+    struct control *c;
+    struct control_call *call;
+    struct problems problems, warnings;
+    struct resource **list; size_t n;
+    struct mutation *m;
+};
+
+static void applying_fini(struct applying *a)
+{
+    resources_free(a->list, a->n);
+    problems_fini(&a->problems);
+    problems_fini(&a->warnings);
+}
+
+static struct str envelope(struct applying *a, const struct resource *r, uint32_t version, int64_t created_ms)
+{
+    return arena_printf(&a->m->arena, "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64 ",\"resource\":" STR_FMT "}", RECORD_FORMAT,
+                        version, created_ms, STR_ARG(r->json));
+}
+
+/* Is there a resource of that name, in what is applied or in what is there? */
+static bool known(const struct applying *a, enum resource_kind kind, struct str name)
+{
+    AUTO(arena_fini) struct arena scratch = {0};
+
+    for (size_t i = 0; i < a->n; i++)
+        if (a->list[i]->kind == kind && str_eq(a->list[i]->name, name)) return true;
+    return current(a->c, record_key(&scratch, kind, name)) != NULL;
+}
+
+static void warn_missing_models(struct applying *a, const struct resource *r)
+{
+    const struct flow_pipeline_def *def = &r->pipeline.def;
+
+    for (size_t i = 0; i < def->steps_n; i++)
+        if (!known(a, RESOURCE_MODEL, def->steps[i].name))
+            problem_add(&a->warnings, STR(""), 0, 0, "Pipeline " STR_FMT ": there is no Model " STR_FMT " yet", STR_ARG(r->name),
+                        STR_ARG(def->steps[i].name));
+}
+
+/* The resources as they would be: what is there, with what is applied in its place. */
+static struct flow_snapshot *as_applied(const struct applying *a)
+{
+    struct map all = {0};
+    AUTO(arena_fini) struct arena scratch = {0};
+    struct resource **list = xnew_array(struct resource *, a->c->by_key.n + a->n + 1);
+    struct flow_snapshot *s;
+    struct bytes key;
+    void *r;
+    size_t n = 0;
+
+    for (size_t at = 0; map_next(&a->c->by_key, &at, &key, &r);) map_put(&all, key, r);
+    for (size_t i = 0; i < a->n; i++) map_put_str(&all, record_key(&scratch, a->list[i]->kind, a->list[i]->name), a->list[i]);
+    for (size_t at = 0; map_next(&all, &at, NULL, &r);) list[n++] = r;
+    s = snapshot_of(list, n, a->c->o.record, 0);
+    map_fini(&all);
+    free(list);
+    return s;
+}
+
+static void warn_unplaced(struct applying *a)
+{
+    struct flow_snapshot *s = as_applied(a);
+
+    for (size_t i = 0; i < a->n; i++) {
+        const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL ? map_get_str(&s->model_by_name, a->list[i]->name) : NULL;
+        if (m && !m->placed) problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT, STR_ARG(m->name), STR_ARG(m->why));
+    }
+    flow_snapshot_unref(&s);
+}
+
+static void result(struct buf *b, bool first, const struct resource *r, uint32_t version, const char *action)
+{
+    buf_printf(b, "%s{\"kind\":\"%s\",\"name\":\"" STR_FMT "\",\"version\":%" PRIu32 ",\"action\":\"%s\"}", first ? "" : ",",
+               resource_kind_name(r->kind), STR_ARG(r->name), version, action);
+}
+
+/* Records and answer of everything that was declared. */
+static void changes_make(struct applying *a)
+{
+    struct mutation *m = a->m;
+    int64_t now_ms = clock_wall_ms(loop_clock(a->c->o.loop));
+
+    m->changes = arena_array(&m->arena, struct change, a->n + 1);
+    buf_append_str(&m->answer, STR("{\"results\":["));
+    for (size_t i = 0; i < a->n; i++) {
+        const struct resource *r = a->list[i];
+        struct str key = record_key(&m->arena, r->kind, r->name);
+        const struct resource *old = current(a->c, key);
+        uint32_t version = old ? old->version + 1 : 1;
+        if (old && str_eq(old->json, r->json)) {
+            result(&m->answer, i == 0, r, old->version, "unchanged");
+            continue;
+        }
+        struct str value = envelope(a, r, version, old && old->created_ms ? old->created_ms : now_ms);
+        if (old && old->why_not.n && old->version == 0)
+            problem_add(&a->problems, STR(""), 0, 0, "%s " STR_FMT " is stored already, but this version does not understand it (" STR_FMT
+                        "); delete it first, or use the newer version", resource_kind_name(r->kind), STR_ARG(r->name), STR_ARG(old->why_not));
+        if (value.n > a->c->o.message_bytes_max)
+            problem_add(&a->problems, STR(""), 0, 0, "%s " STR_FMT " takes %zu bytes; a record may have %zu", resource_kind_name(r->kind),
+                        STR_ARG(r->name), value.n, a->c->o.message_bytes_max);
+        m->changes[m->changes_n++] = (struct change){.key = key, .value = value};
+        result(&m->answer, i == 0, r, version, old ? "updated" : "created");
+    }
+    buf_append_str(&m->answer, STR("],\"warnings\":"));
+    problems_json(&a->warnings, &m->answer);
+    buf_append_byte(&m->answer, '}');
+}
+
+static void refuse_with_problems(struct applying *a)
+{
+    const struct problems *p = &a->problems;
+
+    err_set(&a->call->err, RC_INVALID, "nothing was applied: %zu problem%s", p->n + p->left_out, p->n + p->left_out == 1 ? "" : "s");
+    problems_json(p, &a->call->json);
+    control_answer(a->c, a->call);
+}
+
+static void apply(struct control *c, struct control_call *call)
+{
+    struct applying a = {.c = c, .call = call};
+    struct resource_input in = {.text = call->text, .topic_prefix = c->o.topic_prefix, .topic_namespace = c->o.topic_namespace,
+                                .problems = &a.problems, .warnings = &a.warnings};
+
+    if (resources_parse(&in, &a.list, &a.n) && a.n == 0)
+        problem_add(&a.problems, STR(""), 0, 0, "there is no resource in it");
+    if (!a.problems.n) {
+        for (size_t i = 0; i < a.n; i++)
+            if (a.list[i]->kind == RESOURCE_PIPELINE) warn_missing_models(&a, a.list[i]);
+        warn_unplaced(&a);
+        a.m = xnew(struct mutation);
+        a.m->call = call;
+        a.m->offset_last = -1;
+        changes_make(&a);
+    }
+    if (a.problems.n) {
+        refuse_with_problems(&a);
+        if (a.m) mutation_free(a.m);
+    } else {
+        if (call->what == CONTROL_CHECK) a.m->changes_n = 0;
+        store(c, a.m);
+    }
+    applying_fini(&a);
+}
+
+/* ---- delete ---- */
+
+static size_t used_by(const struct control *c, struct str model, struct buf *ret_names)
+{
+    size_t at = 0, n = 0;
+    void *value;
+
+    while (map_next(&c->by_key, &at, NULL, &value)) {
+        const struct resource *r = value;
+        if (r->kind != RESOURCE_PIPELINE || r->why_not.n || graph_step_index(&r->pipeline.def, model) < 0) continue;
+        buf_printf(ret_names, "%s" STR_FMT, n++ ? ", " : "", STR_ARG(r->name));
+    }
+    return n;
+}
+
+static void delete(struct control *c, struct control_call *call)
+{
+    AUTO(buf_fini) struct buf names = {0};
+    AUTO(problems_fini) struct problems warnings = {0};
+    enum resource_kind kind;
+    struct mutation *m;
+    struct str key;
+
+    if (!resource_kind_of(call->kind, &kind)) {
+        control_refuse(c, call, RC_NOT_FOUND, "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted", STR_ARG(call->kind));
+        return;
+    }
+    m = xnew(struct mutation);
+    m->call = call;
+    m->offset_last = -1;
+    key = record_key(&m->arena, kind, call->name);
+    if (!current(c, key)) {
+        control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist", resource_kind_name(kind), STR_ARG(call->name));
+        mutation_free(m);
+        return;
+    }
+    if (kind == RESOURCE_MODEL && used_by(c, call->name, &names))
+        problem_add(&warnings, STR(""), 0, 0, "it is a step of " STR_FMT, STR_ARG(buf_str(&names)));
+    m->changes = arena_new(&m->arena, struct change);
+    m->changes[0] = (struct change){.key = key, .gone = true};
+    m->changes_n = 1;
+    buf_printf(&m->answer, "{\"results\":[{\"kind\":\"%s\",\"name\":", resource_kind_name(kind));
+    json_put_str(&m->answer, call->name);
+    buf_append_str(&m->answer, STR(",\"action\":\"deleted\"}],\"warnings\":"));
+    problems_json(&warnings, &m->answer);
+    buf_append_byte(&m->answer, '}');
+    store(c, m);
+}
+
+void control_mutate(struct control *c, struct control_call *call)
+{
+    if (call->what == CONTROL_DELETE) delete(c, call);
+    else apply(c, call);
+}

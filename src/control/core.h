@@ -1,0 +1,84 @@
+/* control/core.h - the insides of struct control. Used by: control/control.c, apply.c, list.c, filestore.c, browse.c.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/map.h"
+#include "control/control.h"
+#include "net/loop.h"
+#include "sys/worker.h"
+
+enum { RECORD_FORMAT = 1, CALLS_MAX = 1000, RECORDS_BYTES = 8 << 20 };
+enum control_state { CONTROL_STARTING, CONTROL_RUNNING, CONTROL_FAILED, CONTROL_STOPPING };
+
+/* One record of the store: key "Kind/name", value the resource in JSON, or null. */
+struct change { struct str key, value; bool gone; };
+
+/* An apply or delete on its way into the log. */
+struct mutation {
+    struct control_call *call;
+    struct change *changes; size_t changes_n;
+    struct bus_record *records;
+    struct buf answer;                           /* JSON of a success */
+    int64_t offset_last;                         /* -1: not appended yet */
+    struct arena arena;
+};
+
+struct control {
+    struct control_options o;
+    struct str topic;
+    enum control_state state;
+    _Atomic(enum control_state) seen;            /* the same, for other threads */
+    struct arena arena;
+
+    struct map by_key;                           /* "Kind/name" -> struct resource * */
+    int64_t next_offset;                         /* of the topic: everything below is in by_key */
+    uint64_t number;                             /* of the last snapshot */
+
+    struct bus_topic ensure;                     /* also describes; one at a time */
+    struct bus_fetch fetch;
+    struct bus_watch watch;
+    struct bus_append append;
+    bool topic_busy, fetching, fetch_again, watching, appending, saving;
+    unsigned tries;
+    struct timer retry, tick;
+
+    struct list waiting;                         /* mutations' calls that have not begun */
+    struct mutation *mutation;                   /* the one that is under way */
+    struct list stored;                          /* calls whose records are read back, until executors use them */
+    size_t calls_n;                              /* of both lists and the mutation */
+
+    struct msg taken;                            /* executors use the snapshot `publishing` */
+    bool publish_pending, publish_under_way;
+    int64_t publishing_offset, taken_offset;     /* next_offset when it was made */
+
+    struct file_save *save;                      /* control.store: file */
+    size_t browsing;                             /* calls of browse.c under way */
+    void (*stopped)(void *ctx);
+    void *stopped_ctx;
+    bool started_said;
+};
+
+void control_answer(struct control *c, struct control_call *call);      /* posts it back */
+void control_refuse(struct control *c, struct control_call *call, enum rc rc, const char *fmt, ...) PRINTF(4, 5);
+void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset, int64_t timestamp_ms);
+void control_pump(struct control *c);            /* reads what is new in the topic */
+void control_publish(struct control *c);
+void control_advance(struct control *c);         /* after next_offset moved: whose records were read back? */
+void control_settle(struct control *c);          /* ends a stop when nothing is under way */
+void control_failed(struct control *c, const struct err *e);
+void control_started(struct control *c, const struct err *e);
+
+/* apply.c */
+void control_mutate(struct control *c, struct control_call *call);      /* begins it; c->mutation is NULL */
+struct str record_key(struct arena *a, enum resource_kind kind, struct str name);
+/* list.c */
+void control_list(struct control *c, struct control_call *call);
+void control_get(struct control *c, struct control_call *call);
+void control_info(struct control *c, struct control_call *call);
+struct resource **control_sorted(struct control *c, size_t *ret_n);     /* by kind and name; xcalloc'd, borrowed resources */
+/* filestore.c */
+void filestore_load(struct control *c);          /* ends in control_started() */
+void filestore_save(struct control *c, struct mutation *m);
+void filestore_free(struct control *c);
+/* browse.c */
+void control_browse(struct control *c, struct control_call *call);
