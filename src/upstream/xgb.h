@@ -1,18 +1,19 @@
 /* upstream/xgb.h - the built-in runtime: trees and boosted models through XGBoost's C API.
  *
  * The library (libxgboost.so.0, Debian's 1.7) is loaded on the first xgb_load(); without it the error says which package
- * to install. Everything here blocks and is pure computation: upstream calls it on its one prediction lane, never on a
+ * to install. Everything here blocks, and computes only: upstream calls it on its one prediction lane, never on a
  * loop. A model may be used by one thread at a time.
  *
  * What a model looks like to a caller (and what the files must follow):
  *   file      model.json, model.ubj or model.bst, or a folder holding one of these (in that order of preference)
- *   input     one tensor, any name; FP32, FP64, FP16, BF16, BOOL or an integer type; shape [rows, features], or [features]
- *             for a single row. The number of features must be the model's. NaN means missing; integers that FP32
- *             cannot hold exactly are rounded to it (XGBoost computes in FP32).
+ *   input     one or several tensors, any names; FP32, FP64, FP16, BF16, BOOL or an integer type; each [rows, columns],
+ *             or [rows] for one column. Their columns are put side by side, in order of the tensors, and must be as many
+ *             as the model has features. One tensor alone of shape [features] is a single row.
+ *             NaN means missing; infinity is refused; numbers that FP32 cannot hold are rounded (XGBoost computes in FP32).
  *   output    one tensor "predict", FP32, raw contents: [rows] for regression and binary objectives (probabilities for
- *             binary:logistic), [rows, classes] where the model gives several numbers a row (multi:softprob).
+ *             binary:logistic, the class for multi:softmax), [rows, classes] where there are several numbers a row.
  *   request parameter "output_margin": true gives the sum before the final transformation.
- *   id        is copied; model_name of the answer is the request's.
+ *   id        and model name and version are those of the request.
  * Used by: upstream.     SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -1,0 +1,97 @@
+/* Made by xgb_models.py. SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include <math.h>
+
+static const float rows[6][3] = {{0x1.053cd60000000p+1f, -0x1.4720080000000p+1f, 0x1.ac221a0000000p-2f}, {-0x1.22b2b20000000p-1f, -0x1.cf834c0000000p-2f, -0x1.b98b020000000p-3f}, {-0x1.028ee80000000p+1f, -0x1.daff5c0000000p-3f, -0x1.bafd360000000p-1f}, {0x1.a9580c0000000p+1f, 0x1.ce69360000000p-3f, -0x1.69180c0000000p-2f}, {-0x1.2009d00000000p-2f, -0x1.560a2c0000000p-1f, -0x1.0e1e580000000p+0f}, {-0x1.902e220000000p-2f, NAN, -0x1.e88ecc0000000p-3f}};
+static const float regression_predicted[] = {0x1.8f640c0000000p+1f, 0x1.4ee4d80000000p-3f, -0x1.eb37580000000p-1f, 0x1.1b73040000000p+1f, 0x1.4ee4d80000000p-3f, 0x1.4ee4d80000000p-3f};
+static const char regression_json[] =
+    "{\"learner\":{\"attributes\":{\"best_iteration\":\"1\",\"best_ntree_limit\":\"2\"},\"feature_names\":[],\"feature_types\":[],\""
+    "gradient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\",\"num_trees\":\"2\",\"size_leaf_vector\":\""
+    "0\"},\"tree_info\":[0,0],\"trees\":[{\"base_weights\":[0.6598848,-0.69884354,2.8570426,-1.7555823,1.4312733,1.504304,"
+    "4.523615],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":[],\"default_left\":"
+    "[1,1,1,0,0,0,0],\"id\":0,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[602.0501,283.88486,166.78674,0.0,0."
+    "0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":[0.35301"
+    "524,0.32657537,0.33870372,-0.52667475,0.42938203,0.45129123,1.3570845],\"split_indices\":[0,2,2,0,0,0,0],\"split_"
+    "type\":[0,0,0,0,0,0,0],\"sum_hessian\":[200.0,124.0,76.0,83.0,41.0,43.0,33.0],\"tree_param\":{\"num_deleted\":\"0\",\"nu"
+    "m_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}},{\"base_weights\":[0.47043222,-2.774842,1.0560057,-3.109"
+    "106,-0.8638909,0.6339905,4.2105207],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories"
+    "_sizes\":[],\"default_left\":[1,1,1,0,0,0,0],\"id\":1,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[384.8999,"
+    "17.115707,224.9749,0.0,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"s"
+    "plit_conditions\":[-0.9386827,0.59595656,1.4696841,-0.93273187,-0.25916728,0.19019717,1.2631563],\"split_indices"
+    "\":[0,2,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"sum_hessian\":[200.0,30.0,170.0,25.0,5.0,151.0,19.0],\"tree_para"
+    "m\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}}]},\"name\":\"gbtree\"},\"learner_m"
+    "odel_param\":{\"base_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"0\",\"num_feature\":\"3\",\"num_target\":\"1\"},"
+    "\"objective\":{\"name\":\"reg:squarederror\",\"reg_loss_param\":{\"scale_pos_weight\":\"1\"}}},\"version\":[1,7,4]}";
+static const float binary_predicted[] = {0x1.7036400000000p-1f, 0x1.2aee5e0000000p-2f, 0x1.2aee5e0000000p-2f, 0x1.2dd4700000000p-1f, 0x1.2aee5e0000000p-2f, 0x1.2aee5e0000000p-2f};
+static const float binary_margins[] = {0x1.e171600000000p-1f, -0x1.c5a8cc0000000p-1f, -0x1.c5a8cc0000000p-1f, 0x1.72a1f80000000p-2f, -0x1.c5a8cc0000000p-1f, -0x1.c5a8cc0000000p-1f};
+static const char binary_json[] =
+    "{\"learner\":{\"attributes\":{\"best_iteration\":\"1\",\"best_ntree_limit\":\"2\"},\"feature_names\":[],\"feature_types\":[],\""
+    "gradient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\",\"num_trees\":\"2\",\"size_leaf_vector\":\""
+    "0\"},\"tree_info\":[0,0],\"trees\":[{\"base_weights\":[-0.0,-0.875,1.4,-1.6744186,0.6956522,-0.6666667,1.768116],\"cat"
+    "egories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":[],\"default_left\":[1,1,1,0,0,0,0"
+    "],\"id\":0,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[63.7,41.344284,16.394203,0.0,0.0,0.0,0.0],\"parent"
+    "s\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":[0.2963808,0.34090126,-0.7"
+    "953818,-0.5023256,0.20869567,-0.20000002,0.53043485],\"split_indices\":[2,0,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0"
+    ",0],\"sum_hessian\":[50.0,31.0,19.0,20.5,10.5,2.75,16.25],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num"
+    "_nodes\":\"7\",\"size_leaf_vector\":\"0\"}},{\"base_weights\":[0.000582404,-0.6557805,1.0658851,-1.2790928,0.5108344,-0"
+    ".52430636,1.3662773],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":[],\"def"
+    "ault_left\":[1,1,1,0,0,0,0],\"id\":1,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[34.630283,22.937971,9.73"
+    "55385,0.0,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditio"
+    "ns\":[0.2963808,0.34090126,-0.7953818,-0.38372785,0.15325032,-0.15729192,0.40988323],\"split_indices\":[2,0,0,0,0"
+    ",0,0],\"split_type\":[0,0,0,0,0,0,0],\"sum_hessian\":[47.526997,29.645803,17.881193,19.259308,10.386496,2.7226825,"
+    "15.158511],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}}]},\"name\""
+    ":\"gbtree\"},\"learner_model_param\":{\"base_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"0\",\"num_feature\":\""
+    "3\",\"num_target\":\"1\"},\"objective\":{\"name\":\"binary:logistic\",\"reg_loss_param\":{\"scale_pos_weight\":\"1\"}}},\"versio"
+    "n\":[1,7,4]}";
+static const float classes_predicted[] = {0x1.9e27f40000000p-3f, 0x1.a614d60000000p-3f, 0x1.2ef0ce0000000p-1f, 0x1.65f7820000000p-2f, 0x1.9f316e0000000p-2f, 0x1.f5ae1a0000000p-3f, 0x1.0c1cf40000000p-1f, 0x1.19c5dc0000000p-2f, 0x1.9c00780000000p-3f, 0x1.0f2ce00000000p-2f, 0x1.c557540000000p-3f, 0x1.0713ba0000000p-1f, 0x1.65f7820000000p-2f, 0x1.9f316e0000000p-2f, 0x1.f5ae1a0000000p-3f, 0x1.65f7820000000p-2f, 0x1.9f316e0000000p-2f, 0x1.f5ae1a0000000p-3f};
+static const char classes_json[] =
+    "{\"learner\":{\"attributes\":{\"best_iteration\":\"1\",\"best_ntree_limit\":\"2\"},\"feature_names\":[],\"feature_types\":[],\""
+    "gradient_booster\":{\"model\":{\"gbtree_model_param\":{\"num_parallel_tree\":\"1\",\"num_trees\":\"6\",\"size_leaf_vector\":\""
+    "0\"},\"tree_info\":[0,1,2,0,1,2],\"trees\":[{\"base_weights\":[-0.19653898,1.0465117,-0.42670542,1.293578,-0.20689659"
+    ",-0.70992374,-0.049180374],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":["
+    "],\"default_left\":[1,1,1,0,0,0,0],\"id\":0,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[26.16453,4.7063103"
+    ",8.150559,0.0,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_cond"
+    "itions\":[-0.9386827,0.59595656,0.19965109,0.3880734,-0.06206898,-0.21297713,-0.014754113],\"split_indices\":[0,2"
+    ",1,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"sum_hessian\":[88.888885,13.333332,75.55555,11.111111,2.222222,42.666"
+    "664,32.888885],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}},{\"ba"
+    "se_weights\":[0.08158216,0.18828449,-0.68316835,0.33689836,-0.32727277],\"categories\":[],\"categories_nodes\":[],\""
+    "categories_segments\":[],\"categories_sizes\":[],\"default_left\":[1,1,0,0,0],\"id\":1,\"left_children\":[1,3,-1,-1,-1]"
+    ",\"loss_changes\":[7.4636226,6.2142353,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1],\"right_children\":[2,4,-1,-1,-"
+    "1],\"split_conditions\":[1.2259094,0.76685524,-0.20495051,0.10106951,-0.09818184],\"split_indices\":[0,2,0,0,0],\"s"
+    "plit_type\":[0,0,0,0,0],\"sum_hessian\":[88.888885,78.666664,10.222221,61.33333,17.333332],\"tree_param\":{\"num_del"
+    "eted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"base_weights\":[0.1149567,-0.3623763,0.8"
+    "8178915,-0.5579869,1.2631578,-0.62264156,1.1486989],\"categories\":[],\"categories_nodes\":[],\"categories_segments"
+    "\":[],\"categories_sizes\":[],\"default_left\":[1,1,1,0,0,0,0],\"id\":2,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_cha"
+    "nges\":[33.221966,18.546576,14.680145,0.0,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4"
+    ",6,-1,-1,-1,-1],\"split_conditions\":[0.2963808,1.2259094,-0.7953818,-0.16739608,0.37894738,-0.18679248,0.344609"
+    "68],\"split_indices\":[2,0,0,0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"sum_hessian\":[88.888885,55.111107,33.777775,"
+    "49.777775,5.333333,4.8888884,28.888887],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"siz"
+    "e_leaf_vector\":\"0\"}},{\"base_weights\":[-0.15778182,0.40722388,-0.5564881,0.8011767,-0.4232884,-0.6460599,0.3098"
+    "467],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":[],\"default_left\":[1,1,"
+    "1,0,0,0,0],\"id\":3,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[19.563618,12.147343,4.138193,0.0,0.0,0.0"
+    ",0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_conditions\":[-0.19586623,"
+    "0.2013046,1.4459629,0.24035303,-0.12698653,-0.19381797,0.09295401],\"split_indices\":[0,2,1,0,0,0,0],\"split_type"
+    "\":[0,0,0,0,0,0,0],\"sum_hessian\":[84.83873,35.090584,49.748146,23.824686,11.265897,45.317005,4.4311404],\"tree_p"
+    "aram\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}},{\"base_weights\":[0.0654742"
+    "35,0.14723875,-0.6096308,-0.38699242,0.24869922],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":["
+    "],\"categories_sizes\":[],\"default_left\":[1,1,0,0,0],\"id\":4,\"left_children\":[1,3,-1,-1,-1],\"loss_changes\":[5.050"
+    "117,4.4845366,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1],\"right_children\":[2,4,-1,-1,-1],\"split_conditions\":["
+    "1.2259094,-0.9674892,-0.18288925,-0.11609773,0.07460977],\"split_indices\":[0,0,0,0,0],\"split_type\":[0,0,0,0,0],"
+    "\"sum_hessian\":[88.86213,79.9598,8.9023285,12.312931,67.646866],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\""
+    "3\",\"num_nodes\":\"5\",\"size_leaf_vector\":\"0\"}},{\"base_weights\":[0.08593799,-0.31027916,0.6709821,-0.5361764,0.476"
+    "88568,0.25103098,1.0739452],\"categories\":[],\"categories_nodes\":[],\"categories_segments\":[],\"categories_sizes\":"
+    "[],\"default_left\":[1,1,1,0,0,0,0],\"id\":5,\"left_children\":[1,3,5,-1,-1,-1,-1],\"loss_changes\":[20.870226,9.82728"
+    "6,5.874569,0.0,0.0,0.0,0.0],\"parents\":[2147483647,0,0,1,1,2,2],\"right_children\":[2,4,6,-1,-1,-1,-1],\"split_con"
+    "ditions\":[0.35301524,0.77556145,0.29331863,-0.16085292,0.1430657,0.0753093,0.32218355],\"split_indices\":[0,2,2,"
+    "0,0,0,0],\"split_type\":[0,0,0,0,0,0,0],\"sum_hessian\":[88.135605,52.82791,35.307697,41.295853,11.532057,18.08413"
+    "5,17.223562],\"tree_param\":{\"num_deleted\":\"0\",\"num_feature\":\"3\",\"num_nodes\":\"7\",\"size_leaf_vector\":\"0\"}}]},\"nam"
+    "e\":\"gbtree\"},\"learner_model_param\":{\"base_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"3\",\"num_feature\""
+    ":\"3\",\"num_target\":\"1\"},\"objective\":{\"name\":\"multi:softprob\",\"softmax_multiclass_param\":{\"num_class\":\"3\"}}},\"ve"
+    "rsion\":[1,7,4]}";
+static const float linear_predicted[] = {0x1.b41ca20000000p+2f, 0x1.d496b80000000p-3f, -0x1.76035c0000000p+1f, 0x1.7a5cbc0000000p+2f, 0x1.c9b3600000000p-4f, 0x1.f9503c0000000p-4f};
+static const char linear_json[] =
+    "{\"learner\":{\"attributes\":{\"best_iteration\":\"1\",\"best_ntree_limit\":\"0\"},\"feature_names\":[],\"feature_types\":[],\""
+    "gradient_booster\":{\"model\":{\"boosted_rounds\":2,\"weights\":[1.6368752,-0.82672966,0.91009164,0.48016557]},\"name\""
+    ":\"gblinear\"},\"learner_model_param\":{\"base_score\":\"5E-1\",\"boost_from_average\":\"1\",\"num_class\":\"0\",\"num_feature\""
+    ":\"3\",\"num_target\":\"1\"},\"objective\":{\"name\":\"reg:squarederror\",\"reg_loss_param\":{\"scale_pos_weight\":\"1\"}}},\"ver"
+    "sion\":[1,7,4]}";
