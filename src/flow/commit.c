@@ -83,26 +83,30 @@ static void floors_answered(struct msg *m)
     flow_returned(f);
 }
 
-/* On the asked executor's loop. */
+/* On the asked executor's loop. Closed, no loop runs any more, and this is the thread that closes all. */
 static void floors_asked(struct msg *m)
 {
     struct asking *a = container_of(m, struct asking, msg);
     struct flow *f = a->asked;
 
-    if (!f->closed) {
-        a->floors = arena_array(&a->arena, struct floor, f->counters.runs_now + f->stuck_n);
-        list_each(l, &f->runs) {
-            const struct flow_run *r = container_of(l, struct flow_run, link);
-
-            if (!unfinished(r)) continue;
-            a->floors[a->n] = floor_of(r);
-            a->floors[a->n].name = arena_dup_str(&a->arena, r->place->name);
-            a->n++;
-        }
-        for (size_t i = 0; i < f->stuck_n; i++)
-            a->floors[a->n++] = (struct floor){arena_dup_str(&a->arena, f->stuck[i].name), f->stuck[i].model,
-                                               f->stuck[i].partition, f->stuck[i].offset};
+    if (f->closed) {
+        f = a->asker;
+        free(a);
+        flow_returned(f);
+        return;
     }
+    a->floors = arena_array(&a->arena, struct floor, f->counters.runs_now + f->stuck_n);
+    list_each(l, &f->runs) {
+        const struct flow_run *r = container_of(l, struct flow_run, link);
+
+        if (!unfinished(r)) continue;
+        a->floors[a->n] = floor_of(r);
+        a->floors[a->n].name = arena_dup_str(&a->arena, r->place->name);
+        a->n++;
+    }
+    for (size_t i = 0; i < f->stuck_n; i++)
+        a->floors[a->n++] = (struct floor){arena_dup_str(&a->arena, f->stuck[i].name), f->stuck[i].model,
+                                           f->stuck[i].partition, f->stuck[i].offset};
     a->msg.run = floors_answered;
     mailbox_post(loop_mailbox(a->asker->loop), &a->msg);
 }

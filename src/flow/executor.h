@@ -262,6 +262,7 @@ struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors);
 void scan_start(struct intake *in);              /* from its committed offset to the ends in place.ends */
 void scan_go_on(struct scan *s);                 /* there is room again */
 void scan_end(struct intake *in);
+bool scan_run_id(const struct bus_record *rec, struct run_id *ret);    /* of its header; false: none, or not one */
 int64_t scan_floor(const struct scan *s);        /* inputs from here on are not sorted yet */
 
 /* probe.c */

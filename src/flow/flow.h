@@ -33,7 +33,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
                  struct err *e) MUST_USE;
 /* Makes the executors of one process known to each other: executor 0 asks the others how far they are before it commits
  * offsets, and holds the index of idempotency keys. Call it once, after the last flow_new() and before any flow_use();
- * every executor lives until all are freed. With one loop it may be left out. */
+ * they are freed together, when none of their loops runs any more. With one loop it may be left out. */
 void flow_join(struct flow **all, unsigned n);
 /* No new runs (RC_UNAVAILABLE); drained is called when none is left, or at the deadline (then runs are cancelled). */
 void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx);

@@ -376,6 +376,18 @@ bool intake_for_us(const struct place *p, const struct bus_record *rec)
     return !named;
 }
 
+/* A bus far away hands over this process's own records too. The embedded one does not, and there a record that
+ * looks like ours is a copy that somebody made. */
+static bool own_echo(const struct place *p, const struct bus_record *rec)
+{
+    const struct bus_facts *facts = bus_facts(p->f->bus);
+    struct run_id id;
+
+    if (facts->embedded || !scan_run_id(rec, &id)) return false;
+    if (id.outside) return p->model;             /* the hop of an outside run */
+    return str_is(id.cluster, facts->cluster_id) && (p->model || str_eq(id.topic, str_of(p->inputs.id)));
+}
+
 /* What was handed over is run, whatever there is room for: it is lent for this call only. */
 static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next)
 {
@@ -386,7 +398,7 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     if (f->closed || f->draining || p->state == PLACE_LEAVING) return;
     p->refs++;
     for (size_t i = 0; i < n; i++)
-        if (intake_for_us(p, &records[i])) intake_run(in, &records[i], NULL, 1);
+        if (intake_for_us(p, &records[i]) && !own_echo(p, &records[i])) intake_run(in, &records[i], NULL, 1);
     in->seen = next;
     commit_touch(p);
     if (!intake_full(f)) {

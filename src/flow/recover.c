@@ -105,7 +105,7 @@ static void scan_finish(struct scan *s)
 
 /* ---- sorting ---- */
 
-static bool run_id_of(const struct bus_record *rec, struct run_id *ret)
+bool scan_run_id(const struct bus_record *rec, struct run_id *ret)
 {
     for (size_t i = 0; i < rec->headers_n; i++)
         if (str_is(rec->headers[i].key, RUN_ID_HEADER)) return run_id_parse(bytes_str(rec->headers[i].value), ret);
@@ -116,7 +116,7 @@ static void outcome_sort(struct scan *s, const struct bus_record *rec)
 {
     struct run_id id;
 
-    if (run_id_of(rec, &id)) map_put_str(&s->done, id.identity, s);
+    if (scan_run_id(rec, &id)) map_put_str(&s->done, id.identity, s);
 }
 
 static void outside_sort(struct scan *s, const struct bus_record *rec)
@@ -136,7 +136,7 @@ static void input_sort(struct scan *s, const struct bus_record *rec)
     struct run_id id;
 
     if (!intake_for_us(p, rec)) return;
-    if (!run_id_of(rec, &id)) {
+    if (!scan_run_id(rec, &id)) {
         outside_sort(s, rec);
     } else if (!str_eq(id.topic, str_of(p->inputs.id)) || id.outside || !str_is(id.cluster, facts->cluster_id)) {
         if (!p->model) outside_sort(s, rec);     /* else the hop of a pipeline's run */

@@ -2,6 +2,8 @@
 #include "fake_bus.h"
 #include <stdio.h>
 
+enum { WATCH_BATCH = 3 };
+
 static struct fake_bus *of(struct bus *b)
 {
     return container_of(b, struct fake_bus, bus);
@@ -167,30 +169,68 @@ static struct fake_partition *partition(struct fake_bus *b, struct str topic, in
     return &t->partitions[n];
 }
 
-static void watches_tell(struct fake_bus *b, size_t i)
+static struct fake_watch *watch_find(struct fake_bus *b, const struct bus_watch *w)
 {
-    struct bus_watch *w = b->watches[i];
+    for (size_t i = 0; i < b->watches_n; i++)
+        if (b->watches[i].w == w) return &b->watches[i];
+    return NULL;
+}
+
+static void watch_drop(struct fake_bus *b, struct fake_watch *fw)
+{
+    struct bus_watch *w = fw->w;
+
+    *fw = b->watches[--b->watches_n];
+    answer(b, &w->op);
+}
+
+static void watch_tell(struct msg *m)
+{
+    struct bus_watch *w = container_of(m, struct bus_watch, op.msg);
+    struct fake_bus *b = w->priv;
+    struct fake_watch *fw = watch_find(b, w);
     struct err e;
     struct fake_partition *p = partition(b, w->topic, w->partition, &e);
     size_t from = (size_t)w->offset, n = 0;
     struct bus_record *r;
+    bool outside;
 
-    if (!p || !b->watch_armed[i] || from >= p->n) return;
-    while (from + n < p->n && !p->records[from + n].outside)
+    fw->posted = false;
+    if (fw->stopping) {
+        watch_drop(b, fw);
+        return;
+    }
+    if (!p || from >= p->n) return;
+    outside = p->records[from].outside;
+    while (from + n < p->n && p->records[from + n].outside == outside && (!outside || n < WATCH_BATCH))
         n++;
-    if (n > 0) {                                 /* our own: only how far we are */
-        b->watch_armed[i] = false;
-        w->offset += (int64_t)n;
+    fw->armed = false;
+    w->offset += (int64_t)n;
+    if (!outside) {                              /* our own: only how far we are */
         w->records(w, NULL, 0, w->offset);
         return;
     }
-    while (from + n < p->n && p->records[from + n].outside)
-        n++;
     r = copy_out(p, from, n);
-    b->watch_armed[i] = false;
-    w->offset += (int64_t)n;
     w->records(w, r, n, w->offset);
     free(r);
+}
+
+static void watch_wake(struct fake_bus *b, struct fake_watch *fw)
+{
+    struct bus_watch *w = fw->w;
+    struct err e;
+    struct fake_partition *p = partition(b, w->topic, w->partition, &e);
+
+    if (!fw->armed || fw->posted || !p || w->offset >= (int64_t)p->n) return;
+    fw->posted = true;
+    w->op.msg.run = watch_tell;
+    mailbox_post(w->op.reply_to, &w->op.msg);
+}
+
+static void watches_wake(struct fake_bus *b, struct str topic, int32_t n)
+{
+    for (size_t i = 0; i < b->watches_n; i++)
+        if (str_eq(b->watches[i].w->topic, topic) && b->watches[i].w->partition == n) watch_wake(b, &b->watches[i]);
 }
 
 /* ---- operations ---- */
@@ -205,6 +245,7 @@ static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_
         a->offset = (int64_t)p->n;
         for (size_t i = 0; i < n; i++)
             store(b, p, &records[i], false);
+        watches_wake(b, a->topic, a->partition);
     }
     answer(b, &a->op);
 }
@@ -236,38 +277,32 @@ static void fake_watch(struct bus *bus, struct bus_watch *w)
     struct fake_partition *p = partition(b, w->topic, w->partition, &e);
 
     w->op.err = (struct err){0};
+    w->priv = b;
     if (w->offset == -1) w->offset = 0;
     if (w->offset == -2) w->offset = p ? (int64_t)p->n : 0;
     b->watches = xrealloc(b->watches, b->watches_n + 1, sizeof *b->watches);
-    b->watch_armed = xrealloc(b->watch_armed, b->watches_n + 1, sizeof *b->watch_armed);
-    b->watches[b->watches_n] = w;
-    b->watch_armed[b->watches_n++] = true;
-    watches_tell(b, b->watches_n - 1);
+    b->watches[b->watches_n++] = (struct fake_watch){.w = w, .armed = true};
+    watch_wake(b, &b->watches[b->watches_n - 1]);
 }
 
 static void fake_watch_more(struct bus *bus, struct bus_watch *w)
 {
     struct fake_bus *b = of(bus);
+    struct fake_watch *fw = watch_find(b, w);
 
-    for (size_t i = 0; i < b->watches_n; i++)
-        if (b->watches[i] == w) {
-            b->watch_armed[i] = true;
-            watches_tell(b, i);
-            return;
-        }
+    if (!fw) return;
+    fw->armed = true;
+    watch_wake(b, fw);
 }
 
 static void fake_watch_stop(struct bus *bus, struct bus_watch *w)
 {
     struct fake_bus *b = of(bus);
+    struct fake_watch *fw = watch_find(b, w);
 
-    for (size_t i = 0; i < b->watches_n; i++)
-        if (b->watches[i] == w) {
-            b->watches[i] = b->watches[--b->watches_n];
-            b->watch_armed[i] = b->watch_armed[b->watches_n];
-            answer(b, &w->op);
-            return;
-        }
+    if (!fw) return;
+    fw->stopping = true;
+    if (!fw->posted) watch_drop(b, fw);
 }
 
 static void fake_ensure(struct bus *bus, struct bus_topic *t)
@@ -420,7 +455,6 @@ static void fake_close(struct bus *bus)
     free(b->topics);
     free(b->offsets);
     free(b->watches);
-    free(b->watch_armed);
     free(b);
 }
 
@@ -503,8 +537,7 @@ int64_t fake_bus_produce(struct fake_bus *b, const char *topic, int32_t n, const
 
     if (!t) t = create(b, str_of(topic), n + 1);
     offset = store(b, &t->partitions[n], record, true);
-    for (size_t i = 0; i < b->watches_n; i++)
-        if (str_is(b->watches[i]->topic, topic) && b->watches[i]->partition == n) watches_tell(b, i);
+    watches_wake(b, str_of(topic), n);
     return offset;
 }
 

@@ -1,0 +1,518 @@
+/* Outside records, committed offsets, and what a start finishes. SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+#include "support/flow_fixture.h"
+
+#define TOPIC(s) "seldon.default." s
+#define INPUTS   TOPIC("pipeline.p.inputs")
+#define OUTPUTS  TOPIC("pipeline.p.outputs")
+#define GROUP    "seldon-default-flow-p"
+
+static void open(struct fixture *x)
+{
+    fixture_options(x);
+    fixture_open(x);
+}
+
+static void produce(struct fixture *x, const char *topic, int32_t partition, const char *key, const char *message)
+{
+    AUTO(buf_fini) struct buf value = {0};
+    struct bus_header h = {STR("x-who"), bytes_of("outside", 7)};
+    struct bus_record r = {.timestamp_ms = -1, .headers = &h, .headers_n = 1};
+
+    message_write(&value, message);
+    if (key) r.key = str_bytes(str_of(key));
+    r.value = buf_view(&value);
+    fake_bus_produce(x->bus, topic, partition, &r);
+}
+
+static void produce_bytes(struct fixture *x, const char *topic, struct bytes value)
+{
+    struct bus_record r = {.timestamp_ms = -1, .key = str_bytes(STR("k")), .value = value};
+
+    fake_bus_produce(x->bus, topic, 0, &r);
+}
+
+static const char *output(struct fixture *x, size_t i)
+{
+    const struct fake_record *r = fake_bus_record(x->bus, OUTPUTS, 0, i);
+
+    assert_non_null(r);
+    return message_text(buf_view(&r->value));
+}
+
+static struct str outcome_header(struct fixture *x, size_t i, const char *name)
+{
+    return fake_record_header(fake_bus_record(x->bus, OUTPUTS, 0, i), name);
+}
+
+static void a_record_of_another_producer_is_run_and_answered_in_the_log(void **state)
+{
+    struct fixture x;
+    const struct fake_record *r;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    produce(&x, INPUTS, 0, "whatever", "INPUT=1,2");
+    produce(&x, INPUTS, 0, NULL, "INPUT=3");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    assert_string_equal(output(&x, 0), "OUTPUT=10,20");
+    assert_string_equal(output(&x, 1), "OUTPUT=30");
+    r = fake_bus_record(x.bus, OUTPUTS, 0, 0);
+    assert_str(buf_str(&r->key), "whatever");
+    assert_str(fake_record_header(r, "x-who"), "outside");
+    assert_true(str_ends(fake_record_header(r, "millrace-run"), STR("/0/0/1")));
+    assert_true(fake_bus_record(x.bus, OUTPUTS, 0, 1)->key_null);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.outputs")), 2);
+    fixture_close(&x);
+}
+
+static void poison_ends_in_an_error_record_and_the_next_record_is_run(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    produce_bytes(&x, INPUTS, bytes_of("\xff\xff\xff", 3));
+    produce_bytes(&x, INPUTS, (struct bytes){0});
+    produce(&x, INPUTS, 0, "k", "INPUT=1");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 3);
+    assert_str(outcome_header(&x, 0, "seldon-pipeline-errors"), "p");
+    assert_str(outcome_header(&x, 1, "millrace-error"), "invalid/0/0");
+    assert_string_equal(output(&x, 2), "OUTPUT=10");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("errors.errors")), 2);
+    fixture_close(&x);
+}
+
+static void a_record_that_names_another_pipeline_only_is_left_alone(void **state)
+{
+    struct fixture x;
+    struct bus_header h = {STR("pipeline"), bytes_of("q", 1)};
+    struct bus_record r = {.timestamp_ms = -1, .value = bytes_of("\xff", 1), .headers = &h, .headers_n = 1};
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    fake_bus_produce(x.bus, INPUTS, 0, &r);
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    fixture_close(&x);
+}
+
+static void a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    fixture_apply(&x, NULL, (const char *const[]){"mul10", "error", NULL});
+    fixture_settle(&x);
+    produce(&x, TOPIC("model.mul10.inputs"), 0, "a", "INPUT=1");
+    produce(&x, TOPIC("model.error.inputs"), 0, "b", "INPUT=1");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.outputs")), 1);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.error.outputs")), 0);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("errors.errors")), 1);
+    fixture_close(&x);
+}
+
+static void what_was_there_before_the_first_apply_is_not_run(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    produce(&x, INPUTS, 0, "early", "INPUT=1");
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 1);
+    fixture_close(&x);
+}
+
+static void the_commit_stays_at_the_oldest_unfinished_input(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    a = fixture_ask(&x, "p", "INPUT=1");
+    b = fixture_ask(&x, "p", "INPUT=2");
+    produce(&x, INPUTS, 0, "k", "INPUT=3");
+    fixture_settle(&x);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_advance(&x, 1000);
+    assert_true(a->done);
+    assert_false(b->done);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 1);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_advance(&x, 1000);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 3);
+    asked_free(a);
+    asked_free(b);
+    fixture_close(&x);
+}
+
+/* Two requests, the first finished; then the process is gone without a word. */
+static void crash_with_one_unfinished(struct fixture *x, const char *line, uint64_t down_ms)
+{
+    struct asked *a, *b;
+
+    APPLY(x, line);
+    fixture_settle(x);
+    a = fixture_ask(x, "p", "INPUT=1");
+    b = fixture_ask(x, "p", "INPUT=2");
+    fixture_settle(x);
+    assert_true(fake_upstream_finish(x->up, "slow"));
+    fixture_settle(x);
+    assert_true(a->done);
+    fixture_reopen(x, "2");
+    assert_true(b->done);
+    asked_free(a);
+    asked_free(b);
+    clock_sim_advance(&x->clock, down_ms * 1000);
+    APPLY(x, line);
+    fixture_settle(x);
+}
+
+static void an_input_without_outcome_is_run_again_after_a_crash_and_only_that(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    crash_with_one_unfinished(&x, "p: slow; out < slow", 2000);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_false(fake_upstream_finish(x.up, "slow"));
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    assert_string_equal(output(&x, 1), "INPUT=2");
+    assert_true(str_starts(outcome_header(&x, 1, "millrace-run"), STR("fake-cluster/")));
+    fixture_close(&x);
+}
+
+static void a_rerun_carries_the_next_attempt_number(void **state)
+{
+    struct fixture x;
+    struct str id, part = {0};
+
+    (void)state;
+    open(&x);
+    crash_with_one_unfinished(&x, "p: slow; out < slow", 0);
+    fake_upstream_finish(x.up, "slow");
+    fixture_settle(&x);
+    id = outcome_header(&x, 1, "millrace-run");
+    for (int i = 0; i < 5; i++)
+        str_cut(id, '/', &part, &id);
+    assert_str(part, "2");
+    fixture_close(&x);
+}
+
+static void a_caller_whose_deadline_passed_meanwhile_gets_an_error_record(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    crash_with_one_unfinished(&x, "p: slow; out < slow", 60000);
+    assert_int_equal(x.up->started, 0);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    assert_str(outcome_header(&x, 1, "millrace-error"), "timeout/0/0");
+    fixture_close(&x);
+}
+
+static void inputs_of_another_day_expire(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    produce(&x, INPUTS, 0, "k", "INPUT=1");
+    fixture_settle(&x);
+    fixture_reopen(&x, "2");
+    clock_sim_advance(&x.clock, 25ull * 3600 * 1000 * 1000);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    assert_int_equal(x.up->started, 0);
+    assert_true(str_starts(buf_str(&fake_bus_record(x.bus, OUTPUTS, 0, 0)->value), STR("expired: ")));
+    fixture_close(&x);
+}
+
+static void an_outside_record_is_run_again_whatever_time_has_passed_within_the_day(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    produce(&x, INPUTS, 0, "k", "INPUT=7");
+    fixture_settle(&x);
+    fixture_reopen(&x, "2");
+    clock_sim_advance(&x.clock, 3600ull * 1000 * 1000);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_string_equal(output(&x, 0), "INPUT=7");
+    fixture_advance(&x, 1000);
+    fixture_reopen(&x, "3");
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    fixture_close(&x);
+}
+
+static void a_copy_of_our_input_written_by_somebody_else_is_an_outside_record(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+    const struct fake_record *in;
+    struct bus_header h;
+    struct bus_record copy = {.timestamp_ms = -1, .headers = &h, .headers_n = 1};
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    in = fake_bus_record(x.bus, INPUTS, 0, 0);
+    h = (struct bus_header){STR("millrace-run"), str_bytes(fake_record_header(in, "millrace-run"))};
+    copy.value = buf_view(&in->value);
+    x.up->hold = true;
+    fake_bus_produce(x.bus, INPUTS, 0, &copy);
+    fixture_settle(&x);
+    fixture_reopen(&x, "2");
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    assert_true(str_ends(outcome_header(&x, 1, "millrace-run"), STR("/0/1/2")));
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void hops_in_a_models_topic_are_not_run_by_a_later_start(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    asked_free(a);
+    fixture_reopen(&x, "2");
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_int_equal(x.up->started, 0);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.outputs")), 1);
+    fixture_close(&x);
+}
+
+static void a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_log(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; error");
+    fixture_settle(&x);
+    x.bus->hold = true;
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    assert_false(a->done);
+    assert_int_equal(x.up->started, 0);
+    fake_bus_release(x.bus);
+    fixture_settle(&x);
+    assert_string_equal(asked_text(a), "accepted");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.outputs")), 1);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("errors.errors")), 1);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    fixture_advance(&x, 1000);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 1);
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics(void **state)
+{
+    struct fixture x;
+    struct flow_snapshot *s;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10", "q: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 0);
+    x.snapshot->pipelines[1]->clean_topics_on_delete = true;
+    s = flow_snapshot_new();
+    flow_snapshot_seal(s);
+    flow_use(x.flow, s);
+    flow_snapshot_unref(&s);
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), -1);
+    assert_non_null(fake_bus_topic(x.bus, INPUTS));
+    assert_null(fake_bus_topic(x.bus, TOPIC("pipeline.q.inputs")));
+    assert_null(fake_bus_topic(x.bus, TOPIC("pipeline.q.outputs")));
+    fixture_close(&x);
+}
+
+static void a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared(void **state)
+{
+    struct fixture x;
+    struct flow_snapshot *s;
+    struct asked *old, *new;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    old = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    s = flow_snapshot_new();
+    flow_snapshot_seal(s);
+    flow_use(x.flow, s);
+    flow_snapshot_unref(&s);
+    APPLY(&x, "p: mul10; out < mul10");
+    new = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    assert_false(new->done);                     /* the old run still needs the topics */
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_string_equal(asked_text(old), "INPUT=1");
+    assert_string_equal(asked_text(new), "OUTPUT=10");
+    asked_free(old);
+    asked_free(new);
+    fixture_close(&x);
+}
+
+static void records_wait_in_the_log_when_there_is_no_room(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    fixture_options(&x);
+    x.o.runs_max = 4;
+    fixture_open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    for (int i = 0; i < 10; i++)
+        produce(&x, INPUTS, 0, "k", "INPUT=1");
+    fixture_settle(&x);
+    assert_true(x.up->calls_n < 10);
+    for (int i = 0; i < 10; i++) {
+        assert_true(fake_upstream_finish(x.up, "slow"));
+        fixture_settle(&x);
+    }
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 10);
+    fixture_close(&x);
+}
+
+static void set_flag(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static void a_drain_commits_and_leaves_outside_records_to_the_next_start(void **state)
+{
+    struct fixture x;
+    bool drained = false;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: echo; slow < p.inputs.S; out < slow");
+    fixture_settle(&x);
+    produce(&x, INPUTS, 0, "k", "S=1;T=2");
+    fixture_settle(&x);
+    flow_drain(x.flow, clock_mono_ms(&x.clock.clock) + 100, set_flag, &drained);
+    fixture_settle(&x);
+    assert_false(drained);
+    fixture_advance(&x, 200);
+    assert_true(drained);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 0);
+    fixture_reopen(&x, "2");
+    APPLY(&x, "p: echo; slow < p.inputs.S; out < slow");
+    fixture_settle(&x);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_string_equal(output(&x, 0), "S=1");
+    fixture_close(&x);
+}
+
+static enum rc fail_some(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    unsigned *left = ctx;
+
+    (void)topic;
+    if (kind == FAKE_APPEND || *left == 0) return RC_OK;
+    (*left)--;
+    return err_set(e, RC_UNAVAILABLE, "not now");
+}
+
+static void recovery_survives_a_bus_that_fails_at_first(void **state)
+{
+    (void)state;
+    for (unsigned n = 1; n < 20; n++) {
+        struct fixture x;
+        unsigned left = n;
+
+        open(&x);
+        APPLY(&x, "p: slow; out < slow");
+        fixture_settle(&x);
+        produce(&x, INPUTS, 0, "k", "INPUT=7");
+        fixture_settle(&x);
+        fixture_reopen(&x, "2");
+        x.bus->fail = fail_some;
+        x.bus->fail_ctx = &left;
+        APPLY(&x, "p: slow; out < slow");
+        for (int i = 0; i < 60; i++)
+            fixture_advance(&x, 200);
+        assert_int_equal(left, 0);
+        assert_true(fake_upstream_finish(x.up, "slow"));
+        fixture_settle(&x);
+        assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+        fixture_close(&x);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_record_of_another_producer_is_run_and_answered_in_the_log),
+        cmocka_unit_test(poison_ends_in_an_error_record_and_the_next_record_is_run),
+        cmocka_unit_test(a_record_that_names_another_pipeline_only_is_left_alone),
+        cmocka_unit_test(a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic),
+        cmocka_unit_test(what_was_there_before_the_first_apply_is_not_run),
+        cmocka_unit_test(the_commit_stays_at_the_oldest_unfinished_input),
+        cmocka_unit_test(an_input_without_outcome_is_run_again_after_a_crash_and_only_that),
+        cmocka_unit_test(a_rerun_carries_the_next_attempt_number),
+        cmocka_unit_test(a_caller_whose_deadline_passed_meanwhile_gets_an_error_record),
+        cmocka_unit_test(inputs_of_another_day_expire),
+        cmocka_unit_test(an_outside_record_is_run_again_whatever_time_has_passed_within_the_day),
+        cmocka_unit_test(a_copy_of_our_input_written_by_somebody_else_is_an_outside_record),
+        cmocka_unit_test(hops_in_a_models_topic_are_not_run_by_a_later_start),
+        cmocka_unit_test(a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_log),
+        cmocka_unit_test(deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics),
+        cmocka_unit_test(a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared),
+        cmocka_unit_test(records_wait_in_the_log_when_there_is_no_room),
+        cmocka_unit_test(a_drain_commits_and_leaves_outside_records_to_the_next_start),
+        cmocka_unit_test(recovery_survives_a_bus_that_fails_at_first),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
