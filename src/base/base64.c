@@ -5,7 +5,7 @@ static const char letters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvw
 
 void base64_encode(struct bytes data, struct buf *ret)
 {
-    size_t   i = 0;
+    size_t i = 0;
     uint8_t *p = buf_grow(ret, (data.n + 2) / 3 * 4);
 
     for (; data.n - i >= 3; i += 3, p += 4) {
@@ -17,7 +17,7 @@ void base64_encode(struct bytes data, struct buf *ret)
         p[3] = (uint8_t)letters[v & 63];
     }
     if (i < data.n) {
-        bool     two = data.n - i == 2;
+        bool two = data.n - i == 2;
         uint32_t v = (uint32_t)data.p[i] << 16 | (two ? (uint32_t)data.p[i + 1] << 8 : 0);
 
         p[0] = (uint8_t)letters[v >> 18];
@@ -38,7 +38,7 @@ static uint8_t value_of(char c)
 
 bool base64_decode(struct str text, struct buf *ret)
 {
-    size_t   start = ret->n, pad = 0, full;
+    size_t start = ret->n, pad = 0, full;
     uint8_t *p;
 
     if (text.n % 4) return false;
@@ -47,7 +47,7 @@ bool base64_decode(struct str text, struct buf *ret)
     p = buf_grow(ret, text.n / 4 * 3 - pad);
     for (size_t i = 0; i < text.n; i += 4) {
         uint32_t v = 0, bad = 0;
-        size_t   n = MIN(full - i, (size_t)4);
+        size_t n = MIN(full - i, (size_t)4);
 
         for (size_t k = 0; k < 4; k++) {
             uint8_t x = k < n ? value_of(text.p[i + k]) : text.p[i + k] == '=' ? 0 : 64;

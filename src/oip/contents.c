@@ -1,7 +1,9 @@
 /* Tensor data in its two forms.
  *
- * Typed contents are repeated protobuf fields: usually one packed run, but parsers must take several runs and single
- * values too. Raw contents are plain memory. Everything that computes on data does it on raw; packed floats already are.
+ * Typed contents are repeated protobuf fields: usually one packed run, but parsers must take
+ * several runs and single values too. Raw contents are plain memory. Everything that computes on
+ * data does it on raw; packed floats already are.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/contents.h"
@@ -29,7 +31,8 @@ static size_t varints_in(struct bytes b)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < b.n; i++) n += b.p[i] < 128;
+    for (size_t i = 0; i < b.n; i++)
+        n += b.p[i] < 128;
     return n;
 }
 
@@ -37,7 +40,7 @@ static size_t varints_in(struct bytes b)
 static size_t elements_in(struct pb_reader *r, const struct pb_field *f)
 {
     enum pb_wire one = element_wire(f->number);
-    size_t       width = one == PB_FIXED64 ? 8 : 4;
+    size_t width = one == PB_FIXED64 ? 8 : 4;
 
     if (f->wire == one) return 1;
     if (f->wire != PB_LEN) {
@@ -55,14 +58,16 @@ static size_t elements_in(struct pb_reader *r, const struct pb_field *f)
 static enum rc typed_count(const struct infer_tensor *t, uint64_t *ret, struct err *e)
 {
     struct pb_reader r = pb_reader_of(t->contents);
-    uint32_t         want = datatype_contents_field(t->type);
-    uint64_t         n = 0;
+    uint32_t want = datatype_contents_field(t->type);
+    uint64_t n = 0;
 
     for (struct pb_field f; pb_next(&r, &f);) {
-        if (f.number >= countof(field_names) || (f.number != want && f.wire == PB_LEN && !f.bytes.n)) continue;
+        if (f.number >= countof(field_names) ||
+            (f.number != want && f.wire == PB_LEN && !f.bytes.n))
+            continue;
         if (f.number != want)
-            return err_set(e, RC_INVALID, "%s wants %s, there is %s", datatype_name(t->type).p, field_names[want],
-                           field_names[f.number]);
+            return err_set(e, RC_INVALID, "%s wants %s, there is %s", datatype_name(t->type).p,
+                           field_names[want], field_names[f.number]);
         n += elements_in(&r, &f);
     }
     if (r.why) return pb_failed(&r, "contents", e);
@@ -72,22 +77,26 @@ static enum rc typed_count(const struct infer_tensor *t, uint64_t *ret, struct e
 
 enum rc raw_check(enum datatype type, uint64_t count, struct bytes raw, struct err *e)
 {
-    size_t   width = datatype_width(type), at = 0;
+    size_t width = datatype_width(type), at = 0;
     uint64_t n = 0;
 
     if (width && (count > SIZE_MAX / width || raw.n != count * width))
-        return err_set(e, RC_INVALID, "%" PRIu64 " elements of %s take %" PRIu64 " bytes, there are %zu", count,
-                       datatype_name(type).p, count > SIZE_MAX / width ? UINT64_MAX : count * width, raw.n);
+        return err_set(e, RC_INVALID,
+                       "%" PRIu64 " elements of %s take %" PRIu64 " bytes, there are %zu", count,
+                       datatype_name(type).p, count > SIZE_MAX / width ? UINT64_MAX : count * width,
+                       raw.n);
     if (type != DT_BYTES) return RC_OK;
     for (; raw.n - at >= 4; n++) {
         uint32_t length = load_le32(raw.p + at);
 
         if (length > raw.n - at - 4)
-            return err_set(e, RC_INVALID, "element %" PRIu64 " claims %" PRIu32 " bytes, %zu are left", n, length,
+            return err_set(e, RC_INVALID,
+                           "element %" PRIu64 " claims %" PRIu32 " bytes, %zu are left", n, length,
                            raw.n - at - 4);
         at += 4 + length;
     }
-    if (at != raw.n) return err_set(e, RC_INVALID, "element %" PRIu64 " is cut off inside its length", n);
+    if (at != raw.n)
+        return err_set(e, RC_INVALID, "element %" PRIu64 " is cut off inside its length", n);
     if (n == count) return RC_OK;
     return err_set(e, RC_INVALID, "%" PRIu64 " elements wanted, there are %" PRIu64, count, n);
 }
@@ -95,7 +104,8 @@ enum rc raw_check(enum datatype type, uint64_t count, struct bytes raw, struct e
 static enum rc shape_count(const struct infer_tensor *t, uint64_t *ret, struct err *e)
 {
     for (size_t i = 0; i < t->shape_n; i++)
-        if (t->shape[i] < 0) return err_set(e, RC_INVALID, "shape[%zu] is %" PRId64, i, t->shape[i]);
+        if (t->shape[i] < 0)
+            return err_set(e, RC_INVALID, "shape[%zu] is %" PRId64, i, t->shape[i]);
     if (infer_tensor_count(t, ret)) return RC_OK;
     return err_set(e, RC_INVALID, "the shape has more elements than can be counted");
 }
@@ -108,7 +118,8 @@ static enum rc check(const struct infer_tensor *t, uint64_t *ret, struct err *e)
     if (t->has_raw) return raw_check(t->type, *ret, t->raw, e);
     if (t->has_contents && typed_count(t, &there, e)) return e->rc;
     if (there == *ret) return RC_OK;
-    return err_set(e, RC_INVALID, "the shape wants %" PRIu64 " elements, there are %" PRIu64, *ret, there);
+    return err_set(e, RC_INVALID, "the shape wants %" PRIu64 " elements, there are %" PRIu64, *ret,
+                   there);
 }
 
 static enum rc in_tensor(const struct infer_tensor *t, struct err *e)
@@ -128,7 +139,7 @@ enum rc contents_check(const struct infer_tensor *t, struct err *e)
 /* Stores one element of a varint field. False: out of the datatype's range. */
 static bool store_int(enum datatype type, uint64_t v, uint8_t *to)
 {
-    int32_t  i = (int32_t)v;
+    int32_t i = (int32_t)v;
     uint32_t u = (uint32_t)v;
 
     switch (type) {
@@ -153,7 +164,7 @@ static bool store_int(enum datatype type, uint64_t v, uint8_t *to)
 
 static bool store_half(enum datatype type, uint32_t bits, uint8_t *to)
 {
-    float    f;
+    float f;
     uint16_t h;
 
     memcpy(&f, &bits, sizeof f);
@@ -171,7 +182,12 @@ static bool store_value(enum datatype type, uint64_t v, uint8_t *to)
     return store_int(type, v, to);
 }
 
-struct sink { enum datatype type; size_t width; uint8_t *p; uint64_t n; };
+struct sink {
+    enum datatype type;
+    size_t width;
+    uint8_t *p;
+    uint64_t n;
+};
 
 static bool sink_put(struct sink *s, uint64_t v)
 {
@@ -185,7 +201,7 @@ static bool sink_put(struct sink *s, uint64_t v)
 static bool sink_run(struct sink *s, struct bytes run)
 {
     struct pb_reader r = pb_reader_of(run);
-    enum pb_wire     one = element_wire(datatype_contents_field(s->type));
+    enum pb_wire one = element_wire(datatype_contents_field(s->type));
 
     while (r.p < r.end) {
         uint64_t v;
@@ -202,12 +218,13 @@ static bool sink_run(struct sink *s, struct bytes run)
 }
 
 /* contents_check() has been here: `count` elements of the right field are there. */
-static enum rc numbers_raw(const struct infer_tensor *t, uint64_t count, struct buf *ret, struct err *e)
+static enum rc numbers_raw(const struct infer_tensor *t, uint64_t count, struct buf *ret,
+                           struct err *e)
 {
-    struct sink      s = {.type = t->type, .width = datatype_width(t->type)};
+    struct sink s = {.type = t->type, .width = datatype_width(t->type)};
     struct pb_reader r = pb_reader_of(t->contents);
-    size_t           start = ret->n;
-    bool             fits = true;
+    size_t start = ret->n;
+    bool fits = true;
 
     s.p = buf_grow(ret, (size_t)count * s.width);
     for (struct pb_field f; fits && pb_next(&r, &f);)
@@ -215,7 +232,8 @@ static enum rc numbers_raw(const struct infer_tensor *t, uint64_t count, struct 
             fits = f.wire == PB_LEN ? sink_run(&s, f.bytes) : sink_put(&s, f.value);
     if (fits) return RC_OK;
     ret->n = start;
-    return err_set(e, RC_INVALID, "element %" PRIu64 " is out of range for %s", s.n, datatype_name(t->type).p);
+    return err_set(e, RC_INVALID, "element %" PRIu64 " is out of range for %s", s.n,
+                   datatype_name(t->type).p);
 }
 
 static void bytes_raw(const struct infer_tensor *t, struct buf *ret)
@@ -232,14 +250,16 @@ static void bytes_raw(const struct infer_tensor *t, struct buf *ret)
 bool contents_as_raw(const struct infer_tensor *t, struct bytes *ret)
 {
     struct pb_reader r = pb_reader_of(t->contents);
-    struct pb_field  f;
+    struct pb_field f;
 
     if (t->has_raw) *ret = t->raw;
     if (t->has_raw) return true;
     *ret = (struct bytes){0};
     if (!t->has_contents || !t->contents.n) return true;
     if (t->type != DT_FP32 && t->type != DT_FP64) return false;
-    if (!pb_next(&r, &f) || r.p != r.end || f.wire != PB_LEN || f.number != datatype_contents_field(t->type)) return false;
+    if (!pb_next(&r, &f) || r.p != r.end || f.wire != PB_LEN ||
+        f.number != datatype_contents_field(t->type))
+        return false;
     *ret = f.bytes;
     return true;
 }
@@ -247,7 +267,7 @@ bool contents_as_raw(const struct infer_tensor *t, struct bytes *ret)
 enum rc infer_tensor_raw(const struct infer_tensor *t, struct buf *ret, struct err *e)
 {
     struct bytes ready;
-    uint64_t     n;
+    uint64_t n;
 
     if (t->type == DT_UNKNOWN && t->has_raw) {
         buf_append(ret, t->raw);
@@ -295,16 +315,18 @@ static uint64_t varint_of(enum datatype type, const uint8_t *p)
 
 static void put_varints(struct buf *b, enum datatype type, struct bytes raw)
 {
-    size_t   width = datatype_width(type), n = 0;
+    size_t width = datatype_width(type), n = 0;
     uint8_t *p;
 
-    for (size_t i = 0; i < raw.n; i += width) n += pb_varint_size(varint_of(type, raw.p + i));
+    for (size_t i = 0; i < raw.n; i += width)
+        n += pb_varint_size(varint_of(type, raw.p + i));
     pb_put_len(b, datatype_contents_field(type), n);
     p = buf_grow(b, n);
     for (size_t i = 0; i < raw.n; i += width) {
         uint64_t v = varint_of(type, raw.p + i);
 
-        for (; v > 127; v >>= 7) *p++ = (uint8_t)(v | 128);
+        for (; v > 127; v >>= 7)
+            *p++ = (uint8_t)(v | 128);
         *p++ = (uint8_t)v;
     }
 }
@@ -317,7 +339,7 @@ static void put_halves(struct buf *b, enum datatype type, struct bytes raw)
     p = buf_grow(b, raw.n * 2);
     for (size_t i = 0; i < raw.n; i += 2, p += 4) {
         uint16_t h = load_le16(raw.p + i);
-        float    f = type == DT_FP16 ? half_to_float(h) : bfloat_to_float(h);
+        float f = type == DT_FP16 ? half_to_float(h) : bfloat_to_float(h);
 
         memcpy(p, &f, 4);
     }

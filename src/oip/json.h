@@ -43,7 +43,9 @@ enum rc infer_decode_json(struct bytes body, size_t json_bytes, enum infer_kind 
 struct json_style {
     const struct json_wants *wants;      /* NULL: no binary data */
     /* BYTES as text where a tensor is all valid UTF-8, otherwise as base64 with content_type "base64": what model servers
-     * read. False: base64 unless the tensor's content_type is "str" or "datetime", what callers of the original read. */
+     * read. False: base64 unless the tensor's content_type is "str" or "datetime", what callers of the original read.
+     * Text that is not valid UTF-8 is never damaged: it becomes base64 and content_type says so. A content_type "base64"
+     * is always encoded, also when a gRPC model server (MLServer) already did so, as the original does. */
     bool bytes_as_text;
     bool request_names;                  /* model_name and model_version of a request too (inspect) */
 };

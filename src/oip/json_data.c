@@ -1,8 +1,10 @@
-/* The hot part of reading V2 JSON: arrays of elements become raw data, one pass, one loop a datatype.
+/* The hot part of reading V2 JSON: arrays of elements become raw data, one pass, one loop a
+ * datatype.
  *
- * Nesting only says how the elements are grouped; it must be regular (every array of one level equally long, all
- * elements on one level), so that a lost value cannot shift the others unnoticed. The number of elements is compared
- * with the shape by the caller.
+ * Nesting only says how the elements are grouped; it must be regular (every array of one level
+ * equally long, all elements on one level), so that a lost value cannot shift the others unnoticed.
+ * The number of elements is compared with the shape by the caller.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/json_data.h"
@@ -13,29 +15,30 @@
 #include <math.h>
 #include <stdio.h>
 
-enum { TOKEN_SHOWN = 40 };           /* of a bad element, in the sentence about it */
+enum { TOKEN_SHOWN = 40 }; /* of a bad element, in the sentence about it */
 
 struct run {
-    struct json_reader     *j;
+    struct json_reader *j;
     const struct json_data *what;
-    struct buf             *raw;
-    uint64_t                count;
-    unsigned                leaf;                              /* the level on which elements are; 0 = not seen yet */
-    uint64_t                level[JSON_DEPTH_MAX + 1];         /* length of the first array of a level */
-    bool                    level_known[JSON_DEPTH_MAX + 1];
+    struct buf *raw;
+    uint64_t count;
+    unsigned leaf;                      /* the level on which elements are; 0 = not seen yet */
+    uint64_t level[JSON_DEPTH_MAX + 1]; /* length of the first array of a level */
+    bool level_known[JSON_DEPTH_MAX + 1];
 };
 
 static bool bad(struct run *r, const char *why)
 {
     struct json_reader look = *r->j;
-    struct err         ignored;
-    struct str         token;
+    struct err ignored;
+    struct str token;
 
     if (r->j->failed) return false;
     look.e = &ignored;
-    if (!json_read_skip(&look, &token)) token = (struct str){r->j->p, MIN((size_t)1, (size_t)(r->j->end - r->j->p))};
+    if (!json_read_skip(&look, &token))
+        token = (struct str){r->j->p, MIN((size_t)1, (size_t)(r->j->end - r->j->p))};
     json_read_fail(r->j, RC_INVALID, "%.*s%s %s", (int)MIN(token.n, (size_t)TOKEN_SHOWN), token.p,
-              token.n > TOKEN_SHOWN ? "…" : "", why);
+                   token.n > TOKEN_SHOWN ? "…" : "", why);
     err_in(r->j->e, "data[%" PRIu64 "]", r->count);
     return false;
 }
@@ -74,12 +77,15 @@ static inline bool more(struct json_reader *j)
 
 /* ---- integers ---- */
 
-struct limits { uint64_t negative, positive; size_t width; };      /* largest magnitudes */
+struct limits {
+    uint64_t negative, positive;
+    size_t width;
+}; /* largest magnitudes */
 
 static struct limits limits_of(enum datatype t)
 {
     size_t bits = datatype_width(t) * 8;
-    bool   is_signed = t >= DT_INT8 && t <= DT_INT64;
+    bool is_signed = t >= DT_INT8 && t <= DT_INT64;
 
     if (is_signed) return (struct limits){1ULL << (bits - 1), (1ULL << (bits - 1)) - 1, bits / 8};
     return (struct limits){0, UINT64_MAX >> (64 - bits), bits / 8};
@@ -89,9 +95,10 @@ static struct limits limits_of(enum datatype t)
 static inline const char *plain_digits(const char *p, const char *end, uint64_t *ret)
 {
     const char *start = p, *stop = end - p > 18 ? p + 18 : end;
-    uint64_t    v = 0;
+    uint64_t v = 0;
 
-    for (; p < stop && (uint8_t)(*p - '0') < 10; p++) v = v * 10 + (uint64_t)(*p - '0');
+    for (; p < stop && (uint8_t)(*p - '0') < 10; p++)
+        v = v * 10 + (uint64_t)(*p - '0');
     *ret = v;
     if (p == start || p == end || (*start == '0' && p > start + 1)) return NULL;
     return (uint8_t)(*p - '0') < 10 || *p == '.' || *p == 'e' || *p == 'E' ? NULL : p;
@@ -100,8 +107,8 @@ static inline const char *plain_digits(const char *p, const char *end, uint64_t 
 static bool integer(struct run *r, bool *ret_negative, uint64_t *ret)
 {
     struct json_reader *j = r->j;
-    struct decimal      d;
-    const char         *after;
+    struct decimal d;
+    const char *after;
 
     *ret_negative = j->p < j->end && *j->p == '-';
     after = plain_digits(j->p + *ret_negative, j->end, ret);
@@ -118,8 +125,8 @@ static void run_integers(struct run *r)
 
     do {
         const char *at = r->j->p;
-        bool        negative;
-        uint64_t    v;
+        bool negative;
+        uint64_t v;
 
         if (!integer(r, &negative, &v)) return;
         if (v > (negative ? max.negative : max.positive)) {
@@ -138,9 +145,12 @@ static void run_integers(struct run *r)
 /* What JSON numbers cannot say; see json.h. */
 static bool special(struct run *r, double *ret)
 {
-    static const struct { const char *word; double v; } words[] = {
-        {"NaN", NAN},          {"Infinity", INFINITY},        {"-Infinity", -INFINITY},
-        {"\"NaN\"", NAN},      {"\"Infinity\"", INFINITY},    {"\"-Infinity\"", -INFINITY},
+    static const struct {
+        const char *word;
+        double v;
+    } words[] = {
+        {"NaN", NAN},     {"Infinity", INFINITY},     {"-Infinity", -INFINITY},
+        {"\"NaN\"", NAN}, {"\"Infinity\"", INFINITY}, {"\"-Infinity\"", -INFINITY},
     };
 
     for (size_t i = 0; i < countof(words); i++)
@@ -151,12 +161,15 @@ static bool special(struct run *r, double *ret)
 
 static void store_special(struct run *r, double v)
 {
-    float    f = (float)v;
+    float f = (float)v;
     uint8_t *p = room(r);
 
-    if (r->what->type == DT_FP64) memcpy(p, &v, 8);
-    else if (r->what->type == DT_FP32) memcpy(p, &f, 4);
-    else store_le16(p, r->what->type == DT_FP16 ? half_of_float(f) : bfloat_of_float(f));
+    if (r->what->type == DT_FP64)
+        memcpy(p, &v, 8);
+    else if (r->what->type == DT_FP32)
+        memcpy(p, &f, 4);
+    else
+        store_le16(p, r->what->type == DT_FP16 ? half_of_float(f) : bfloat_of_float(f));
 }
 
 /* False: too large for the datatype. */
@@ -164,8 +177,8 @@ static inline bool store_decimal(struct run *r, const struct decimal *d)
 {
     uint8_t *p = room(r);
     uint16_t h;
-    double   v;
-    float    f;
+    double v;
+    float f;
 
     if (r->what->type == DT_FP64) {
         v = decimal_fp64(d);
@@ -188,8 +201,8 @@ static void run_floats(struct run *r)
 
     do {
         struct decimal d;
-        double         v = 0;
-        const char    *after = decimal_read(r->j->p, r->j->end, &d);
+        double v = 0;
+        const char *after = decimal_read(r->j->p, r->j->end, &d);
 
         if (LIKELY(after != NULL)) {
             if (!store_decimal(r, &d)) {
@@ -212,10 +225,12 @@ static void run_bools(struct run *r)
     do {
         uint8_t *p = room(r);
 
-        if (json_read_word(r->j, "true")) *p = 1;
-        else if (json_read_word(r->j, "false")) *p = 0;
+        if (json_read_word(r->j, "true"))
+            *p = 1;
+        else if (json_read_word(r->j, "false"))
+            *p = 0;
         else {
-            bool     negative;
+            bool negative;
             uint64_t v;
 
             if (!plain_digits(r->j->p, r->j->end, &v) || v > 1) {
@@ -232,7 +247,7 @@ static void run_bools(struct run *r)
 static bool put_base64(struct run *r)
 {
     const char *at = r->j->p;
-    struct str  text;
+    struct str text;
 
     if (!json_read_string(r->j, &text)) return false;
     if (base64_decode(text, r->raw)) return true;
@@ -287,26 +302,31 @@ static bool close_level(struct run *r, unsigned level, uint64_t n)
         r->level[level] = n;
     }
     if (r->level[level] == n) return true;
-    return json_read_fail(r->j, RC_INVALID, "data is ragged: an array of %" PRIu64 " where the first has %" PRIu64, n, r->level[level]);
+    return json_read_fail(r->j, RC_INVALID,
+                          "data is ragged: an array of %" PRIu64 " where the first has %" PRIu64, n,
+                          r->level[level]);
 }
 
 static bool read_level(struct run *r, unsigned level)
 {
     struct json_reader *j = r->j;
-    uint64_t            n = 0, before = r->count;
-    char                c;
+    uint64_t n = 0, before = r->count;
+    char c;
 
-    if (level > JSON_DEPTH_MAX) return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
+    if (level > JSON_DEPTH_MAX)
+        return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
     if (!json_read_want(j, '[')) return false;
     c = json_read_peek(j);
     if (c == '[') {
         do {
-            if (json_read_peek(j) != '[') return json_read_fail(j, RC_INVALID, "data is ragged: an element beside arrays");
+            if (json_read_peek(j) != '[')
+                return json_read_fail(j, RC_INVALID, "data is ragged: an element beside arrays");
             if (!read_level(r, level + 1)) return false;
             n++;
         } while (more(j));
     } else if (c != ']') {
-        if (r->leaf && r->leaf != level) return json_read_fail(j, RC_INVALID, "data is ragged: elements on different levels");
+        if (r->leaf && r->leaf != level)
+            return json_read_fail(j, RC_INVALID, "data is ragged: elements on different levels");
         r->leaf = level;
         run_elements(r);
         n = r->count - before;
@@ -314,10 +334,11 @@ static bool read_level(struct run *r, unsigned level)
     return !j->failed && close_level(r, level, n);
 }
 
-bool json_data_read(struct json_reader *j, const struct json_data *what, struct buf *raw, uint64_t *ret_count)
+bool json_data_read(struct json_reader *j, const struct json_data *what, struct buf *raw,
+                    uint64_t *ret_count)
 {
     struct run r = {.j = j, .what = what, .raw = raw};
-    size_t     left = (size_t)(j->end - j->p), width = MAX(datatype_width(what->type), (size_t)4);
+    size_t left = (size_t)(j->end - j->p), width = MAX(datatype_width(what->type), (size_t)4);
 
     buf_reserve(raw, (size_t)MIN(what->expected, (uint64_t)left / 2) * width + 64);
     if (json_read_peek(j) != '[') return json_read_fail(j, RC_INVALID, "data is not an array");

@@ -1,8 +1,10 @@
 /* V2 JSON to protobuf.
  *
- * The body is read once: headers of tensors are remembered, data goes to one buffer as raw. Only data that comes before
- * what is needed to read it (datatype, and content_type for BYTES) is skipped first and read at the end of its tensor.
- * What form the contents take (typed or raw) is known at the end, so the message is written then, in one piece.
+ * The body is read once: headers of tensors are remembered, data goes to one buffer as raw. Only
+ * data that comes before what is needed to read it (datatype, and content_type for BYTES) is
+ * skipped first and read at the end of its tensor. What form the contents take (typed or raw) is
+ * known at the end, so the message is written then, in one piece.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/contents.h"
@@ -13,47 +15,61 @@
 #include <inttypes.h>
 
 struct tensor_in {
-    struct str    name, datatype;
+    struct str name, datatype;
     enum datatype type;
-    unsigned      seen;                      /* 1 << enum key */
-    size_t        shape_at, shape_n;         /* in decoder.shapes */
-    size_t        params_at, params_n;       /* bytes of decoder.tensor_params */
-    size_t        raw_at, raw_n;             /* bytes of decoder.raw, or of the tail when binary */
-    uint64_t      wanted;                    /* elements, by the shape */
-    const char   *data;                      /* skipped data, to be read later */
-    bool          has_data, base64, binary;
-    int64_t       binary_size;
+    unsigned seen;              /* 1 << enum key */
+    size_t shape_at, shape_n;   /* in decoder.shapes */
+    size_t params_at, params_n; /* bytes of decoder.tensor_params */
+    size_t raw_at, raw_n;       /* bytes of decoder.raw, or of the tail when binary */
+    uint64_t wanted;            /* elements, by the shape */
+    const char *data;           /* skipped data, to be read later */
+    bool has_data, base64, binary;
+    int64_t binary_size;
 };
 
 struct decoder {
     struct json_reader j;
-    enum infer_kind    kind;
-    struct bytes       tail;
-    unsigned           seen;
-    struct str         model_name, model_version, id;
-    struct buf         tensors;              /* of struct tensor_in */
-    struct buf         shapes;               /* of int64_t */
-    struct buf         wants;                /* of struct want_in */
-    struct buf         raw, params, tensor_params, requested;
-    bool               binary_output;
+    enum infer_kind kind;
+    struct bytes tail;
+    unsigned seen;
+    struct str model_name, model_version, id;
+    struct buf tensors; /* of struct tensor_in */
+    struct buf shapes;  /* of int64_t */
+    struct buf wants;   /* of struct want_in */
+    struct buf raw, params, tensor_params, requested;
+    bool binary_output;
 };
 
 static void decoder_fini(struct decoder *d)
 {
-    struct buf *bufs[] = {&d->tensors, &d->shapes, &d->raw, &d->params, &d->tensor_params, &d->requested, &d->wants};
+    struct buf *bufs[] = {&d->tensors,       &d->shapes,    &d->raw,  &d->params,
+                          &d->tensor_params, &d->requested, &d->wants};
 
-    for (size_t i = 0; i < countof(bufs); i++) buf_fini(bufs[i]);
+    for (size_t i = 0; i < countof(bufs); i++)
+        buf_fini(bufs[i]);
 }
 
 /* ---- keys ---- */
 
-enum key { KEY_NAME, KEY_SHAPE, KEY_DATATYPE, KEY_PARAMETERS, KEY_DATA, KEY_ID, KEY_INPUTS, KEY_OUTPUTS, KEY_MODEL_NAME,
-           KEY_MODEL_VERSION, KEY_OTHER };
+enum key {
+    KEY_NAME,
+    KEY_SHAPE,
+    KEY_DATATYPE,
+    KEY_PARAMETERS,
+    KEY_DATA,
+    KEY_ID,
+    KEY_INPUTS,
+    KEY_OUTPUTS,
+    KEY_MODEL_NAME,
+    KEY_MODEL_VERSION,
+    KEY_OTHER
+};
 
 static enum key key_of(struct str k, enum key from, enum key to)
 {
-    static const char *const names[] = {"name", "shape", "datatype", "parameters", "data", "id",
-                                        "inputs", "outputs", "model_name", "model_version"};
+    static const char *const names[] = {"name",       "shape",        "datatype", "parameters",
+                                        "data",       "id",           "inputs",   "outputs",
+                                        "model_name", "model_version"};
 
     for (size_t i = from; i <= to; i++)
         if (str_eq_nocase(k, str_of(names[i]))) return (enum key)i;
@@ -63,7 +79,8 @@ static enum key key_of(struct str k, enum key from, enum key to)
 static bool seen_once(struct json_reader *j, unsigned *seen, enum key k, struct str text)
 {
     if (k == KEY_OTHER) return true;
-    if (*seen & 1u << k) return json_read_fail(j, RC_INVALID, "\"" NAME_FMT "\" twice", NAME_ARG(text));
+    if (*seen & 1u << k)
+        return json_read_fail(j, RC_INVALID, "\"" NAME_FMT "\" twice", NAME_ARG(text));
     *seen |= 1u << k;
     return true;
 }
@@ -81,18 +98,25 @@ static bool string_or_null(struct json_reader *j, struct str *ret)
 /* ---- parameters ---- */
 
 /* Parameters that are about the JSON form itself; they end here. */
-struct consumed { int64_t binary_size; bool has_binary_size, has_binary, binary, text, base64; };
+struct consumed {
+    int64_t binary_size;
+    bool has_binary_size, has_binary, binary, text, base64;
+};
 
 static bool param_number(struct json_reader *j, struct infer_param *ret)
 {
     struct decimal d;
-    const char    *after = decimal_read(j->p, j->end, &d);
-    uint64_t       v;
+    const char *after = decimal_read(j->p, j->end, &d);
+    uint64_t v;
 
-    if (!after) return json_read_fail(j, RC_INVALID, "a parameter must be a string, a number, true or false");
+    if (!after)
+        return json_read_fail(j, RC_INVALID,
+                              "a parameter must be a string, a number, true or false");
     if (decimal_u64(&d, &v) || d.exponent >= 0) {
-        if (!decimal_u64(&d, &v) || v > (uint64_t)INT64_MAX + d.negative) return json_read_fail(j, RC_INVALID, "a parameter does not fit in 64 bits");
-        *ret = (struct infer_param){.kind = INFER_PARAM_INT, .i = (int64_t)(d.negative ? 0 - v : v)};
+        if (!decimal_u64(&d, &v) || v > (uint64_t)INT64_MAX + d.negative)
+            return json_read_fail(j, RC_INVALID, "a parameter does not fit in 64 bits");
+        *ret =
+            (struct infer_param){.kind = INFER_PARAM_INT, .i = (int64_t)(d.negative ? 0 - v : v)};
     } else {
         *ret = (struct infer_param){.kind = INFER_PARAM_STR, .s = d.text};
     }
@@ -103,8 +127,8 @@ static bool param_number(struct json_reader *j, struct infer_param *ret)
 static bool param_value(struct decoder *d, struct infer_param *ret)
 {
     struct json_reader *j = &d->j;
-    char                c = json_read_peek(j);
-    bool                yes = json_read_word(j, "true");
+    char c = json_read_peek(j);
+    bool yes = json_read_word(j, "true");
 
     *ret = (struct infer_param){0};
     if (c == '"') {
@@ -135,16 +159,20 @@ static bool consume(enum key owner, struct str key, const struct infer_param *v,
         c->binary_size = v->kind == INFER_PARAM_INT ? v->i : -1;
         return true;
     }
-    if (!(owner == KEY_NAME && str_is(key, "binary_data")) && !(owner == KEY_ID && str_is(key, "binary_data_output"))) return false;
+    if (!(owner == KEY_NAME && str_is(key, "binary_data")) &&
+        !(owner == KEY_ID && str_is(key, "binary_data_output")))
+        return false;
     c->has_binary = true;
     c->binary = v->kind == INFER_PARAM_BOOL && v->b;
     return true;
 }
 
-/* `owner`: KEY_ID the message, KEY_DATA a tensor, KEY_NAME a requested output. Appends map entries as field `number`. */
-static bool read_params(struct decoder *d, enum key owner, uint32_t number, struct buf *to, struct consumed *c)
+/* `owner`: KEY_ID the message, KEY_DATA a tensor, KEY_NAME a requested output. Appends map entries
+ * as field `number`. */
+static bool read_params(struct decoder *d, enum key owner, uint32_t number, struct buf *to,
+                        struct consumed *c)
 {
-    bool   first = true;
+    bool first = true;
     size_t n = 0;
 
     if (take_null(&d->j)) return true;
@@ -155,8 +183,10 @@ static bool read_params(struct decoder *d, enum key owner, uint32_t number, stru
             err_in(d->j.e, "parameters \"" NAME_FMT "\"", NAME_ARG(key));
             return false;
         }
-        if (++n > INFER_PARAMS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d parameters", INFER_PARAMS_MAX);
-        if (v.kind != INFER_PARAM_NONE && !consume(owner, key, &v, c)) infer_put_param(to, number, key, &v);
+        if (++n > INFER_PARAMS_MAX)
+            return json_read_fail(&d->j, RC_INVALID, "more than %d parameters", INFER_PARAMS_MAX);
+        if (v.kind != INFER_PARAM_NONE && !consume(owner, key, &v, c))
+            infer_put_param(to, number, key, &v);
     }
     return !d->j.failed;
 }
@@ -182,17 +212,18 @@ static bool read_shape(struct decoder *d, struct tensor_in *t)
 {
     struct json_reader *j = &d->j;
     struct infer_tensor v = {0};
-    bool                first = true;
+    bool first = true;
 
     t->shape_at = d->shapes.n / sizeof(int64_t);
     while (json_read_array(j, &first)) {
         struct decimal n;
-        const char    *after = (json_read_space(j), decimal_read(j->p, j->end, &n));
-        uint64_t       size;
+        const char *after = (json_read_space(j), decimal_read(j->p, j->end, &n));
+        uint64_t size;
 
         if (!after || !decimal_u64(&n, &size) || size > INT64_MAX || (n.negative && size))
             return json_read_fail(j, RC_INVALID, "shape[%zu] is not a size", t->shape_n);
-        if (++t->shape_n > INFER_DIMS_MAX) return json_read_fail(j, RC_INVALID, "more than %d dimensions", INFER_DIMS_MAX);
+        if (++t->shape_n > INFER_DIMS_MAX)
+            return json_read_fail(j, RC_INVALID, "more than %d dimensions", INFER_DIMS_MAX);
         j->p = after;
         store_le64(buf_grow(&d->shapes, 8), size);
     }
@@ -204,8 +235,9 @@ static bool read_shape(struct decoder *d, struct tensor_in *t)
 
 static bool read_data(struct decoder *d, struct tensor_in *t)
 {
-    struct json_data what = {.type = t->type, .base64 = t->base64, .null_is_nan = d->kind == INFER_RESPONSE};
-    uint64_t         count = 0;
+    struct json_data what = {
+        .type = t->type, .base64 = t->base64, .null_is_nan = d->kind == INFER_RESPONSE};
+    uint64_t count = 0;
 
     what.expected = t->wanted;
     t->raw_at = d->raw.n;
@@ -213,7 +245,9 @@ static bool read_data(struct decoder *d, struct tensor_in *t)
     t->raw_n = d->raw.n - t->raw_at;
     t->has_data = true;
     if (count == t->wanted) return true;
-    return json_read_fail(&d->j, RC_INVALID, "the shape wants %" PRIu64 " elements, data has %" PRIu64, t->wanted, count);
+    return json_read_fail(&d->j, RC_INVALID,
+                          "the shape wants %" PRIu64 " elements, data has %" PRIu64, t->wanted,
+                          count);
 }
 
 static bool data_is_readable(const struct tensor_in *t)
@@ -225,7 +259,7 @@ static bool data_is_readable(const struct tensor_in *t)
 static bool read_tensor_key(struct decoder *d, struct tensor_in *t, enum key k)
 {
     struct json_reader *j = &d->j;
-    struct consumed     c = {0};
+    struct consumed c = {0};
 
     switch ((int)k) {
     case KEY_NAME: return json_read_string(j, &t->name);
@@ -233,7 +267,9 @@ static bool read_tensor_key(struct decoder *d, struct tensor_in *t, enum key k)
     case KEY_DATATYPE:
         if (!json_read_string(j, &t->datatype)) return false;
         t->type = datatype_of(t->datatype);
-        return t->type != DT_UNKNOWN || json_read_fail(j, RC_INVALID, "unknown datatype \"" NAME_FMT "\"", NAME_ARG(t->datatype));
+        return t->type != DT_UNKNOWN ||
+               json_read_fail(j, RC_INVALID, "unknown datatype \"" NAME_FMT "\"",
+                              NAME_ARG(t->datatype));
     case KEY_PARAMETERS:
         t->params_at = d->tensor_params.n;
         if (!read_params(d, KEY_DATA, 4, &d->tensor_params, &c)) return false;
@@ -255,18 +291,22 @@ static bool read_tensor_key(struct decoder *d, struct tensor_in *t, enum key k)
 static bool finish_tensor(struct decoder *d, struct tensor_in *t)
 {
     struct json_reader *j = &d->j;
-    const char         *after = j->p;
+    const char *after = j->p;
 
     if (!t->name.n) return json_read_fail(j, RC_INVALID, "the tensor has no name");
-    if (!(t->seen & 1u << KEY_DATATYPE)) return json_read_fail(j, RC_INVALID, "the tensor has no datatype");
-    if (!(t->seen & 1u << KEY_SHAPE)) return json_read_fail(j, RC_INVALID, "the tensor has no shape");
+    if (!(t->seen & 1u << KEY_DATATYPE))
+        return json_read_fail(j, RC_INVALID, "the tensor has no datatype");
+    if (!(t->seen & 1u << KEY_SHAPE))
+        return json_read_fail(j, RC_INVALID, "the tensor has no shape");
     if (t->data) {
         j->p = t->data;
         if (!read_data(d, t)) return false;
         j->p = after;
     }
-    if (t->binary && t->has_data) return json_read_fail(j, RC_INVALID, "the tensor has both data and binary_data_size");
-    if (t->binary && t->binary_size < 0) return json_read_fail(j, RC_INVALID, "binary_data_size is not a size");
+    if (t->binary && t->has_data)
+        return json_read_fail(j, RC_INVALID, "the tensor has both data and binary_data_size");
+    if (t->binary && t->binary_size < 0)
+        return json_read_fail(j, RC_INVALID, "binary_data_size is not a size");
     if (t->binary || t->has_data || !t->wanted) return true;
     return json_read_fail(j, RC_INVALID, "the tensor has no data");
 }
@@ -274,7 +314,7 @@ static bool finish_tensor(struct decoder *d, struct tensor_in *t)
 static bool read_tensor(struct decoder *d)
 {
     struct tensor_in t = {0};
-    bool             first = true;
+    bool first = true;
 
     for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_NAME, KEY_DATA);
@@ -285,8 +325,11 @@ static bool read_tensor(struct decoder *d)
         buf_append(&d->tensors, bytes_of(&t, sizeof t));
         return true;
     }
-    if (t.name.n) err_in(d->j.e, "%s[%zu] \"" NAME_FMT "\"", d->kind == INFER_REQUEST ? "inputs" : "outputs", tensors_n(d), NAME_ARG(t.name));
-    else err_in(d->j.e, "%s[%zu]", d->kind == INFER_REQUEST ? "inputs" : "outputs", tensors_n(d));
+    if (t.name.n)
+        err_in(d->j.e, "%s[%zu] \"" NAME_FMT "\"", d->kind == INFER_REQUEST ? "inputs" : "outputs",
+               tensors_n(d), NAME_ARG(t.name));
+    else
+        err_in(d->j.e, "%s[%zu]", d->kind == INFER_REQUEST ? "inputs" : "outputs", tensors_n(d));
     return false;
 }
 
@@ -295,7 +338,8 @@ static bool read_tensors(struct decoder *d)
     bool first = true;
 
     while (json_read_array(&d->j, &first)) {
-        if (tensors_n(d) == INFER_TENSORS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d tensors", INFER_TENSORS_MAX);
+        if (tensors_n(d) == INFER_TENSORS_MAX)
+            return json_read_fail(&d->j, RC_INVALID, "more than %d tensors", INFER_TENSORS_MAX);
         if (!read_tensor(d)) return false;
     }
     return !d->j.failed;
@@ -303,26 +347,33 @@ static bool read_tensors(struct decoder *d)
 
 /* ---- requested outputs ---- */
 
-struct want_in { struct json_want want; bool has_binary; };        /* without: what the message says, known at its end */
+struct want_in {
+    struct json_want want;
+    bool has_binary;
+}; /* without: what the message says, known at its end */
 
 static bool read_requested_one(struct decoder *d)
 {
-    struct want_in  w = {0};
+    struct want_in w = {0};
     struct consumed c = {0};
-    bool            first = true;
-    unsigned        seen = 0;
-    size_t          at = pb_begin(&d->requested, 6);
+    bool first = true;
+    unsigned seen = 0;
+    size_t at = pb_begin(&d->requested, 6);
 
     for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_NAME, KEY_PARAMETERS);
 
         if (!seen_once(&d->j, &seen, k, key)) return false;
-        if (k == KEY_NAME && json_read_string(&d->j, &w.want.name)) pb_put_str(&d->requested, 1, w.want.name);
-        else if (k == KEY_PARAMETERS) read_params(d, KEY_NAME, 2, &d->requested, &c);
-        else if (k != KEY_NAME) json_read_skip(&d->j, NULL);
+        if (k == KEY_NAME && json_read_string(&d->j, &w.want.name))
+            pb_put_str(&d->requested, 1, w.want.name);
+        else if (k == KEY_PARAMETERS)
+            read_params(d, KEY_NAME, 2, &d->requested, &c);
+        else if (k != KEY_NAME)
+            json_read_skip(&d->j, NULL);
     }
     if (d->j.failed) return false;
-    if (!w.want.name.n) return json_read_fail(&d->j, RC_INVALID, "the requested output has no name");
+    if (!w.want.name.n)
+        return json_read_fail(&d->j, RC_INVALID, "the requested output has no name");
     pb_end(&d->requested, at);
     w.has_binary = c.has_binary;
     w.want.binary = c.binary;
@@ -338,7 +389,8 @@ static bool read_requested(struct decoder *d)
     while (json_read_array(&d->j, &first)) {
         size_t n = d->wants.n / sizeof(struct want_in);
 
-        if (n == INFER_TENSORS_MAX) return json_read_fail(&d->j, RC_INVALID, "more than %d outputs", INFER_TENSORS_MAX);
+        if (n == INFER_TENSORS_MAX)
+            return json_read_fail(&d->j, RC_INVALID, "more than %d outputs", INFER_TENSORS_MAX);
         if (read_requested_one(d)) continue;
         err_in(d->j.e, "outputs[%zu]", n);
         return false;
@@ -354,8 +406,12 @@ static bool read_message_key(struct decoder *d, enum key k)
 
     switch ((int)k) {
     case KEY_ID: return string_or_null(&d->j, &d->id);
-    case KEY_MODEL_NAME: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_name) : json_read_skip(&d->j, NULL);
-    case KEY_MODEL_VERSION: return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_version) : json_read_skip(&d->j, NULL);
+    case KEY_MODEL_NAME:
+        return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_name)
+                                         : json_read_skip(&d->j, NULL);
+    case KEY_MODEL_VERSION:
+        return d->kind == INFER_RESPONSE ? string_or_null(&d->j, &d->model_version)
+                                         : json_read_skip(&d->j, NULL);
     case KEY_PARAMETERS:
         if (!read_params(d, KEY_ID, 4, &d->params, &c)) return false;
         d->binary_output = c.binary;
@@ -374,7 +430,8 @@ static bool read_message(struct decoder *d)
 {
     bool first = true;
 
-    if (json_read_peek(&d->j) == 0 && d->j.p == d->j.end) return json_read_fail(&d->j, RC_INVALID, "the body is empty, a JSON object is wanted");
+    if (json_read_peek(&d->j) == 0 && d->j.p == d->j.end)
+        return json_read_fail(&d->j, RC_INVALID, "the body is empty, a JSON object is wanted");
     for (struct str key; json_read_object(&d->j, &first, &key);) {
         enum key k = key_of(key, KEY_PARAMETERS, KEY_MODEL_VERSION);
 
@@ -382,10 +439,13 @@ static bool read_message(struct decoder *d)
         if (!seen_once(&d->j, &d->seen, k, key) || !read_message_key(d, k)) return false;
     }
     if (d->j.failed) return false;
-    if (json_read_peek(&d->j) || d->j.p != d->j.end) return json_read_fail(&d->j, RC_INVALID, "something follows the JSON object");
-    if (d->kind == INFER_REQUEST && !(d->seen & 1u << KEY_INPUTS)) return json_read_fail(&d->j, RC_INVALID, "the request has no \"inputs\"");
+    if (json_read_peek(&d->j) || d->j.p != d->j.end)
+        return json_read_fail(&d->j, RC_INVALID, "something follows the JSON object");
+    if (d->kind == INFER_REQUEST && !(d->seen & 1u << KEY_INPUTS))
+        return json_read_fail(&d->j, RC_INVALID, "the request has no \"inputs\"");
     if (d->kind == INFER_RESPONSE && !(d->seen & (1u << KEY_OUTPUTS | 1u << KEY_MODEL_NAME)))
-        return json_read_fail(&d->j, RC_INVALID, "the response has neither \"outputs\" nor \"model_name\"");
+        return json_read_fail(&d->j, RC_INVALID,
+                              "the response has neither \"outputs\" nor \"model_name\"");
     return true;
 }
 
@@ -394,15 +454,16 @@ static bool read_message(struct decoder *d)
 static bool cut_tail(struct decoder *d)
 {
     struct err *e = d->j.e;
-    size_t      at = 0;
+    size_t at = 0;
 
     for (size_t i = 0; i < tensors_n(d); i++) {
         struct tensor_in *t = tensor_at(d, i);
 
         if (!t->binary) continue;
         if ((uint64_t)t->binary_size > d->tail.n - at) {
-            err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": binary_data_size is %" PRId64 ", %zu bytes are left", NAME_ARG(t->name),
-                    t->binary_size, d->tail.n - at);
+            err_set(e, RC_INVALID,
+                    "tensor \"" NAME_FMT "\": binary_data_size is %" PRId64 ", %zu bytes are left",
+                    NAME_ARG(t->name), t->binary_size, d->tail.n - at);
             return false;
         }
         t->raw_at = at;
@@ -431,24 +492,27 @@ static bool wants_raw(struct decoder *d)
     return false;
 }
 
-/* Size of the contents body infer_put_contents() will write, to spare large tensors a move. 0: not known so simply. */
+/* Size of the contents body infer_put_contents() will write, to spare large tensors a move. 0: not
+ * known so simply. */
 static size_t contents_bytes(enum datatype type, size_t raw_n)
 {
     if ((type != DT_FP32 && type != DT_FP64) || !raw_n) return 0;
     return 1 + pb_varint_size(raw_n) + raw_n;
 }
 
-static void put_tensor(struct decoder *d, const struct tensor_in *t, bool raw, struct buf *head, struct buf *ret)
+static void put_tensor(struct decoder *d, const struct tensor_in *t, bool raw, struct buf *head,
+                       struct buf *ret)
 {
     struct bytes data = raw_of(d, t);
-    size_t       n = raw ? 0 : contents_bytes(t->type, data.n), in, out;
+    size_t n = raw ? 0 : contents_bytes(t->type, data.n), in, out;
 
     buf_clear(head);
     pb_put_str(head, 1, t->name);
     pb_put_str(head, 2, t->datatype);
     if (t->shape_n) {
         in = pb_begin(head, 3);
-        for (size_t i = 0; i < t->shape_n; i++) pb_put_varint(head, (uint64_t)shape_of(d, t)[i]);
+        for (size_t i = 0; i < t->shape_n; i++)
+            pb_put_varint(head, (uint64_t)shape_of(d, t)[i]);
         pb_end(head, in);
     }
     buf_append(head, bytes_sub(buf_view(&d->tensor_params), t->params_at, t->params_n));
@@ -472,23 +536,25 @@ static void put_tensor(struct decoder *d, const struct tensor_in *t, bool raw, s
 static void put_message(struct decoder *d, struct buf *ret)
 {
     AUTO(buf_fini) struct buf head = {0};
-    bool                      raw = wants_raw(d);
+    bool raw = wants_raw(d);
 
     buf_reserve(ret, d->raw.n + d->tail.n + d->params.n + d->requested.n + tensors_n(d) * 64 + 64);
     pb_put_str(ret, 1, d->model_name);
     pb_put_str(ret, 2, d->model_version);
     pb_put_str(ret, 3, d->id);
     buf_append(ret, buf_view(&d->params));
-    for (size_t i = 0; i < tensors_n(d); i++) put_tensor(d, tensor_at(d, i), raw, &head, ret);
+    for (size_t i = 0; i < tensors_n(d); i++)
+        put_tensor(d, tensor_at(d, i), raw, &head, ret);
     buf_append(ret, buf_view(&d->requested));
-    for (size_t i = 0; raw && i < tensors_n(d); i++) pb_put_bytes(ret, infer_raw_field(d->kind), raw_of(d, tensor_at(d, i)));
+    for (size_t i = 0; raw && i < tensors_n(d); i++)
+        pb_put_bytes(ret, infer_raw_field(d->kind), raw_of(d, tensor_at(d, i)));
 }
 
 static enum rc put_wants(struct decoder *d, struct arena *a, struct json_wants *ret, struct err *e)
 {
-    size_t                n = d->wants.n / sizeof(struct want_in);
+    size_t n = d->wants.n / sizeof(struct want_in);
     const struct want_in *in = (const struct want_in *)(const void *)d->wants.p;
-    struct json_want     *list = arena_array(a, struct json_want, n);
+    struct json_want *list = arena_array(a, struct json_want, n);
 
     if (!list) return err_set(e, RC_TOO_LARGE, "outputs above the memory limit of a request");
     for (size_t i = 0; i < n; i++) {
@@ -499,16 +565,21 @@ static enum rc put_wants(struct decoder *d, struct arena *a, struct json_wants *
     return RC_OK;
 }
 
-enum rc infer_decode_json(struct bytes body, size_t json_bytes, enum infer_kind kind, struct arena *a, struct buf *ret,
-                          struct json_wants *ret_wants, struct err *e)
+enum rc infer_decode_json(struct bytes body, size_t json_bytes, enum infer_kind kind,
+                          struct arena *a, struct buf *ret, struct json_wants *ret_wants,
+                          struct err *e)
 {
     AUTO(decoder_fini) struct decoder d = {.kind = kind};
 
     if (json_bytes > body.n)
-        return err_set(e, RC_INVALID, "Inference-Header-Content-Length is %zu, the body has %zu bytes", json_bytes, body.n);
-    d.j = (struct json_reader){.start = (const char *)body.p, .p = (const char *)body.p, .arena = a, .e = e};
+        return err_set(e, RC_INVALID,
+                       "Inference-Header-Content-Length is %zu, the body has %zu bytes", json_bytes,
+                       body.n);
+    d.j = (struct json_reader){
+        .start = (const char *)body.p, .p = (const char *)body.p, .arena = a, .e = e};
     d.j.end = json_bytes ? d.j.p + json_bytes : d.j.p;
-    d.tail = json_bytes < body.n ? bytes_sub(body, json_bytes, body.n - json_bytes) : (struct bytes){0};
+    d.tail =
+        json_bytes < body.n ? bytes_sub(body, json_bytes, body.n - json_bytes) : (struct bytes){0};
     if (!read_message(&d) || !cut_tail(&d)) return e->rc;
     if (ret_wants && put_wants(&d, a, ret_wants, e)) return e->rc;
     put_message(&d, ret);

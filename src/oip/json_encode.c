@@ -1,5 +1,7 @@
-/* Protobuf to V2 JSON. Tensor data is printed from raw memory, straight into the answer; only typed integers and strings
- * are brought into that form first. SPDX-License-Identifier: Apache-2.0
+/* Protobuf to V2 JSON. Tensor data is printed from raw memory, straight into the answer; only typed
+ * integers and strings are brought into that form first.
+ *
+ * SPDX-License-Identifier: Apache-2.0
  */
 #include "base/base64.h"
 #include "oip/contents.h"
@@ -8,13 +10,16 @@
 #include "oip/pb.h"
 #include <math.h>
 
-enum { ELEMENT_TEXT_MAX = 34, CHUNK = 512 };              /* a number and its comma; elements between two reservations */
+enum {
+    ELEMENT_TEXT_MAX = 34,
+    CHUNK = 512
+}; /* a number and its comma; elements between two reservations */
 
 void json_put_str(struct buf *b, struct str s)
 {
-    static const char names[] = "btn?fr";                 /* 8 to 13 */
-    size_t            from = 0;
-    bool              valid = utf8_valid(s);
+    static const char names[] = "btn?fr"; /* 8 to 13 */
+    size_t from = 0;
+    bool valid = utf8_valid(s);
 
     buf_reserve(b, s.n + 2);
     buf_append_byte(b, '"');
@@ -24,10 +29,14 @@ void json_put_str(struct buf *b, struct str s)
         if (c >= 0x20 && c != '"' && c != '\\' && (c < 128 || valid)) continue;
         if (i > from) buf_append(b, bytes_of(s.p + from, i - from));
         from = i + 1;
-        if (c > 127) buf_append_str(b, STR("\xef\xbf\xbd"));
-        else if (c == '"' || c == '\\') buf_printf(b, "\\%c", c);
-        else if (c >= 8 && c <= 13 && c != 11) buf_printf(b, "\\%c", names[c - 8]);
-        else buf_printf(b, "\\u%04x", c);
+        if (c > 127)
+            buf_append_str(b, STR("\xef\xbf\xbd"));
+        else if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", c);
+        else if (c >= 8 && c <= 13 && c != 11)
+            buf_printf(b, "\\%c", names[c - 8]);
+        else
+            buf_printf(b, "\\u%04x", c);
     }
     if (s.n > from) buf_append(b, bytes_of(s.p + from, s.n - from));
     buf_append_byte(b, '"');
@@ -64,7 +73,7 @@ static char *half_text(enum datatype t, uint16_t h, char *p)
 static char *element_text(enum datatype t, const uint8_t *at, char *p)
 {
     double d;
-    float  f;
+    float f;
 
     switch (t) {
     case DT_BOOL: return word_text(*at ? "true" : "false", p);
@@ -79,9 +88,7 @@ static char *element_text(enum datatype t, const uint8_t *at, char *p)
     case DT_FP32:
         memcpy(&f, at, 4);
         return isfinite(f) ? p + fp32_text(f, p) : special_text((double)f, p);
-    case DT_FP64:
-        memcpy(&d, at, 8);
-        return isfinite(d) ? p + fp64_text(d, p) : special_text(d, p);
+    case DT_FP64: memcpy(&d, at, 8); return isfinite(d) ? p + fp64_text(d, p) : special_text(d, p);
     case DT_FP16:
     case DT_BF16: return half_text(t, load_le16(at), p);
     case DT_UNKNOWN:
@@ -96,7 +103,7 @@ static void put_numbers(struct buf *b, enum datatype t, struct bytes raw)
 
     for (size_t i = 0; i < n;) {
         size_t stop = MIN(i + CHUNK, n);
-        char  *p;
+        char *p;
 
         buf_reserve(b, (stop - i) * ELEMENT_TEXT_MAX);
         p = (char *)b->p + b->n;
@@ -122,7 +129,7 @@ static bool next_bytes(struct bytes raw, size_t *at, struct bytes *ret)
 
 static bool all_text(struct bytes raw)
 {
-    size_t       at = 0;
+    size_t at = 0;
     struct bytes one;
 
     while (next_bytes(raw, &at, &one))
@@ -132,7 +139,7 @@ static bool all_text(struct bytes raw)
 
 static void put_strings(struct buf *b, struct bytes raw, bool text)
 {
-    size_t       at = 0;
+    size_t at = 0;
     struct bytes one;
 
     for (bool first = true; next_bytes(raw, &at, &one); first = false) {
@@ -149,7 +156,10 @@ static void put_strings(struct buf *b, struct bytes raw, bool text)
 
 /* ---- parameters ---- */
 
-struct named { struct str key; struct infer_param v; };
+struct named {
+    struct str key;
+    struct infer_param v;
+};
 
 static int by_key(const void *a, const void *b)
 {
@@ -167,7 +177,9 @@ static void put_param(struct buf *b, const struct named *p)
     case INFER_PARAM_BOOL: end = word_text(p->v.b ? "true" : "false", text); break;
     case INFER_PARAM_INT: end = signed_text(p->v.i, text); break;
     case INFER_PARAM_UINT: end = u64_text(p->v.u, text); break;
-    case INFER_PARAM_DOUBLE: end = isfinite(p->v.d) ? text + fp64_text(p->v.d, text) : special_text(p->v.d, text); break;
+    case INFER_PARAM_DOUBLE:
+        end = isfinite(p->v.d) ? text + fp64_text(p->v.d, text) : special_text(p->v.d, text);
+        break;
     case INFER_PARAM_STR: json_put_str(b, p->v.s); break;
     }
     buf_append(b, bytes_of(text, (size_t)(end - text)));
@@ -179,14 +191,14 @@ static void put_comma(struct buf *b)
     if (b->p[b->n - 1] != '{') buf_append_byte(b, ',');
 }
 
-/* "parameters":{…} sorted by name, the last of a name winning; nothing when there are none. `extra` may add one and
- * takes the place of a parameter of its name. */
+/* "parameters":{…} sorted by name, the last of a name winning; nothing when there are none. `extra`
+ * may add one and takes the place of a parameter of its name. */
 static void put_params(struct buf *b, struct infer_params params, const struct named *extra)
 {
     AUTO(buf_fini) struct buf list = {0};
-    const struct named       *p;
-    struct named              one;
-    size_t                    n;
+    const struct named *p;
+    struct named one;
+    size_t n;
 
     for (size_t i = 0; i < params.n; i++)
         if (infer_param_at(params, i, &one.key, &one.v) && !(extra && str_eq(one.key, extra->key)))
@@ -216,9 +228,9 @@ void json_put_params(struct buf *b, struct infer_params params)
 struct encoder {
     const struct infer_view *v;
     const struct json_style *style;
-    struct buf              *out;
-    struct buf               tail;               /* binary data */
-    struct buf               scratch;            /* raw form of the tensor at hand */
+    struct buf *out;
+    struct buf tail;    /* binary data */
+    struct buf scratch; /* raw form of the tensor at hand */
 };
 
 static struct json_want want_of(const struct encoder *x, struct str name)
@@ -230,16 +242,18 @@ static struct json_want want_of(const struct encoder *x, struct str name)
     return (struct json_want){.binary = wants && wants->binary};
 }
 
-/* The tensor's data as raw, counted. FP16 and BF16 in typed contents are FP32 numbers and are printed as such. */
-static enum rc raw_form(struct encoder *x, const struct infer_tensor *t, bool binary, enum datatype *ret_type,
-                        struct bytes *ret, struct err *e)
+/* The tensor's data as raw, counted. FP16 and BF16 in typed contents are FP32 numbers and are
+ * printed as such. */
+static enum rc raw_form(struct encoder *x, const struct infer_tensor *t, bool binary,
+                        enum datatype *ret_type, struct bytes *ret, struct err *e)
 {
     struct infer_tensor as = *t;
 
     if (!binary && !t->has_raw && (t->type == DT_FP16 || t->type == DT_BF16)) as.type = DT_FP32;
     *ret_type = as.type;
     if (as.type == DT_UNKNOWN)
-        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": unknown datatype \"" NAME_FMT "\"", NAME_ARG(t->name), NAME_ARG(t->datatype));
+        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": unknown datatype \"" NAME_FMT "\"",
+                       NAME_ARG(t->name), NAME_ARG(t->datatype));
     if (contents_as_raw(&as, ret)) return contents_check(&as, e);
     buf_clear(&x->scratch);
     if (infer_tensor_raw(&as, &x->scratch, e)) return e->rc;
@@ -250,25 +264,31 @@ static enum rc raw_form(struct encoder *x, const struct infer_tensor *t, bool bi
 static bool bytes_are_text(const struct encoder *x, const struct infer_tensor *t, bool wanted)
 {
     if (infer_param_is(t->params, "content_type", "base64")) return false;
-    if (infer_param_is(t->params, "content_type", "str") || infer_param_is(t->params, "content_type", "datetime")) return true;
+    if (infer_param_is(t->params, "content_type", "str") ||
+        infer_param_is(t->params, "content_type", "datetime"))
+        return true;
     return wanted || (x->style && x->style->bytes_as_text);
 }
 
-/* Prints the data, or moves it to the tail. *extra becomes the parameter that says so; false: none is needed. */
-static bool put_data(struct encoder *x, const struct infer_tensor *t, enum datatype type, struct bytes raw,
-                     struct json_want want, struct named *extra)
+/* Prints the data, or moves it to the tail. *extra becomes the parameter that says so; false: none
+ * is needed. */
+static bool put_data(struct encoder *x, const struct infer_tensor *t, enum datatype type,
+                     struct bytes raw, struct json_want want, struct named *extra)
 {
     bool text = bytes_are_text(x, t, want.text), valid;
 
     if (want.binary) {
         buf_append(&x->tail, raw);
-        *extra = (struct named){STR("binary_data_size"), {.kind = INFER_PARAM_INT, .i = (int64_t)raw.n}};
+        *extra =
+            (struct named){STR("binary_data_size"), {.kind = INFER_PARAM_INT, .i = (int64_t)raw.n}};
         return true;
     }
     buf_append_str(x->out, STR("\"data\":["));
     valid = type != DT_BYTES || !text || all_text(raw);
-    if (type == DT_BYTES) put_strings(x->out, raw, text && valid);
-    else put_numbers(x->out, type, raw);
+    if (type == DT_BYTES)
+        put_strings(x->out, raw, text && valid);
+    else
+        put_numbers(x->out, type, raw);
     buf_append_str(x->out, STR("],"));
     *extra = (struct named){STR("content_type"), {.kind = INFER_PARAM_STR, .s = STR("base64")}};
     return !valid;
@@ -277,11 +297,11 @@ static bool put_data(struct encoder *x, const struct infer_tensor *t, enum datat
 static enum rc put_tensor(struct encoder *x, const struct infer_tensor *t, struct err *e)
 {
     struct json_want want = want_of(x, t->name);
-    struct named     extra;
-    enum datatype    type;
-    struct bytes     raw;
-    bool             adds;
-    char             text[ELEMENT_TEXT_MAX];
+    struct named extra;
+    enum datatype type;
+    struct bytes raw;
+    bool adds;
+    char text[ELEMENT_TEXT_MAX];
 
     if (raw_form(x, t, want.binary, &type, &raw, e)) return e->rc;
     buf_append_byte(x->out, '{');
@@ -325,8 +345,9 @@ static void put_requested(struct encoder *x)
 static enum rc put_message(struct encoder *x, struct err *e)
 {
     const struct infer_view *v = x->v;
-    struct buf              *b = x->out;
-    bool                     response = v->kind == INFER_RESPONSE, names = response || (x->style && x->style->request_names);
+    struct buf *b = x->out;
+    bool response = v->kind == INFER_RESPONSE,
+         names = response || (x->style && x->style->request_names);
 
     buf_append_byte(b, '{');
     if (names) put_member(b, "model_name", v->model_name, response);
@@ -338,7 +359,8 @@ static enum rc put_message(struct encoder *x, struct err *e)
         buf_append_str(b, response ? STR("\"outputs\":[") : STR("\"inputs\":["));
         for (size_t i = 0; i < v->tensors_n; i++) {
             if (i) buf_append_byte(b, ',');
-            if (put_tensor(x, &v->tensors[i], e)) return err_in(e, "%s[%zu]", response ? "outputs" : "inputs", i);
+            if (put_tensor(x, &v->tensors[i], e))
+                return err_in(e, "%s[%zu]", response ? "outputs" : "inputs", i);
         }
         buf_append_byte(b, ']');
     }
@@ -347,12 +369,12 @@ static enum rc put_message(struct encoder *x, struct err *e)
     return RC_OK;
 }
 
-enum rc infer_encode_json(const struct infer_view *v, const struct json_style *style, struct buf *ret,
-                          size_t *ret_json_bytes, struct err *e)
+enum rc infer_encode_json(const struct infer_view *v, const struct json_style *style,
+                          struct buf *ret, size_t *ret_json_bytes, struct err *e)
 {
     struct encoder x = {.v = v, .style = style, .out = ret};
-    size_t         start = ret->n;
-    enum rc        rc = put_message(&x, e);
+    size_t start = ret->n;
+    enum rc rc = put_message(&x, e);
 
     if (rc) {
         ret->n = start;

@@ -7,7 +7,7 @@
 
 bool json_read_fail(struct json_reader *j, enum rc rc, const char *fmt, ...)
 {
-    char    text[256];
+    char text[256];
     va_list ap;
 
     if (j->failed) return false;
@@ -21,9 +21,12 @@ bool json_read_fail(struct json_reader *j, enum rc rc, const char *fmt, ...)
 
 static bool unexpected(struct json_reader *j, const char *wanted)
 {
-    if (j->p == j->end) return json_read_fail(j, RC_INVALID, "the JSON ends where %s should be", wanted);
-    if (*j->p > ' ' && *j->p < 127) return json_read_fail(j, RC_INVALID, "'%c' found where %s should be", *j->p, wanted);
-    return json_read_fail(j, RC_INVALID, "byte 0x%02x found where %s should be", (uint8_t)*j->p, wanted);
+    if (j->p == j->end)
+        return json_read_fail(j, RC_INVALID, "the JSON ends where %s should be", wanted);
+    if (*j->p > ' ' && *j->p < 127)
+        return json_read_fail(j, RC_INVALID, "'%c' found where %s should be", *j->p, wanted);
+    return json_read_fail(j, RC_INVALID, "byte 0x%02x found where %s should be", (uint8_t)*j->p,
+                          wanted);
 }
 
 bool json_read_want(struct json_reader *j, char c)
@@ -51,8 +54,11 @@ static const char *plain_run(const char *p, const char *end, bool *high)
 
     while (p < end) {
         if (end - p >= 8) {
-            uint64_t v = load_le64((const uint8_t *)p), quote = v ^ ones * '"', slash = v ^ ones * '\\';
-            uint64_t stop = (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((v - ones * 0x20) & ~v)) & tops;
+            uint64_t v = load_le64((const uint8_t *)p), quote = v ^ ones * '"',
+                     slash = v ^ ones * '\\';
+            uint64_t stop =
+                (((quote - ones) & ~quote) | ((slash - ones) & ~slash) | ((v - ones * 0x20) & ~v)) &
+                tops;
 
             if (!stop) {
                 *high = *high || (v & tops);
@@ -73,9 +79,12 @@ static bool hex4(struct json_reader *j, uint32_t *ret)
     for (int i = 0; i < 4; i++, j->p++) {
         char c = j->p < j->end ? *j->p : 0;
 
-        if (c >= '0' && c <= '9') *ret = *ret << 4 | (uint32_t)(c - '0');
-        else if ((c | 32) >= 'a' && (c | 32) <= 'f') *ret = *ret << 4 | (uint32_t)((c | 32) - 'a' + 10);
-        else return unexpected(j, "a hexadecimal digit");
+        if (c >= '0' && c <= '9')
+            *ret = *ret << 4 | (uint32_t)(c - '0');
+        else if ((c | 32) >= 'a' && (c | 32) <= 'f')
+            *ret = *ret << 4 | (uint32_t)((c | 32) - 'a' + 10);
+        else
+            return unexpected(j, "a hexadecimal digit");
     }
     return true;
 }
@@ -85,7 +94,8 @@ static size_t utf8_put(uint32_t c, char *to)
     if (c < 0x80) return to[0] = (char)c, 1;
     if (c < 0x800) return to[0] = (char)(0xc0 | c >> 6), to[1] = (char)(0x80 | (c & 63)), 2;
     if (c < 0x10000)
-        return to[0] = (char)(0xe0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)), to[2] = (char)(0x80 | (c & 63)), 3;
+        return to[0] = (char)(0xe0 | c >> 12), to[1] = (char)(0x80 | (c >> 6 & 63)),
+               to[2] = (char)(0x80 | (c & 63)), 3;
     to[0] = (char)(0xf0 | c >> 18);
     to[1] = (char)(0x80 | (c >> 12 & 63));
     to[2] = (char)(0x80 | (c >> 6 & 63));
@@ -93,12 +103,13 @@ static size_t utf8_put(uint32_t c, char *to)
     return 4;
 }
 
-/* The backslash is taken. Writes what the escape stands for: never more bytes than the escape has. */
+/* The backslash is taken. Writes what the escape stands for: never more bytes than the escape has.
+ */
 static size_t escape(struct json_reader *j, char *to)
 {
     static const char from[] = "\"\\/bfnrt", plain[] = "\"\\/\b\f\n\r\t";
-    const char       *at = j->p < j->end && *j->p ? strchr(from, *j->p) : NULL;
-    uint32_t          c, low;
+    const char *at = j->p < j->end && *j->p ? strchr(from, *j->p) : NULL;
+    uint32_t c, low;
 
     if (at) return j->p++, *to = plain[at - from], 1;
     if (j->p == j->end || *j->p != 'u') return unexpected(j, "an escape");
@@ -106,9 +117,11 @@ static size_t escape(struct json_reader *j, char *to)
     if (!hex4(j, &c)) return 0;
     if (c >= 0xdc00 && c < 0xe000) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
     if (c >= 0xd800 && c < 0xdc00) {
-        if (!json_read_word(j, "\\u")) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
+        if (!json_read_word(j, "\\u"))
+            return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
         if (!hex4(j, &low)) return 0;
-        if (low < 0xdc00 || low > 0xdfff) return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
+        if (low < 0xdc00 || low > 0xdfff)
+            return json_read_fail(j, RC_INVALID, "half of a surrogate pair");
         c = 0x10000 + ((c - 0xd800) << 10) + (low - 0xdc00);
     }
     return utf8_put(c, to);
@@ -118,7 +131,7 @@ static size_t escape(struct json_reader *j, char *to)
 static bool string_span(struct json_reader *j, struct str *ret, bool *ret_escapes)
 {
     const char *start;
-    bool        high = false;
+    bool high = false;
 
     *ret_escapes = false;
     if (json_read_peek(j) != '"') return unexpected(j, "a string");
@@ -127,13 +140,16 @@ static bool string_span(struct json_reader *j, struct str *ret, bool *ret_escape
         j->p = plain_run(j->p, j->end, &high);
         if (j->p == j->end) return json_read_fail(j, RC_INVALID, "the JSON ends inside a string");
         if (*j->p == '"') break;
-        if (*j->p != '\\') return json_read_fail(j, RC_INVALID, "control character 0x%02x in a string", (uint8_t)*j->p);
+        if (*j->p != '\\')
+            return json_read_fail(j, RC_INVALID, "control character 0x%02x in a string",
+                                  (uint8_t)*j->p);
         *ret_escapes = true;
         j->p++;
         if (j->p < j->end) j->p++;
     }
     *ret = (struct str){start, (size_t)(j->p - start)};
-    if (high && !utf8_valid(*ret)) return json_read_fail(j, RC_INVALID, "a string is not valid UTF-8");
+    if (high && !utf8_valid(*ret))
+        return json_read_fail(j, RC_INVALID, "a string is not valid UTF-8");
     j->p++;
     return true;
 }
@@ -142,13 +158,13 @@ static bool string_span(struct json_reader *j, struct str *ret, bool *ret_escape
 static bool unescape(struct json_reader *j, struct str span, char *to, size_t *ret_n)
 {
     struct json_reader in = *j;
-    char              *at = to;
+    char *at = to;
 
     in.p = span.p;
     in.end = span.p + span.n;
     while (in.p < in.end) {
         const char *back = memchr(in.p, '\\', (size_t)(in.end - in.p));
-        size_t      n = (size_t)((back ? back : in.end) - in.p);
+        size_t n = (size_t)((back ? back : in.end) - in.p);
 
         memcpy(at, in.p, n);
         at += n;
@@ -165,13 +181,14 @@ static bool unescape(struct json_reader *j, struct str span, char *to, size_t *r
 bool json_read_string(struct json_reader *j, struct str *ret)
 {
     struct str span;
-    bool       escapes;
-    char      *to;
+    bool escapes;
+    char *to;
 
     if (j->failed || !string_span(j, &span, &escapes)) return false;
     *ret = span;
     if (!escapes) return true;
-    if (!(to = arena_alloc(j->arena, span.n))) return json_read_fail(j, RC_TOO_LARGE, "strings above the memory limit of a request");
+    if (!(to = arena_alloc(j->arena, span.n)))
+        return json_read_fail(j, RC_TOO_LARGE, "strings above the memory limit of a request");
     ret->p = to;
     return unescape(j, span, to, &ret->n);
 }
@@ -179,9 +196,9 @@ bool json_read_string(struct json_reader *j, struct str *ret)
 bool json_read_string_into(struct json_reader *j, struct buf *b)
 {
     struct str span;
-    bool       escapes;
-    size_t     n;
-    uint8_t   *to;
+    bool escapes;
+    size_t n;
+    uint8_t *to;
 
     if (j->failed || !string_span(j, &span, &escapes)) return false;
     if (!escapes) {
@@ -197,26 +214,30 @@ bool json_read_string_into(struct json_reader *j, struct buf *b)
 
 /* ---- structure ---- */
 
-static bool open_next(struct json_reader *j, bool *first, char opening, char closing, const char *what)
+static bool open_next(struct json_reader *j, bool *first, char opening, char closing,
+                      const char *what)
 {
     if (j->failed) return false;
     if (*first) {
         *first = false;
         if (!json_read_take(j, opening)) return unexpected(j, what);
-        if (++j->depth > JSON_DEPTH_MAX) return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
+        if (++j->depth > JSON_DEPTH_MAX)
+            return json_read_fail(j, RC_INVALID, "nested deeper than %d", JSON_DEPTH_MAX);
         if (!json_read_take(j, closing)) return true;
         j->depth--;
         return false;
     }
     if (json_read_take(j, ',')) return true;
-    if (!json_read_take(j, closing)) return unexpected(j, closing == ']' ? "',' or ']'" : "',' or '}'");
+    if (!json_read_take(j, closing))
+        return unexpected(j, closing == ']' ? "',' or ']'" : "',' or '}'");
     j->depth--;
     return false;
 }
 
 bool json_read_object(struct json_reader *j, bool *first, struct str *ret_key)
 {
-    return open_next(j, first, '{', '}', "an object") && json_read_string(j, ret_key) && json_read_want(j, ':');
+    return open_next(j, first, '{', '}', "an object") && json_read_string(j, ret_key) &&
+           json_read_want(j, ':');
 }
 
 bool json_read_array(struct json_reader *j, bool *first)
@@ -227,7 +248,7 @@ bool json_read_array(struct json_reader *j, bool *first)
 static bool skip_string(struct json_reader *j)
 {
     struct str span;
-    bool       escapes;
+    bool escapes;
 
     return string_span(j, &span, &escapes);
 }
@@ -235,10 +256,12 @@ static bool skip_string(struct json_reader *j)
 static bool skip_scalar(struct json_reader *j)
 {
     struct decimal d;
-    const char    *after;
+    const char *after;
 
-    if (json_read_word(j, "true") || json_read_word(j, "false") || json_read_word(j, "null")) return true;
-    if (json_read_word(j, "NaN") || json_read_word(j, "Infinity") || json_read_word(j, "-Infinity")) return true;
+    if (json_read_word(j, "true") || json_read_word(j, "false") || json_read_word(j, "null"))
+        return true;
+    if (json_read_word(j, "NaN") || json_read_word(j, "Infinity") || json_read_word(j, "-Infinity"))
+        return true;
     after = decimal_read(j->p, j->end, &d);
     if (!after) return unexpected(j, "a value");
     j->p = after;
@@ -247,17 +270,19 @@ static bool skip_scalar(struct json_reader *j)
 
 bool json_read_skip(struct json_reader *j, struct str *ret_text)
 {
-    bool        first = true;
+    bool first = true;
     const char *start;
-    struct str  key;
-    char        c = json_read_peek(j);
+    struct str key;
+    char c = json_read_peek(j);
 
     if (j->failed) return false;
     start = j->p;
     if (c == '{') {
-        while (json_read_object(j, &first, &key)) json_read_skip(j, NULL);
+        while (json_read_object(j, &first, &key))
+            json_read_skip(j, NULL);
     } else if (c == '[') {
-        while (json_read_array(j, &first)) json_read_skip(j, NULL);
+        while (json_read_array(j, &first))
+            json_read_skip(j, NULL);
     } else if (c == '"') {
         skip_string(j);
     } else {

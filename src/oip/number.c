@@ -1,11 +1,12 @@
 /* Numbers to text and back.
  *
- * Text to float is the method of Lemire ("Number Parsing at a Gigabyte per Second", 2021): one or two multiplications
- * of the digits with a 128-bit power of ten give the mantissa; what it cannot decide (more than 19 digits that matter)
- * goes to strtod.
- * Float to text is Giulietti's Schubfach (2020): the rounding interval of the value is scaled by a power of ten so that
- * it holds one to a few integers, and the shortest, then nearest, is taken. It only asks for mantissa and exponent, so
- * the same function serves 32 and 64 bits.
+ * Text to float is the method of Lemire ("Number Parsing at a Gigabyte per Second", 2021): one or
+ * two multiplications of the digits with a 128-bit power of ten give the mantissa; what it cannot
+ * decide (more than 19 digits that matter) goes to strtod. Float to text is Giulietti's Schubfach
+ * (2020): the rounding interval of the value is scaled by a power of ten so that it holds one to a
+ * few integers, and the shortest, then nearest, is taken. It only asks for mantissa and exponent,
+ * so the same function serves 32 and 64 bits.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/number.h"
@@ -15,7 +16,8 @@
 
 /* ---- reading ---- */
 
-static const char *read_digits(const char *p, const char *end, struct decimal *d, unsigned *significant, bool fraction)
+static const char *read_digits(const char *p, const char *end, struct decimal *d,
+                               unsigned *significant, bool fraction)
 {
     for (; p < end && *p >= '0' && *p <= '9'; p++) {
         if (*significant < 19) {
@@ -32,13 +34,14 @@ static const char *read_digits(const char *p, const char *end, struct decimal *d
 
 static const char *read_exponent(const char *p, const char *end, struct decimal *d)
 {
-    bool        negative = p < end && *p == '-';
-    int64_t     v = 0;
+    bool negative = p < end && *p == '-';
+    int64_t v = 0;
     const char *first;
 
     p += p < end && (*p == '-' || *p == '+');
     first = p;
-    for (; p < end && *p >= '0' && *p <= '9'; p++) v = MIN(v * 10 + (*p - '0'), (int64_t)1000000);
+    for (; p < end && *p >= '0' && *p <= '9'; p++)
+        v = MIN(v * 10 + (*p - '0'), (int64_t)1000000);
     d->exponent += negative ? -v : v;
     return p == first ? NULL : p;
 }
@@ -46,7 +49,7 @@ static const char *read_exponent(const char *p, const char *end, struct decimal 
 const char *decimal_read(const char *p, const char *end, struct decimal *ret)
 {
     const char *start = p, *first;
-    unsigned    significant = 0;
+    unsigned significant = 0;
 
     *ret = (struct decimal){.negative = p < end && *p == '-'};
     p += ret->negative;
@@ -83,16 +86,17 @@ static float by_strtof(const struct decimal *d)
 }
 
 struct format {
-    int bits;                            /* of the stored mantissa */
+    int bits; /* of the stored mantissa */
     int bias;
-    int exponent_max;                    /* the one of infinity */
-    int q_min, q_max;                    /* decimal exponents outside are zero or infinity for every mantissa */
-    int even_min, even_max;              /* where a product can be exactly half way */
+    int exponent_max;       /* the one of infinity */
+    int q_min, q_max;       /* decimal exponents outside are zero or infinity for every mantissa */
+    int even_min, even_max; /* where a product can be exactly half way */
 };
 static const struct format fp64 = {52, 1023, 2047, -342, 308, -4, 23};
 static const struct format fp32 = {23, 127, 255, -64, 38, -17, 10};
 
-/* The leading 128 bits of 10^q, rounded up for negative q and down otherwise, as the proof of the method wants them. */
+/* The leading 128 bits of 10^q, rounded up for negative q and down otherwise, as the proof of the
+ * method wants them. */
 static void power_of_ten(int64_t q, uint64_t *hi, uint64_t *lo)
 {
     *hi = pow10_table[q - POW10_FIRST].hi;
@@ -105,10 +109,10 @@ static void power_of_ten(int64_t q, uint64_t *hi, uint64_t *lo)
 /* Magnitude of w * 10^q as the bits of the format. w > 0. */
 static uint64_t binary_of(uint64_t w, int64_t q, const struct format *f)
 {
-    uint64_t          hi, lo, mantissa, infinity = (uint64_t)f->exponent_max << f->bits;
+    uint64_t hi, lo, mantissa, infinity = (uint64_t)f->exponent_max << f->bits;
     unsigned __int128 product;
-    int               zeros, upper, shift;
-    int64_t           exponent;
+    int zeros, upper, shift;
+    int64_t exponent;
 
     if (q < f->q_min) return 0;
     if (q > f->q_max) return infinity;
@@ -129,7 +133,9 @@ static uint64_t binary_of(uint64_t w, int64_t q, const struct format *f)
         mantissa >>= 1 - exponent;
         return (mantissa + (mantissa & 1)) >> 1;
     }
-    if (lo <= 1 && q >= f->even_min && q <= f->even_max && (mantissa & 3) == 1 && mantissa << shift == hi) mantissa &= ~1ULL;
+    if (lo <= 1 && q >= f->even_min && q <= f->even_max && (mantissa & 3) == 1 &&
+        mantissa << shift == hi)
+        mantissa &= ~1ULL;
     mantissa = (mantissa + (mantissa & 1)) >> 1;
     if (mantissa >= 2ULL << f->bits) {
         mantissa = 1ULL << f->bits;
@@ -141,10 +147,11 @@ static uint64_t binary_of(uint64_t w, int64_t q, const struct format *f)
 
 double decimal_fp64(const struct decimal *d)
 {
-    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                   1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-    uint64_t            bits = 0;
-    double              v;
+    static const double exact[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,
+                                   1e8,  1e9,  1e10, 1e11, 1e12, 1e13, 1e14, 1e15,
+                                   1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+    uint64_t bits = 0;
+    double v;
 
     if (d->digits <= 1ULL << 53 && d->exponent >= -22 && d->exponent <= 22 && !d->cut) {
         v = (double)d->digits;
@@ -161,10 +168,11 @@ double decimal_fp64(const struct decimal *d)
 float decimal_fp32(const struct decimal *d)
 {
     uint32_t bits = 0;
-    float    v;
+    float v;
 
     if (d->digits) bits = (uint32_t)binary_of(d->digits, d->exponent, &fp32);
-    if (d->cut && bits != (uint32_t)binary_of(d->digits + 1, d->exponent, &fp32)) return by_strtof(d);
+    if (d->cut && bits != (uint32_t)binary_of(d->digits + 1, d->exponent, &fp32))
+        return by_strtof(d);
     bits |= (uint32_t)d->negative << 31;
     memcpy(&v, &bits, sizeof v);
     return v;
@@ -175,11 +183,13 @@ bool decimal_u64(const struct decimal *d, uint64_t *ret)
     uint64_t v = d->digits;
 
     if (v == 0) return *ret = 0, true;
-    if (d->cut && d->exponent > 0) {                     /* a 20th digit: only integers up to 18446744073709551615 */
+    if (d->cut && d->exponent > 0) { /* a 20th digit: only integers up to 18446744073709551615 */
         struct str s = {d->text.p + d->negative, d->text.n - d->negative};
 
         if (d->exponent != 1 || s.n != 20 || s.p[19] < '0' || s.p[19] > '9') return false;
-        if (__builtin_mul_overflow(v, 10ULL, &v) || __builtin_add_overflow(v, (uint64_t)(s.p[19] - '0'), &v)) return false;
+        if (__builtin_mul_overflow(v, 10ULL, &v) ||
+            __builtin_add_overflow(v, (uint64_t)(s.p[19] - '0'), &v))
+            return false;
         return *ret = v, true;
     }
     if (d->cut || d->exponent > 19 || d->exponent < -19) return false;
@@ -196,14 +206,19 @@ bool decimal_u64(const struct decimal *d, uint64_t *ret)
 
 char *u64_text(uint64_t v, char *p)
 {
-    static const char pairs[] = "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445"
-                                "46474849505152535455565758596061626364656667686970717273747576777879808182838485868788899091"
+    static const char pairs[] = "000102030405060708091011121314151617181920212223242526272829303132"
+                                "33343536373839404142434445"
+                                "464748495051525354555657585960616263646566676869707172737475767778"
+                                "79808182838485868788899091"
                                 "9293949596979899";
-    char              text[20], *at = text + sizeof text;
+    char text[20], *at = text + sizeof text;
 
-    for (; v >= 100; v /= 100) memcpy(at -= 2, pairs + v % 100 * 2, 2);
-    if (v >= 10) memcpy(at -= 2, pairs + v * 2, 2);
-    else *--at = (char)('0' + v);
+    for (; v >= 100; v /= 100)
+        memcpy(at -= 2, pairs + v % 100 * 2, 2);
+    if (v >= 10)
+        memcpy(at -= 2, pairs + v * 2, 2);
+    else
+        *--at = (char)('0' + v);
     memcpy(p, at, (size_t)(text + sizeof text - at));
     return p + (text + sizeof text - at);
 }
@@ -211,20 +226,24 @@ char *u64_text(uint64_t v, char *p)
 /* cp * g / 2^128 with a sticky last bit. */
 static uint64_t round_to_odd(uint64_t hi, uint64_t lo, uint64_t cp)
 {
-    uint64_t          low = (uint64_t)(((unsigned __int128)lo * cp) >> 64);
+    uint64_t low = (uint64_t)(((unsigned __int128)lo * cp) >> 64);
     unsigned __int128 sum = (unsigned __int128)hi * cp + low;
 
     return (uint64_t)(sum >> 64) | ((uint64_t)sum > 1);
 }
 
-struct shortest { uint64_t digits; int exponent; };
+struct shortest {
+    uint64_t digits;
+    int exponent;
+};
 
-/* The shortest decimal within the rounding interval of c * 2^q. `closer`: the neighbour below is at half the distance. */
+/* The shortest decimal within the rounding interval of c * 2^q. `closer`: the neighbour below is at
+ * half the distance. */
 static struct shortest shortest_of(uint64_t c, int q, bool closer)
 {
-    bool     odd = c & 1, up, down;
-    int      k = (q * 1262611 - (closer ? 524031 : 0)) >> 22;
-    int      h = q + ((-k * 1741647) >> 19) + 1;
+    bool odd = c & 1, up, down;
+    int k = (q * 1262611 - (closer ? 524031 : 0)) >> 22;
+    int h = q + ((-k * 1741647) >> 19) + 1;
     uint64_t hi = pow10_table[-k - POW10_FIRST].hi, lo = pow10_table[-k - POW10_FIRST].lo;
     uint64_t below = round_to_odd(hi, lo, (4 * c - 2 + closer) << h) + odd;
     uint64_t value = round_to_odd(hi, lo, (4 * c) << h);
@@ -248,11 +267,12 @@ static struct shortest shortest_of(uint64_t c, int q, bool closer)
 static char *decimal_text(struct shortest d, char *p)
 {
     char digits[20];
-    int  n, point;
+    int n, point;
 
-    while (d.digits % 10 == 0) d.digits /= 10, d.exponent++;
+    while (d.digits % 10 == 0)
+        d.digits /= 10, d.exponent++;
     n = (int)(u64_text(d.digits, digits) - digits);
-    point = n + d.exponent;                              /* value = 0.digits * 10^point */
+    point = n + d.exponent; /* value = 0.digits * 10^point */
     if (point < -5 || point > 21) {
         *p++ = digits[0];
         if (n > 1) *p++ = '.';
@@ -279,15 +299,16 @@ static char *decimal_text(struct shortest d, char *p)
 static size_t float_text(uint64_t bits, bool negative, int width, int bias, char *ret)
 {
     uint64_t fraction = bits & ((1ULL << width) - 1);
-    int      exponent = (int)(bits >> width);
-    char    *p = ret;
+    int exponent = (int)(bits >> width);
+    char *p = ret;
 
     if (negative) *p++ = '-';
     if (!bits) {
         *p++ = '0';
         return (size_t)(p - ret);
     }
-    p = decimal_text(exponent ? shortest_of(fraction | 1ULL << width, exponent - bias - width, !fraction && exponent > 1)
+    p = decimal_text(exponent ? shortest_of(fraction | 1ULL << width, exponent - bias - width,
+                                            !fraction && exponent > 1)
                               : shortest_of(fraction, 1 - bias - width, false),
                      p);
     return (size_t)(p - ret);

@@ -35,7 +35,7 @@ static bool fixed(struct pb_reader *r, size_t n, uint64_t *ret)
 bool pb_next(struct pb_reader *r, struct pb_field *ret)
 {
     const uint8_t *at = r->p;
-    uint64_t       tag;
+    uint64_t tag;
 
     if (r->why || r->p == r->end) return false;
     tag = pb_read_varint(r);
@@ -85,8 +85,8 @@ enum rc pb_failed(const struct pb_reader *r, const char *what, struct err *e)
 static size_t utf8_sequence(const uint8_t *p, size_t n)
 {
     static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
-    size_t                want = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    uint32_t              c = p[0] & (0x7fu >> want);
+    size_t want = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
+    uint32_t c = p[0] & (0x7fu >> want);
 
     if (p[0] < 0xc2 || p[0] > 0xf4 || n < want) return 0;
     for (size_t i = 1; i < want; i++) {
@@ -99,7 +99,7 @@ static size_t utf8_sequence(const uint8_t *p, size_t n)
 bool utf8_valid(struct str s)
 {
     const uint8_t *p = (const uint8_t *)s.p;
-    size_t         i = 0, n;
+    size_t i = 0, n;
 
     while (i < s.n) {
         if (s.n - i >= 8 && !(load_le64(p + i) & 0x8080808080808080)) {
@@ -125,7 +125,8 @@ void pb_put_varint(struct buf *b, uint64_t v)
 {
     uint8_t *p = buf_grow(b, pb_varint_size(v));
 
-    for (; v > 127; v >>= 7) *p++ = (uint8_t)(v | 128);
+    for (; v > 127; v >>= 7)
+        *p++ = (uint8_t)(v | 128);
     *p = (uint8_t)v;
 }
 
@@ -194,5 +195,6 @@ void pb_end(struct buf *b, size_t at)
         buf_grow(b, width - 1);
         memmove(b->p + at + width - 1, b->p + at, n);
     }
-    for (uint8_t *p = b->p + at - 1; width; width--, n >>= 7) *p++ = (uint8_t)((n & 127) | (width > 1 ? 128 : 0));
+    for (uint8_t *p = b->p + at - 1; width; width--, n >>= 7)
+        *p++ = (uint8_t)((n & 127) | (width > 1 ? 128 : 0));
 }

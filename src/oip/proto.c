@@ -1,7 +1,9 @@
 /* Views of inference messages.
  *
- * infer_parse() goes over the message twice: once to count (a peer's counts decide how much the arena gives), once to
- * fill. Tensor data is never entered here; contents.c does that for validation and conversion.
+ * infer_parse() goes over the message twice: once to count (a peer's counts decide how much the
+ * arena gives), once to fill. Tensor data is never entered here; contents.c does that for
+ * validation and conversion.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/proto.h"
@@ -9,7 +11,14 @@
 #include "oip/pb.h"
 #include <inttypes.h>
 
-enum { F_MODEL_NAME = 1, F_MODEL_VERSION = 2, F_ID = 3, F_PARAMETERS = 4, F_TENSORS = 5, F_REQUESTED = 6 };
+enum {
+    F_MODEL_NAME = 1,
+    F_MODEL_VERSION = 2,
+    F_ID = 3,
+    F_PARAMETERS = 4,
+    F_TENSORS = 5,
+    F_REQUESTED = 6
+};
 enum { T_NAME = 1, T_DATATYPE = 2, T_SHAPE = 3, T_PARAMETERS = 4, T_CONTENTS = 5 };
 
 static const char *message_name(enum infer_kind kind)
@@ -19,7 +28,8 @@ static const char *message_name(enum infer_kind kind)
 
 static enum rc no_room(const char *what, struct err *e)
 {
-    return err_set(e, RC_TOO_LARGE, "%s: more fields than the memory set aside for one message can index", what);
+    return err_set(e, RC_TOO_LARGE,
+                   "%s: more fields than the memory set aside for one message can index", what);
 }
 
 static bool expect(struct pb_reader *r, const struct pb_field *f, enum pb_wire wire)
@@ -31,7 +41,9 @@ static bool expect(struct pb_reader *r, const struct pb_field *f, enum pb_wire w
 
 /* ---- counting ---- */
 
-struct counts { size_t params, tensors, requested, raws, dims; };
+struct counts {
+    size_t params, tensors, requested, raws, dims;
+};
 
 static enum rc limit(size_t n, size_t max, const char *what, const char *things, struct err *e)
 {
@@ -39,11 +51,12 @@ static enum rc limit(size_t n, size_t max, const char *what, const char *things,
     return err_set(e, RC_INVALID, "%s: %zu %s, at most %zu are accepted", what, n, things, max);
 }
 
-static enum rc count_message(struct bytes msg, enum infer_kind kind, struct counts *ret, struct err *e)
+static enum rc count_message(struct bytes msg, enum infer_kind kind, struct counts *ret,
+                             struct err *e)
 {
     struct pb_reader r = pb_reader_of(msg);
-    const char      *what = message_name(kind);
-    uint32_t         raw_field = infer_raw_field(kind);
+    const char *what = message_name(kind);
+    uint32_t raw_field = infer_raw_field(kind);
 
     *ret = (struct counts){0};
     for (struct pb_field f; pb_next(&r, &f);) {
@@ -65,14 +78,15 @@ static size_t packed_count(struct bytes b)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < b.n; i++) n += b.p[i] < 128;
+    for (size_t i = 0; i < b.n; i++)
+        n += b.p[i] < 128;
     return n;
 }
 
 static enum rc count_tensor(struct bytes body, const char *what, struct counts *ret, struct err *e)
 {
     struct pb_reader r = pb_reader_of(body);
-    bool             contents = false;
+    bool contents = false;
 
     *ret = (struct counts){0};
     for (struct pb_field f; pb_next(&r, &f);) {
@@ -93,12 +107,13 @@ static enum rc count_tensor(struct bytes body, const char *what, struct counts *
 
 /* ---- filling ---- */
 
-static enum rc tensor_parse(const struct pb_field *field, struct arena *a, struct infer_tensor *t, struct err *e)
+static enum rc tensor_parse(const struct pb_field *field, struct arena *a, struct infer_tensor *t,
+                            struct err *e)
 {
     struct pb_reader r = pb_reader_of(field->bytes), packed;
-    struct bytes    *params;
-    struct counts    n;
-    int64_t         *shape;
+    struct bytes *params;
+    struct counts n;
+    int64_t *shape;
 
     if (count_tensor(field->bytes, "tensor", &n, e)) return e->rc;
     params = arena_array(a, struct bytes, n.params);
@@ -121,7 +136,8 @@ static enum rc tensor_parse(const struct pb_field *field, struct arena *a, struc
                 break;
             }
             packed = pb_reader_of(f.bytes);
-            while (packed.p < packed.end && !packed.why) shape[n.dims] = (int64_t)pb_read_varint(&packed), n.dims++;
+            while (packed.p < packed.end && !packed.why)
+                shape[n.dims] = (int64_t)pb_read_varint(&packed), n.dims++;
             if (packed.why) return pb_failed(&packed, "tensor shape", e);
             break;
         default: break;
@@ -132,11 +148,12 @@ static enum rc tensor_parse(const struct pb_field *field, struct arena *a, struc
     return RC_OK;
 }
 
-static enum rc requested_parse(struct bytes body, struct arena *a, struct infer_requested *ret, struct err *e)
+static enum rc requested_parse(struct bytes body, struct arena *a, struct infer_requested *ret,
+                               struct err *e)
 {
     struct pb_reader r = pb_reader_of(body), again = r;
-    struct bytes    *params;
-    size_t           n = 0;
+    struct bytes *params;
+    size_t n = 0;
 
     for (struct pb_field f; pb_next(&r, &f);) {
         if (f.number <= 2 && !expect(&r, &f, PB_LEN)) break;
@@ -154,11 +171,12 @@ static enum rc requested_parse(struct bytes body, struct arena *a, struct infer_
     return RC_OK;
 }
 
-static enum rc message_fill(struct infer_view *v, struct bytes *params, struct arena *a, struct err *e)
+static enum rc message_fill(struct infer_view *v, struct bytes *params, struct arena *a,
+                            struct err *e)
 {
     struct pb_reader r = pb_reader_of(v->message);
-    uint32_t         raw_field = infer_raw_field(v->kind);
-    struct counts    n = {0};
+    uint32_t raw_field = infer_raw_field(v->kind);
+    struct counts n = {0};
 
     for (struct pb_field f; pb_next(&r, &f);) {
         switch (f.number) {
@@ -168,7 +186,8 @@ static enum rc message_fill(struct infer_view *v, struct bytes *params, struct a
         case F_PARAMETERS: params[n.params++] = f.bytes; continue;
         case F_TENSORS:
             if (tensor_parse(&f, a, &v->tensors[n.tensors], e))
-                return err_in(e, "%s[%zu]", v->kind == INFER_REQUEST ? "inputs" : "outputs", n.tensors);
+                return err_in(e, "%s[%zu]", v->kind == INFER_REQUEST ? "inputs" : "outputs",
+                              n.tensors);
             n.tensors++;
             continue;
         default: break;
@@ -176,7 +195,8 @@ static enum rc message_fill(struct infer_view *v, struct bytes *params, struct a
         if (f.number == raw_field) {
             v->raws[n.raws++] = f.bytes;
         } else if (f.number == F_REQUESTED) {
-            if (requested_parse(f.bytes, a, &v->requested[n.requested], e)) return err_in(e, "outputs[%zu]", n.requested);
+            if (requested_parse(f.bytes, a, &v->requested[n.requested], e))
+                return err_in(e, "outputs[%zu]", n.requested);
             n.requested++;
         }
     }
@@ -209,7 +229,8 @@ static void pair_raws(struct infer_view *v)
     for (size_t k = 0; k < countof(rules) && v->raws_n; k++) {
         size_t n = 0;
 
-        for (size_t i = 0; i < v->tensors_n; i++) n += rules[k](&v->tensors[i]);
+        for (size_t i = 0; i < v->tensors_n; i++)
+            n += rules[k](&v->tensors[i]);
         if (n != v->raws_n && !(k + 1 == countof(rules) && n > v->raws_n)) continue;
         for (size_t i = 0, next = 0; i < v->tensors_n && next < v->raws_n; i++) {
             if (!rules[k](&v->tensors[i])) continue;
@@ -220,11 +241,12 @@ static void pair_raws(struct infer_view *v)
     }
 }
 
-enum rc infer_parse(struct bytes msg, enum infer_kind kind, struct arena *a, struct infer_view *ret, struct err *e)
+enum rc infer_parse(struct bytes msg, enum infer_kind kind, struct arena *a, struct infer_view *ret,
+                    struct err *e)
 {
     struct infer_view v = {.kind = kind, .message = msg};
-    struct bytes     *params;
-    struct counts     n;
+    struct bytes *params;
+    struct counts n;
 
     if (count_message(msg, kind, &n, e)) return e->rc;
     params = arena_array(a, struct bytes, n.params);
@@ -254,7 +276,7 @@ const struct infer_tensor *infer_find(const struct infer_view *v, struct str nam
 bool infer_tensor_count(const struct infer_tensor *t, uint64_t *ret)
 {
     uint64_t n = 1;
-    bool     empty = false;
+    bool empty = false;
 
     for (size_t i = 0; i < t->shape_n; i++) {
         if (t->shape[i] < 0) return false;
@@ -268,11 +290,15 @@ bool infer_tensor_count(const struct infer_tensor *t, uint64_t *ret)
 
 static enum rc validate_strings(const struct infer_view *v, struct err *e)
 {
-    const struct { const char *what; struct str s; } strings[] = {
+    const struct {
+        const char *what;
+        struct str s;
+    } strings[] = {
         {"model_name", v->model_name}, {"model_version", v->model_version}, {"id", v->id}};
 
     for (size_t i = 0; i < countof(strings); i++)
-        if (!utf8_valid(strings[i].s)) return err_set(e, RC_INVALID, "%s is not valid UTF-8", strings[i].what);
+        if (!utf8_valid(strings[i].s))
+            return err_set(e, RC_INVALID, "%s is not valid UTF-8", strings[i].what);
     for (size_t i = 0; i < v->requested_n; i++)
         if (!utf8_valid(v->requested[i].name))
             return err_set(e, RC_INVALID, "outputs[%zu]: the name is not valid UTF-8", i);
@@ -284,10 +310,11 @@ static enum rc validate_tensor(const struct infer_tensor *t, struct err *e)
     if (!t->name.n) return err_set(e, RC_INVALID, "a tensor without a name");
     if (!utf8_valid(t->name)) return err_set(e, RC_INVALID, "a tensor name is not valid UTF-8");
     if (t->type == DT_UNKNOWN)
-        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": unknown datatype \"" NAME_FMT "\"", NAME_ARG(t->name),
-                       NAME_ARG(t->datatype));
+        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": unknown datatype \"" NAME_FMT "\"",
+                       NAME_ARG(t->name), NAME_ARG(t->datatype));
     if (t->has_raw && t->has_contents)
-        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" has both typed and raw contents", NAME_ARG(t->name));
+        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" has both typed and raw contents",
+                       NAME_ARG(t->name));
     return contents_check(t, e);
 }
 
@@ -299,7 +326,8 @@ enum rc infer_validate(const struct infer_view *v, struct err *e)
     for (size_t i = 0; i < v->tensors_n; i++)
         if (validate_tensor(&v->tensors[i], e))
             return err_in(e, "%s[%zu]", v->kind == INFER_REQUEST ? "inputs" : "outputs", i);
-    for (size_t i = 0; i < v->tensors_n; i++) paired += v->tensors[i].has_raw;
+    for (size_t i = 0; i < v->tensors_n; i++)
+        paired += v->tensors[i].has_raw;
     if (paired == v->raws_n) return RC_OK;
     return err_set(e, RC_INVALID, "%zu raw contents for %zu tensors", v->raws_n, v->tensors_n);
 }
@@ -308,9 +336,9 @@ enum rc infer_validate(const struct infer_view *v, struct err *e)
 
 bool infer_param_at(struct infer_params p, size_t i, struct str *ret_key, struct infer_param *ret)
 {
-    struct pb_reader   r = pb_reader_of(p.entries[i]);
-    struct str         key = {0};
-    struct bytes       value = {0};
+    struct pb_reader r = pb_reader_of(p.entries[i]);
+    struct str key = {0};
+    struct bytes value = {0};
     struct infer_param v = {0};
 
     for (struct pb_field f; pb_next(&r, &f);) {
@@ -320,14 +348,18 @@ bool infer_param_at(struct infer_params p, size_t i, struct str *ret_key, struct
     if (r.why) return false;
     r = pb_reader_of(value);
     for (struct pb_field f; pb_next(&r, &f);) {
-        if (f.number == 1 && f.wire == PB_VARINT) v = (struct infer_param){.kind = INFER_PARAM_BOOL, .b = f.value != 0};
-        if (f.number == 2 && f.wire == PB_VARINT) v = (struct infer_param){.kind = INFER_PARAM_INT, .i = (int64_t)f.value};
-        if (f.number == 3 && f.wire == PB_LEN) v = (struct infer_param){.kind = INFER_PARAM_STR, .s = pb_str(&f)};
+        if (f.number == 1 && f.wire == PB_VARINT)
+            v = (struct infer_param){.kind = INFER_PARAM_BOOL, .b = f.value != 0};
+        if (f.number == 2 && f.wire == PB_VARINT)
+            v = (struct infer_param){.kind = INFER_PARAM_INT, .i = (int64_t)f.value};
+        if (f.number == 3 && f.wire == PB_LEN)
+            v = (struct infer_param){.kind = INFER_PARAM_STR, .s = pb_str(&f)};
         if (f.number == 4 && f.wire == PB_FIXED64) {
             v = (struct infer_param){.kind = INFER_PARAM_DOUBLE};
             memcpy(&v.d, &f.value, sizeof v.d);
         }
-        if (f.number == 5 && f.wire == PB_VARINT) v = (struct infer_param){.kind = INFER_PARAM_UINT, .u = f.value};
+        if (f.number == 5 && f.wire == PB_VARINT)
+            v = (struct infer_param){.kind = INFER_PARAM_UINT, .u = f.value};
     }
     if (r.why) return false;
     *ret_key = key;
@@ -339,7 +371,7 @@ bool infer_param_find(struct infer_params p, struct str key, struct infer_param 
 {
     for (size_t i = p.n; i-- > 0;) {
         struct infer_param v;
-        struct str         k;
+        struct str k;
 
         if (!infer_param_at(p, i, &k, &v) || !str_eq(k, key)) continue;
         *ret = v;

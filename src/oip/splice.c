@@ -1,7 +1,9 @@
 /* New messages out of old ones: what a pipeline does between two models.
  *
- * Fields are copied as they came wherever nothing in them changes, so a megabyte of tensor costs one memcpy. Only a
- * renamed tensor gets a new header, and only typed contents that must become raw are looked at.
+ * Fields are copied as they came wherever nothing in them changes, so a megabyte of tensor costs
+ * one memcpy. Only a renamed tensor gets a new header, and only typed contents that must become raw
+ * are looked at.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "oip/contents.h"
@@ -11,7 +13,7 @@
 static void copy_fields(struct bytes body, uint32_t from, uint32_t to, struct buf *ret)
 {
     struct pb_reader r = pb_reader_of(body);
-    struct bytes     run = {0};
+    struct bytes run = {0};
 
     for (struct pb_field f; pb_next(&r, &f);) {
         if (f.number >= from && f.number <= to) {
@@ -26,8 +28,8 @@ static void copy_fields(struct bytes body, uint32_t from, uint32_t to, struct bu
     buf_append(ret, run);
 }
 
-static void put_names(const struct infer_names *names, struct str model_name, struct str model_version, struct str id,
-                      struct buf *ret)
+static void put_names(const struct infer_names *names, struct str model_name,
+                      struct str model_version, struct str id, struct buf *ret)
 {
     if (names && names->model_name) model_name = *names->model_name;
     if (names && names->model_version) model_version = *names->model_version;
@@ -50,14 +52,14 @@ void infer_rename(const struct infer_view *v, const struct infer_names *names, s
 static void put_tensor(const struct infer_tensor *t, struct str name, bool bare, struct buf *ret)
 {
     struct pb_reader r = pb_reader_of(t->field);
-    struct pb_field  f = {0};
-    size_t           n, dropped = 0;
+    struct pb_field f = {0};
+    size_t n, dropped = 0;
 
     if (str_eq(name, t->name) && !(bare && t->has_contents)) {
         buf_append(ret, t->field);
         return;
     }
-    pb_next(&r, &f);                                     /* parsed before: cannot fail */
+    pb_next(&r, &f); /* parsed before: cannot fail */
     r = pb_reader_of(f.bytes);
     n = f.bytes.n;
     for (struct pb_field in; pb_next(&r, &in);)
@@ -81,10 +83,11 @@ static bool taken(const struct infer_part *part, const struct infer_tensor *t, s
     return part->all;
 }
 
-static enum rc put_raw(const struct infer_tensor *t, uint32_t number, struct buf *ret, struct err *e)
+static enum rc put_raw(const struct infer_tensor *t, uint32_t number, struct buf *ret,
+                       struct err *e)
 {
     AUTO(buf_fini) struct buf raw = {0};
-    struct bytes              ready;
+    struct bytes ready;
 
     if (t->has_raw) {
         pb_put_bytes(ret, number, t->raw);
@@ -100,9 +103,10 @@ static enum rc put_raw(const struct infer_tensor *t, uint32_t number, struct buf
     return RC_OK;
 }
 
-static size_t survey(const struct infer_part *parts, size_t parts_n, bool *ret_raw, size_t *ret_bytes)
+static size_t survey(const struct infer_part *parts, size_t parts_n, bool *ret_raw,
+                     size_t *ret_bytes)
 {
-    size_t     n = 0;
+    size_t n = 0;
     struct str name;
 
     *ret_raw = false;
@@ -119,16 +123,18 @@ static size_t survey(const struct infer_part *parts, size_t parts_n, bool *ret_r
     return n;
 }
 
-enum rc infer_build(const struct infer_part *parts, size_t parts_n, enum infer_kind to, const struct infer_names *names,
-                    struct buf *ret, size_t *ret_taken, struct err *e)
+enum rc infer_build(const struct infer_part *parts, size_t parts_n, enum infer_kind to,
+                    const struct infer_names *names, struct buf *ret, size_t *ret_taken,
+                    struct err *e)
 {
-    size_t     start = ret->n, bytes, n;
-    bool       raw;
+    size_t start = ret->n, bytes, n;
+    bool raw;
     struct str name;
 
     n = survey(parts, parts_n, &raw, &bytes);
     buf_reserve(ret, bytes);
-    put_names(names, (struct str){0}, (struct str){0}, parts_n ? parts[0].view->id : (struct str){0}, ret);
+    put_names(names, (struct str){0}, (struct str){0},
+              parts_n ? parts[0].view->id : (struct str){0}, ret);
     for (size_t i = 0; parts_n && i < parts[0].view->params.n; i++)
         pb_put_bytes(ret, 4, parts[0].view->params.entries[i]);
     for (size_t k = 0; k < parts_n; k++)
@@ -150,19 +156,23 @@ fail:
 bool infer_wants_raw(const struct infer_view *v)
 {
     for (size_t i = 0; i < v->tensors_n; i++)
-        if (v->tensors[i].has_contents && (v->tensors[i].type == DT_FP16 || v->tensors[i].type == DT_BF16)) return true;
+        if (v->tensors[i].has_contents &&
+            (v->tensors[i].type == DT_FP16 || v->tensors[i].type == DT_BF16))
+            return true;
     return false;
 }
 
-enum rc infer_rename_raw(const struct infer_view *v, const struct infer_names *names, struct buf *ret, struct err *e)
+enum rc infer_rename_raw(const struct infer_view *v, const struct infer_names *names,
+                         struct buf *ret, struct err *e)
 {
-    size_t   start = ret->n;
+    size_t start = ret->n;
     uint32_t number = infer_raw_field(v->kind);
 
     buf_reserve(ret, v->message.n + 128);
     put_names(names, v->model_name, v->model_version, v->id, ret);
     copy_fields(v->message, 4, 4, ret);
-    for (size_t i = 0; i < v->tensors_n; i++) put_tensor(&v->tensors[i], v->tensors[i].name, true, ret);
+    for (size_t i = 0; i < v->tensors_n; i++)
+        put_tensor(&v->tensors[i], v->tensors[i].name, true, ret);
     copy_fields(v->message, 6, number - 1, ret);
     for (size_t i = 0; i < v->tensors_n; i++) {
         if (!put_raw(&v->tensors[i], number, ret, e)) continue;

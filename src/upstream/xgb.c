@@ -1,8 +1,10 @@
 /* The built-in runtime.
  *
- * The library is opened once, on first use: it costs 6 MB and some milliseconds that most processes need not spend. A
- * model is given one row of missing values when it is loaded: that proves that it can predict, and tells how many numbers
- * a row it gives. Each prediction gathers the tensors into one matrix of floats, which XGBoost reads in place.
+ * The library is opened once, on first use: it costs 6 MB and some milliseconds that most processes
+ * need not spend. A model is given one row of missing values when it is loaded: that proves that it
+ * can predict, and tells how many numbers a row it gives. Each prediction gathers the tensors into
+ * one matrix of floats, which XGBoost reads in place.
+ *
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "upstream/xgb.h"
@@ -17,8 +19,8 @@
 #include <sys/stat.h>
 #include <xgboost/c_api.h>
 
-#define LIBRARY  "libxgboost.so.0"
-#define NAME_FMT "%.*s"
+#define LIBRARY     "libxgboost.so.0"
+#define NAME_FMT    "%.*s"
 #define NAME_ARG(s) (int)MIN((s).n, (size_t)64), ((s).p ? (s).p : "")
 
 enum { FEATURES_MAX = 1 << 20 };
@@ -26,16 +28,16 @@ enum { FEATURES_MAX = 1 << 20 };
 /* ---- the library ---- */
 
 struct api {
-    __typeof__(&XGBGetLastError)           last_error;
-    __typeof__(&XGBSetGlobalConfig)        configure;
-    __typeof__(&XGBoosterCreate)           create;
-    __typeof__(&XGBoosterFree)             free;
-    __typeof__(&XGBoosterSetParam)         set;
-    __typeof__(&XGBoosterLoadModel)        load;
-    __typeof__(&XGBoosterGetNumFeature)    features;
+    __typeof__(&XGBGetLastError) last_error;
+    __typeof__(&XGBSetGlobalConfig) configure;
+    __typeof__(&XGBoosterCreate) create;
+    __typeof__(&XGBoosterFree) free;
+    __typeof__(&XGBoosterSetParam) set;
+    __typeof__(&XGBoosterLoadModel) load;
+    __typeof__(&XGBoosterGetNumFeature) features;
     __typeof__(&XGBoosterPredictFromDense) predict;
-    __typeof__(&XGDMatrixCreateFromDense)  matrix;
-    __typeof__(&XGDMatrixFree)             matrix_free;
+    __typeof__(&XGDMatrixCreateFromDense) matrix;
+    __typeof__(&XGDMatrixFree) matrix_free;
     __typeof__(&XGBoosterPredictFromDMatrix) predict_matrix;
 };
 
@@ -53,18 +55,24 @@ static bool find(void *library, const char *name, void *to)
 static enum rc api_open(const struct api **ret, struct err *e)
 {
     const struct api *there = atomic_load(&opened);
-    struct api       *a;
-    void             *library;
+    struct api *a;
+    void *library;
 
     if (there) return *ret = there, RC_OK;
     if (!(library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL)))
-        return err_set(e, RC_UNAVAILABLE, "XGBoost models need " LIBRARY " (Debian: apt-get install libxgboost0): %s", dlerror());
+        return err_set(e, RC_UNAVAILABLE,
+                       "XGBoost models need " LIBRARY " (Debian: apt-get install libxgboost0): %s",
+                       dlerror());
     a = xnew(struct api);
-    if (!find(library, "XGBGetLastError", &a->last_error) || !find(library, "XGBSetGlobalConfig", &a->configure) ||
-        !find(library, "XGBoosterCreate", &a->create) || !find(library, "XGBoosterFree", &a->free) ||
-        !find(library, "XGBoosterSetParam", &a->set) || !find(library, "XGBoosterLoadModel", &a->load) ||
-        !find(library, "XGBoosterGetNumFeature", &a->features) || !find(library, "XGBoosterPredictFromDense", &a->predict) ||
-        !find(library, "XGDMatrixCreateFromDense", &a->matrix) || !find(library, "XGDMatrixFree", &a->matrix_free) ||
+    if (!find(library, "XGBGetLastError", &a->last_error) ||
+        !find(library, "XGBSetGlobalConfig", &a->configure) ||
+        !find(library, "XGBoosterCreate", &a->create) ||
+        !find(library, "XGBoosterFree", &a->free) || !find(library, "XGBoosterSetParam", &a->set) ||
+        !find(library, "XGBoosterLoadModel", &a->load) ||
+        !find(library, "XGBoosterGetNumFeature", &a->features) ||
+        !find(library, "XGBoosterPredictFromDense", &a->predict) ||
+        !find(library, "XGDMatrixCreateFromDense", &a->matrix) ||
+        !find(library, "XGDMatrixFree", &a->matrix_free) ||
         !find(library, "XGBoosterPredictFromDMatrix", &a->predict_matrix)) {
         free(a);
         return err_set(e, RC_UNAVAILABLE, LIBRARY " is too old or too new: %s", dlerror());
@@ -75,18 +83,22 @@ static enum rc api_open(const struct api **ret, struct err *e)
     return RC_OK;
 }
 
-/* XGBoost's sentence without time, source line and stack: "[12:00:00] file.cc:93: Check failed: …\nStack trace:…". */
+/* XGBoost's sentence without time, source line and stack: "[12:00:00] file.cc:93: Check failed:
+ * …\nStack trace:…". */
 static enum rc failed(const struct api *api, enum rc rc, const char *what, struct err *e)
 {
     const char *text = api->last_error(), *at;
-    struct str  line;
+    struct str line;
 
-    while (*text == '\n' || *text == ' ') text++;
+    while (*text == '\n' || *text == ' ')
+        text++;
     if (*text == '[' && (at = strstr(text, "] "))) text = at + 2;
-    if ((at = strstr(text, ".cc:")) || (at = strstr(text, ".h:"))) text = strstr(at, ": ") ? strstr(at, ": ") + 2 : text;
+    if ((at = strstr(text, ".cc:")) || (at = strstr(text, ".h:")))
+        text = strstr(at, ": ") ? strstr(at, ": ") + 2 : text;
     line = str_of(text);
     str_cut(line, '\n', &line, &(struct str){0});
-    while (line.n && (line.p[line.n - 1] == ' ' || line.p[line.n - 1] == ':')) line.n--;
+    while (line.n && (line.p[line.n - 1] == ' ' || line.p[line.n - 1] == ':'))
+        line.n--;
     return err_set(e, rc, "XGBoost: %s: " STR_FMT, what, STR_ARG(line));
 }
 
@@ -94,20 +106,23 @@ static enum rc failed(const struct api *api, enum rc rc, const char *what, struc
 
 struct xgb_model {
     const struct api *api;
-    BoosterHandle     booster;
-    uint64_t          features;
-    uint64_t          numbers;               /* a row */
-    bool              linear;                /* such boosters do not read memory in place */
+    BoosterHandle booster;
+    uint64_t features;
+    uint64_t numbers; /* a row */
+    bool linear;      /* such boosters do not read memory in place */
 };
 
-struct answer { const float *values; uint64_t n, rows, numbers; };
+struct answer {
+    const float *values;
+    uint64_t n, rows, numbers;
+};
 
 /* What XGBoost answers stays its own until the next call. */
-static int call(const struct xgb_model *m, const char *array, const char *config, const bst_ulong **shape, bst_ulong *dims,
-                const float **values)
+static int call(const struct xgb_model *m, const char *array, const char *config,
+                const bst_ulong **shape, bst_ulong *dims, const float **values)
 {
     DMatrixHandle matrix;
-    int           rc;
+    int rc;
 
     if (!m->linear) return m->api->predict(m->booster, array, config, NULL, shape, dims, values);
     if (m->api->matrix(array, "{\"missing\":NaN,\"nthread\":1}", &matrix)) return -1;
@@ -116,19 +131,26 @@ static int call(const struct xgb_model *m, const char *array, const char *config
     return rc;
 }
 
-static enum rc predict(const struct xgb_model *m, const float *matrix, uint64_t rows, bool margin, struct answer *ret, struct err *e)
+static enum rc predict(const struct xgb_model *m, const float *matrix, uint64_t rows, bool margin,
+                       struct answer *ret, struct err *e)
 {
-    char             array[160], config[160];
+    char array[160], config[160];
     const bst_ulong *shape;
-    bst_ulong        dims;
+    bst_ulong dims;
 
-    snprintf(array, sizeof array, "{\"data\":[%" PRIuPTR ",true],\"shape\":[%" PRIu64 ",%" PRIu64 "],\"typestr\":\"<f4\",\"version\":3}",
+    snprintf(array, sizeof array,
+             "{\"data\":[%" PRIuPTR ",true],\"shape\":[%" PRIu64 ",%" PRIu64
+             "],\"typestr\":\"<f4\",\"version\":3}",
              (uintptr_t)matrix, rows, m->features);
-    snprintf(config, sizeof config, "{\"type\":%d,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,"
-             "\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}", margin);
-    if (call(m, array, config, &shape, &dims, &ret->values)) return failed(m->api, RC_INVALID, "predict", e);
+    snprintf(config, sizeof config,
+             "{\"type\":%d,\"training\":false,\"iteration_begin\":0,\"iteration_end\":0,"
+             "\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}",
+             margin);
+    if (call(m, array, config, &shape, &dims, &ret->values))
+        return failed(m->api, RC_INVALID, "predict", e);
     ret->n = 1;
-    for (bst_ulong i = 0; i < dims; i++) ret->n *= shape[i];
+    for (bst_ulong i = 0; i < dims; i++)
+        ret->n *= shape[i];
     ret->rows = dims ? shape[0] : 0;
     ret->numbers = ret->rows ? ret->n / ret->rows : 0;
     if (ret->rows == rows && ret->n == rows * ret->numbers) return RC_OK;
@@ -139,7 +161,7 @@ static enum rc predict(const struct xgb_model *m, const float *matrix, uint64_t 
 static enum rc model_file(struct str path, struct buf *ret, struct err *e)
 {
     static const char *const names[] = {"model.json", "model.ubj", "model.bst"};
-    struct stat              st;
+    struct stat st;
 
     buf_append_str(ret, path);
     if (stat(buf_cstr(ret), &st)) return err_sys(e, "model " STR_FMT, STR_ARG(path));
@@ -149,21 +171,25 @@ static enum rc model_file(struct str path, struct buf *ret, struct err *e)
         buf_printf(ret, STR_FMT "/%s", STR_ARG(path), names[i]);
         if (!stat(buf_cstr(ret), &st) && S_ISREG(st.st_mode)) return RC_OK;
     }
-    return err_set(e, RC_NOT_FOUND, "model folder " STR_FMT " holds neither model.json nor model.ubj nor model.bst", STR_ARG(path));
+    return err_set(e, RC_NOT_FOUND,
+                   "model folder " STR_FMT " holds neither model.json nor model.ubj nor model.bst",
+                   STR_ARG(path));
 }
 
 static enum rc probe(struct xgb_model *m, struct err *e)
 {
     struct answer answer;
-    float        *row;
-    bst_ulong     features;
-    enum rc       rc;
+    float *row;
+    bst_ulong features;
+    enum rc rc;
 
     if (m->api->features(m->booster, &features)) return failed(m->api, RC_INVALID, "features", e);
-    if (!features || features > FEATURES_MAX) return err_set(e, RC_INVALID, "the model has %" PRIu64 " features", (uint64_t)features);
+    if (!features || features > FEATURES_MAX)
+        return err_set(e, RC_INVALID, "the model has %" PRIu64 " features", (uint64_t)features);
     m->features = features;
     row = xnew_array(float, features);
-    for (bst_ulong i = 0; i < features; i++) row[i] = NAN;
+    for (bst_ulong i = 0; i < features; i++)
+        row[i] = NAN;
     rc = predict(m, row, 1, false, &answer, e);
     if (rc) {
         m->linear = true;
@@ -177,16 +203,20 @@ static enum rc probe(struct xgb_model *m, struct err *e)
 enum rc xgb_load(struct str path, struct xgb_model **ret, struct err *e)
 {
     AUTO(buf_fini) struct buf file = {0};
-    struct xgb_model         *m;
-    const struct api         *api = NULL;
+    struct xgb_model *m;
+    const struct api *api = NULL;
 
     if (api_open(&api, e) || model_file(path, &file, e)) return e->rc;
     m = xnew(struct xgb_model);
     m->api = api;
-    if (api->create(NULL, 0, &m->booster)) failed(api, RC_UNAVAILABLE, "create", e);
-    else if (api->set(m->booster, "nthread", "1")) failed(api, RC_UNAVAILABLE, "nthread", e);
-    else if (api->load(m->booster, buf_cstr(&file))) failed(api, RC_INVALID, "not a model", e);
-    else if (!probe(m, e)) return *ret = m, RC_OK;
+    if (api->create(NULL, 0, &m->booster))
+        failed(api, RC_UNAVAILABLE, "create", e);
+    else if (api->set(m->booster, "nthread", "1"))
+        failed(api, RC_UNAVAILABLE, "nthread", e);
+    else if (api->load(m->booster, buf_cstr(&file)))
+        failed(api, RC_INVALID, "not a model", e);
+    else if (!probe(m, e))
+        return *ret = m, RC_OK;
     xgb_free(m);
     return err_in(e, "model " STR_FMT, STR_ARG(buf_str(&file)));
 }
@@ -207,20 +237,31 @@ uint64_t xgb_features(const struct xgb_model *m)
 /* ---- the matrix ---- */
 
 /* How a tensor fits into the matrix: its columns stand beside those of the others. */
-struct block { uint64_t rows, columns; };
+struct block {
+    uint64_t rows, columns;
+};
 
-static enum rc block_of(const struct infer_view *v, const struct infer_tensor *t, uint64_t features, struct block *ret, struct err *e)
+static enum rc block_of(const struct infer_view *v, const struct infer_tensor *t, uint64_t features,
+                        struct block *ret, struct err *e)
 {
     if (t->type == DT_BYTES || t->type == DT_UNKNOWN)
-        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" is " NAME_FMT ", numbers are wanted", NAME_ARG(t->name), NAME_ARG(t->datatype));
-    if (t->shape_n == 1 && v->tensors_n == 1 && (uint64_t)t->shape[0] == features) *ret = (struct block){1, features};
-    else if (t->shape_n == 1) *ret = (struct block){(uint64_t)t->shape[0], 1};
-    else if (t->shape_n == 2) *ret = (struct block){(uint64_t)t->shape[0], (uint64_t)t->shape[1]};
-    else return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" has %zu dimensions, [rows, features] is wanted", NAME_ARG(t->name), t->shape_n);
+        return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" is " NAME_FMT ", numbers are wanted",
+                       NAME_ARG(t->name), NAME_ARG(t->datatype));
+    if (t->shape_n == 1 && v->tensors_n == 1 && (uint64_t)t->shape[0] == features)
+        *ret = (struct block){1, features};
+    else if (t->shape_n == 1)
+        *ret = (struct block){(uint64_t)t->shape[0], 1};
+    else if (t->shape_n == 2)
+        *ret = (struct block){(uint64_t)t->shape[0], (uint64_t)t->shape[1]};
+    else
+        return err_set(e, RC_INVALID,
+                       "tensor \"" NAME_FMT "\" has %zu dimensions, [rows, features] is wanted",
+                       NAME_ARG(t->name), t->shape_n);
     return RC_OK;
 }
 
-static enum rc matrix_shape(const struct infer_view *v, uint64_t features, struct block *ret, struct err *e)
+static enum rc matrix_shape(const struct infer_view *v, uint64_t features, struct block *ret,
+                            struct err *e)
 {
     *ret = (struct block){0};
     if (!v->tensors_n) return err_set(e, RC_INVALID, "the request has no tensor");
@@ -229,19 +270,24 @@ static enum rc matrix_shape(const struct infer_view *v, uint64_t features, struc
 
         if (block_of(v, &v->tensors[i], features, &b, e)) return e->rc;
         if (i && b.rows != ret->rows)
-            return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\" has %" PRIu64 " rows, \"" NAME_FMT "\" has %" PRIu64,
-                           NAME_ARG(v->tensors[i].name), b.rows, NAME_ARG(v->tensors[0].name), ret->rows);
+            return err_set(
+                e, RC_INVALID,
+                "tensor \"" NAME_FMT "\" has %" PRIu64 " rows, \"" NAME_FMT "\" has %" PRIu64,
+                NAME_ARG(v->tensors[i].name), b.rows, NAME_ARG(v->tensors[0].name), ret->rows);
         ret->rows = b.rows;
         ret->columns += b.columns;
     }
     if (ret->columns == features) return RC_OK;
-    return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\"%s: %" PRIu64 " features a row, the model wants %" PRIu64, NAME_ARG(v->tensors[0].name),
-                   v->tensors_n > 1 ? " and others" : "", ret->columns, features);
+    return err_set(e, RC_INVALID,
+                   "tensor \"" NAME_FMT "\"%s: %" PRIu64
+                   " features a row, the model wants %" PRIu64,
+                   NAME_ARG(v->tensors[0].name), v->tensors_n > 1 ? " and others" : "",
+                   ret->columns, features);
 }
 
 static float element(enum datatype t, const uint8_t *p)
 {
-    float  f = 0;
+    float f = 0;
     double d;
 
     switch (t) {
@@ -265,11 +311,12 @@ static float element(enum datatype t, const uint8_t *p)
 }
 
 /* Copies a tensor to its columns of the matrix. */
-static enum rc fill(const struct infer_tensor *t, struct block b, float *to, uint64_t stride, struct err *e)
+static enum rc fill(const struct infer_tensor *t, struct block b, float *to, uint64_t stride,
+                    struct err *e)
 {
     AUTO(buf_fini) struct buf raw = {0};
-    size_t                    width = datatype_width(t->type);
-    const uint8_t            *p;
+    size_t width = datatype_width(t->type);
+    const uint8_t *p;
 
     if (infer_tensor_raw(t, &raw, e)) return e->rc;
     p = raw.p;
@@ -277,22 +324,26 @@ static enum rc fill(const struct infer_tensor *t, struct block b, float *to, uin
         for (uint64_t i = 0; i < b.columns; i++, p += width) {
             to[i] = element(t->type, p);
             if (isinf(to[i]))
-                return err_set(e, RC_INVALID, "tensor \"" NAME_FMT "\": element %" PRIu64 " is infinite as FP32", NAME_ARG(t->name), row * b.columns + i);
+                return err_set(e, RC_INVALID,
+                               "tensor \"" NAME_FMT "\": element %" PRIu64 " is infinite as FP32",
+                               NAME_ARG(t->name), row * b.columns + i);
         }
     return RC_OK;
 }
 
-static enum rc gather(const struct infer_view *v, uint64_t features, struct block *ret, float **ret_matrix, struct err *e)
+static enum rc gather(const struct infer_view *v, uint64_t features, struct block *ret,
+                      float **ret_matrix, struct err *e)
 {
     uint64_t column = 0;
-    float   *matrix;
+    float *matrix;
 
     if (infer_validate(v, e) || matrix_shape(v, features, ret, e)) return e->rc;
-    matrix = xnew_array(float, ret->rows * features + 1);
+    matrix = xnew_array(float, ret->rows *features + 1);
     for (size_t i = 0; i < v->tensors_n; i++) {
         struct block b;
 
-        if (block_of(v, &v->tensors[i], features, &b, e) || fill(&v->tensors[i], b, matrix + column, features, e)) {
+        if (block_of(v, &v->tensors[i], features, &b, e) ||
+            fill(&v->tensors[i], b, matrix + column, features, e)) {
             free(matrix);
             return e->rc;
         }
@@ -304,7 +355,8 @@ static enum rc gather(const struct infer_view *v, uint64_t features, struct bloc
 
 /* ---- requests ---- */
 
-static void put_response(const struct infer_view *v, const struct xgb_model *m, uint64_t rows, struct bytes values, struct buf *b)
+static void put_response(const struct infer_view *v, const struct xgb_model *m, uint64_t rows,
+                         struct bytes values, struct buf *b)
 {
     size_t at, shape;
 
@@ -324,19 +376,23 @@ static void put_response(const struct infer_view *v, const struct xgb_model *m, 
 
 enum rc xgb_predict(struct xgb_model *m, struct bytes request, struct buf *response, struct err *e)
 {
-    struct arena       a = {0};
-    struct infer_view  v;
+    struct arena a = {0};
+    struct infer_view v;
     struct infer_param margin = {0};
-    struct block       shape = {0};
-    struct answer      answer = {0};
-    float             *matrix = NULL;
-    enum rc            rc;
+    struct block shape = {0};
+    struct answer answer = {0};
+    float *matrix = NULL;
+    enum rc rc;
 
     rc = infer_parse(request, INFER_REQUEST, &a, &v, e);
     if (!rc) rc = gather(&v, m->features, &shape, &matrix, e);
     if (!rc) infer_param_find(v.params, STR("output_margin"), &margin);
-    if (!rc && shape.rows) rc = predict(m, matrix, shape.rows, margin.kind == INFER_PARAM_BOOL && margin.b, &answer, e);
-    if (!rc) put_response(&v, m, shape.rows, bytes_of(answer.values, answer.n * sizeof(float)), response);
+    if (!rc && shape.rows)
+        rc =
+            predict(m, matrix, shape.rows, margin.kind == INFER_PARAM_BOOL && margin.b, &answer, e);
+    if (!rc)
+        put_response(&v, m, shape.rows, bytes_of(answer.values, answer.n * sizeof(float)),
+                     response);
     free(matrix);
     arena_fini(&a);
     return rc;
@@ -344,11 +400,21 @@ enum rc xgb_predict(struct xgb_model *m, struct bytes request, struct buf *respo
 
 void xgb_metadata(const struct xgb_model *m, struct str name, struct str version, struct buf *ret)
 {
-    const int64_t                in[] = {-1, (int64_t)m->features}, out[] = {-1, (int64_t)m->numbers};
-    const struct tensor_metadata input = {.name = STR("input"), .datatype = STR("FP32"), .shape = in, .shape_n = 2};
-    const struct tensor_metadata output = {.name = STR("predict"), .datatype = STR("FP32"), .shape = out, .shape_n = m->numbers > 1 ? 2 : 1};
-    const struct model_metadata  metadata = {.name = name, .platform = STR("xgboost"), .versions = &version, .versions_n = version.n > 0,
-                                             .inputs = &input, .inputs_n = 1, .outputs = &output, .outputs_n = 1};
+    const int64_t in[] = {-1, (int64_t)m->features}, out[] = {-1, (int64_t)m->numbers};
+    const struct tensor_metadata input = {
+        .name = STR("input"), .datatype = STR("FP32"), .shape = in, .shape_n = 2};
+    const struct tensor_metadata output = {.name = STR("predict"),
+                                           .datatype = STR("FP32"),
+                                           .shape = out,
+                                           .shape_n = m->numbers > 1 ? 2 : 1};
+    const struct model_metadata metadata = {.name = name,
+                                            .platform = STR("xgboost"),
+                                            .versions = &version,
+                                            .versions_n = version.n > 0,
+                                            .inputs = &input,
+                                            .inputs_n = 1,
+                                            .outputs = &output,
+                                            .outputs_n = 1};
 
     model_metadata_encode(&metadata, ret);
 }

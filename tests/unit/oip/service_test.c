@@ -4,11 +4,11 @@
 
 static void flags_and_references_have_the_protocols_bytes(void **state)
 {
-    struct arena     a = {0};
-    struct buf       b = {0};
+    struct arena a = {0};
+    struct buf b = {0};
     struct model_ref m = {STR("g-single"), {0}};
-    struct err       e;
-    bool             ready;
+    struct err e;
+    bool ready;
 
     (void)state;
     model_ref_encode(&m, &b);
@@ -31,29 +31,43 @@ static void flags_and_references_have_the_protocols_bytes(void **state)
 
 static void metadata_comes_back_as_it_was(void **state)
 {
-    struct arena                 a = {0};
-    struct buf                   b = {0}, json = {0};
-    const int64_t                shape[] = {-1, 30};
-    const struct str             versions[] = {STR("1"), STR("2")};
-    const struct tensor_metadata in = {.name = STR("X"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
-    struct model_metadata        m = {.name = STR("m"), .platform = STR("xgboost"), .versions = versions, .versions_n = 2,
-                                      .inputs = &in, .inputs_n = 1, .outputs = &in, .outputs_n = 1}, back;
-    struct server_metadata       s = {.name = STR("millrace"), .version = STR("0"), .extensions = versions, .extensions_n = 2}, s2;
-    struct err                   e;
+    struct arena a = {0};
+    struct buf b = {0}, json = {0};
+    const int64_t shape[] = {-1, 30};
+    const struct str versions[] = {STR("1"), STR("2")};
+    const struct tensor_metadata in = {
+        .name = STR("X"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
+    struct model_metadata m = {.name = STR("m"),
+                               .platform = STR("xgboost"),
+                               .versions = versions,
+                               .versions_n = 2,
+                               .inputs = &in,
+                               .inputs_n = 1,
+                               .outputs = &in,
+                               .outputs_n = 1},
+                          back;
+    struct server_metadata s = {.name = STR("millrace"),
+                                .version = STR("0"),
+                                .extensions = versions,
+                                .extensions_n = 2},
+                           s2;
+    struct err e;
 
     (void)state;
     model_metadata_encode(&m, &b);
     assert_int_equal(model_metadata_decode(buf_view(&b), &a, &back, &e), RC_OK);
     model_metadata_encode_json(&back, &json);
-    assert_string_equal(buf_cstr(&json), "{\"name\":\"m\",\"versions\":[\"1\",\"2\"],\"platform\":\"xgboost\","
-                                         "\"inputs\":[{\"name\":\"X\",\"datatype\":\"FP32\",\"shape\":[-1,30]}],"
-                                         "\"outputs\":[{\"name\":\"X\",\"datatype\":\"FP32\",\"shape\":[-1,30]}]}");
+    assert_string_equal(buf_cstr(&json),
+                        "{\"name\":\"m\",\"versions\":[\"1\",\"2\"],\"platform\":\"xgboost\","
+                        "\"inputs\":[{\"name\":\"X\",\"datatype\":\"FP32\",\"shape\":[-1,30]}],"
+                        "\"outputs\":[{\"name\":\"X\",\"datatype\":\"FP32\",\"shape\":[-1,30]}]}");
     buf_clear(&b);
     buf_clear(&json);
     server_metadata_encode(&s, &b);
     assert_int_equal(server_metadata_decode(buf_view(&b), &a, &s2, &e), RC_OK);
     server_metadata_encode_json(&s2, &json);
-    assert_string_equal(buf_cstr(&json), "{\"name\":\"millrace\",\"version\":\"0\",\"extensions\":[\"1\",\"2\"]}");
+    assert_string_equal(buf_cstr(&json),
+                        "{\"name\":\"millrace\",\"version\":\"0\",\"extensions\":[\"1\",\"2\"]}");
     buf_fini(&b);
     buf_fini(&json);
     arena_fini(&a);
@@ -61,20 +75,23 @@ static void metadata_comes_back_as_it_was(void **state)
 
 static void repository_messages_come_back_as_they_were(void **state)
 {
-    struct arena                    a = {0};
-    struct buf                      b = {0}, json = {0};
-    const struct model_index        models[] = {{STR("a"), STR("1"), STR("READY"), {0}}, {STR("b\""), {0}, STR("UNAVAILABLE"), STR("gone")}};
-    struct repository_index         m = {models, 2}, back;
+    struct arena a = {0};
+    struct buf b = {0}, json = {0};
+    const struct model_index models[] = {{STR("a"), STR("1"), STR("READY"), {0}},
+                                         {STR("b\""), {0}, STR("UNAVAILABLE"), STR("gone")}};
+    struct repository_index m = {models, 2}, back;
     struct repository_index_request q = {STR("r"), true}, q2;
-    struct repository_model         load = {STR("r"), STR("m"), {0}}, load2;
-    struct err                      e;
+    struct repository_model load = {STR("r"), STR("m"), {0}}, load2;
+    struct err e;
 
     (void)state;
     repository_index_encode(&m, &b);
     assert_int_equal(repository_index_decode(buf_view(&b), &a, &back, &e), RC_OK);
     repository_index_encode_json(&back, &json);
-    assert_string_equal(buf_cstr(&json), "[{\"name\":\"a\",\"version\":\"1\",\"state\":\"READY\",\"reason\":\"\"},"
-                                         "{\"name\":\"b\\\"\",\"version\":\"\",\"state\":\"UNAVAILABLE\",\"reason\":\"gone\"}]");
+    assert_string_equal(
+        buf_cstr(&json),
+        "[{\"name\":\"a\",\"version\":\"1\",\"state\":\"READY\",\"reason\":\"\"},"
+        "{\"name\":\"b\\\"\",\"version\":\"\",\"state\":\"UNAVAILABLE\",\"reason\":\"gone\"}]");
     buf_clear(&b);
     repository_index_request_encode(&q, &b);
     assert_int_equal(repository_index_request_decode(buf_view(&b), &q2, &e), RC_OK);
@@ -91,10 +108,10 @@ static void repository_messages_come_back_as_they_were(void **state)
 /* Answer to one question asked in field `number`; returns field `want` of the response. */
 static struct bytes ask(struct arena *a, uint32_t number, const char *text, uint32_t want)
 {
-    struct buf       request = {0}, response = {0};
-    struct bytes     found = {0};
+    struct buf request = {0}, response = {0};
+    struct bytes found = {0};
     struct pb_reader r;
-    struct err       e = {0};
+    struct err e = {0};
 
     pb_put_bytes(&request, number, str_bytes(str_of(text)));
     if (reflection_answer(buf_view(&request), &response, &e)) fail_msg("%s", e.text);
