@@ -96,6 +96,7 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
     if (flow_new(lane->loop, bus, lane->upstream, &l->flow, &lane->flow, e)) return e->rc;
     o.tcp = lane->tcp;
     o.flow = lane->flow;
+    o.upstream = lane->upstream;
     return gateway_new(&o, &lane->gateway, e);
 }
 

@@ -15,6 +15,7 @@ struct gateway;
 struct gateway_options {                         /* the gateway: and compat: keys; strings are borrowed for life */
     struct tcp *tcp;                             /* of the loop */
     struct flow *flow;                           /* of the same loop */
+    struct upstream *upstream;                   /* of the same loop; asked for metadata of models */
     size_t message_bytes_max;
     uint64_t timeout_ms, timeout_ms_max;
     uint32_t in_flight_max;                      /* requests; the share of this loop. 0: no ceiling */
@@ -29,7 +30,7 @@ struct gateway_options {                         /* the gateway: and compat: key
 };
 
 enum rc gateway_new(const struct gateway_options *o, struct gateway **ret, struct err *e) MUST_USE;
-/* Which pipelines and models exist, for routing and metadata. Takes one reference. */
+/* Which pipelines and models exist, for routing and metadata. Takes one reference of its own. */
 void gateway_use(struct gateway *g, struct flow_snapshot *s);
 /* Requests whose path starts with prefix ("/v2/control/") go to the handler, REST only. The longest prefix wins; the
  * gateway's own routes come first. At most 16. */

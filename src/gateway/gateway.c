@@ -1,0 +1,166 @@
+/* Design note: an HTTP server per loop hands requests here; the path or the method's name decides who answers. Whatever is
+ * answered later hangs itself on x->gone, so that a client that leaves ends its work. SPDX-License-Identifier: Apache-2.0 */
+#include "base/rng.h"
+#include "gateway/internal.h"
+#include "net/loop.h"
+#include "oip/json.h"
+
+enum { DRAIN_LOOK_MS = 20 };
+
+/* ---- Requests ---- */
+
+static void on_begin(void *ctx, struct exchange *x)
+{
+    if (x->grpc) service_begin(ctx, x);
+}
+
+static void on_request(void *ctx, struct exchange *x)
+{
+    if (x->grpc) service_request(ctx, x);
+    else rest_request(ctx, x);
+}
+
+static void error_body(struct str text, struct buf *ret)
+{
+    buf_append_str(ret, STR("{\"error\":"));
+    json_put_str(ret, text);
+    buf_append_str(ret, STR("}"));
+}
+
+/* ---- Life ---- */
+
+enum rc gateway_new(const struct gateway_options *o, struct gateway **ret, struct err *e)
+{
+    struct gateway *g = xnew(struct gateway);
+
+    (void)e;
+    g->o = *o;
+    g->loop = tcp_loop(o->tcp);
+    budget_init(&g->budget, g->loop, o->in_flight_bytes_max);
+    random_bytes(&g->id, sizeof g->id);
+    g->self = (struct metrics_source){loop_mailbox(g->loop), count_write, g};
+    g->only_self = (struct metrics_sources){&g->self, 1};
+    g->http = http_server_new(o->tcp, &(struct http_options){.handler = {on_begin, on_request, g},
+                                                             .budget = &g->budget,
+                                                             .body_bytes_max = o->message_bytes_max,
+                                                             .error_body = error_body});
+    *ret = g;
+    return RC_OK;
+}
+
+void gateway_use(struct gateway *g, struct flow_snapshot *s)
+{
+    struct flow_snapshot *old = g->snapshot;
+
+    g->snapshot = flow_snapshot_ref(s);
+    flow_snapshot_unref(&old);
+}
+
+void gateway_route(struct gateway *g, struct str prefix, void (*request)(void *ctx, struct exchange *x), void *ctx)
+{
+    must(g->routes_n < ROUTES_MAX);
+    g->routes[g->routes_n++] = (struct route){prefix, request, ctx};
+}
+
+struct metrics_source gateway_metrics_source(struct gateway *g)
+{
+    return g->self;
+}
+
+static void drain_look(struct timer *t)
+{
+    struct gateway *g = container_of(t, struct gateway, drain_timer);
+
+    if (!http_server_idle(g->http) && loop_now_ms(g->loop) < g->drain_deadline_ms)
+        loop_timer(g->loop, t, DRAIN_LOOK_MS, drain_look);
+    else
+        g->drained(g->drained_ctx);
+}
+
+void gateway_drain(struct gateway *g, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
+{
+    g->draining = true;
+    g->drain_deadline_ms = deadline_ms;
+    g->drained = drained;
+    g->drained_ctx = ctx;
+    http_server_drain(g->http);
+    loop_timer(g->loop, &g->drain_timer, 0, drain_look);
+}
+
+struct gateway *gateway_free(struct gateway *g)
+{
+    if (!g) return NULL;
+    timer_cancel(loop_timers(g->loop), &g->drain_timer);
+    http_server_free(g->http);
+    flow_snapshot_unref(&g->snapshot);
+    count_free(g);
+    free(g);
+    return NULL;
+}
+
+/* ---- The door ---- */
+
+struct handover { struct msg msg; struct gateway *g; int fd; struct addr peer; struct tcp_ceiling *ceiling; };
+
+static void take_over(struct msg *m)
+{
+    struct handover *h = container_of(m, struct handover, msg);
+
+    http_server_accept(h->g->http, h->fd, &h->peer, h->ceiling);
+    free(h);
+}
+
+void gateway_accept(struct gateway *g, int fd, const struct addr *peer, struct tcp_ceiling *ceiling)
+{
+    struct handover *h = xnew(struct handover);
+
+    *h = (struct handover){.msg.run = take_over, .g = g, .fd = fd, .peer = *peer, .ceiling = ceiling};
+    mailbox_post(loop_mailbox(g->loop), &h->msg);
+}
+
+struct gateway_door {
+    struct listener *listener;
+    struct tcp_ceiling *ceiling;
+    size_t n, next;
+    struct gateway *gateways[];
+};
+
+static void on_accept(void *ctx, int fd, const struct addr *peer)
+{
+    struct gateway_door *d = ctx;
+    size_t at = d->next++ % d->n;
+
+    if (at == 0) http_server_accept(d->gateways[0]->http, fd, peer, d->ceiling);
+    else gateway_accept(d->gateways[at], fd, peer, d->ceiling);
+}
+
+enum rc gateway_listen(struct gateway *const *gateways, size_t n, struct str listen, struct tcp_ceiling *ceiling,
+                       struct gateway_door **ret, struct err *e)
+{
+    struct gateway_door *d = xcalloc(1, sizeof *d + n * sizeof d->gateways[0]);
+    const struct listener_options o = {.listen = listen, .ceiling = ceiling, .accepted = on_accept, .ctx = d};
+
+    must(n > 0);
+    d->n = n;
+    d->ceiling = ceiling;
+    memcpy(d->gateways, gateways, n * sizeof d->gateways[0]);
+    if (listener_open(gateways[0]->o.tcp, &o, &d->listener, e)) {
+        free(d);
+        return e->rc;
+    }
+    *ret = d;
+    return RC_OK;
+}
+
+const struct addr *gateway_door_addr(const struct gateway_door *d)
+{
+    return listener_addr(d->listener);
+}
+
+struct gateway_door *gateway_door_close(struct gateway_door *d)
+{
+    if (!d) return NULL;
+    listener_close(d->listener);
+    free(d);
+    return NULL;
+}
