@@ -13,7 +13,7 @@ C_TYPES = {
     "map": "struct config_map", "listeners": "struct config_listeners",
 }
 UNITS = {"Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30, "Ti": 1 << 40}
-FORMS = {"name", "bootstrap", "prefix", "group", "property", "header", "level", "kafka", "infer"}
+FORMS = {"name", "bootstrap", "prefix", "group", "property", "header", "level", "kafka", "infer", "broker"}
 COLUMNS = ["key", "type", "accepts", "default", "env", "state", "doc"]
 
 

@@ -70,4 +70,5 @@ void config_each_broker(const struct config *c, void (*fn)(void *ctx, struct str
         config_put_value(c, (enum config_key)i, &value);
         fn(ctx, (struct str){key.p + prefix.n, key.n - prefix.n}, buf_str(&value), c->origins[i].from == CONFIG_DEFAULT);
     }
+    for (size_t i = 0; i < c->broker_config.n; i++) fn(ctx, c->broker_config.list[i].name, c->broker_config.list[i].value, false);
 }

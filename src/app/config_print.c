@@ -160,6 +160,17 @@ static void print_json(const struct config *c, struct buf *b)
 
 /* ---- YAML: what --config reads ---- */
 
+static void put_yaml_pairs(const struct config_map *map, struct buf *b)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        buf_printf(b, "    " STR_FMT ": ", STR_ARG(map->list[i].name));
+        json_put_str(b, pair_value(&map->list[i]));
+        buf_append_str(b, STR("   # "));
+        put_origin(&map->list[i].origin, b);
+        buf_append_byte(b, '\n');
+    }
+}
+
 static void print_yaml(const struct config *c, struct buf *b)
 {
     struct str open[8] = {{0}};
@@ -167,6 +178,10 @@ static void print_yaml(const struct config *c, struct buf *b)
 
     for (int i = 0; i < CONFIG_KEYS; i++) {
         struct str rest = str_of(config_rows[i].key), section;
+        if (i == CONFIG_KEY_BROKER_CONFIG) {     /* they stand among their equals, which have rows */
+            put_yaml_pairs(&c->broker_config, b);
+            continue;
+        }
         bool broker_config = str_starts(rest, STR("broker.config."));
         size_t level = 0;
         while (memchr(rest.p, '.', rest.n) && !(broker_config && level == 2)) {

@@ -69,7 +69,7 @@ static void unknown_key(struct config_loader *l, struct str path, const struct c
         struct str key = str_of(config_rows[i].key), one, rest;
         if (!str_starts(key, parent)) continue;
         one = (struct str){key.p + parent.n, key.n - parent.n};
-        if (!str_is(parent, "broker.config.")) str_cut(one, '.', &one, &rest);
+        str_cut(one, '.', &one, &rest);
         if (str_eq(one, said)) continue;
         buf_printf(&known, "%s" STR_FMT, last.n ? ", " : "", STR_ARG(one));
         said = last = one;
@@ -109,7 +109,7 @@ void config_read_file(struct config_loader *l, struct str path)
     AUTO(arena_fini) struct arena tree = {0};
     struct config_place file = {.from = CONFIG_YAML, .file = arena_dup_str(&l->c->arena, path)};
     struct yaml_node **docs;
-    size_t n;
+    size_t n, before = l->problems->n;
 
     if (!file_load(l, path, "--config", &text)) return;
     if (!yaml_parse(buf_str(&text), file.file, &tree, l->problems, &docs, &n)) return;
@@ -121,6 +121,7 @@ void config_read_file(struct config_loader *l, struct str path)
         config_problem(l, &at, "names with values are wanted here");
     } else if (n == 1) {
         walk(l, docs[0], STR(""), &file);
+        problems_sort(l->problems, before);
     }
 }
 
@@ -232,7 +233,7 @@ void config_read_kafka_json(struct config_loader *l, struct str path)
     struct config_place file = {.from = CONFIG_KAFKA_JSON, .file = arena_dup_str(&l->c->arena, path)};
     struct yaml_node **docs, *top;
     struct str json;
-    size_t n;
+    size_t n, before = l->problems->n;
 
     if (!file_load(l, path, "--kafka-config-path", &text) || !first_json(l, buf_str(&text), &file, &json)) return;
     if (!yaml_parse(json, file.file, &tree, l->problems, &docs, &n) || n != 1) return;
@@ -244,6 +245,7 @@ void config_read_kafka_json(struct config_loader *l, struct str path)
             if (str_is(at.label, "bootstrap.servers") == (pass == 0)) json_key(l, at.label, top->items[i], &at);
         }
     }
+    problems_sort(l->problems, before);
     if (top->kind != YAML_MAP) config_problem(l, &file, "an object is wanted");
 }
 
@@ -348,6 +350,8 @@ static void flag_apply(struct config_loader *l, const struct flag *f, int key, s
         return;                                  /* read between the two passes: see config_read_flags() */
     } else if (files_only) {
         return;
+    } else if (!entry.n && l->c->origins[key].from == CONFIG_FLAG && !str_eq(l->c->origins[key].detail, at->label)) {
+        config_problem(l, at, "contradicts " STR_FMT, STR_ARG(l->c->origins[key].detail));
     } else if (f && f->kind == FLAG_LISTEN) {
         config_set_listen(l, f->key, value, at);
     } else if (entry.n) {

@@ -1,6 +1,7 @@
 /* app/config_value.c - texts and nodes become values of the type their row says, and back.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "app/config_load.h"
+#include "broker/broker.h"
 #include "control/resource.h"
 #include "net/addr.h"
 #include <errno.h>
@@ -260,21 +261,41 @@ static const struct { const char *name, *instead; } taken[] = {
     {"plugin.library.paths", "foreign code is not loaded"},
 };
 
+static bool pair_good(struct config_loader *l, enum config_key key, struct str name, struct str value, const struct config_place *at)
+{
+    const char *form = config_rows[key].form;
+    struct err e = {0};
+
+    if (!name.n || !all_of(name, "._-")) {
+        config_problem(l, at, "\"" STR_FMT "\" is no name", STR_ARG(name));
+        return false;
+    }
+    if (!strcmp(form, "broker") && broker_setting_check(name, value, &e)) {
+        config_problem(l, at, "%s", e.text);
+        return false;
+    }
+    for (size_t i = 0; i < countof(taken) && !strcmp(form, "property"); i++) {
+        if (fnmatch(taken[i].name, name.p, 0)) continue;
+        config_problem(l, at, "cannot be set here: %s", taken[i].instead);
+        return false;
+    }
+    return true;
+}
+
 void config_set_pair(struct config_loader *l, enum config_key key, struct str name, struct str value, const struct config_place *at)
 {
     struct config_map *map = config_field(l->c, key);
     struct str name_c = arena_dup_str(&l->c->arena, name);
     struct config_pair pair = {.name = name_c, .value = arena_dup_str(&l->c->arena, value)}, *more;
 
-    if (!name.n || !all_of(name, "._-")) {
-        config_problem(l, at, "\"" STR_FMT "\" is no name", STR_ARG(name));
-        return;
+    if (key == CONFIG_KEY_BROKER_CONFIG) {
+        int row = config_key_of(arena_printf(&l->c->arena, "broker.config." STR_FMT, STR_ARG(name)));
+        if (row >= 0) {                          /* it has a row of its own */
+            config_set_text(l, (enum config_key)row, value, at);
+            return;
+        }
     }
-    for (size_t i = 0; i < countof(taken) && !strcmp(config_rows[key].form, "property"); i++) {
-        if (fnmatch(taken[i].name, name_c.p, 0)) continue;
-        config_problem(l, at, "\"" STR_FMT "\" cannot be set here: %s", STR_ARG(name), taken[i].instead);
-        return;
-    }
+    if (!pair_good(l, key, name_c, value, at)) return;
     config_mark(l, key, at);
     pair.origin = l->c->origins[key];
     for (size_t i = 0; i < map->n; i++) {
@@ -292,7 +313,8 @@ static void set_map_node(struct config_loader *l, enum config_key key, const str
 {
     for (size_t i = 0; i < node->n; i++) {
         struct config_place here = config_place_of(at, node->items[i]);
-        if (node->items[i]->kind != YAML_SCALAR) config_problem(l, &here, "\"" STR_FMT "\": a text or a number is wanted", STR_ARG(node->keys[i]->text));
+        here.label = arena_printf(&l->c->arena, "%s." STR_FMT, config_rows[key].key, STR_ARG(node->keys[i]->text));
+        if (node->items[i]->kind != YAML_SCALAR) config_problem(l, &here, "a text or a number is wanted");
         else config_set_pair(l, key, node->keys[i]->text, node->items[i]->text, &here);
     }
 }
