@@ -104,12 +104,19 @@ static void capture_files(struct checkpoint *c, struct log *l, bool all)
         struct segment *s = l->segments[i];
         bool            was_active = s->base == l->disk.segment_base;
 
-        if (s->size && !(was_active && s->size == l->disk.segment_bytes)) add_file(c, &in, s->base, ".log");
+        if (s->cut || (s->size && !(was_active && s->size == l->disk.segment_bytes))) add_file(c, &in, s->base, ".log");
+        s->cut = false;
         if (s->offsets.written && !(was_active && s->offsets.written == l->disk.offsets_n)) add_file(c, &in, s->base, ".index");
         if (s->times.written && !(was_active && s->times.written == l->disk.times_n)) add_file(c, &in, s->base, ".timeindex");
     }
     if (l->snapshot >= 0 && l->snapshot != l->disk.snapshot) add_file(c, &in, l->snapshot, ".snapshot");
     if (l->epochs_changed) add_epochs(c, l, dir);
+    if (l->folder_new) {
+        buf_printf(&c->files, "%s/partition.metadata", dir);
+        buf_append_byte(&c->files, 0);
+        c->files_n++;
+        l->folder_new = false;
+    }
     if (l->loaded && l->segments_n) {
         buf_printf(&c->files, "%s/", dir);
         buf_append_byte(&c->files, 0);
@@ -201,6 +208,7 @@ static void drop_names(struct buf *b, const char *name)
 {
     struct buf left = {0};
 
+    if (!b->n) return;
     for (size_t at = 0; at < b->n; at += strlen((char *)b->p + at) + 1)
         if (strcmp((char *)b->p + at, name) != 0) add_name(&left, (char *)b->p + at);
     buf_fini(b);
@@ -343,30 +351,47 @@ static void remove_gone(struct checkpoint *c, struct buf *paths)
     }
 }
 
+/* Unlinking a large file takes its time, so a worker does it; under a name that nothing else will ever have, since the
+ * folder may belong to another log of the same name by then. */
+static void remove_segment(const struct log *l, const struct segment_place *in, int64_t base, struct buf *paths)
+{
+    static const char *const caches[] = {".index", ".timeindex", ".txnindex"};
+    char       from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES + 32];
+    uint8_t    id[8];
+    struct err e;
+
+    for (size_t i = 0; i < countof(caches); i++) {
+        segment_path(in, base, caches[i], from);
+        (void)fs_unlink(l->store->fs, from, &e);
+    }
+    random_bytes(id, sizeof id);
+    segment_path(in, base, ".log", from);
+    snprintf(to, sizeof to, "%s.%016" PRIx64 ".deleted", from, load_be64(id));
+    if (!fs_rename(l->store->fs, from, to, &e)) add_name(paths, to);
+    else if (e.rc != RC_NOT_FOUND) diag(DIAG_WARN, "store.leftover", KV_CSTR("path", from), KV_CSTR("why", e.text));
+}
+
 /* Segments wholly below the start that is on the disk now, and the snapshot nobody names any more. */
 static void remove_old(struct log *l, const struct log_state *state, struct buf *paths)
 {
-    static const char *const suffixes[] = {".log", ".index", ".timeindex", ".txnindex"};
     char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
     struct segment_place in = {&l->store->handles, dir};
     size_t               gone = 0;
+    struct err           e;
 
     log_dir(l, dir);
     while (!l->compacting && gone + 1 < l->segments_n && l->segments[gone + 1]->base <= state->start && l->segments[gone]->base < state->segment_base) {
         struct segment *s = l->segments[gone++];
 
-        for (size_t i = 0; i < countof(suffixes); i++) {
-            segment_path(&in, s->base, suffixes[i], path);
-            add_name(paths, path);
-        }
         segment_fini(s);
+        remove_segment(l, &in, s->base, paths);
         free(s);
     }
     l->segments_n -= gone;
     memmove(l->segments, l->segments + gone, l->segments_n * sizeof *l->segments);
     if (l->disk.snapshot >= 0 && l->disk.snapshot != state->snapshot) {
         segment_path(&in, l->disk.snapshot, ".snapshot", path);
-        add_name(paths, path);
+        (void)fs_unlink(l->store->fs, path, &e);
     }
 }
 

@@ -244,16 +244,17 @@ enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct e
 
 /* ---- appending ---- */
 
-/* Moves a folder out of the way that belongs to a topic of the same name which is gone. */
+/* Moves a folder out of the way that belongs to a topic of the same name which is gone, or to an attempt nobody knows of. */
 static enum rc folder_set_aside(struct log *l, const char *dir, struct err *e)
 {
     char    aside[STORE_PATH_BYTES];
     uint8_t id[8];
 
+    if (l->store->delete_seq > l->store->durable_seq)             /* a crash could still bring that topic back */
+        return err_set(e, RC_OVERLOAD, "the folder of a topic of this name is there until its deletion is on the disk");
     random_bytes(id, sizeof id);
     must(snprintf(aside, sizeof aside, "%s/deleted.%016" PRIx64, l->store->dir, load_be64(id)) < STORE_PATH_BYTES);
     if (fs_rename(l->store->fs, dir, aside, e)) return e->rc;
-    checkpoint_spare(l->store, strrchr(dir, '/') + 1);
     buf_append(&l->store->gone, bytes_of(strrchr(aside, '/') + 1, strlen(strrchr(aside, '/') + 1) + 1));
     return RC_OK;
 }
@@ -265,6 +266,7 @@ enum rc log_make_folder(struct log *l, struct err *e)
     char       dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES + 32], text[UUID_TEXT_LEN + 1];
     struct uuid id;
 
+    if (l->folder_made) return RC_OK;
     log_dir(l, dir);
     memcpy(id.b, l->id.b, sizeof id.b);
     uuid_to_text(&id, text);
@@ -272,10 +274,17 @@ enum rc log_make_folder(struct log *l, struct err *e)
     snprintf(path, sizeof path, "%s/partition.metadata", dir);
     if (fs_mkdir(fs, dir, e)) {
         if (e->rc != RC_EXISTS) return e->rc;
-        if (!fs_load(fs, path, 4096, &have, e) && bytes_eq(buf_view(&have), buf_view(&want))) return RC_OK;
+        if (l->store->replaying && !fs_load(fs, path, 4096, &have, e) && bytes_eq(buf_view(&have), buf_view(&want))) {
+            checkpoint_spare(l->store, strrchr(dir, '/') + 1);
+            l->folder_made = l->folder_new = true;
+            return RC_OK;
+        }
         if (folder_set_aside(l, dir, e) || fs_mkdir(fs, dir, e)) return e->rc;
     }
-    return fs_save(fs, path, buf_view(&want), false, e);
+    checkpoint_spare(l->store, strrchr(dir, '/') + 1);            /* the folder of that name that was to be removed is gone */
+    if (fs_save(fs, path, buf_view(&want), false, e)) return e->rc;
+    l->folder_made = l->folder_new = true;
+    return RC_OK;
 }
 
 static enum rc stage_create(struct log *l, struct err *e)

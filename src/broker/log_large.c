@@ -31,12 +31,14 @@ static void job_path(const struct log_large_job *j, char ret[STORE_PATH_BYTES])
 
 static enum rc write_file(struct log_large_job *j, struct err *e)
 {
-    AUTO(file_closep) struct file *f = NULL;
+    AUTO(file_closep) struct file *f = NULL, *identity = NULL;
     struct fs *fs = j->log->store->fs;
     char       path[STORE_PATH_BYTES], dir[STORE_PATH_BYTES];
 
-    job_path(j, path);
     log_dir(j->log, dir);
+    must(snprintf(path, sizeof path, "%s/partition.metadata", dir) < STORE_PATH_BYTES);
+    if (fs_open(fs, path, FS_READ | FS_WRITE, &identity, e) || file_sync(identity, e)) return e->rc;   /* or replay takes the folder for another's */
+    job_path(j, path);
     if (fs_open(fs, path, FS_WRITE | FS_CREATE | FS_TRUNC, &f, e)) return e->rc;
     j->on_disk = true;
     if (file_write(f, buf_view(&j->large->batch), 0, e) || file_sync(f, e)) return e->rc;
@@ -67,7 +69,7 @@ static enum rc check(struct log *l, struct log_large *g, struct err *e)
     if (g->batch.n >= 8) store_be64(g->batch.p, 0);
     if (!batch_head_decode(buf_view(&g->batch), &h) || h.bytes != g->batch.n) return err_set(e, RC_INVALID, "not one whole record batch");
     if (store_room_for_disk(l->store, g->batch.n, 0, e)) return e->rc;
-    if (log_make_folder(l, e)) return log_fail(l, e);
+    if (!l->known && log_make_folder(l, e)) return e->rc == RC_OVERLOAD ? err_set(e, RC_UNAVAILABLE, "a topic of this name is being deleted") : log_fail(l, e);
     return RC_OK;
 }
 

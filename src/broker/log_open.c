@@ -15,7 +15,7 @@ enum { SNAPSHOT_BYTES_MAX = 64 << 20, EPOCHS_BYTES_MAX = 1 << 20 };
 /* ---- the folder ---- */
 
 struct numbers { int64_t *v; size_t n; };
-struct found { struct numbers logs, snapshots, swaps, cleaned; struct buf larges; };
+struct found { struct numbers logs, snapshots, swaps, cleaned; struct buf strays; };
 
 static bool name_parse(const char *name, const char *suffix, int64_t *ret)
 {
@@ -39,7 +39,7 @@ static void collect(void *ctx, const char *name)
     else if (name_parse(name, ".snapshot", &base)) add_number(&f->snapshots, base);
     else if (name_parse(name, ".swap", &base)) add_number(&f->swaps, base);
     else if (name_parse(name, ".cleaned", &base)) add_number(&f->cleaned, base);
-    else if (log_large_name(name)) buf_append(&f->larges, bytes_of(name, strlen(name) + 1));
+    else if (log_large_name(name) || str_ends(str_of(name), STR(".deleted"))) buf_append(&f->strays, bytes_of(name, strlen(name) + 1));
 }
 
 static int by_number(const void *a, const void *b)
@@ -55,7 +55,7 @@ static void found_fini(struct found *f)
     free(f->snapshots.v);
     free(f->swaps.v);
     free(f->cleaned.v);
-    buf_fini(&f->larges);
+    buf_fini(&f->strays);
     *f = (struct found){0};
 }
 
@@ -89,7 +89,7 @@ static void remove_segment_files(struct log *l, int64_t base)
     remove_file(l, base, ".txnindex");
 }
 
-/* What nobody speaks of: snapshots that no checkpoint names, and large batches that were never appended. */
+/* What nobody speaks of: snapshots that no checkpoint names, large batches that were never appended, files half removed. */
 static void remove_strays(struct log *l, const struct found *found)
 {
     char       dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES];
@@ -99,8 +99,8 @@ static void remove_strays(struct log *l, const struct found *found)
     for (size_t i = 0; i < found->snapshots.n; i++)
         if (found->snapshots.v[i] != l->disk.snapshot && found->snapshots.v[i] != l->snapshot) remove_file(l, found->snapshots.v[i], ".snapshot");
     for (size_t i = 0; i < found->cleaned.n; i++) remove_file(l, found->cleaned.v[i], ".cleaned");
-    for (size_t at = 0; at < found->larges.n; at += strlen((char *)found->larges.p + at) + 1) {
-        must((size_t)snprintf(path, sizeof path, "%s/%s", dir, (char *)found->larges.p + at) < sizeof path);
+    for (size_t at = 0; at < found->strays.n; at += strlen((char *)found->strays.p + at) + 1) {
+        must((size_t)snprintf(path, sizeof path, "%s/%s", dir, (char *)found->strays.p + at) < sizeof path);
         if (fs_unlink(l->store->fs, path, &e)) diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
     }
 }
@@ -138,6 +138,7 @@ static enum rc load_active(struct log *l, struct err *e)
     if (length < s->size)
         return err_set(e, RC_CORRUPT, "segment %020" PRId64 ".log: %" PRIu64 " bytes, %" PRIu64 " were synced", s->base, length, s->size);
     if (length > s->size && !l->store->replaying) {
+        s->cut = true;
         if (segment_file(s, &in, false, &f, e) || file_truncate(f, s->size, e)) return e->rc;
         diag(DIAG_INFO, "log.cut", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_U64("bytes", length - s->size));
         l->store->stats.cut_bytes += length - s->size;
@@ -409,6 +410,8 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
     struct batch_head h;
     bool              new_segment;
 
+    /* The folder first: loading opens files in it. */
+    if (r->kind == WAL_LOG_CREATE && !l->offline && log_make_folder(l, e)) return log_fail(l, e);
     if (log_ready(l, e)) return e->rc;
     switch (r->kind) {
     case WAL_BATCH:
@@ -422,7 +425,6 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
         if (log_move_start(l, r->offset, e)) return log_fail(l, e);
         return RC_OK;
     case WAL_LOG_CREATE:
-        if (log_make_folder(l, e)) return log_fail(l, e);
         store_dirty(l->store, l);
         return RC_OK;
     case WAL_LARGE: return replay_large(l, r, payload, e);
@@ -449,6 +451,7 @@ enum rc log_replay_end(struct log *l, struct err *e)
         if (!s) {
             remove_segment_files(l, found.logs.v[i]);
         } else if (s->base >= l->disk.segment_base && !(rc = file_length(l, s->base, &length, e)) && length > s->size) {
+            s->cut = true;
             if (!(rc = segment_file(s, &in, false, &f, e))) rc = file_truncate(f, s->size, e);
             l->store->stats.cut_bytes += length - s->size;
         }

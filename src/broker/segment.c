@@ -161,16 +161,15 @@ static enum rc index_open(struct index *x, const struct segment_place *in, const
     char           path[SEGMENT_PATH_BYTES];
     struct fs_stat st;
 
-    handles_drop(&x->handle);
-    index_init(x, x->kind, n);
+    index_fini(x);
     segment_path(in, s->base, suffix, path);
     if (fs_stat(in->handles->fs, path, &st, e)) {
         if (e->rc == RC_NOT_FOUND && !n) return RC_OK;
         return e->rc == RC_NOT_FOUND ? err_set(e, RC_CORRUPT, "%s is missing", path) : e->rc;
     }
     if (st.size < (uint64_t)n * index_entry_bytes(x->kind)) return err_set(e, RC_CORRUPT, "%s: shorter than at its checkpoint", path);
-    x->written = (uint32_t)(st.size / index_entry_bytes(x->kind));
-    if (x->written == n && st.size == (uint64_t)n * index_entry_bytes(x->kind)) return RC_OK;
+    x->written = n;
+    if (st.size == (uint64_t)n * index_entry_bytes(x->kind)) return RC_OK;
     x->written = n + 1;                                           /* so that the cut reaches the file */
     return index_cut(x, in->handles, path, n, e);
 }
@@ -235,8 +234,10 @@ enum rc segment_write(struct segment *s, const struct segment_place *in, struct 
 
     if (segment_file(s, in, true, &f, e)) return e->rc;
     if (file_write(f, batch, s->size, e)) {
-        if (file_truncate(f, s->size, &cut)) return err_set(e, RC_IO, "%s; and then: %s", e->text, cut.text);
-        return e->rc;
+        s->cut = true;
+        if (!file_truncate(f, s->size, &cut)) return e->rc;
+        e->rc = RC_IO;                                            /* the file is longer than we say */
+        return err_in(e, "not cut back (%s)", cut.text);
     }
     s->size += batch.n;
     return RC_OK;

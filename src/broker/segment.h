@@ -17,6 +17,7 @@ struct segment {
     int64_t  max_time, max_time_offset;        /* largest timestamp and the last offset of its batch; -1 none */
     int64_t  first_time;                       /* largest timestamp of the first batch; -1 none */
     uint32_t since_index;                      /* bytes since the last index entry */
+    bool     cut;                              /* the file was made shorter and not synced since */
     bool     loaded;                           /* the indexes are open and the fields above are known */
     struct log_file *handle;
     struct index offsets, times;

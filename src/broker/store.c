@@ -170,7 +170,7 @@ enum rc store_log_delete(struct store *s, struct log **log, uint64_t *ret_seq, s
     *ret_seq = store_staged_seq(s);
     *log = NULL;
     if (l->known) {
-        *ret_seq = store_stage(s, &r, (struct bytes){0}, (struct bytes){0});
+        *ret_seq = s->delete_seq = store_stage(s, &r, (struct bytes){0}, (struct bytes){0});
         store_gone(s, l);
         store_checkpoint_soon(s);
     }

@@ -32,7 +32,8 @@ struct store_options {
     const struct clock *clock;
     struct workers *workers;
     struct mailbox *mailbox;                   /* of the broker loop; completions arrive there */
-    uint64_t wal_bytes_max;                    /* 0: 256 MiB; at least 4 MiB */
+    uint64_t wal_bytes_max;                    /* 0: 256 MiB. Both are multiples of 4096; less than 32 MiB lowers store_inline_max */
+    uint64_t wal_bytes_first;                  /* 0: 4 MiB; the ring of a new folder, it grows by itself */
     uint64_t checkpoint_every_ms;              /* 0: 30 s */
     uint32_t files_open_max;                   /* 0: 512; segment handles kept open */
 

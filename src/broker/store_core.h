@@ -32,6 +32,7 @@ struct log {
     uint64_t durable_at;
     bool     known;                            /* its create record is staged or on record */
     bool     loaded;                           /* segments, epochs and the files' lengths are known and checked */
+    bool     folder_made, folder_new;          /* by this process; since the last checkpoint */
     bool     deleted;                          /* waits for the groups and jobs that name it */
     int      refs;                             /* those */
     struct err *offline;                       /* why, or NULL */
@@ -76,7 +77,7 @@ struct store {
     struct wal wal;
     struct map logs;                           /* topic id and partition -> struct log */
 
-    uint64_t durable_seq;
+    uint64_t durable_seq, delete_seq;          /* delete_seq: of the last deletion of a log */
     uint32_t jobs;                             /* on workers */
     struct advances staged, flying;            /* logs the building and the flying group move */
     struct wal_job wal_job;

@@ -193,7 +193,7 @@ static enum rc folder_is_ours(struct store *s, struct err *e)
 static enum rc open_wal(struct store *s, struct err *e)
 {
     char     path[STORE_PATH_BYTES];
-    uint64_t first = MIN((uint64_t)WAL_BYTES_FIRST, s->opt.wal_bytes_max);
+    uint64_t first = MIN(s->opt.wal_bytes_first, s->opt.wal_bytes_max);
 
     store_path(s, "wal", path);
     if (wal_open(s->fs, path, first, s->opt.wal_bytes_max, &s->wal, e)) return e->rc;
@@ -241,8 +241,9 @@ enum rc store_open(const struct store_options *opt, struct store **ret, struct e
 
     s->opt = *opt;
     if (!s->opt.wal_bytes_max) s->opt.wal_bytes_max = WAL_BYTES_MAX;
+    if (!s->opt.wal_bytes_first) s->opt.wal_bytes_first = WAL_BYTES_FIRST;
     if (!s->opt.checkpoint_every_ms) s->opt.checkpoint_every_ms = CHECKPOINT_EVERY_MS;
-    must(s->opt.wal_bytes_max % FS_ALIGN == 0);
+    must(s->opt.wal_bytes_max % FS_ALIGN == 0 && s->opt.wal_bytes_first % FS_ALIGN == 0);
     s->dir = xstrdup(opt->dir);
     s->opt.dir = s->dir;
     s->fs = opt->fs;

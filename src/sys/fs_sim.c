@@ -267,7 +267,7 @@ static void inode_power_on(struct fs_sim *s, struct inode *i)
     default: size = MIN(size_disk, size_now) + (size_t)rng_below(&s->rng, MAX(size_disk, size_now) - MIN(size_disk, size_now) + 1);
     }
     resize(&i->disk, size);
-    memset(i->dirty, 0, i->dirty_n);
+    if (i->dirty_n) memset(i->dirty, 0, i->dirty_n);
     buf_clear(&i->now);
     buf_append(&i->now, buf_view(&i->disk));
     s->used += (uint64_t)pages(i->now.n) * PAGE;
