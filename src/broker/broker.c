@@ -154,12 +154,6 @@ static void on_fatal(void *ctx, const struct err *why)
     broker_again(b);
 }
 
-void broker_topic_deleted(struct broker *b, struct topic *t)
-{
-    (void)b;
-    (void)t;
-}
-
 /* ---- housekeeping: retention, compaction, idle producers ---- */
 
 /* Visits some logs and comes back: a broker with ten thousand topics must not stand still for it. */

@@ -159,7 +159,6 @@ static inline bool memory_is_short(const struct broker *b) { return b->memory_us
 /* ---- broker.c ---- */
 void broker_again(struct broker *b);                     /* another turn soon */
 void waits_turn(struct broker *b);
-void broker_topic_deleted(struct broker *b, struct topic *t);    /* groups forget its offsets */
 /* Monotonic. Read anew each time: a timer that asks must not see a time before its own. */
 static inline uint64_t broker_now_ms(const struct broker *b) { return clock_mono_ms(b->clock); }
 static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }

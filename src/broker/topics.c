@@ -12,6 +12,7 @@
 #include "base/diag.h"
 #include "broker/core.h"
 #include "broker/groups.h"
+#include "broker/groups.h"
 #include "kafka/api.h"
 
 #include <stdarg.h>
@@ -523,11 +524,11 @@ enum rc broker_topic_delete(struct broker *b, struct str name, uint64_t *ret_seq
 
     if (!t) return err_set(e, RC_NOT_FOUND, "delete topic: there is no topic '" STR_FMT "'", STR_ARG(name));
     if (b->groups) groups_topic_gone(b->groups, t->name);
+    if (b->groups) groups_topic_gone(b->groups, t->name);
     put_begin(&w, &record, META_TOPIC_DELETED);
     wr_uuid(&w, t->id);
     if (stage(b, &record, ret_seq, e)) return err_in(e, "delete topic " STR_FMT, STR_ARG(name));
     drop_logs(b, t);
-    broker_topic_deleted(b, t);
     topic_remove(b, t);
     return RC_OK;
 }

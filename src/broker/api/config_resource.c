@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/api/config_resource.h"
+#include "kafka/errors.h"
+
+enum { TYPE_TOPIC = 2, TYPE_BROKER = 4, TYPE_BROKER_LOGGER = 8, TYPE_CLIENT_METRICS = 16 };
+
+static int16_t refuse(struct str *ret_why, int16_t code, const char *why)
+{
+    *ret_why = str_of(why);
+    return code;
+}
+
+static int16_t find_topic(struct broker *b, struct str name, struct config_resource *ret, struct str *ret_why)
+{
+    const char *why;
+
+    if (!topic_name_ok(name, &why)) return refuse(ret_why, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, why);
+    ret->kind = RESOURCE_TOPIC;
+    ret->topic = broker_topic(b, name);
+    return ret->topic ? 0 : refuse(ret_why, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION, "");
+}
+
+int16_t config_resource_find(struct broker *b, int8_t type, struct str name, struct config_resource *ret, struct str *ret_why)
+{
+    int64_t id = -1;
+
+    *ret = (struct config_resource){.kind = RESOURCE_NOTHING};
+    *ret_why = (struct str){0};
+    switch (type) {
+    case TYPE_TOPIC: return find_topic(b, name, ret, ret_why);
+    case TYPE_BROKER_LOGGER:
+    case TYPE_CLIENT_METRICS: return 0;
+    case TYPE_BROKER: break;
+    default: return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "no such kind of resource");
+    }
+    ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
+    if (!name.n) return 0;
+    if (!str_to_i64(name, &id)) return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "a broker is named by its number");
+    if (id != b->opt.node_id) return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "that is another broker's number");
+    return 0;
+}

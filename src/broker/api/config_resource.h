@@ -1,0 +1,14 @@
+/* broker/api/config_resource.h - what a config request speaks of: a topic, this broker, or the default of all brokers.
+ * Lives on: the broker loop.   Used by: api/describe_configs.c, api/alter_configs.c.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "broker/core.h"
+
+enum config_resource_kind {
+    RESOURCE_TOPIC, RESOURCE_BROKER, RESOURCE_BROKER_DEFAULT,
+    RESOURCE_NOTHING                     /* a kind that exists and has no settings here: loggers, client metrics */
+};
+struct config_resource { enum config_resource_kind kind; struct topic *topic; };
+
+/* Kafka's code; 0: found. *ret_why is set on refusal. */
+int16_t config_resource_find(struct broker *b, int8_t type, struct str name, struct config_resource *ret, struct str *ret_why);

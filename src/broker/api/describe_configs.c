@@ -1,0 +1,96 @@
+/* DescribeConfigs (key 32): every setting of a topic or of this broker, its value, and where the value comes from.
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "broker/api.h"
+#include "broker/api/config_resource.h"
+#include "kafka/msg/describe_configs.h"
+
+struct view { struct request *r; const struct describe_configs_request *q; const struct topic *t; };
+
+static size_t rows_n(const struct view *v)
+{
+    return v->t ? topic_config_rows() : broker_config_rows();
+}
+
+static void row_of(const struct view *v, size_t i, struct config_row *ret)
+{
+    if (v->t)
+        topic_config_row(&v->t->config, &v->r->broker->config, i, ret);
+    else
+        broker_config_row(&v->r->broker->config, i, ret);
+}
+
+static bool is_wanted(const struct describe_configs_request_resource *q, const char *name)
+{
+    if (q->configuration_keys_null) return true;
+    for (size_t i = 0; i < q->configuration_keys_n; i++)
+        if (str_is(q->configuration_keys[i], name)) return true;
+    return false;
+}
+
+static void fill(const struct view *v, const struct config_row *row, struct describe_configs_response_config *a)
+{
+    struct arena *arena = &v->r->arena;
+
+    describe_configs_response_config_init_defaults(a);
+    a->name = str_of(row->name);
+    a->value = row->value.p ? arena_dup_str(arena, row->value) : row->value;
+    a->read_only = row->read_only;
+    a->is_default = row->source == CONFIG_SOURCE_DEFAULT;
+    a->config_source = (int8_t)row->source;
+    a->is_sensitive = row->sensitive;
+    a->config_type = (int8_t)row->type;
+    if (v->q->include_documentation) a->documentation = str_of(row->doc);
+    if (!v->q->include_synonyms) return;
+    a->synonyms = arena_array(arena, struct describe_configs_response_synonym, row->synonyms_n);
+    a->synonyms_n = row->synonyms_n;
+    for (size_t i = 0; i < row->synonyms_n; i++)
+        a->synonyms[i] = (struct describe_configs_response_synonym){str_of(row->synonyms[i].name), row->synonyms[i].value, (int8_t)row->synonyms[i].source};
+}
+
+static void list(const struct view *v, const struct describe_configs_request_resource *q, bool only_dynamic, struct describe_configs_response_result *a)
+{
+    size_t n = rows_n(v);
+
+    a->configs = arena_array(&v->r->arena, struct describe_configs_response_config, n);
+    for (size_t i = 0; i < n; i++) {
+        struct config_row row;
+
+        row_of(v, i, &row);
+        if (!is_wanted(q, row.name)) continue;
+        if (only_dynamic) {
+            row.value = broker_config_own(&v->r->broker->config, CONFIG_SOURCE_DEFAULT_BROKER, i);
+            row.source = CONFIG_SOURCE_DEFAULT_BROKER;
+            if (!row.value.p) continue;
+        }
+        fill(v, &row, &a->configs[a->configs_n++]);
+    }
+}
+
+static void one(struct request *r, const struct describe_configs_request *q, const struct describe_configs_request_resource *s,
+                struct describe_configs_response_result *a)
+{
+    struct view v = {.r = r, .q = q};
+    struct config_resource found;
+
+    describe_configs_response_result_init_defaults(a);
+    a->resource_type = s->resource_type;
+    a->resource_name = s->resource_name;
+    a->error_code = config_resource_find(r->broker, s->resource_type, s->resource_name, &found, &a->error_message);
+    if (!a->error_message.p) a->error_message = STR("");
+    if (a->error_code || found.kind == RESOURCE_NOTHING) return;
+    v.t = found.topic;
+    list(&v, s, found.kind == RESOURCE_BROKER_DEFAULT, a);
+}
+
+void api_describe_configs(struct request *r)
+{
+    const struct describe_configs_request *q = request_decode(r);
+    struct describe_configs_response a = {0};
+
+    if (!q) return;
+    a.results = arena_array(&r->arena, struct describe_configs_response_result, q->resources_n);
+    a.results_n = q->resources_n;
+    for (size_t i = 0; i < q->resources_n; i++) one(r, q, &q->resources[i], &a.results[i]);
+    request_answer_when(r, &a, r->broker->meta_seq);
+}
