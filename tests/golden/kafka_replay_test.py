@@ -1,0 +1,304 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Our broker is asked what a running Apache Kafka 3.8.1 was asked, and its answers are compared field by field.
+
+Every line of a recording is one exchange (see kafka381/README.md). Our broker runs without sockets and real time
+(tests/support/broker_frames.c); topic ids and session ids are translated to ours. What may differ is in
+kafka381-differences.txt, each line with its reason; a line there that no longer makes a difference is a failure too.
+Usage: kafka_replay_test.py BROKER_FRAMES TOOLS_DIR SCHEMA_DIR GOLDEN_DIR [FILE…] [-v]
+"""
+import fnmatch
+import glob
+import gzip
+import json
+import re
+import struct
+import subprocess
+import sys
+
+PROGRAM, TOOLS, SCHEMA, GOLDEN = sys.argv[1:5]
+FILES = [a for a in sys.argv[5:] if not a.startswith('-')]
+VERBOSE = '-v' in sys.argv
+sys.path.insert(0, TOOLS)
+sys.dont_write_bytecode = True
+import genmsg  # noqa: E402
+
+FORMATS = {'bool': '>?', 'i8': '>b', 'i16': '>h', 'u16': '>H', 'i32': '>i', 'u32': '>I', 'i64': '>q', 'f64': '>d'}
+# The settings of the recorded broker that are not ours by default.
+SETTINGS = ['group.initial.rebalance.delay.ms=0', 'message.max.bytes=1048588', 'socket.request.max.bytes=104857600',
+            'log.retention.check.interval.ms=86400000', 'log.segment.bytes=1073741824']
+GROUPS = [['01-apiversions', '02-topics', '03-produce', '04-fetch', '05-offsets'], ['09-admin', '10-unsupported']]
+TEXTS = {'error_message', 'batch_index_error_message', 'documentation', 'port', 'cluster_id', 'finalized_features_epoch', 'log_dir',
+         'total_bytes', 'usable_bytes'}
+KEYS = ('name', 'topic', 'topic_id', 'index', 'partition_index', 'partition', 'partition_id', 'api_key', 'resource_name', 'producer_id')
+
+
+class Short(Exception):
+    pass
+
+
+class Reader:
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
+    def take(self, n):
+        if n < 0 or self.at + n > len(self.data):
+            raise Short()
+        self.at += n
+        return self.data[self.at - n:self.at]
+
+    def uvarint(self):
+        value = shift = 0
+        while True:
+            byte = self.take(1)[0]
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def length(self, flex, wide):
+        return self.uvarint() - 1 if flex else struct.unpack('>i' if wide else '>h', self.take(4 if wide else 2))[0]
+
+
+def read_one(r, f, version, message, flex):
+    if f.type in FORMATS:
+        return struct.unpack(FORMATS[f.type], r.take(struct.calcsize(FORMATS[f.type])))[0]
+    if f.type == 'uuid':
+        return r.take(16).hex()
+    if f.type in genmsg.SIZED:
+        n = r.length(flex, f.type != 'str')
+        if n < 0:
+            return None
+        return r.take(n).decode('utf-8', 'replace') if f.type == 'str' else r.take(n).hex()
+    if f.null and not f.array and f.null[0] <= version <= f.null[1] and r.take(1)[0] == 255:
+        return None
+    return read_struct(r, f.struct, version, message)
+
+
+def read_field(r, f, version, message, flex):
+    if not f.array:
+        return read_one(r, f, version, message, flex)
+    n = r.length(flex, True)
+    return None if n < 0 else [read_one(r, f, version, message, flex) for _ in range(n)]
+
+
+def read_struct(r, s, version, message):
+    flex, out, tags = version >= message.flex, {}, {}
+    for f in s.fields:
+        if f.lo <= version <= f.hi:
+            if f.tag is None:
+                out[f.name] = read_field(r, f, version, message, flex)
+            else:
+                tags[f.tag] = f
+    if flex:
+        for _ in range(r.uvarint()):
+            tag, end = r.uvarint(), 0
+            end = r.uvarint() + r.at
+            if tag in tags:
+                out[tags[tag].name] = read_field(r, tags[tag], version, message, True)
+            r.at = end
+    return out
+
+
+class Codec:
+    def __init__(self):
+        self.messages = {}
+        for path in glob.glob(SCHEMA + '/*.msg'):
+            for m in genmsg.parse(path):
+                if m.kind != 'data':
+                    self.messages[m.kind, m.key] = m
+
+    def key_of(self, api):
+        return next((k for (kind, k), m in self.messages.items() if kind == 'request' and genmsg.camel(m.name) == api), None)
+
+    def answer(self, key, version, data):
+        m = self.messages['response', key]
+        r = Reader(data[4:])
+        r.take(4)
+        if key == 18 and not 0 <= version <= m.hi:
+            version = 0
+        if version >= m.flex and key != 18:
+            r.take(1)
+        return read_struct(r, m, version, m)
+
+
+class Broker:
+    def __init__(self):
+        self.child = subprocess.Popen([PROGRAM, *SETTINGS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+    def ask(self, line):
+        self.child.stdin.write(line + '\n')
+        self.child.stdin.flush()
+        answers = []
+        while True:
+            words = self.child.stdout.readline().split()
+            if not words:
+                raise SystemExit(f'the broker ended at: {line[:200]}')
+            if words[0] != 'answer':
+                return answers, words[0] == 'closed'
+            answers.append(words[1])
+
+    def end(self):
+        self.child.stdin.write('quit\n')
+        self.child.stdin.close()
+        if self.child.wait():
+            raise SystemExit('the broker did not end well')
+
+
+def sort_key(x):
+    if not isinstance(x, dict):
+        return json.dumps(x)
+    return json.dumps([x[k] for k in KEYS if k in x]) if any(k in x for k in KEYS) else json.dumps(x, sort_keys=True)
+
+
+def canonical(x, field=''):
+    """Order of elements, texts and what names a run are not compared."""
+    if isinstance(x, dict):
+        return {k: canonical(v, k) for k, v in x.items() if k not in TEXTS}
+    if isinstance(x, list):
+        return sorted((canonical(v, field) for v in x), key=sort_key)
+    if field == 'topic_id' and x.strip('0'):
+        return 'some id'
+    if field == 'session_id' and x:
+        return 'some session'
+    return x
+
+
+def differences(want, have, path=''):
+    if isinstance(want, dict) and isinstance(have, dict):
+        for k in sorted(want.keys() | have.keys()):
+            yield from differences(want.get(k, 'absent'), have.get(k, 'absent'), f'{path}.{k}' if path else k)
+    elif isinstance(want, list) and isinstance(have, list):
+        pairs = {sort_key(x): [x, 'absent'] for x in want}
+        for x in have:
+            pairs.setdefault(sort_key(x), ['absent', None])[1] = x
+        for k, (w, h) in pairs.items():
+            label = re.sub(r'[\[\]"]', '', k)[:60] if isinstance(w, dict) or isinstance(h, dict) else ''
+            yield from differences(w, h, f'{path}[{label}]')
+    elif want != have:
+        yield path, want, have
+
+
+class Replay:
+    def __init__(self, codec, allowed):
+        self.codec, self.allowed, self.used = codec, allowed, set()
+        self.same = self.wrong = 0
+
+    def is_allowed(self, file, name, path):
+        for n, (f, pattern, field, _) in enumerate(self.allowed):
+            if fnmatch.fnmatchcase(file, f) and fnmatch.fnmatchcase(name, pattern) and fnmatch.fnmatchcase(path, field):
+                self.used.add(n)
+                return True
+        return False
+
+    def tell(self, file, line, path, want, have):
+        if self.is_allowed(file, line['name'], path):
+            return
+        self.wrong += 1
+        print(f'{file}: {line["name"]}: {path}: Kafka {json.dumps(want)[:160]}, ours {json.dumps(have)[:160]}')
+
+    def learn(self, want, have):
+        """Kafka's ids and sessions on the left, ours on the right."""
+        if isinstance(want, dict) and isinstance(have, dict):
+            if want.get('session_id') and have.get('session_id'):
+                self.ids[struct.pack('>i', want['session_id']).hex()] = struct.pack('>i', have['session_id']).hex()
+            if want.get('topic_id', '0').strip('0') and have.get('topic_id', '0').strip('0'):
+                self.ids[want['topic_id']] = have['topic_id']
+            for k in want.keys() & have.keys():
+                self.learn(want[k], have[k])
+        elif isinstance(want, list) and isinstance(have, list):
+            ours = {sort_key({k: v for k, v in x.items() if k != 'topic_id'}) if isinstance(x, dict) else x: x for x in have if isinstance(x, dict)}
+            for x in want:
+                if isinstance(x, dict):
+                    self.learn(x, ours.get(sort_key({k: v for k, v in x.items() if k != 'topic_id'})))
+
+    def compare(self, file, line, answers, closed):
+        if line['a'] is None:
+            if answers:
+                self.tell(file, line, 'answered', False, True)
+            elif closed != (line['end'] == 'closed'):
+                self.tell(file, line, 'closed', line['end'] == 'closed', closed)
+            return
+        if not answers:
+            self.tell(file, line, 'answered', True, False)
+            return
+        key = self.codec.key_of(line['api'])
+        try:
+            want = self.codec.answer(key, line['v'], bytes.fromhex(line['a']))
+            have = self.codec.answer(key, line['v'], bytes.fromhex(answers[0]))
+        except Short:
+            self.tell(file, line, 'decodes', True, False)
+            return
+        self.learn(want, have)
+        vary = {re.sub(r'(?<!^)(?=[A-Z])', '_', v.split('.')[-1].replace('[]', '')).lower() for v in line.get('vary', [])} - {'topic_id', 'session_id'}
+        before = self.wrong
+        for path, w, h in differences(canonical(want), canonical(have)):
+            if path.split('.')[-1].split('[')[0] not in vary:
+                self.tell(file, line, path, w, h)
+        self.same += self.wrong == before
+
+    def frame(self, q):
+        for theirs, ours in self.ids.items():
+            q = q.replace(theirs, ours)
+        return q
+
+    def later(self, broker, conn):
+        for _ in range(32):
+            broker.ask('wait 1000')
+            answers, closed = broker.ask(f'read {conn}')
+            if answers or closed:
+                return answers, closed
+        return [], False
+
+    def run(self, files):
+        broker, self.ids, opened, waiting = Broker(), {}, {}, []
+        for file in files:
+            for text in gzip.open(f'{GOLDEN}/kafka381/{file}.jsonl.gz', 'rt', encoding='utf-8'):
+                line = json.loads(text)
+                label = f'{file}/{line["conn"]}'
+                conn = f'{label}/{opened.setdefault(label, 0)}'.replace(' ', '_')
+                answers, closed = broker.ask(f'frame {conn} {self.frame(line["q"])}')
+                for w in list(waiting):                  # who was parked may have been woken by this
+                    late = broker.ask(f'read {w[1]}')
+                    if late[0] or late[1]:
+                        self.compare(w[0], w[2], *late)
+                        waiting.remove(w)
+                if not answers and not closed and line['a'] and 'woken' in line['name']:
+                    waiting.append((file, conn, line))
+                    continue
+                if not answers and not closed and line['a']:
+                    answers, closed = self.later(broker, conn)
+                self.compare(file, line, answers, closed)
+                if VERBOSE:
+                    print(file, line['name'], answers[:1], closed)
+                if closed or line.get('end') == 'closed':
+                    opened[label] += 1
+        for w in waiting:
+            self.compare(w[0], w[2], *self.later(broker, w[1]))
+        broker.end()
+
+
+def allowed_differences():
+    rows = []
+    for line in open(f'{GOLDEN}/kafka381-differences.txt', encoding='utf-8'):
+        line = line.split('#')[0].strip()
+        if line:
+            rows.append([w.strip() for w in line.split('|')])
+    return rows
+
+
+def main():
+    replay = Replay(Codec(), allowed_differences())
+    for group in GROUPS:
+        files = [f for f in group if not FILES or f in FILES]
+        if files:
+            replay.run(files)
+    for n, row in enumerate(replay.allowed):
+        if n not in replay.used and not FILES:
+            replay.wrong += 1
+            print('no longer a difference:', ' | '.join(row))
+    print(f'{replay.same} answers as Kafka gives them, {replay.wrong} not')
+    return 1 if replay.wrong else 0
+
+
+sys.exit(main())
