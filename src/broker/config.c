@@ -203,6 +203,15 @@ static char *text_of(struct str v)
     return s;
 }
 
+/* The new value may be a part of the old one. */
+static void text_replace(char **at, struct str value)
+{
+    char *old = *at;
+
+    *at = value.p ? text_of(value) : NULL;
+    free(old);
+}
+
 enum rc broker_config_check(enum config_source level, struct str name, struct str value, struct err *e)
 {
     size_t row = broker_config_find(name);
@@ -221,8 +230,7 @@ enum rc broker_config_set(struct broker_config *c, enum config_source level, str
 
     if (rc) return rc;
     at = level == CONFIG_SOURCE_STATIC ? &c->set[row].from_file : level == CONFIG_SOURCE_DEFAULT_BROKER ? &c->set[row].by_default : &c->set[row].dynamic;
-    free(*at);
-    *at = value.p ? text_of(value) : NULL;
+    text_replace(at, value);
     store_field(c, &broker_defs[row], broker_value(c, row));
     return RC_OK;
 }
@@ -232,8 +240,7 @@ void broker_config_note(struct broker_config *c, const char *name, struct str va
     size_t row = broker_config_find(str_of(name));
 
     must(row != SIZE_MAX);
-    free(c->set[row].from_file);
-    c->set[row].from_file = text_of(value);
+    text_replace(&c->set[row].from_file, value);
 }
 
 struct str broker_config_own(const struct broker_config *c, enum config_source level, size_t row)
@@ -279,8 +286,7 @@ enum rc topic_config_set(struct topic_config *t, struct str name, struct str val
     size_t row = topic_config_find(name);
 
     if (rc) return rc;
-    free(t->set[row]);
-    t->set[row] = value.p ? text_of(value) : NULL;
+    text_replace(&t->set[row], value);
     return RC_OK;
 }
 

@@ -6,7 +6,7 @@
  *     hangup CONN          the client goes away
  *     quit
  *
- * Options: NAME=VALUE are broker settings. SPDX-License-Identifier: Apache-2.0 */
+ * Options: NAME=VALUE are broker settings; clock=MS is the wall time to begin with. SPDX-License-Identifier: Apache-2.0 */
 #include "broker_rig.h"
 
 #include <stdio.h>
@@ -80,9 +80,16 @@ int main(int argc, char **argv)
     struct rig g;
 
     rig_init(&g, 1);
-    for (int i = 1; i < argc; i++) must(str_cut(str_of(argv[i]), '=', &settings[i - 1].name, &settings[i - 1].value));
+    for (int i = 1; i < argc; i++) {
+        struct broker_setting *s = &settings[g.opt.settings_n];
+
+        must(str_cut(str_of(argv[i]), '=', &s->name, &s->value));
+        if (str_is(s->name, "clock"))
+            must(str_to_i64(s->value, &g.clock.wall_ms));
+        else
+            g.opt.settings_n++;
+    }
     g.opt.settings = settings;
-    g.opt.settings_n = (size_t)argc - 1;
     g.opt.refuse_replication = true;
     if (rig_open(&g)) {
         fprintf(stderr, "%s\n", g.err.text);

@@ -5,9 +5,10 @@
  */
 #include "broker/api.h"
 #include "broker/fetch.h"
+#include "kafka/compress.h"
 #include "kafka/msg/fetch.h"
 
-enum { OLD_FORMATS_BELOW = 4, SESSION_EPOCH_NEW = 0, SESSION_EPOCH_NONE = -1 };
+enum { OLD_FORMATS_BELOW = 4, ZSTD_FROM_VERSION = 10, SESSION_EPOCH_NEW = 0, SESSION_EPOCH_NONE = -1 };
 
 struct fetch {
     struct list woken;                   /* in broker.fetches_woken */
@@ -70,17 +71,19 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
 
     if (log_health(log, &e)) {
         p->error = KAFKA_ERR_KAFKA_STORAGE_ERROR;
+    } else if (p->t->config.compression == KAFKA_CODEC_ZSTD && request_version(f->r) < ZSTD_FROM_VERSION) {
+        p->error = KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
     } else if ((p->error = check_epoch(f->r->broker, p->leader_epoch))) {
+        f->at_once = true;
+    } else if (look_for_divergence(p, log, &e)) {
+        p->high = log_durable_end(log);
+        p->start = log_start(log);
         f->at_once = true;
     } else if (p->offset < log_start(log) || p->offset > log_end(log)) {
         p->error = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
     } else {
         p->high = log_durable_end(log);
         p->start = log_start(log);
-        if (look_for_divergence(p, log, &e)) {
-            f->at_once = true;
-            return;
-        }
         if (p->offset >= p->high || (!left && !first_whole) || p->max_bytes < 0) return;
         if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), p->high, first_whole, &p->slice, &e))
             p->error = read_error(&e);
@@ -465,6 +468,8 @@ static void answer_all(struct request *r, const struct fetch_request *q, int16_t
             fetch_response_partition_init_defaults(p);
             p->partition_index = q->topics[i].partitions[k].partition;
             p->error_code = code;
+            if (code == KAFKA_ERR_UNSUPPORTED_VERSION && !broker_partition(r->broker, t->topic, p->partition_index))
+                p->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
             p->high_watermark = p->last_stable_offset = p->log_start_offset = -1;
             p->aborted_transactions_null = q->isolation_level == 0;
             p->records = bytes_of("", 0);

@@ -461,10 +461,21 @@ static void frame_drop(struct produce *p)
     buf_fini(&p->frame);
 }
 
+/* A topic without partitions is not answered. */
+static void topics_without_rows_drop(struct produce_response *a)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < a->topics_n; i++)
+        if (a->topics[i].partitions_n) a->topics[kept++] = a->topics[i];
+    a->topics_n = kept;
+}
+
 static void finish(struct produce *p)
 {
     struct request *r = p->r;
 
+    topics_without_rows_drop(&p->a);
     if (p->q->acks == 0) {
         frame_drop(p);
         if (p->failed)
