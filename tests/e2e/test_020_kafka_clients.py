@@ -23,6 +23,11 @@ def address(tmp_path_factory):
     assert server.stop() == 0, server.errors()
 
 
+def create(address, topic, partitions):
+    admin = AdminClient({"bootstrap.servers": address})      # kept until the answer is there: its end would cancel the request
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
+
+
 def produce(address, topic, messages, **config):
     failures = []
     producer = confluent_kafka.Producer({"bootstrap.servers": address, **config})
@@ -46,9 +51,10 @@ def consume(address, topic, count, **config):
 
 def take(consumer, got):
     message = consumer.poll(0.2)
-    if message is not None:
+    while message is not None:
         assert message.error() is None, message.error()
         got.append(message)
+        message = consumer.poll(0)
     return True
 
 
@@ -63,7 +69,7 @@ def test_librdkafka_reads_back_what_it_wrote(address, codec, acks):
 
 def test_an_idempotent_producer_keeps_order_across_partitions(address):
     topic = fresh()
-    AdminClient({"bootstrap.servers": address}).create_topics([NewTopic(topic, 4, 1)])[topic].result(30)
+    create(address, topic, 4)
     sent = [(f"k{i % 7}".encode(), str(i).encode()) for i in range(5000)]
     produce(address, topic, sent, **{"enable.idempotence": True, "linger.ms": 1})
     by_key = {}
@@ -120,7 +126,7 @@ def test_kcat_lists_produces_and_consumes(address):
 
 def test_two_members_share_the_partitions_and_one_takes_over(address):
     topic, group = fresh(), fresh("g")
-    AdminClient({"bootstrap.servers": address}).create_topics([NewTopic(topic, 4, 1)])[topic].result(30)
+    create(address, topic, 4)
     config = {"bootstrap.servers": address, "group.id": group, "auto.offset.reset": "earliest", "session.timeout.ms": 6000}
     for strategy in ("range", "cooperative-sticky"):
         members = [confluent_kafka.Consumer({**config, "group.id": group + strategy, "partition.assignment.strategy": strategy})
@@ -141,7 +147,7 @@ def test_two_members_share_the_partitions_and_one_takes_over(address):
 
 def test_a_static_member_comes_back_without_a_rebalance(address):
     topic, group = fresh(), fresh("g")
-    AdminClient({"bootstrap.servers": address}).create_topics([NewTopic(topic, 2, 1)])[topic].result(30)
+    create(address, topic, 2)
     config = {"bootstrap.servers": address, "group.id": group, "session.timeout.ms": 30000}
     events = []
 
