@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "app/parts.h"
 #include "bus/bus.h"
+#include "control/api.h"
 #include "sys/thread.h"
 #include "upstream/upstream.h"
 #include <stdio.h>
@@ -167,9 +168,14 @@ enum rc lanes_run(struct lanes *l, struct err *e)
     return RC_OK;
 }
 
-void lanes_route(struct lanes *l, struct str prefix, void (*request)(void *ctx, struct exchange *x), void *ctx)
+void lanes_manage(struct lanes *l, struct control *control)
 {
-    for (unsigned i = 0; i < l->n; i++) gateway_route(l->list[i].gateway, prefix, request, ctx);
+    for (unsigned i = 0; i < l->n; i++) {
+        struct lane *lane = &l->list[i];
+
+        lane->api = control_api_new(lane->loop, control, lane->flow, STR(MILLRACE_VERSION));
+        gateway_route(lane->gateway, STR(CONTROL_API_PREFIX), control_api_request, lane->api);
+    }
 }
 
 /* ---- snapshots ---- */
@@ -250,7 +256,13 @@ void lanes_close(struct lanes *l)
             l->list[i].thread = thread_join(l->list[i].thread);
         }
     for (unsigned i = 0; i < l->doors_n; i++) l->doors[i] = gateway_door_close(l->doors[i]);
-    for (unsigned i = 0; i < l->n; i++) gateway_free(l->list[i].gateway);
+    for (unsigned i = 0; i < l->n; i++) {
+        struct lane *lane = &l->list[i];
+
+        gateway_free(lane->gateway);
+        if (lane->loop) mailbox_drain(loop_mailbox(lane->loop));
+        control_api_free(lane->api);
+    }
     for (unsigned i = 0; i < l->n; i++) flow_free(l->list[i].flow);
     for (unsigned i = 0; i < l->n; i++) {
         upstream_free(l->list[i].upstream);

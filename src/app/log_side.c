@@ -114,7 +114,9 @@ enum rc log_side_open(struct log_side *s, const struct config *c, struct workers
     if (config_runs_broker(c) && broker_open(s, c, workers, e)) return e->rc;
     if (!config_runs_gateway(c)) return RC_OK;
     if (!config_is_embedded(c)) return remote_open(s, c, e);
-    return bus_embedded_open(s->broker, s->loop, c->kafka_producer_message_max_bytes, &s->bus, e);
+    s->bus = bus_embedded(&(struct bus_embedded_options){.broker = s->broker, .timers = loop_timers(s->loop), .clock = &clock_real,
+                                                        .message_bytes_max = c->kafka_producer_message_max_bytes});
+    return RC_OK;
 }
 
 static void broker_main(void *arg)
@@ -143,6 +145,7 @@ static void drain_begin(struct msg *m)
 {
     struct log_side *s = container_of(m, struct drain, msg)->s;
 
+    s->bus = bus_close(s->bus); /* ends what it was lent, on this loop */
     broker_drain(s->broker);
     s->stop_by_ms = loop_now_ms(s->loop) + DRAIN_MS;
     until_drained(&s->stopping);
@@ -152,7 +155,7 @@ void log_side_close(struct log_side *s)
 {
     struct drain drain = {{.run = drain_begin}, s};
 
-    s->bus = bus_close(s->bus);
+    if (!s->thread) s->bus = bus_close(s->bus); /* a remote one, or a start that failed */
     if (s->thread) {
         mailbox_post(loop_mailbox(s->loop), &drain.msg);
         s->thread = thread_join(s->thread);

@@ -14,6 +14,7 @@
 struct broker;
 struct bus;
 struct control;
+struct control_api;
 struct flow_snapshot;
 struct thread;
 struct upstream;
@@ -44,6 +45,7 @@ struct lane {
     struct upstream *upstream;
     struct flow     *flow;
     struct gateway  *gateway;
+    struct control_api *api;
     struct msg       drain;
     struct lanes    *lanes;
     int              draining;                   /* of gateway and flow: how many have not drained yet */
@@ -67,7 +69,8 @@ struct lanes {
 enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log, struct workers *workers,
                    bool (*ready)(void *ctx, struct str *ret_why), void *ctx, struct err *e) MUST_USE;
 enum rc lanes_run(struct lanes *l, struct err *e) MUST_USE;
-void lanes_route(struct lanes *l, struct str prefix, void (*request)(void *ctx, struct exchange *x), void *ctx);
+/* The management API on every lane's gateway; before lanes_run(). */
+void lanes_manage(struct lanes *l, struct control *control);
 /* Gives the snapshot to every lane; `taken` is posted to `home` when all of them use it. Takes the reference. */
 void lanes_publish(struct lanes *l, struct flow_snapshot *s, struct mailbox *home, struct msg *taken);
 /* No new requests; running ones finish until the deadline. l->drained is posted to home afterwards. */

@@ -6,7 +6,6 @@
 #include "app/parts.h"
 #include "base/diag.h"
 #include "bus/bus.h"
-#include "control/api.h"
 #include "control/control.h"
 #include "sys/fs.h"
 #include "sys/worker.h"
@@ -28,7 +27,6 @@ struct serve {
     struct log_side      log;
     struct lanes         lanes;
     struct control      *control;
-    struct control_api  *api;
     struct watch         signals;
     int                  signal_fd, status;
     bool                 started, stopping;
@@ -179,8 +177,7 @@ static enum rc serve_open(struct serve *s, struct err *e)
     if (s->log.bus && lanes_open(&s->lanes, c, &s->log, s->workers, process_ready, s, e)) return e->rc;
     if (s->log.bus) {
         control_open(s);
-        s->api = control_api_new(s->control);
-        lanes_route(&s->lanes, CONTROL_API_PREFIX, control_api_request, s->api);
+        lanes_manage(&s->lanes, s->control);
     }
     if (log_side_run(&s->log, e)) return e->rc;
     return s->log.bus ? lanes_run(&s->lanes, e) : RC_OK;
@@ -189,7 +186,6 @@ static enum rc serve_open(struct serve *s, struct err *e)
 static void serve_close(struct serve *s)
 {
     lanes_close(&s->lanes);
-    control_api_free(s->api);
     log_side_close(&s->log);
     lanes_free(&s->lanes);
     workers_free(s->workers);
