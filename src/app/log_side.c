@@ -14,7 +14,7 @@ enum { CONNECT_MS = 30000, DRAIN_STEP_MS = 20, DRAIN_MS = 5000 };
 
 /* ---- the embedded broker ---- */
 
-struct settings { struct broker_setting *list; size_t n; };
+struct settings { struct broker_setting *list; size_t n; struct arena arena; };
 
 static void settings_add(void *ctx, struct str name, struct str value, bool is_default)
 {
@@ -22,7 +22,7 @@ static void settings_add(void *ctx, struct str name, struct str value, bool is_d
 
     (void)is_default;
     s->list = xrealloc(s->list, s->n + 1, sizeof s->list[0]);
-    s->list[s->n++] = (struct broker_setting){name, value};
+    s->list[s->n++] = (struct broker_setting){arena_dup_str(&s->arena, name), arena_dup_str(&s->arena, value)};
 }
 
 static enum rc listen_on(struct log_side *s, const struct config_listener *at, struct err *e)
@@ -59,6 +59,7 @@ static enum rc broker_open(struct log_side *s, const struct config *c, struct wo
     o.settings_n = settings.n;
     rc = broker_new(&o, &s->broker, e);
     free(settings.list);
+    arena_fini(&settings.arena);
     for (size_t i = 0; !rc && i < c->broker_listeners.n; i++) rc = listen_on(s, &c->broker_listeners.list[i], e);
     return rc;
 }
@@ -170,11 +171,29 @@ void log_side_close(struct log_side *s)
 
 static void metrics_write(void *ctx, struct metrics *m)
 {
-    struct log_side        *s = ctx;
-    AUTO(buf_fini) struct buf text = {0};
+    struct log_side    *s = ctx;
+    struct broker_stats b;
 
-    broker_metrics(s->broker, &text);
-    metrics_text(m, buf_str(&text));
+    broker_stats(s->broker, &b);
+    const struct { enum metrics_kind kind; const char *name, *help; uint64_t value; } rows[] = {
+        {METRICS_GAUGE, "millrace_broker_connections", "Kafka connections open now.", b.connections},
+        {METRICS_COUNTER, "millrace_broker_connections_total", "Kafka connections accepted.", b.connections_total},
+        {METRICS_COUNTER, "millrace_broker_connections_refused_total", "Kafka connections refused at a ceiling.", b.connections_refused},
+        {METRICS_COUNTER, "millrace_broker_frames_bad_total", "Malformed frames, each of which closed its connection.", b.frames_bad},
+        {METRICS_COUNTER, "millrace_broker_requests_total", "Kafka requests.", b.requests},
+        {METRICS_GAUGE, "millrace_broker_requests_parked", "Kafka requests that wait for something.", b.requests_parked},
+        {METRICS_COUNTER, "millrace_broker_request_bytes_total", "Bytes of Kafka requests.", b.request_bytes},
+        {METRICS_COUNTER, "millrace_broker_reply_bytes_total", "Bytes of Kafka replies.", b.reply_bytes},
+        {METRICS_COUNTER, "millrace_broker_produce_bytes_total", "Bytes of batches appended.", b.produce_bytes},
+        {METRICS_COUNTER, "millrace_broker_produce_batches_total", "Batches appended.", b.produce_batches},
+        {METRICS_COUNTER, "millrace_broker_produce_errors_total", "Batches refused.", b.produce_errors},
+        {METRICS_COUNTER, "millrace_broker_fetch_bytes_total", "Bytes of batches read.", b.fetch_bytes},
+        {METRICS_GAUGE, "millrace_broker_topics", "Topics.", b.topics},
+        {METRICS_GAUGE, "millrace_broker_partitions", "Partitions.", b.partitions},
+        {METRICS_GAUGE, "millrace_broker_memory_bytes", "What peers make the broker hold.", b.memory_used},
+    };
+
+    for (size_t i = 0; i < countof(rows); i++) metrics_add(m, rows[i].kind, rows[i].name, rows[i].help, STR(""), (double)rows[i].value);
 }
 
 struct metrics_source log_side_metrics(struct log_side *s)
