@@ -62,7 +62,7 @@ void broker_fetch(struct broker *b, struct broker_fetch *f)
     f->from = broker_partition(b, f->topic, f->partition);
     if (!f->from)
         err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d", STR_ARG(f->topic), f->partition);
-    else if (!log_health(partition_log(f->from), &f->err) && !resolve(f->from, &f->offset, &f->err) &&
+    else if (!err_keep(log_health(partition_log(f->from), &f->err), &f->err) && !resolve(f->from, &f->offset, &f->err) &&
              f->offset == partition_high(f->from) && f->deadline_ms > broker_now_ms(b)) {
         list_push(&f->from->waits, &f->link);
         timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
@@ -84,7 +84,7 @@ static void fetch_end(struct broker_fetch *f)
     if (!f->err.rc && f->from) {
         f->start_offset = partition_start(f->from);
         f->end_offset = partition_high(f->from);
-        if (f->offset < f->end_offset && partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err) == RC_NOT_FOUND)
+        if (f->offset < f->end_offset && err_keep(partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err), &f->err) == RC_NOT_FOUND)
             f->err.rc = RC_INVALID;                /* the start moved past it */
     }
     f->done(f);
@@ -109,7 +109,7 @@ void broker_watch(struct broker *b, struct broker_watch *w)
     w->from = broker_partition(b, w->topic, w->partition);
     if (!w->from)
         err_set(&w->err, RC_NOT_FOUND, "watch: there is no partition " STR_FMT "/%d", STR_ARG(w->topic), w->partition);
-    else if (!log_health(partition_log(w->from), &w->err))
+    else if (!err_keep(log_health(partition_log(w->from), &w->err), &w->err))
         (void)resolve(w->from, &w->offset, &w->err);
     watch_ready(w);
 }
@@ -151,7 +151,7 @@ static void watch_step(struct broker_watch *w)
         int64_t next;
 
         buf_clear(&batches);
-        if (partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err)) {
+        if (err_keep(partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err), &w->err)) {
             if (w->err.rc == RC_NOT_FOUND) {       /* retention was faster: go on where the log begins */
                 w->offset = MAX(w->offset, partition_start(p));
                 w->err = (struct err){0};

@@ -189,7 +189,7 @@ static void embedded_append(struct bus *b, struct bus_append *a, const struct bu
     struct append *ap;
 
     a->offset = -1;
-    if (batch_make(em, records, n, &batch, &a->op.err)) {
+    if (err_keep(batch_make(em, records, n, &batch, &a->op.err), &a->op.err)) {
         buf_fini(&batch);
         op_home(&a->op);
         return;

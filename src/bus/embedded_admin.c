@@ -116,7 +116,7 @@ static void ensure_run(struct msg *m)
     if (!op_may_begin(em, &t->op)) return;
     found = broker_topic(em->broker, t->topic);
     t->created = !found;
-    if (!found && topic_create(em, t, &found, &seq, &t->op.err)) {
+    if (!found && err_keep(topic_create(em, t, &found, &seq, &t->op.err), &t->op.err)) {
         t->created = false;
         op_end(em, &t->op);
         return;
@@ -175,7 +175,7 @@ static void delete_run(struct msg *m)
     uint64_t seq;
 
     if (!op_may_begin(em, &t->op)) return;
-    if (broker_topic_delete(em->broker, t->topic, &seq, &t->op.err)) op_end(em, &t->op);
+    if (err_keep(broker_topic_delete(em->broker, t->topic, &seq, &t->op.err), &t->op.err)) op_end(em, &t->op);
     else op_home_when(em, &t->op, seq);
 }
 
@@ -278,7 +278,7 @@ static void commit_run(struct msg *m)
     uint64_t seq = 0;
 
     if (!op_may_begin(em, &c->op)) return;
-    if (commit(em, c, &seq, &c->op.err)) op_end(em, &c->op);
+    if (err_keep(commit(em, c, &seq, &c->op.err), &c->op.err)) op_end(em, &c->op);
     else op_home_when(em, &c->op, seq);
 }
 
@@ -331,7 +331,7 @@ static void group_delete_run(struct msg *m)
 
     if (!op_may_begin(em, &c->op)) return;
     ge = groups_find(broker_groups(em->broker), c->group);
-    if (ge && rc_of(groups_remove(&ge, &seq), c->group, &c->op.err)) op_end(em, &c->op);
+    if (ge && err_keep(rc_of(groups_remove(&ge, &seq), c->group, &c->op.err), &c->op.err)) op_end(em, &c->op);
     else op_home_when(em, &c->op, seq);
 }
 

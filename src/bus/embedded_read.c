@@ -140,7 +140,7 @@ static void fetch_home(struct msg *m)
     f->next_offset = fe->at_broker.offset;
     f->start_offset = fe->at_broker.start_offset;
     f->end_offset = fe->at_broker.end_offset;
-    if (!f->op.err.rc && !batches_decode(buf_view(&fe->at_broker.batches), f->next_offset, fe->bytes_max, &d, &f->next_offset, &f->op.err)) {
+    if (!f->op.err.rc && !err_keep(batches_decode(buf_view(&fe->at_broker.batches), f->next_offset, fe->bytes_max, &d, &f->next_offset, &f->op.err), &f->op.err)) {
         f->records = records_pack(&d);
         f->records_n = d.records_n;
     }
