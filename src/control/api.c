@@ -10,7 +10,14 @@
 
 enum { DEADLINE_MS = 30000, PROBE_MS = 3000, PROBES_AT_ONCE = 16 };
 
-struct control_api { struct loop *loop; struct control *control; struct flow *flow; struct str version; size_t requests; };
+struct control_api {
+    struct loop *loop;
+    struct control *control;
+    struct flow *flow;
+    struct str version;
+    size_t requests;
+    bool freed;                                  /* goes with its last request */
+};
 
 struct probing { struct flow_probe probe; struct request *request; bool done; };
 
@@ -78,12 +85,14 @@ static void respond_error(struct exchange *x, int status, struct str text, struc
 
 static void request_free(struct request *r)
 {
-    r->api->requests--;
+    struct control_api *api = r->api;
+
     control_call_fini(&r->call);
     buf_fini(&r->body);
     free(r->probes);
     arena_fini(&r->arena);
     free(r);
+    if (--api->requests == 0 && api->freed) free(api);
 }
 
 static void gone(struct exchange *x)
@@ -350,7 +359,7 @@ struct control_api *control_api_new(struct loop *l, struct control *c, struct fl
 struct control_api *control_api_free(struct control_api *api)
 {
     if (!api) return NULL;
-    must(api->requests == 0);
-    free(api);
+    api->freed = true;
+    if (api->requests == 0) free(api);
     return NULL;
 }

@@ -1,0 +1,68 @@
+/* cli/command.h - what commands are made of. Used by: cli/ only.     SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+#include "cli/cli.h"
+#include "cli/http.h"
+#include <jansson.h>
+
+enum cli_output { OUT_TABLE, OUT_JSON, OUT_YAML };
+enum { CLI_FILES_MAX = 64, CLI_HEADERS_MAX = 64, CLI_WORDS_MAX = 8 };
+
+struct cli {
+    int (*serve)(const struct config *c);
+    char *const *args; int args_n;               /* behind the command's name, unread (serve, config) */
+    /* The words and options of the other commands. */
+    const char *words[CLI_WORDS_MAX]; size_t words_n;
+    const char *server;
+    enum cli_output output; bool output_given;
+    const char *files[CLI_FILES_MAX]; size_t files_n;
+    const char *headers[CLI_HEADERS_MAX]; size_t headers_n;
+    const char *pipeline, *offset;
+    int64_t limit, partition;                    /* -1: not given */
+    bool grpc, all, check;
+};
+
+enum cli_option {                                /* which options a command has */
+    OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
+    OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11
+};
+
+struct command {
+    const char *name, *args, *summary, *help;    /* help: paragraphs */
+    unsigned options;
+    size_t words_min, words_max;
+    int (*run)(struct cli *cli);
+};
+extern const struct command commands[];
+extern const size_t commands_n;
+
+/* output.c */
+int  cli_fail(const char *fmt, ...) PRINTF(1, 2);        /* "millrace: …" to standard error; returns CLI_FAILED */
+int  cli_usage(const char *fmt, ...) PRINTF(1, 2);       /* the same with CLI_USAGE */
+void cli_put(struct str text);                   /* to standard output */
+void cli_put_json(const struct cli *cli, const json_t *j);       /* as JSON, or YAML when asked for */
+struct column { const char *title; };
+struct table { struct buf cells; size_t *ends; size_t n, cap, columns; };
+void table_begin(struct table *t, const char *const *titles, size_t columns);
+void table_add(struct table *t, struct str cell);
+void table_addf(struct table *t, const char *fmt, ...) PRINTF(2, 3);
+void table_end(struct table *t);                 /* prints and frees */
+struct str json_text(const json_t *object, const char *key);     /* empty when it is no text */
+int64_t json_number(const json_t *object, const char *key);      /* 0 when it is none */
+
+/* A request to the management API. CLI_DONE: *ret is yours (json_decref). Otherwise the reason was printed. */
+int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body, json_t **ret);
+
+int cmd_serve(struct cli *cli);
+int cmd_config(struct cli *cli);
+int cmd_apply(struct cli *cli);
+int cmd_get(struct cli *cli);
+int cmd_describe(struct cli *cli);
+int cmd_delete(struct cli *cli);
+int cmd_infer(struct cli *cli);
+int cmd_topic(struct cli *cli);
+int cmd_trace(struct cli *cli);
+int cmd_inspect(struct cli *cli);
+int cmd_version(struct cli *cli);
+int cmd_help(struct cli *cli);

@@ -1,0 +1,143 @@
+/* cli/http.c - libcurl by dlopen: a server that never calls it never pays for it. SPDX-License-Identifier: Apache-2.0 */
+#include "cli/http.h"
+#include <curl/curl.h>
+#include <dlfcn.h>
+
+enum { CONNECT_S = 5 };
+
+static struct {
+    CURL *(*init)(void);
+    CURLcode (*setopt)(CURL *c, CURLoption option, ...);
+    CURLcode (*perform)(CURL *c);
+    CURLcode (*getinfo)(CURL *c, CURLINFO info, ...);
+    const char *(*strerror)(CURLcode code);
+    void (*cleanup)(CURL *c);
+    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
+    void (*slist_free)(struct curl_slist *list);
+} curl;
+
+static bool symbol(void *library, const char *name, void *into)
+{
+    void *p = dlsym(library, name);
+    memcpy(into, &p, sizeof p);
+    return p != NULL;
+}
+
+static enum rc curl_load(struct err *e)
+{
+    void *library;
+
+    if (curl.init) return RC_OK;
+    library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
+    if (!library) return err_set(e, RC_UNSUPPORTED, "libcurl is not installed (apt-get install libcurl4): %s", dlerror());
+    if (symbol(library, "curl_easy_setopt", &curl.setopt) && symbol(library, "curl_easy_perform", &curl.perform) &&
+        symbol(library, "curl_easy_getinfo", &curl.getinfo) && symbol(library, "curl_easy_strerror", &curl.strerror) &&
+        symbol(library, "curl_easy_cleanup", &curl.cleanup) && symbol(library, "curl_slist_append", &curl.slist_append) &&
+        symbol(library, "curl_slist_free_all", &curl.slist_free) && symbol(library, "curl_easy_init", &curl.init))
+        return RC_OK;
+    return err_set(e, RC_UNSUPPORTED, "libcurl lacks a function: %s", dlerror());
+}
+
+static size_t on_body(char *p, size_t size, size_t n, void *ctx)
+{
+    struct http_answer *a = ctx;
+    buf_append(&a->body, bytes_of(p, size * n));
+    return size * n;
+}
+
+static void percent_decode(struct str s, struct buf *b)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        char hex[3] = {0};
+        if (s.p[i] != '%' || i + 2 >= s.n) {
+            buf_append_byte(b, (uint8_t)s.p[i]);
+            continue;
+        }
+        memcpy(hex, s.p + i + 1, 2);
+        buf_append_byte(b, (uint8_t)strtoul(hex, NULL, 16));
+        i += 2;
+    }
+}
+
+/* Headers and trailers alike. */
+static size_t on_header(char *p, size_t size, size_t n, void *ctx)
+{
+    struct http_answer *a = ctx;
+    struct str line = {p, size * n}, name, value;
+    int64_t number;
+
+    while (line.n && (line.p[line.n - 1] == '\r' || line.p[line.n - 1] == '\n')) line.n--;
+    if (!str_cut(line, ':', &name, &value)) return size * n;
+    while (value.n && value.p[0] == ' ') value = (struct str){value.p + 1, value.n - 1};
+    if (str_eq_nocase(name, STR("grpc-status")) && str_to_i64(value, &number)) a->grpc_status = (int)number;
+    if (str_eq_nocase(name, STR("grpc-message"))) {
+        buf_clear(&a->grpc_message);
+        percent_decode(value, &a->grpc_message);
+    }
+    return size * n;
+}
+
+static enum rc perform(CURL *c, const struct http_ask *a, const char *url, struct err *e)
+{
+    CURLcode code = curl.perform(c);
+
+    if (code == CURLE_OK) return RC_OK;
+    if (code == CURLE_OPERATION_TIMEDOUT) return err_set(e, RC_TIMEOUT, "%s: no answer in time", url);
+    return err_set(e, RC_UNAVAILABLE, "no millrace can be reached at %s (%s); is it running? --server HOST:PORT or MILLRACE_SERVER says where", a->server,
+                   curl.strerror(code));
+}
+
+enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e)
+{
+    AUTO(buf_fini) struct buf url = {0};
+    struct curl_slist *headers = NULL;
+    CURL *c;
+
+    *ret = (struct http_answer){.grpc_status = -1};
+    if (curl_load(e)) return e->rc;
+    c = curl.init();
+    if (!c) return err_set(e, RC_UNSUPPORTED, "libcurl does not start");
+    buf_printf(&url, "http://%s" STR_FMT, a->server, STR_ARG(a->path));
+    for (size_t i = 0; i < a->headers_n; i++) headers = curl.slist_append(headers, a->headers[i]);
+    headers = curl.slist_append(headers, "Expect:");
+    curl.setopt(c, CURLOPT_URL, buf_cstr(&url));
+    curl.setopt(c, CURLOPT_CUSTOMREQUEST, a->method);
+    curl.setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl.setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl.setopt(c, CURLOPT_WRITEDATA, ret);
+    curl.setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl.setopt(c, CURLOPT_HEADERDATA, ret);
+    curl.setopt(c, CURLOPT_NOPROXY, "*");
+    curl.setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl.setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+    curl.setopt(c, CURLOPT_TIMEOUT, (long)a->timeout_s);
+    if (a->grpc) curl.setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+    if (strcmp(a->method, "POST") == 0) {
+        curl.setopt(c, CURLOPT_POST, 1L);
+        curl.setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)a->body.n);
+        curl.setopt(c, CURLOPT_POSTFIELDS, a->body.p ? (const char *)a->body.p : "");
+    }
+    enum rc rc = perform(c, a, buf_cstr(&url), e);
+    if (!rc) curl.getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
+    curl.cleanup(c);
+    curl.slist_free(headers);
+    if (rc) http_answer_fini(ret);
+    return rc;
+}
+
+void http_answer_fini(struct http_answer *a)
+{
+    buf_fini(&a->body);
+    buf_fini(&a->grpc_message);
+    *a = (struct http_answer){.grpc_status = -1};
+}
+
+void http_put_escaped(struct buf *b, struct str s)
+{
+    for (size_t i = 0; i < s.n; i++) {
+        unsigned char c = (unsigned char)s.p[i];
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c);
+        if (plain && c) buf_append_byte(b, c);
+        else buf_printf(b, "%%%02X", c);
+    }
+}

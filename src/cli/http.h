@@ -1,0 +1,26 @@
+/* cli/http.h - one HTTP request at a time, through libcurl, which is loaded with the first one.
+ * Used by: cli/ only.     SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "base/buf.h"
+#include "base/err.h"
+
+struct http_ask {
+    const char *method, *server;                 /* "GET", "127.0.0.1:9000" */
+    struct str path;                             /* with its query, encoded */
+    const char *const *headers; size_t headers_n;        /* "name: value" */
+    struct bytes body;
+    bool grpc;                                   /* HTTP/2 without asking first */
+    unsigned timeout_s;                          /* 0: the server's own deadline decides */
+};
+struct http_answer {
+    long status;
+    struct buf body;
+    int grpc_status;                             /* -1: none came */
+    struct buf grpc_message;                     /* decoded */
+};
+/* RC_UNAVAILABLE: the server cannot be reached; RC_UNSUPPORTED: libcurl is not installed. *ret is yours to fini. */
+enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e) MUST_USE;
+void http_answer_fini(struct http_answer *a);
+
+void http_put_escaped(struct buf *b, struct str s);      /* percent-encoded, for one part of a path or a query value */
