@@ -125,8 +125,8 @@ void run_answer(struct flow_run *r, const struct err *e)
 void run_check_answer(struct flow_run *r)
 {
     if (!r->request || r->run.outcome == RUN_OPEN) return;
-    if (r->input_err.rc) {
-        run_answer(r, &r->input_err);
+    if (r->input_err) {
+        run_answer(r, r->input_err);
         return;
     }
     if (!r->f->o.reply_immediate && (!r->input_done || !r->outcome_done)) return;

@@ -11,25 +11,23 @@ static void calls_kick(struct place *model);
 
 static void call_finish(struct run_call *c)
 {
-    struct place *model = c->model;
-
     c->state = CALL_DONE;
     if (!c->stopped) list_push(&c->r->calls_done, &c->link);
-    if (model) {
-        model->calls_now--;
-        calls_kick(model);
-        place_unref(model);
-    }
 }
 
 static void call_done(struct upstream_call *up)
 {
     struct run_call *c = container_of(up, struct run_call, up);
     struct flow_run *r = c->r;
+    struct place *model = c->model;
     bool stopped = c->stopped;
 
+    model->refs++;
     call_finish(c);
+    model->calls_now--;
     if (!stopped && !r->stepping) flow_run_event(r, NULL);
+    calls_kick(model);
+    place_unref(model);
 }
 
 static void call_fly(struct run_call *c)
@@ -55,7 +53,6 @@ static void calls_kick(struct place *model)
 static void call_refuse(struct run_call *c, struct str why)
 {
     err_set(&c->up.err, RC_UNAVAILABLE, STR_FMT, STR_ARG(why));
-    c->model = NULL;
     call_finish(c);
 }
 
@@ -80,13 +77,8 @@ static void call_prepare(struct run_call *c, const struct flow_model_def *def)
 void call_step(struct flow_run *r, uint32_t node)
 {
     struct run_call *c = &r->calls[node];
-    struct str name = r->run.graph->nodes[node].name;
-    const struct flow_model_def *def = map_get_str(&r->snapshot->model_by_name, name);
+    const struct flow_model_def *def = r->run.graph->nodes[node].model;
 
-    c->r = r;
-    c->node = node;
-    list_init(&c->link);
-    c->model = map_get_str(&r->f->models, name);
     if (!def || !c->model) {
         call_refuse(c, STR("there is no model of this name"));
         return;
@@ -97,7 +89,6 @@ void call_step(struct flow_run *r, uint32_t node)
     }
     call_prepare(c, def);
     c->state = CALL_WAITING;
-    c->model->refs++;
     list_push(&c->model->calls_waiting, &c->link);
     calls_kick(c->model);
 }
@@ -105,9 +96,8 @@ void call_step(struct flow_run *r, uint32_t node)
 void call_stop(struct run_call *c)
 {
     c->stopped = true;
-    if (c->link.next) list_remove(&c->link);
+    list_remove(&c->link);
     if (c->state == CALL_FLYING) upstream_cancel(c->r->f->up, &c->up);
-    if (c->state == CALL_WAITING) place_unref(c->model);
     c->state = CALL_DONE;
 }
 

@@ -51,7 +51,7 @@ static bool unfinished(const struct flow_run *r)
 {
     bool written = r->outside || r->record == FLOW_RECORD_ALL || r->record == FLOW_RECORD_ENDS;
 
-    return r->key_made && written && !(r->input_done && r->outcome_done && !r->outcome_err.rc);
+    return r->key_made && written && !(r->input_done && r->outcome_done);
 }
 
 static void floor_apply(struct flow *f, const struct floor *fl)
@@ -138,7 +138,7 @@ static void floors_ask(struct flow *f)
         for (size_t i = 0; i < p->intakes_n; i++) {
             struct intake *in = &p->intakes[i];
 
-            in->floor = MIN(in->seen, ends_of(&p->ends.inputs, in->partition));
+            in->floor = MIN(in->seen, in->ends[in->ends_n - 1].inputs);
             if (in->scan) in->floor = MIN(in->floor, scan_floor(in->scan));
         }
     }
@@ -171,22 +171,54 @@ static void place_finished(struct place *p)
     flow_check_drained(f);
 }
 
-static void committed(struct bus_op *op)
+static void commit_done(struct bus_op *op)
 {
-    struct place *p = container_of(op, struct place, commit.op);
+    struct commit *c = container_of(op, struct commit, c.op);
+    struct place *p = c->p;
     struct flow *f = p->f;
 
     if (!f->closed) {
-        for (size_t i = 0; i < p->commit.offsets_n && !op->err.rc; i++)
-            p->intakes[p->commit.offsets[i].partition].committed = p->commit.offsets[i].offset;
-        if (op->err.rc) {
-            diag(DIAG_WARN, "flow.commit", KV_STR("group", p->group), KV_CSTR("why", op->err.text));
-            commit_touch(p);
-        }
+        c->done(p, c);
+        place_unref(p);
     }
-    arena_fini(&p->commit_arena);
-    if (!f->closed) place_finished(p);
+    arena_fini(&c->arena);
+    free(c);
     flow_returned(f);
+}
+
+struct commit *commit_new(struct place *p, void (*done)(struct place *p, const struct commit *c))
+{
+    struct commit *c = xnew(struct commit);
+
+    c->p = p;
+    c->done = done;
+    c->c = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(p->f->loop), .done = commit_done},
+        .group = p->group,
+        .topic = p->inputs.name,
+        .offsets = arena_array(&c->arena, struct bus_offset, p->intakes_n),
+    };
+    return c;
+}
+
+void commit_send(struct commit *c)
+{
+    c->p->refs++;
+    c->p->f->lent++;
+    bus_commit(c->p->f->bus, &c->c);
+}
+
+static void committed(struct place *p, const struct commit *c)
+{
+    const struct err *why = &c->c.op.err;
+
+    for (size_t i = 0; i < c->c.offsets_n && !why->rc; i++)
+        p->intakes[c->c.offsets[i].partition].committed = c->c.offsets[i].offset;
+    if (why->rc) {
+        diag(DIAG_WARN, "flow.commit", KV_STR("group", p->group), KV_CSTR("why", why->text));
+        commit_touch(p);
+    }
+    place_finished(p);
 }
 
 /* Keeps the pairs of ends that a later commit may still use: those behind the floor, and one before it. */
@@ -204,46 +236,35 @@ static void ends_choose(struct intake *in)
     }
 }
 
-static void ends_remember(struct intake *in)
+/* When it is full the newest makes room: the older ones are nearer to the floor. */
+static void ends_remember(struct intake *in, const struct ends *e)
 {
-    const struct ends *e = &in->p->ends;
-
-    if (in->ends_n == countof(in->ends)) {       /* the newest makes room: the older ones are nearer to the floor */
-        in->ends_n--;
-    }
+    in->ends_n = MIN(in->ends_n, (unsigned)countof(in->ends) - 1);
     in->ends[in->ends_n++] = (struct intake_ends){
         ends_of(&e->inputs, in->partition), ends_of(&e->outputs, in->partition), ends_of(&e->errors, in->partition)};
 }
 
 static void place_commit(struct place *p)
 {
-    struct flow *f = p->f;
-    struct bus_offset *o = arena_array(&p->commit_arena, struct bus_offset, p->intakes_n);
-    size_t n = 0;
+    struct commit *c = commit_new(p, committed);
 
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
+        bool behind = in->floor < in->seen || in->seen < in->ends[in->ends_n - 1].inputs;
 
         ends_choose(in);
-        if (in->floor < in->seen || in->seen < ends_of(&p->ends.inputs, in->partition)) commit_touch(p);
-        if (in->floor <= in->committed) continue;
-        o[n++] = (struct bus_offset){in->partition, in->floor,
-                                     commit_metadata(&p->commit_arena, in->outputs_from, in->errors_from)};
+        if (behind) commit_touch(p);
+        if (in->floor > in->committed)
+            c->c.offsets[c->c.offsets_n++] = (struct bus_offset){
+                in->partition, in->floor, commit_metadata(&c->arena, in->outputs_from, in->errors_from)};
     }
-    if (!n || p->state != PLACE_READY) {
-        arena_fini(&p->commit_arena);
-        place_finished(p);
+    if (c->c.offsets_n && p->state == PLACE_READY) {
+        commit_send(c);
         return;
     }
-    p->commit = (struct bus_commit){
-        .op = {.reply_to = loop_mailbox(f->loop), .done = committed},
-        .group = p->group,
-        .topic = p->inputs.name,
-        .offsets = o,
-        .offsets_n = n,
-    };
-    f->lent++;
-    bus_commit(f->bus, &p->commit);
+    arena_fini(&c->arena);
+    free(c);
+    place_finished(p);
 }
 
 static void floors_done(struct flow *f)
@@ -256,17 +277,17 @@ static void floors_done(struct flow *f)
     floors_ask(f);
 }
 
-static void ends_known(struct place *p)
+static void ends_known(struct place *p, const struct ends *e)
 {
     struct flow *f = p->f;
 
-    if (p->ends.err.rc || p->state != PLACE_READY) {
+    if (e->err.rc || p->state != PLACE_READY) {
         if (p->state == PLACE_READY) commit_touch(p);
         place_finished(p);
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)
-        ends_remember(&p->intakes[i]);
+        ends_remember(&p->intakes[i], e);
     list_push(&f->commits, &p->commit_link);
     floors_ask(f);
 }

@@ -17,16 +17,23 @@ struct flow_snapshot *flow_snapshot_new(void)
     return &c->s;
 }
 
+static struct graph *models_find(const struct flow_snapshot *s, struct graph *g)
+{
+    for (size_t i = 0; i < g->steps_n && g->nodes; i++)
+        g->nodes[i].model = map_get_str(&s->model_by_name, g->nodes[i].name);
+    return g;
+}
+
 void flow_snapshot_seal(struct flow_snapshot *s)
 {
     must(!s->sealed);
-    for (size_t i = 0; i < s->pipelines_n; i++) {
-        map_put_str(&s->pipeline_by_name, s->pipelines[i]->name, s->pipelines[i]);
-        s->pipelines[i]->graph = graph_compile(&s->arena, s->pipelines[i]);
-    }
     for (size_t i = 0; i < s->models_n; i++) {
         map_put_str(&s->model_by_name, s->models[i]->name, s->models[i]);
-        s->models[i]->graph = graph_direct(&s->arena, s->models[i]->name);
+        s->models[i]->graph = models_find(s, graph_direct(&s->arena, s->models[i]->name));
+    }
+    for (size_t i = 0; i < s->pipelines_n; i++) {
+        map_put_str(&s->pipeline_by_name, s->pipelines[i]->name, s->pipelines[i]);
+        s->pipelines[i]->graph = models_find(s, graph_compile(&s->arena, s->pipelines[i]));
     }
     s->sealed = true;
 }

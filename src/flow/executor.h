@@ -27,10 +27,9 @@ struct topic {
     bool ready, asked;
     int32_t partitions;
     char id[UUID_TEXT_LEN + 1];
-    struct bus_topic op;
     struct timer retry;
     uint32_t tries;
-    struct err err;                              /* why the last try failed; rc RC_OK: none did */
+    char *why;                                   /* the last try failed; NULL: none did */
 };
 
 enum place_state {
@@ -53,24 +52,25 @@ struct intake {
     int64_t outputs_from, errors_from;           /* where the outcomes of inputs from `committed` on begin */
     struct scan *scan;                           /* what was left unfinished is being looked for; NULL: no more */
     /* Pairs of ends, taken outputs first: an input at or behind `inputs` has its outcome at or behind `outputs`. */
-    struct intake_ends { int64_t inputs, outputs, errors; } ends[8];
+    struct intake_ends { int64_t inputs, outputs, errors; } ends[4];
     unsigned ends_n;
 };
 
-/* The ends of a place's topics, looked up in the order outputs, errors, inputs. */
-struct ends_one { struct bus_topic t; struct place *p; };
+/* The ends of a place's topics, looked up in the order outputs, errors, inputs. Valid during `done`. */
+struct ends;
+struct ends_one { struct bus_topic t; struct ends *all; };
 struct ends {
+    struct place *p;
     struct ends_one outputs, errors, inputs;
     unsigned open;
     struct err err;
-    void (*done)(struct place *p);
+    void (*done)(struct place *p, const struct ends *e);
 };
 
 /* A pipeline or a model by name: what outlives its versions. */
 struct place {
     struct flow *f;
     struct list link;                            /* in flow.leaving */
-    struct arena arena;
     struct str name;
     bool model;
     enum place_state state;
@@ -79,16 +79,13 @@ struct place {
     uint32_t refs;                               /* runs, appends and operations that need its names */
     const struct flow_pipeline_def *pipeline;    /* of the newest snapshot */
     const struct flow_model_def *def;            /* … when it is a model */
-    struct err err;                              /* why the last look at its offsets failed */
+    char *why;                                   /* the last look at its offsets failed; NULL: none did */
     struct timer retry;
     uint32_t tries;
     int64_t *acked;                              /* by partition: the last input of this executor that was acknowledged */
     /* executor 0: */
     struct intake *intakes; size_t intakes_n;
-    struct bus_commit commit;
-    struct ends ends;
-    struct arena commit_arena;
-    bool busy;                                   /* commit and ends are in use */
+    bool busy;                                   /* its offsets are being looked up or committed */
     bool dirty;                                  /* something moved since the last commit */
     struct list commit_link;                     /* in flow.commits */
     bool clean;                                  /* its topics go when it goes */
@@ -108,7 +105,7 @@ struct run_call {
     uint32_t node;
     enum call_state state;
     bool stopped;                                /* nobody wants the answer any more */
-    struct place *model;
+    struct place *model;                         /* as long as the run lives; NULL: there is none of that name */
     struct list link;                            /* waiting for the model, or done and not yet told to the run */
 };
 
@@ -139,7 +136,8 @@ struct flow_run {
     bool input_done, outcome_done;               /* acknowledged, or not to be written */
     bool late;                                   /* the executor's drain is over: nothing is tried again */
     bool silent;                                 /* no outcome is to be written: it was never admitted */
-    struct err input_err, outcome_err;
+    const struct err *input_err;                 /* in the run's arena; NULL: none */
+    bool outcome_lost;                           /* it could not be written */
     int64_t input_offset;                        /* or a lower bound until it is acknowledged */
     bool counted;                                /* in flow.outside_now */
     struct timer outcome_retry;                  /* set: the outcome could not be written and is tried again */
@@ -248,18 +246,27 @@ void intake_rewatch(struct place *p);            /* its inputs topic is there ag
 void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt);
 bool intake_full(const struct flow *f);
 bool intake_for_us(const struct place *p, const struct bus_record *rec);
-void ends_look(struct place *p, void (*done)(struct place *p));
+void ends_look(struct place *p, void (*done)(struct place *p, const struct ends *e));
 int64_t ends_of(const struct ends_one *one, int32_t partition);
-void ends_fini(struct ends *e);
 
 /* commit.c, executor 0 */
 void commit_now(struct flow *f);
 void commit_touch(struct place *p);              /* something of it moved */
 void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors);
 struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors);
+/* One commit of a place on its way. `done` is called unless the executor was closed meanwhile. */
+struct commit {
+    struct bus_commit c;
+    struct place *p;
+    struct arena arena;                          /* of the offsets and their metadata */
+    void (*done)(struct place *p, const struct commit *c);
+};
+void commit_send(struct commit *c);              /* takes it */
+struct commit *commit_new(struct place *p, void (*done)(struct place *p, const struct commit *c));
+void why_set(char **why, const char *text);      /* NULL: nothing is wrong */
 
 /* recover.c, executor 0 */
-void scan_start(struct intake *in);              /* from its committed offset to the ends in place.ends */
+void scan_start(struct intake *in, const struct ends *e);    /* from its committed offset to these ends */
 void scan_go_on(struct scan *s);                 /* there is room again */
 void scan_end(struct intake *in);
 bool scan_run_id(const struct bus_record *rec, struct run_id *ret);    /* of its header; false: none, or not one */

@@ -231,7 +231,7 @@ static void flow_release(struct flow *f)
     }
     for (struct list *l; (l = list_pop(&f->spare_appends));)
         free(container_of(l, struct flow_append, link));
-    bus_topic_fini(&f->errors.op);
+    free(f->errors.why);
     flow_snapshot_unref(&f->snapshot);
     buf_fini(&f->header_scratch);
     free(f->stuck);

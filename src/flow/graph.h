@@ -29,6 +29,7 @@ struct graph_node {
     struct graph_gate data, trigger;
     uint32_t window_ms;                          /* of outer joins; 0: the default */
     bool for_output;                             /* the outcome may depend on it */
+    const struct flow_model_def *model;          /* the step's, set when the snapshot is sealed; NULL: there is none */
     bool echo;                                   /* the output section without steps: the pipeline's inputs go back */
 };
 

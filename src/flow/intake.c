@@ -13,54 +13,55 @@ enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
 
 /* ---- ends of topics ---- */
 
-static void ends_one_done(struct bus_op *op)
-{
-    struct ends_one *one = container_of(op, struct ends_one, t.op);
-    struct bus_topic *t = &one->t;
-    struct place *p = one->p;
-    struct flow *f = p->f;
-    struct ends *e = &p->ends;
-
-    if (f->closed) {
-        flow_returned(f);
-        return;
-    }
-    if (op->err.rc && !e->err.rc) e->err = op->err;
-    if (!op->err.rc && t->partitions == 0) err_set(&e->err, RC_NOT_FOUND, "topic " STR_FMT " is gone", STR_ARG(t->topic));
-    if (--e->open == 0) e->done(p);
-    place_unref(p);
-    flow_returned(f);
-}
-
-static void ends_ask(struct place *p, struct ends_one *one, struct str name)
-{
-    struct flow *f = p->f;
-
-    one->p = p;
-    one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(f->loop), .done = ends_one_done}, .topic = name};
-    p->refs++;
-    f->lent++;
-    bus_topic_describe(f->bus, &one->t);
-}
-
-void ends_fini(struct ends *e)
+static void ends_free(struct ends *e)
 {
     bus_topic_fini(&e->outputs.t);
     bus_topic_fini(&e->errors.t);
     bus_topic_fini(&e->inputs.t);
+    free(e);
 }
 
-void ends_look(struct place *p, void (*done)(struct place *p))
+static void ends_one_done(struct bus_op *op)
 {
-    struct ends *e = &p->ends;
+    struct ends_one *one = container_of(op, struct ends_one, t.op);
+    struct bus_topic *t = &one->t;
+    struct ends *e = one->all;
+    struct place *p = e->p;
+    struct flow *f = p->f;
 
-    ends_fini(e);
-    e->err = (struct err){0};
+    if (op->err.rc && !e->err.rc) e->err = op->err;
+    if (!op->err.rc && t->partitions == 0) err_set(&e->err, RC_NOT_FOUND, "topic " STR_FMT " is gone", STR_ARG(t->topic));
+    if (--e->open == 0) {
+        if (!f->closed) {
+            e->done(p, e);
+            place_unref(p);
+        }
+        ends_free(e);
+    }
+    flow_returned(f);
+}
+
+static void ends_ask(struct ends *e, struct ends_one *one, struct str name)
+{
+    struct flow *f = e->p->f;
+
+    one->all = e;
+    one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(f->loop), .done = ends_one_done}, .topic = name};
+    f->lent++;
+    bus_topic_describe(f->bus, &one->t);
+}
+
+void ends_look(struct place *p, void (*done)(struct place *p, const struct ends *e))
+{
+    struct ends *e = xnew(struct ends);
+
+    e->p = p;
     e->done = done;
     e->open = 3;
-    ends_ask(p, &e->outputs, p->outputs.name);
-    ends_ask(p, &e->errors, p->f->errors.name);
-    ends_ask(p, &e->inputs, p->inputs.name);
+    p->refs++;
+    ends_ask(e, &e->outputs, p->outputs.name);
+    ends_ask(e, &e->errors, p->f->errors.name);
+    ends_ask(e, &e->inputs, p->inputs.name);
 }
 
 int64_t ends_of(const struct ends_one *one, int32_t partition)
@@ -78,10 +79,11 @@ static void open_again(struct timer *t)
 static void open_failed(struct place *p, const struct err *why)
 {
     uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(p->tries, 10u), (uint64_t)RETRY_MS_MAX);
+    struct err e = *why;
 
     p->busy = false;
-    p->err = *why;
-    err_in(&p->err, "offsets of " STR_FMT, STR_ARG(p->inputs.name));
+    err_in(&e, "offsets of " STR_FMT, STR_ARG(p->inputs.name));
+    why_set(&p->why, e.text);
     if (p->tries++ == 0)
         diag(DIAG_WARN, "flow.offsets", KV_STR("group", p->group), KV_CSTR("why", why->text));
     if (p->state == PLACE_OFFSETS) loop_timer(p->f->loop, &p->retry, wait, open_again);
@@ -108,102 +110,83 @@ static void watch_start(struct intake *in, int64_t from)
     bus_watch(f->bus, &in->watch);
 }
 
-static void place_opened(struct place *p)
+static void place_opened(struct place *p, const struct ends *e)
 {
     p->busy = false;
-    p->err = (struct err){0};
+    why_set(&p->why, NULL);
     p->tries = 0;
     if (p->state != PLACE_OFFSETS) return;
     p->state = PLACE_READY;
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
-        int64_t end = ends_of(&p->ends.inputs, in->partition);
+        int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;
 
-        if (in->committed < end) scan_start(in);
+        if (in->committed < end) scan_start(in, e);
         watch_start(in, end);
     }
     flow_unpark_all(p->f);
 }
 
-static void first_committed(struct bus_op *op)
+static void first_committed(struct place *p, const struct commit *c)
 {
-    struct place *p = container_of(op, struct place, commit.op);
-    struct flow *f = p->f;
-
-    free(p->commit.offsets);
-    p->commit.offsets = NULL;
-    if (!f->closed) {
-        if (op->err.rc) open_failed(p, &op->err);
-        else place_opened(p);
-        place_unref(p);
-    }
-    flow_returned(f);
+    if (c->c.op.err.rc) open_failed(p, &c->c.op.err);
+    else place_opened(p, NULL);
 }
 
 /* The first time: what is in the topics now is not to be run. */
-static void first_commit(struct place *p)
+static void first_commit(struct place *p, const struct ends *e)
 {
-    struct flow *f = p->f;
-    struct bus_offset *o = xnew_array(struct bus_offset, p->intakes_n);
+    struct commit *c = commit_new(p, first_committed);
 
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
 
-        in->committed = ends_of(&p->ends.inputs, in->partition);
+        in->committed = ends_of(&e->inputs, in->partition);
+        in->outputs_from = ends_of(&e->outputs, in->partition);
+        in->errors_from = ends_of(&e->errors, in->partition);
         p->acked[i] = in->committed - 1;
-        in->outputs_from = ends_of(&p->ends.outputs, in->partition);
-        in->errors_from = ends_of(&p->ends.errors, in->partition);
-        o[i] = (struct bus_offset){in->partition, in->committed,
-                                   commit_metadata(&p->arena, in->outputs_from, in->errors_from)};
+        c->c.offsets[c->c.offsets_n++] = (struct bus_offset){
+            in->partition, in->committed, commit_metadata(&c->arena, in->outputs_from, in->errors_from)};
     }
-    p->commit = (struct bus_commit){
-        .op = {.reply_to = loop_mailbox(f->loop), .done = first_committed},
-        .group = p->group,
-        .topic = p->inputs.name,
-        .offsets = o,
-        .offsets_n = p->intakes_n,
-    };
-    p->refs++;
-    f->lent++;
-    bus_commit(f->bus, &p->commit);
+    commit_send(c);
 }
 
-static void ends_known(struct place *p)
+static void ends_known(struct place *p, const struct ends *e)
 {
     bool fresh = true;
 
-    if (p->ends.err.rc) {
-        open_failed(p, &p->ends.err);
+    if (e->err.rc) {
+        open_failed(p, &e->err);
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)
         fresh &= p->intakes[i].committed < 0;
     if (fresh) {
-        first_commit(p);
+        first_commit(p, e);
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)    /* partitions added since start at 0 */
         if (p->intakes[i].committed < 0) p->intakes[i].committed = 0;
-    place_opened(p);
+    place_opened(p, e);
 }
 
 /* Executor 0 goes on to the ends; the others are ready when it has committed something. */
-static void committed_known(struct place *p)
+static void committed_known(struct place *p, const struct bus_commit *c)
 {
     bool all = true;
 
-    for (size_t i = 0; i < p->commit.offsets_n; i++)
-        p->acked[i] = MAX(p->acked[i], p->commit.offsets[i].offset - 1);
+    for (size_t i = 0; i < c->offsets_n; i++)
+        p->acked[i] = MAX(p->acked[i], c->offsets[i].offset - 1);
     if (p->f->o.loop_index != 0) {
-        for (size_t i = 0; i < p->commit.offsets_n; i++)
-            all &= p->commit.offsets[i].offset >= 0;
+        for (size_t i = 0; i < c->offsets_n; i++)
+            all &= c->offsets[i].offset >= 0;
         p->busy = false;
         if (p->state != PLACE_OFFSETS) return;
         if (!all) {
             loop_timer(p->f->loop, &p->retry, RETRY_MS_MIN, open_again);
             return;
         }
-        p->err = (struct err){0};
+        why_set(&p->why, NULL);
         p->state = PLACE_READY;
         flow_unpark_all(p->f);
         return;
@@ -211,24 +194,44 @@ static void committed_known(struct place *p)
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
 
-        in->committed = p->commit.offsets[i].offset;
-        commit_metadata_parse(p->commit.offsets[i].metadata, &in->outputs_from, &in->errors_from);
+        in->committed = c->offsets[i].offset;
+        commit_metadata_parse(c->offsets[i].metadata, &in->outputs_from, &in->errors_from);
     }
     ends_look(p, ends_known);
 }
 
+struct committed_ask { struct bus_commit c; struct place *p; };
+
 static void committed_done(struct bus_op *op)
 {
-    struct place *p = container_of(op, struct place, commit.op);
+    struct committed_ask *ask = container_of(op, struct committed_ask, c.op);
+    struct place *p = ask->p;
     struct flow *f = p->f;
 
     if (!f->closed) {
         if (op->err.rc) open_failed(p, &op->err);
-        else committed_known(p);
+        else committed_known(p, &ask->c);
+        place_unref(p);
     }
-    bus_committed_fini(&p->commit);
-    if (!f->closed) place_unref(p);
+    bus_committed_fini(&ask->c);
+    free(ask);
     flow_returned(f);
+}
+
+static void committed_ask(struct place *p)
+{
+    struct committed_ask *ask = xnew(struct committed_ask);
+
+    ask->p = p;
+    ask->c = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(p->f->loop), .done = committed_done},
+        .group = p->group,
+        .topic = p->inputs.name,
+        .offsets_n = (size_t)p->inputs.partitions,
+    };
+    p->refs++;
+    p->f->lent++;
+    bus_committed(p->f->bus, &ask->c);
 }
 
 static void intakes_make(struct place *p)
@@ -254,15 +257,7 @@ void intake_open(struct place *p)
     }
     if (f->o.loop_index == 0) intakes_make(p);
     p->busy = true;
-    p->commit = (struct bus_commit){
-        .op = {.reply_to = loop_mailbox(f->loop), .done = committed_done},
-        .group = p->group,
-        .topic = p->inputs.name,
-        .offsets_n = (size_t)p->inputs.partitions,
-    };
-    p->refs++;
-    f->lent++;
-    bus_committed(f->bus, &p->commit);
+    committed_ask(p);
 }
 
 /* ---- records ---- */
@@ -489,8 +484,11 @@ void intake_close(struct place *p)
 
 /* ---- clearing away ---- */
 
-static void cleared(struct place *p, const struct bus_op *op)
+struct clearing { struct bus_commit group; struct bus_topic topic; struct place *p; };
+
+static void cleared(struct clearing *c, const struct bus_op *op)
 {
+    struct place *p = c->p;
     struct flow *f = p->f;
 
     if (!f->closed) {
@@ -498,40 +496,47 @@ static void cleared(struct place *p, const struct bus_op *op)
             diag(DIAG_WARN, "flow.clear", KV_STR("name", p->name), KV_CSTR("why", op->err.text));
         place_unref(p);
     }
+    free(c);
     flow_returned(f);
 }
 
 static void group_cleared(struct bus_op *op)
 {
-    cleared(container_of(op, struct place, commit.op), op);
+    cleared(container_of(op, struct clearing, group.op), op);
 }
 
 static void topic_cleared(struct bus_op *op)
 {
-    cleared(container_of(op, struct ends_one, t.op)->p, op);
+    cleared(container_of(op, struct clearing, topic.op), op);
 }
 
-static void topic_clear(struct place *p, struct ends_one *one, struct str name)
+static struct clearing *clearing_new(struct place *p)
 {
-    one->p = p;
-    one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(p->f->loop), .done = topic_cleared}, .topic = name};
+    struct clearing *c = xnew(struct clearing);
+
+    c->p = p;
     p->refs++;
     p->f->lent++;
-    bus_topic_delete(p->f->bus, &one->t);
+    return c;
+}
+
+static void topic_clear(struct place *p, struct str name)
+{
+    struct clearing *c = clearing_new(p);
+
+    c->topic = (struct bus_topic){.op = {.reply_to = loop_mailbox(p->f->loop), .done = topic_cleared}, .topic = name};
+    bus_topic_delete(p->f->bus, &c->topic);
 }
 
 /* No run needs it any more: its offsets go, and its topics if that was asked for. */
 void intake_clear(struct place *p)
 {
-    struct flow *f = p->f;
+    struct clearing *c = clearing_new(p);
 
-    ends_fini(&p->ends);
-    p->commit = (struct bus_commit){
-        .op = {.reply_to = loop_mailbox(f->loop), .done = group_cleared}, .group = p->group, .topic = p->inputs.name};
-    p->refs++;
-    f->lent++;
-    bus_group_delete(f->bus, &p->commit);
+    c->group = (struct bus_commit){
+        .op = {.reply_to = loop_mailbox(p->f->loop), .done = group_cleared}, .group = p->group, .topic = p->inputs.name};
+    bus_group_delete(p->f->bus, &c->group);
     if (!p->clean) return;
-    topic_clear(p, &p->ends.inputs, p->inputs.name);
-    topic_clear(p, &p->ends.outputs, p->outputs.name);
+    topic_clear(p, p->inputs.name);
+    topic_clear(p, p->outputs.name);
 }

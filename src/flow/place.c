@@ -15,54 +15,64 @@ void topic_init(struct topic *t, struct flow *f, struct place *p, struct str nam
     *t = (struct topic){.f = f, .place = p, .name = name};
 }
 
+struct topic_ask { struct bus_topic op; struct topic *t; };
+
 static void topic_retry(struct timer *timer)
 {
     topic_ensure(container_of(timer, struct topic, retry));
 }
 
-static void topic_failed(struct topic *t)
+void why_set(char **why, const char *text)
+{
+    char *copy = text ? xstrdup(text) : NULL;
+
+    free(*why);
+    *why = copy;
+}
+
+static void topic_failed(struct topic *t, struct err *why)
 {
     uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(t->tries, 10u), (uint64_t)RETRY_MS_MAX);
 
     t->tries++;
-    t->err = t->op.op.err;
-    err_in(&t->err, "topic " STR_FMT, STR_ARG(t->name));
-    if (t->tries == 1)
-        diag(DIAG_WARN, "flow.topic", KV_STR("topic", t->name), KV_CSTR("why", t->op.op.err.text));
+    if (t->tries == 1) diag(DIAG_WARN, "flow.topic", KV_STR("topic", t->name), KV_CSTR("why", why->text));
+    err_in(why, "topic " STR_FMT, STR_ARG(t->name));
+    why_set(&t->why, why->text);
     loop_timer(t->f->loop, &t->retry, wait, topic_retry);
 }
 
 static void topic_ensured(struct bus_op *op)
 {
-    struct topic *t = container_of(op, struct topic, op.op);
+    struct topic_ask *ask = container_of(op, struct topic_ask, op.op);
+    struct topic *t = ask->t;
     struct flow *f = t->f;
     struct uuid id;
 
     t->asked = false;
-    if (f->closed) {
-        flow_returned(f);
-        return;
-    }
-    if (op->err.rc) {
-        topic_failed(t);
-    } else {
-        memcpy(id.b, t->op.id.b, sizeof id.b);
+    if (!f->closed && op->err.rc) {
+        topic_failed(t, &op->err);
+    } else if (!f->closed) {
+        memcpy(id.b, ask->op.id.b, sizeof id.b);
         uuid_to_text(&id, t->id);
-        t->partitions = t->op.partitions;
-        t->err = (struct err){0};
+        t->partitions = ask->op.partitions;
+        why_set(&t->why, NULL);
         t->ready = true;
         if (t->place) place_setup(t->place);
         else flow_unpark_all(f);
     }
-    if (t->place) place_unref(t->place);
+    if (!f->closed && t->place) place_unref(t->place);
+    bus_topic_fini(&ask->op);
+    free(ask);
     flow_returned(f);
 }
 
 void topic_ensure(struct topic *t)
 {
+    struct topic_ask *ask = xnew(struct topic_ask);
     struct flow *f = t->f;
 
-    t->op = (struct bus_topic){
+    ask->t = t;
+    ask->op = (struct bus_topic){
         .op = {.reply_to = loop_mailbox(f->loop), .done = topic_ensured},
         .topic = t->name,
         .partitions = f->o.partitions,
@@ -73,7 +83,7 @@ void topic_ensure(struct topic *t)
     t->asked = true;
     if (t->place) t->place->refs++;
     f->lent++;
-    bus_topic_ensure(f->bus, &t->op);
+    bus_topic_ensure(f->bus, &ask->op);
 }
 
 /* ---- places ---- */
@@ -100,20 +110,31 @@ static void place_begin(struct place *p)
     topic_ensure(&p->outputs);
 }
 
+/* There may be thousands of places: their names are kept one by one, not in an arena each. */
+static struct str name_keep(struct str s)
+{
+    char *p = xcalloc(1, s.n + 1);
+
+    memcpy(p, s.p, s.n);
+    return (struct str){p, s.n};
+}
+
 struct place *place_new(struct flow *f, bool model, struct str name)
 {
     struct place *p = xnew(struct place);
+    struct arena a = {0};
 
     p->f = f;
     p->model = model;
     p->refs = 1;
-    p->name = arena_dup_str(&p->arena, name);
-    p->group = name_group(&p->arena, &f->naming, model, name);
+    p->name = name_keep(name);
+    p->group = name_keep(name_group(&a, &f->naming, model, name));
     list_init(&p->link);
     list_init(&p->calls_waiting);
     list_init(&p->commit_link);
-    topic_init(&p->inputs, f, p, name_topic(&p->arena, &f->naming, model, name, true));
-    topic_init(&p->outputs, f, p, name_topic(&p->arena, &f->naming, model, name, false));
+    topic_init(&p->inputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, true)));
+    topic_init(&p->outputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, false)));
+    arena_fini(&a);
     place_begin(p);
     return p;
 }
@@ -131,15 +152,17 @@ void place_free(struct place *p)
 {
     timers_stop(p);
     list_remove(&p->link);
-    bus_topic_fini(&p->inputs.op);
-    bus_topic_fini(&p->outputs.op);
-    ends_fini(&p->ends);
     for (size_t i = 0; i < p->intakes_n; i++)
         scan_end(&p->intakes[i]);
     free(p->intakes);
     free(p->acked);
-    arena_fini(&p->commit_arena);
-    arena_fini(&p->arena);
+    free(p->why);
+    free(p->inputs.why);
+    free(p->outputs.why);
+    free((void *)p->inputs.name.p);
+    free((void *)p->outputs.name.p);
+    free((void *)p->group.p);
+    free((void *)p->name.p);
     free(p);
 }
 
@@ -207,11 +230,7 @@ static enum rc place_own(const struct place *p, bool *ret_wait, struct err *e)
     if (p->state == PLACE_LEAVING)
         return err_set(e, RC_NOT_FOUND, "%s " STR_FMT " was deleted", p->model ? "model" : "pipeline",
                        STR_ARG(p->name));
-    if (t->err.rc || p->err.rc) {
-        *e = t->err.rc ? t->err : p->err;
-        e->rc = RC_UNAVAILABLE;
-        return err_in(e, "not ready");
-    }
+    if (t->why || p->why) return err_set(e, RC_UNAVAILABLE, "not ready: %s", t->why ? t->why : p->why);
     *ret_wait = true;
     return err_set(e, RC_UNAVAILABLE, "not ready: the topics of %s " STR_FMT " are being made",
                    p->model ? "model" : "pipeline", STR_ARG(p->name));
@@ -220,11 +239,8 @@ static enum rc place_own(const struct place *p, bool *ret_wait, struct err *e)
 static enum rc errors_topic(const struct flow *f, bool *ret_wait, struct err *e)
 {
     if (f->errors.ready) return RC_OK;
-    *ret_wait = f->errors.err.rc == RC_OK;
-    *e = f->errors.err;
-    e->rc = RC_UNAVAILABLE;
-    if (*ret_wait) return err_set(e, RC_UNAVAILABLE, "not ready: the errors topic is being made");
-    return err_in(e, "not ready");
+    *ret_wait = !f->errors.why;
+    return err_set(e, RC_UNAVAILABLE, "not ready: %s", f->errors.why ? f->errors.why : "the errors topic is being made");
 }
 
 enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e)

@@ -205,10 +205,9 @@ static void fetch_done(struct bus_op *op)
     flow_returned(f);
 }
 
-void scan_start(struct intake *in)
+void scan_start(struct intake *in, const struct ends *e)
 {
     struct scan *s = xnew(struct scan);
-    const struct ends *e = &in->p->ends;
     const struct ends_one *ones[] = {&e->outputs, &e->errors, &e->inputs};
 
     s->in = in;

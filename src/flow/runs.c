@@ -31,6 +31,22 @@ static struct flow_run *run_take(struct flow *f)
     return r;
 }
 
+/* A run keeps hold of its models: they may be deleted before it ends. */
+static struct run_call *calls_make(struct flow_run *r)
+{
+    const struct graph *g = r->run.graph;
+    struct run_call *calls = arena_array(&r->run.arena, struct run_call, g->steps_n);
+
+    for (uint32_t i = 0; i < g->steps_n; i++) {
+        calls[i].r = r;
+        calls[i].node = i;
+        list_init(&calls[i].link);
+        calls[i].model = map_get_str(&r->f->models, g->nodes[i].name);
+        if (calls[i].model) calls[i].model->refs++;
+    }
+    return calls;
+}
+
 struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct graph *g)
 {
     struct flow_run *r = run_take(f);
@@ -43,7 +59,7 @@ struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct grap
     r->place = p;
     p->refs++;
     r->record = record_of(f, p->model ? p->def->record : p->pipeline->record);
-    r->calls = arena_array(&r->run.arena, struct run_call, g->steps_n);
+    r->calls = calls_make(r);
     list_init(&r->parked);
     list_init(&r->calls_done);
     list_init(&r->windows);
@@ -65,8 +81,10 @@ static void run_recycle(struct flow_run *r)
     struct flow *f = r->f;
     bool keep = f->spare_runs_n < SPARE_RUNS_MAX && r->run.arena.used < SPARE_ARENA_MAX && !f->closed;
 
-    for (size_t i = 0; i < r->run.graph->steps_n; i++)
+    for (size_t i = 0; i < r->run.graph->steps_n; i++) {
         upstream_call_fini(&r->calls[i].up);
+        if (r->calls[i].model) place_unref(r->calls[i].model);
+    }
     run_fini(&r->run);
     flow_snapshot_unref(&r->snapshot);
     if (keep) {
@@ -126,12 +144,11 @@ void flow_run_end(struct flow_run *r, const struct err *e)
 
 /* ---- effects ---- */
 
-static bool hop_wanted(const struct flow_run *r, struct str step, struct place **ret_model)
+static bool hop_wanted(const struct flow_run *r, uint32_t node)
 {
-    const struct flow_model_def *def = map_get_str(&r->snapshot->model_by_name, step);
+    const struct flow_model_def *def = r->run.graph->nodes[node].model;
 
-    *ret_model = map_get_str(&r->f->models, step);
-    return !r->run.graph->direct && r->record == FLOW_RECORD_ALL && *ret_model &&
+    return !r->run.graph->direct && r->record == FLOW_RECORD_ALL && r->calls[node].model &&
            (!def || def->record != FLOW_RECORD_ERRORS);
 }
 
@@ -139,11 +156,10 @@ static void hop_record(struct flow_run *r, uint32_t node, bool inputs)
 {
     uint32_t point = inputs ? graph_point_inputs(node) : graph_point_outputs(node);
     const struct run_point *p = &r->run.points[point];
-    struct place *model;
 
-    if (!hop_wanted(r, r->run.graph->nodes[node].name, &model)) return;
+    if (!hop_wanted(r, node)) return;
     append_record(r, &(struct append_what){.kind = APPEND_HOP,
-                                           .place = model,
+                                           .place = r->calls[node].model,
                                            .inputs = inputs,
                                            .value = p->message,
                                            .headers = p->headers,
@@ -391,12 +407,15 @@ void flow_run_stop(struct flow_run *r, enum rc rc, struct str why)
 /* Without its input in the log a run was never admitted: it ends without a trace. */
 static void input_failed(struct flow_run *r, const struct err *why)
 {
-    r->input_err = *why;
-    err_in(&r->input_err, "the input could not be recorded");
+    struct err *e = arena_new(&r->run.arena, struct err);
+
+    *e = *why;
+    err_in(e, "the input could not be recorded");
+    r->input_err = e;
     r->silent = true;
     r->pins++;
     flow_run_stop(r, RC_CANCELLED, STR("the input could not be recorded"));
-    if (r->request) run_answer(r, &r->input_err);
+    if (r->request) run_answer(r, e);
     r->pins--;
 }
 
@@ -413,7 +432,7 @@ static void stuck_add(struct flow_run *r)
 void flow_run_give_up(struct flow_run *r)
 {
     timer_cancel(loop_timers(r->f->loop), &r->outcome_retry);
-    if (r->outcome_done && !r->outcome_err.rc) return;
+    if (r->outcome_done) return;
     r->silent = true;
     stuck_add(r);
 }
@@ -435,7 +454,7 @@ static void outcome_failed(struct flow_run *r, const struct err *why)
     bool again = why->rc == RC_OVERLOAD || why->rc == RC_UNAVAILABLE || why->rc == RC_DISK_FULL;
     struct err e = *why;
 
-    r->outcome_err = *why;
+    r->outcome_lost = true;
     if (r->request && !f->o.reply_immediate) {
         err_in(&e, "the outcome could not be recorded");
         run_answer(r, &e);
@@ -453,7 +472,6 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         outcome_failed(r, why);
     } else if (a->kind == APPEND_OUTCOME) {
         r->outcome_done = true;
-        r->outcome_err = (struct err){0};
     } else if (why->rc) {
         input_failed(r, why);
     } else {
