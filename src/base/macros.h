@@ -20,6 +20,7 @@
 #define countof(a)           (sizeof(a) / sizeof((a)[0]))
 #define container_of(p, t, m) ((t *)(void *)((char *)(p)-offsetof(t, m)))
 
+/* Both evaluate the smaller or larger one twice: no calls with effects in them. */
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 #define MAX(a, b) ((a) > (b) ? (a) : (b))
 

@@ -386,6 +386,7 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     struct rd r;
     enum rc rc = RC_OK;
     int8_t version, kind;
+    int64_t end;
 
     rd_init(&r, record);
     version = rd_i8(&r);
@@ -398,7 +399,8 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_TOPIC_SETTINGS: rc = apply_to_topic(b, (enum meta_kind)kind, &r, e); break;
     case META_BROKER_SETTING: rc = apply_broker_setting(b, &r); break;
     case META_PRODUCER_IDS:
-        b->producer_id_end = MAX(b->producer_id_end, rd_i64(&r));
+        end = rd_i64(&r); /* MAX() would read it twice */
+        b->producer_id_end = MAX(b->producer_id_end, end);
         b->producer_id_next = b->producer_id_end;
         break;
     default: return err_set(e, RC_UNSUPPORTED, "metadata: a record of the unknown kind %d", kind);
