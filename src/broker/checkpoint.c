@@ -17,7 +17,8 @@ enum {
     SYNC_ALL_FROM = 24,                        /* from so many files on one syncfs is cheaper */
     INDEX_FLUSH_FROM = INDEX_TAIL / 2,         /* entries worth a write of their own; fewer are made again at the next start */
     SNAPSHOT_EVERY_BYTES = 8 << 20,            /* of a log: what a start reads at most to know its producers */
-    STATE_REWRITE_BYTES = 1 << 20
+    STATE_REWRITE_BYTES = 1 << 20,
+    RETRY_MS = 1000                            /* after a checkpoint that found no room */
 };
 
 struct captured { struct log *log; struct log_state state; };
@@ -25,6 +26,7 @@ struct checkpoint {
     struct work work;
     struct store *store;
     struct buf frames;                         /* for the state file */
+    struct buf changes;                        /* the metadata and deletions among them, should it come to nothing */
     struct buf files;                          /* to sync: NUL-ended paths; a folder ends in '/' */
     struct buf saves;                          /* small files to write: path NUL, u32 length, bytes */
     size_t files_n;
@@ -34,13 +36,14 @@ struct checkpoint {
     struct wal_super super;
     uint64_t state_file;                       /* number; a new one when it differs from the store's */
     bool placed, running;
+    bool harmless;                             /* the failure: nothing was in doubt, it may be tried again */
     enum rc rc;
     struct err err;
 };
 
 bool checkpoint_due(const struct store *s, uint64_t now_ms)
 {
-    if (s->replaying) return false;
+    if (s->replaying || now_ms < s->checkpoint_retry_ms) return false;
     return s->checkpoint_wanted || wal_used(&s->wal) >= s->wal.super.ring.bytes / 4 ||
            (s->dirty_any && now_ms - s->checkpoint_ms >= s->opt.checkpoint_every_ms);
 }
@@ -174,8 +177,8 @@ static void capture(struct store *s, bool all)
     c->store = s;
     c->state_file = s->state_file;
     if (!s->state_file) state_put_head(&c->frames);
-    buf_append(&c->frames, buf_view(&s->state_new));
-    buf_clear(&s->state_new);
+    c->changes = buf_take(&s->state_new);
+    buf_append(&c->frames, buf_view(&c->changes));
     while (!list_empty(&s->dirty)) {
         struct log *l = container_of(list_pop(&s->dirty), struct log, dirty_link);
 
@@ -265,7 +268,7 @@ static void state_path(const struct store *s, uint64_t number, char ret[STORE_PA
     store_path(s, name, ret);
 }
 
-static enum rc write_state(const struct checkpoint *c, struct err *e)
+static enum rc write_state(struct checkpoint *c, struct err *e)
 {
     AUTO(file_closep) struct file *f = NULL;
     const struct store *s = c->store;
@@ -273,15 +276,21 @@ static enum rc write_state(const struct checkpoint *c, struct err *e)
     char     path[STORE_PATH_BYTES];
 
     state_path(s, c->state_file, path);
+    c->harmless = true;
     if (fs_open(s->fs, path, FS_READ | FS_WRITE | (anew ? FS_CREATE | FS_TRUNC : 0), &f, e) ||
-        file_write(f, buf_view(&c->frames), c->super.state_bytes - c->frames.n, e) || file_sync(f, e))
+        file_write(f, buf_view(&c->frames), c->super.state_bytes - c->frames.n, e))
         return e->rc;
+    c->harmless = false;
+    if (file_sync(f, e)) return e->rc;
     return anew ? fs_sync_dir(s->fs, s->dir, e) : RC_OK;
 }
 
 static enum rc write_all(struct checkpoint *c, struct err *e)
 {
-    if (write_saves(c, e) || sync_files(c, e) || write_state(c, e)) return err_in(e, "checkpoint");
+    c->harmless = true;
+    if (write_saves(c, e)) return err_in(e, "checkpoint");
+    c->harmless = false;
+    if (sync_files(c, e) || write_state(c, e)) return err_in(e, "checkpoint");
     return wal_super_write(&c->store->wal, &c->super, e);
 }
 
@@ -400,6 +409,7 @@ static void checkpoint_free(struct checkpoint *c)
     for (size_t i = 0; i < c->logs_n; i++) log_unref(c->logs[i].log);
     free(c->logs);
     buf_fini(&c->frames);
+    buf_fini(&c->changes);
     buf_fini(&c->files);
     buf_fini(&c->saves);
     buf_fini(&c->gone);
@@ -444,6 +454,38 @@ static void checkpoint_took(struct checkpoint *c, struct buf *paths)
     checkpoint_free(c);
 }
 
+static void put_back(struct buf *now, struct buf *before)
+{
+    buf_append(before, buf_view(now));
+    buf_fini(now);
+    *now = buf_take(before);
+}
+
+/* There was no room for it: everything is as if it had not begun, and the wal keeps what it has. */
+static void checkpoint_undo(struct checkpoint *c)
+{
+    struct store *s = c->store;
+
+    put_back(&s->state_new, &c->changes);
+    put_back(&s->gone, &c->gone);
+    for (size_t i = 0; i < c->logs_n; i++) {
+        struct log *l = c->logs[i].log;
+
+        if (l->deleted) continue;
+        for (size_t k = 0; k < l->segments_n; k++)
+            if (l->segments[k]->base >= l->disk.segment_base) l->segments[k]->cut = true;      /* perhaps not synced */
+        l->epochs_changed = true;
+        l->folder_new = l->folder_made;
+        l->snapshot_held = -1;
+        store_dirty(s, l);
+    }
+    s->dirty_any = true;
+    s->wal.wrap_held = false;
+    s->checkpoint_retry_ms = clock_mono_ms(s->opt.clock) + RETRY_MS;
+    s->checkpoint = NULL;
+    checkpoint_free(c);
+}
+
 static void checkpoint_done(struct work *w)
 {
     struct checkpoint *c = container_of(w, struct checkpoint, work);
@@ -453,6 +495,11 @@ static void checkpoint_done(struct work *w)
     store_work_done(s);
     c->running = false;
     if (s->fatal) return;
+    if (c->rc == RC_DISK_FULL && c->harmless) {
+        diag(DIAG_WARN, "store.checkpoint_waits", KV_CSTR("dir", s->dir), KV_CSTR("why", c->err.text));
+        checkpoint_undo(c);
+        return;
+    }
     if (c->rc) {
         store_fail(s, &c->err);
         return;

@@ -195,15 +195,18 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
     if (new_segment && roll(l, e)) return e->rc;
     s = log_active(l);
     at = s->size;
-    if (l->store->replaying && is_written(s, &in, batch)) {
+    if (log_replaying(l) && is_written(s, &in, batch)) {
         s->size += batch.n;
     } else {
         struct file *f;
 
-        if (l->store->replaying && (segment_file(s, &in, true, &f, e) || file_truncate(f, at, e))) return e->rc;
+        if (log_replaying(l) && (segment_file(s, &in, true, &f, e) || file_truncate(f, at, e))) return e->rc;
         if (segment_write(s, &in, batch, e)) return e->rc;
     }
-    return count_batch(l, s, &in, &h, batch, at, e);
+    if (!count_batch(l, s, &in, &h, batch, at, e)) return RC_OK;
+    s->size = at;                                                 /* as if it had not been written */
+    s->cut = true;
+    return e->rc;
 }
 
 /* ---- batches that are segments ---- */
@@ -218,7 +221,7 @@ static enum rc adopt_file(struct log *l, const struct segment_place *in, struct 
     must((size_t)snprintf(from, sizeof from, "%s/%s", in->dir, ref->file) < sizeof from);
     segment_path(in, s->base, ".log", to);
     handles_drop(&s->handle);
-    if (fs_rename(l->store->fs, from, to, e) && !(e->rc == RC_NOT_FOUND && l->store->replaying)) return e->rc;
+    if (fs_rename(l->store->fs, from, to, e) && !(e->rc == RC_NOT_FOUND && log_replaying(l))) return e->rc;
     if (segment_file(s, in, false, &f, e) || file_size(f, &length, e)) return e->rc;
     if (length < ref->bytes) return err_set(e, RC_CORRUPT, "%s: %" PRIu64 " bytes, %" PRIu64 " were synced", to, length, ref->bytes);
     return file_write(f, bytes_of(ref->head, sizeof ref->head), 0, e);
@@ -239,7 +242,10 @@ enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct e
     if (adopt_file(l, &in, s, ref, e)) return e->rc;
     s->size = ref->bytes;
     l->roll_next = true;
-    return count_batch(l, s, &in, &h, bytes_of(ref->head, sizeof ref->head), 0, e);
+    if (!count_batch(l, s, &in, &h, bytes_of(ref->head, sizeof ref->head), 0, e)) return RC_OK;
+    s->size = 0;
+    s->cut = true;
+    return e->rc;
 }
 
 /* ---- appending ---- */
@@ -272,16 +278,16 @@ enum rc log_make_folder(struct log *l, struct err *e)
     uuid_to_text(&id, text);
     buf_printf(&want, "version: 0\ntopic_id: %s", text);
     snprintf(path, sizeof path, "%s/partition.metadata", dir);
+    checkpoint_spare(l->store, strrchr(dir, '/') + 1);            /* what was to be removed under this name is set aside below */
     if (fs_mkdir(fs, dir, e)) {
         if (e->rc != RC_EXISTS) return e->rc;
-        if (l->store->replaying && !fs_load(fs, path, 4096, &have, e) && bytes_eq(buf_view(&have), buf_view(&want))) {
-            checkpoint_spare(l->store, strrchr(dir, '/') + 1);
+        if (log_replaying(l) && fs_load(fs, path, 4096, &have, e) && e->rc != RC_NOT_FOUND) return e->rc;
+        if (log_replaying(l) && bytes_eq(buf_view(&have), buf_view(&want))) {
             l->folder_made = l->folder_new = true;
             return RC_OK;
         }
         if (folder_set_aside(l, dir, e) || fs_mkdir(fs, dir, e)) return e->rc;
     }
-    checkpoint_spare(l->store, strrchr(dir, '/') + 1);            /* the folder of that name that was to be removed is gone */
     if (fs_save(fs, path, buf_view(&want), false, e)) return e->rc;
     l->folder_made = l->folder_new = true;
     return RC_OK;

@@ -137,7 +137,7 @@ static enum rc load_active(struct log *l, struct err *e)
     }
     if (length < s->size)
         return err_set(e, RC_CORRUPT, "segment %020" PRId64 ".log: %" PRIu64 " bytes, %" PRIu64 " were synced", s->base, length, s->size);
-    if (length > s->size && !l->store->replaying) {
+    if (length > s->size && !log_replaying(l)) {
         s->cut = true;
         if (segment_file(s, &in, false, &f, e) || file_truncate(f, s->size, e)) return e->rc;
         diag(DIAG_INFO, "log.cut", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_U64("bytes", length - s->size));
@@ -206,7 +206,7 @@ static enum rc load_segments(struct log *l, struct err *e)
         int64_t next = i + 1 < logs->n ? MIN(logs->v[i + 1], l->disk.segment_base) : l->disk.segment_base;
 
         if (logs->v[i] > l->disk.segment_base) {
-            if (!l->store->replaying) remove_segment_files(l, logs->v[i]);
+            if (!log_replaying(l)) remove_segment_files(l, logs->v[i]);
         } else if (logs->v[i] < l->disk.segment_base && next <= l->start) {
             remove_segment_files(l, logs->v[i]);
         } else if (logs->v[i] < l->disk.segment_base) {
@@ -216,7 +216,6 @@ static enum rc load_segments(struct log *l, struct err *e)
             rc = file_length(l, s->base, &s->size, e);
         }
     }
-    if (!l->store->replaying) remove_strays(l, &found);
     found_fini(&found);
     if (rc || (rc = load_active(l, e))) return rc;
     if (l->segments[0]->base > l->start)
@@ -257,6 +256,23 @@ static enum rc load_epochs(struct log *l, struct err *e)
     return RC_OK;
 }
 
+/* A rescue file speaks of what lies beyond the checkpoint, like the wal: nothing is cut before it has been applied. */
+static enum rc load_all(struct log *l, struct err *e)
+{
+    AUTO(buf_fini) struct buf rescued = {0};
+    enum rc rc;
+
+    if (rescue_read(l, &rescued, e)) return e->rc;
+    l->replaying = rescued.n > 0;
+    if (!(rc = load_segments(l, e)) && !(rc = load_epochs(l, e))) {
+        l->loaded = true;
+        if (rescued.n) rc = rescue_apply(l, buf_view(&rescued), e);
+    }
+    l->replaying = false;
+    if (rc || l->store->replaying) return rc;                     /* then the wal goes on, and log_replay_end cuts */
+    return log_replay_end(l, rescued.n > 0, e);
+}
+
 enum rc log_load(struct log *l, struct err *e)
 {
     must(!l->loaded && !l->segments_n);
@@ -266,14 +282,13 @@ enum rc log_load(struct log *l, struct err *e)
         l->loaded = l->producers_loaded = true;
         return RC_OK;
     }
-    if (load_segments(l, e) || load_epochs(l, e)) {
-        log_segments_free(l);
-        epochs_fini(&l->epochs);
-        return e->rc;
-    }
-    l->loaded = true;
-    if (!l->store->replaying) store_set_durable(l);
-    return RC_OK;
+    if (!load_all(l, e)) return RC_OK;
+    l->loaded = false;
+    l->start = l->disk.start;
+    l->end = l->disk.end;
+    log_segments_free(l);
+    epochs_fini(&l->epochs);
+    return e->rc;
 }
 
 /* ---- producers ---- */
@@ -413,6 +428,7 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
     /* The folder first: loading opens files in it. */
     if (r->kind == WAL_LOG_CREATE && !l->offline && log_make_folder(l, e)) return log_fail(l, e);
     if (log_ready(l, e)) return e->rc;
+    if (l->rescued && (r->kind == WAL_LOG_START ? r->offset < l->start : r->kind != WAL_LOG_CREATE && r->offset < l->end)) return RC_OK;
     switch (r->kind) {
     case WAL_BATCH:
         if (!batch_head_decode(payload, &h) || h.bytes != payload.n || r->offset != l->end || h.base_offset != l->end) return out_of_step(l, r, e);
@@ -433,7 +449,7 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
     return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is of kind %d", r->seq, (int)r->kind);
 }
 
-enum rc log_replay_end(struct log *l, struct err *e)
+enum rc log_replay_end(struct log *l, bool cut, struct err *e)
 {
     char                 dir[STORE_PATH_BYTES];
     struct segment_place in = {&l->store->handles, dir};
@@ -441,7 +457,7 @@ enum rc log_replay_end(struct log *l, struct err *e)
     enum rc              rc = folder_list(l, &found, e);
 
     log_dir(l, dir);
-    for (size_t i = 0; i < found.logs.n && !rc; i++) {
+    for (size_t i = 0; cut && i < found.logs.n && !rc; i++) {
         struct segment *s = NULL;
         uint64_t        length = 0;
         struct file    *f;

@@ -66,8 +66,9 @@ enum rc segment_head(struct segment *s, const struct segment_place *in, uint64_t
 
     if (at >= s->size) return err_set(e, RC_NOT_FOUND, "end of segment %" PRId64, s->base);
     if (segment_file(s, in, false, &f, e)) return e->rc;
-    if (s->size - at < BATCH_HEADER_BYTES || file_read_exact(f, raw, sizeof raw, at, e) ||
-        !batch_head_decode(bytes_of(raw, sizeof raw), ret) || ret->bytes > s->size - at || ret->base_offset < s->base)
+    if (s->size - at >= BATCH_HEADER_BYTES && file_read_exact(f, raw, sizeof raw, at, e)) return e->rc;
+    if (s->size - at < BATCH_HEADER_BYTES || !batch_head_decode(bytes_of(raw, sizeof raw), ret) || ret->bytes > s->size - at ||
+        ret->base_offset < s->base)
         return err_set(e, RC_CORRUPT, "%s/%020" PRId64 ".log: no record batch at %" PRIu64, in->dir, s->base, at);
     return RC_OK;
 }

@@ -421,5 +421,5 @@ void store_turn_end(struct store *s)
 uint64_t store_next_ms(const struct store *s)
 {
     if (s->fatal || s->checkpoint || !s->dirty_any) return UINT64_MAX;
-    return s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms;
+    return MAX(s->checkpoint_retry_ms, s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms);
 }

@@ -33,6 +33,7 @@ struct log {
     bool     known;                            /* its create record is staged or on record */
     bool     loaded;                           /* segments, epochs and the files' lengths are known and checked */
     bool     folder_made, folder_new;          /* by this process; since the last checkpoint */
+    bool     rescued, replaying;               /* had a rescue file: the wal may repeat it; it is being applied */
     bool     deleted;                          /* waits for the groups and jobs that name it */
     int      refs;                             /* those */
     struct err *offline;                       /* why, or NULL */
@@ -92,6 +93,7 @@ struct store {
     struct checkpoint *checkpoint;             /* running; NULL: none */
     bool     checkpoint_wanted, dirty_any;
     uint64_t checkpoint_ms;                    /* monotonic, of the last end */
+    uint64_t checkpoint_retry_ms;              /* not before */
     uint64_t replay_to;                        /* during recovery */
 
     bool     fatal, closing, replaying;
@@ -135,6 +137,7 @@ void checkpoint_spare(struct store *s, const char *name);
 
 /* ---- log.c ---- */
 void log_dir(const struct log *l, char ret[STORE_PATH_BYTES]);
+static inline bool log_replaying(const struct log *l) { return l->store->replaying || l->replaying; }
 enum rc log_ready(struct log *l, struct err *e);                               /* loads on first use */
 enum rc log_fail(struct log *l, struct err *e);                                /* takes it offline unless the error says otherwise */
 static inline struct segment *log_active(const struct log *l) { return l->segments_n ? l->segments[l->segments_n - 1] : NULL; }
@@ -154,7 +157,7 @@ enum rc log_move_start(struct log *l, int64_t start, struct err *e);            
 /* ---- log_open.c ---- */
 enum rc log_load(struct log *l, struct err *e);
 enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
-enum rc log_replay_end(struct log *l, struct err *e);                          /* cuts what lies beyond */
+enum rc log_replay_end(struct log *l, bool cut, struct err *e);                /* cuts what lies beyond; removes strays; all is durable */
 enum rc log_producers_load(struct log *l, struct err *e);
 enum rc log_snapshot_write(struct log *l, struct err *e);                      /* producers up to l->end */
 void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch);
@@ -162,3 +165,9 @@ void log_note_producer(struct log *l, const struct batch_head *h, struct bytes b
 /* ---- compact.c ---- */
 /* The last step of a compaction: deletes the covered segments but for `base` and puts base.swap in its place. */
 enum rc log_swap_in(struct log *l, int64_t base, const int64_t *covered, size_t covered_n, struct err *e);
+
+/* ---- rescue.c ---- */
+enum rc rescue_put(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
+/* Inside log_load: before and after the segments are known. Without a file nothing is read. */
+enum rc rescue_read(struct log *l, struct buf *ret, struct err *e);
+enum rc rescue_apply(struct log *l, struct bytes body, struct err *e);

@@ -2,8 +2,8 @@
  * where it ends, whether it is damaged, and which logs it deletes; the second applies. Up to the second pass nothing is
  * changed. In the end one checkpoint, with a superblock that carries the next start number, makes it all durable.
  *
- * A log whose files are damaged goes offline; its batches that only the wal still had are saved beside it, since the wal
- * will be reused. SPDX-License-Identifier: Apache-2.0 */
+ * A log whose files are damaged or cannot be read goes offline; what only the wal still had of it is saved beside it, since
+ * the wal will be reused (rescue.c). SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "broker/store_core.h"
 #include <inttypes.h>
@@ -85,22 +85,6 @@ static enum rc note_deleted(void *ctx, const struct wal_record *r, struct bytes 
 
 struct replay { struct store *store; struct map deleted; };
 
-/* The log is offline: what the wal has of it is kept in a file of its own. */
-static enum rc rescue(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e)
-{
-    AUTO(file_closep) struct file *f = NULL;
-    char     name[400], path[STORE_PATH_BYTES];
-    uint64_t at;
-
-    if (r->kind != WAL_BATCH) return RC_OK;
-    snprintf(name, sizeof name, "rescued.%s-%" PRIu32 ".%" PRIu32 ".log", l->topic, l->partition, l->store->wal.super.start_number);
-    store_path(l->store, name, path);
-    if (fs_open(l->store->fs, path, FS_READ | FS_WRITE | FS_CREATE, &f, e) || file_size(f, &at, e) || file_write(f, payload, at, e) || file_sync(f, e))
-        return err_in(e, "save the batches of %s-%" PRIu32, l->topic, l->partition);
-    diag(DIAG_WARN, "log.rescued", KV_CSTR("file", name), KV_I64("offset", r->offset));
-    return RC_OK;
-}
-
 static enum rc replay_log(struct replay *p, const struct wal_record *r, struct bytes payload, struct err *e)
 {
     struct store *s = p->store;
@@ -121,7 +105,8 @@ static enum rc replay_log(struct replay *p, const struct wal_record *r, struct b
     if (map_get(&p->deleted, bytes_of(key, sizeof key))) return RC_OK;
     if (!l->offline && !log_replay(l, r, payload, e)) return RC_OK;
     if (!l->offline) return e->rc;                                /* the disk is full, or records do not fit each other */
-    return rescue(l, r, payload, e);
+    store_dirty(s, l);
+    return rescue_put(l, r, payload, e);
 }
 
 static enum rc apply_record(void *ctx, const struct wal_record *r, struct bytes payload, struct err *e)
@@ -140,7 +125,7 @@ static enum rc end_replay(struct store *s, struct err *e)
     list_each_safe(at, &s->dirty) {
         struct log *l = container_of(at, struct log, dirty_link);
 
-        if (!l->offline && l->loaded && log_replay_end(l, e)) return err_in(e, "%s-%" PRIu32, l->topic, l->partition);
+        if (!l->offline && l->loaded && log_replay_end(l, true, e)) return err_in(e, "%s-%" PRIu32, l->topic, l->partition);
     }
     return RC_OK;
 }

@@ -301,7 +301,7 @@ static void history_settle(struct history *h)
     h->acked = store_durable_seq(h->t.store);
 }
 
-static void history_crash(struct history *h)
+static UNUSED void history_crash(struct history *h)
 {
     fs_sim_cut(h->disk);
     history_settle(h);
