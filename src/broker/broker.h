@@ -257,4 +257,7 @@ struct broker_stats {
     uint64_t topics, partitions, fetch_sessions, memory_used;
 };
 void broker_stats(struct broker *b, struct broker_stats *ret);
-void broker_metrics(struct broker *b, struct buf *into);         /* Prometheus text, schema/metrics.tbl */
+/* Every number there is, one call each; labels is what stands between the braces, escaped, or empty. Borrowed for the
+ * call. Topics without traffic since the start are left out. */
+typedef void (*broker_metric_fn)(void *ctx, bool is_counter, const char *name, const char *help, struct str labels, double value);
+void broker_metrics(struct broker *b, broker_metric_fn fn, void *ctx);
