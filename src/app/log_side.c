@@ -169,31 +169,14 @@ void log_side_close(struct log_side *s)
 
 /* ---- metrics ---- */
 
+static void metric(void *ctx, bool is_counter, const char *name, const char *help, struct str labels, double value)
+{
+    metrics_add(ctx, is_counter ? METRICS_COUNTER : METRICS_GAUGE, name, help, labels, value);
+}
+
 static void metrics_write(void *ctx, struct metrics *m)
 {
-    struct log_side    *s = ctx;
-    struct broker_stats b;
-
-    broker_stats(s->broker, &b);
-    const struct { enum metrics_kind kind; const char *name, *help; uint64_t value; } rows[] = {
-        {METRICS_GAUGE, "millrace_broker_connections", "Kafka connections open now.", b.connections},
-        {METRICS_COUNTER, "millrace_broker_connections_total", "Kafka connections accepted.", b.connections_total},
-        {METRICS_COUNTER, "millrace_broker_connections_refused_total", "Kafka connections refused at a ceiling.", b.connections_refused},
-        {METRICS_COUNTER, "millrace_broker_frames_bad_total", "Malformed frames, each of which closed its connection.", b.frames_bad},
-        {METRICS_COUNTER, "millrace_broker_requests_total", "Kafka requests.", b.requests},
-        {METRICS_GAUGE, "millrace_broker_requests_parked", "Kafka requests that wait for something.", b.requests_parked},
-        {METRICS_COUNTER, "millrace_broker_request_bytes_total", "Bytes of Kafka requests.", b.request_bytes},
-        {METRICS_COUNTER, "millrace_broker_reply_bytes_total", "Bytes of Kafka replies.", b.reply_bytes},
-        {METRICS_COUNTER, "millrace_broker_produce_bytes_total", "Bytes of batches appended.", b.produce_bytes},
-        {METRICS_COUNTER, "millrace_broker_produce_batches_total", "Batches appended.", b.produce_batches},
-        {METRICS_COUNTER, "millrace_broker_produce_errors_total", "Batches refused.", b.produce_errors},
-        {METRICS_COUNTER, "millrace_broker_fetch_bytes_total", "Bytes of batches read.", b.fetch_bytes},
-        {METRICS_GAUGE, "millrace_broker_topics", "Topics.", b.topics},
-        {METRICS_GAUGE, "millrace_broker_partitions", "Partitions.", b.partitions},
-        {METRICS_GAUGE, "millrace_broker_memory_bytes", "What peers make the broker hold.", b.memory_used},
-    };
-
-    for (size_t i = 0; i < countof(rows); i++) metrics_add(m, rows[i].kind, rows[i].name, rows[i].help, STR(""), (double)rows[i].value);
+    broker_metrics(((struct log_side *)ctx)->broker, metric, m);
 }
 
 struct metrics_source log_side_metrics(struct log_side *s)

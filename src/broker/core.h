@@ -153,6 +153,7 @@ void memory_give(struct broker *b, uint64_t n);
 /* For a large frame, before its bytes are read. False: wait, and ask again. One that is above the limit by itself gets it
  * when it is the only one. */
 bool memory_reserve(struct broker *b, uint64_t n);
+void memory_keep(struct broker *b, uint64_t n);          /* it is there already: counts it, whatever the limit */
 void memory_release(struct broker *b, uint64_t n);
 static inline bool memory_is_short(const struct broker *b) { return b->memory_used > b->memory_max; }
 

@@ -49,9 +49,14 @@ void memory_give(struct broker *b, uint64_t n)
 bool memory_reserve(struct broker *b, uint64_t n)
 {
     if (b->memory_reserved && b->memory_used + n > b->memory_max) return false;
+    memory_keep(b, n);
+    return true;
+}
+
+void memory_keep(struct broker *b, uint64_t n)
+{
     b->memory_reserved += n;
     memory_take(b, n);
-    return true;
 }
 
 void memory_release(struct broker *b, uint64_t n)

@@ -128,7 +128,7 @@ static void take(struct sock *s, uint8_t *p, size_t n)
     if (!s->later && is_large(s->in.p, s->in.n)) large_begin(s);
 }
 
-/* A large frame is whole. The broker may take its buffer and, with it, what was reserved. */
+/* A large frame is whole. The broker may take its buffer. */
 static void large_end(struct sock *s)
 {
     switch (broker_conn_frame(&s->conn, s->in.p, s->frame_n, &s->in)) {
@@ -137,10 +137,7 @@ static void large_end(struct sock *s)
     case BROKER_FRAME_CLOSE: break;
     }
     s->frame_n = 0;
-    if (s->in.p)
-        reserved_drop(s);
-    else
-        s->reserved = 0;
+    reserved_drop(s);                    /* a buffer that the broker took it has counted itself */
     buf_fini(&s->in);
 }
 

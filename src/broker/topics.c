@@ -380,6 +380,13 @@ static enum rc apply_broker_setting(struct broker *b, struct rd *r)
     return RC_OK;
 }
 
+static void apply_producer_ids(struct broker *b, struct rd *r)
+{
+    int64_t end = rd_i64(r);
+
+    b->producer_id_next = b->producer_id_end = MAX(b->producer_id_end, end);
+}
+
 enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
 {
     struct broker *b = ctx;
@@ -398,11 +405,7 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_PARTITIONS:
     case META_TOPIC_SETTINGS: rc = apply_to_topic(b, (enum meta_kind)kind, &r, e); break;
     case META_BROKER_SETTING: rc = apply_broker_setting(b, &r); break;
-    case META_PRODUCER_IDS:
-        end = rd_i64(&r); /* MAX() would read it twice */
-        b->producer_id_end = MAX(b->producer_id_end, end);
-        b->producer_id_next = b->producer_id_end;
-        break;
+    case META_PRODUCER_IDS: apply_producer_ids(b, &r); break;
     default: return err_set(e, RC_UNSUPPORTED, "metadata: a record of the unknown kind %d", kind);
     }
     if (!rc && r.why) return err_set(e, RC_CORRUPT, "metadata: a record of kind %d cannot be read", kind);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker_client.h"
+#include "kafka_call.h"
 
 enum { PRODUCE_VERSION = 9, FETCH_VERSION = 11 };
 
@@ -18,36 +19,12 @@ void client_close(struct client *k)
 
 void client_send(struct client *k, int16_t key, int16_t version, const void *request)
 {
-    struct kafka_request_header h = {.api_key = key, .api_version = version, .correlation_id = ++k->correlation,
-                                     .client_id = STR("test"), .api = kafka_api_of(key)};
-    AUTO(buf_fini) struct buf out = {0};
-    AUTO(wr_fini) struct wr w;
-    size_t frame;
-
-    wr_init(&w, &out);
-    frame = wr_frame_begin(&w);
-    kafka_request_header_encode(&w, &h);
-    must(kafka_message_of(KAFKA_MESSAGE_REQUEST, key)->encode(&w, version, request));
-    wr_frame_end(&w, frame);
-    rig_send(&k->c, buf_view(&out));
+    call_send(&k->c, key, version, request);
 }
 
 void *client_answer(struct client *k, int16_t key, int16_t version)
 {
-    const struct kafka_message *m = kafka_message_of(KAFKA_MESSAGE_RESPONSE, key);
-    AUTO(buf_fini) struct buf in = {0};
-    struct bytes kept;
-    int32_t correlation;
-    struct rd r;
-    void *a;
-
-    if (!rig_answer(&k->c, &in)) return NULL;
-    kept = arena_dup(&k->arena, buf_view(&in));
-    rd_init(&r, bytes_sub(kept, 4, kept.n - 4));
-    must(kafka_response_header_decode(&r, kafka_api_of(key), version, &correlation));
-    a = arena_alloc(&k->arena, m->size);
-    must(m->decode(&r, version, &k->arena, a) && rd_left(&r) == 0);
-    return a;
+    return call_answer(&k->c, key, version, &k->arena);
 }
 
 void *client_ask(struct client *k, int16_t key, int16_t version, const void *request)

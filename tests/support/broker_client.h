@@ -6,7 +6,7 @@
 #include "kafka/message.h"
 #include "kafka/msg/all.h"
 
-struct client { struct rig_conn c; struct arena arena; int32_t correlation; };
+struct client { struct rig_conn c; struct arena arena; };
 
 void client_open(struct client *k, struct rig *g);
 void client_close(struct client *k);                     /* hangs up; may be called twice */

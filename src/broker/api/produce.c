@@ -379,6 +379,7 @@ static void frame_take(struct produce *p)
     must(r->frame_owner && r->frame_owner->p == r->frame);         /* the transport's part of the bargain */
     p->frame = buf_take(r->frame_owner);
     p->reserved = p->frame.n;
+    memory_keep(r->broker, p->reserved);
 }
 
 /* The last batch of a request gets the frame's buffer, others a copy. */
