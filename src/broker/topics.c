@@ -393,7 +393,6 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     struct rd r;
     enum rc rc = RC_OK;
     int8_t version, kind;
-    int64_t end;
 
     rd_init(&r, record);
     version = rd_i8(&r);
