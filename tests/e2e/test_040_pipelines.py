@@ -16,17 +16,15 @@ def infer(plane, name, inputs, headers=None, timeout=20, kind="pipelines"):
 
 
 def read_topic(plane, topic, at_least=1, seconds=20):
-    """All records of a topic, once there are at least so many."""
-    consumer = confluent_kafka.Consumer({"bootstrap.servers": plane.bootstrap, "group.id": f"look-{time.time_ns()}",
-                                         "auto.offset.reset": "earliest", "enable.auto.commit": False})
+    """All records of a topic, once there are at least so many. No group: its first rebalance takes seconds."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": plane.bootstrap, "group.id": "none", "enable.auto.commit": False})
     name = f"seldon.{plane.namespace}.{topic}"
-    consumer.subscribe([name])
+    partitions = wait_for(lambda: consumer.list_topics(name, timeout=10).topics[name].partitions, seconds, f"there is no {name}")
+    consumer.assign([confluent_kafka.TopicPartition(name, p, confluent_kafka.OFFSET_BEGINNING) for p in partitions])
     got = []
 
     def more():
-        message = consumer.poll(0.2)
-        if message is not None and message.error() is None:
-            got.append(message)
+        got.extend(m for m in consumer.consume(100, 0.1) if m.error() is None)
         return len(got) >= at_least
 
     wait_for(more, seconds, f"{len(got)} of {at_least} records came to {name}")

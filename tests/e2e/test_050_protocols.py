@@ -65,8 +65,9 @@ def test_tritonclient_grpc(plane):
     assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("mul10")
     tensor = tritonclient.grpc.InferInput("INPUT", [1, 4], "FP32")
     tensor.set_data_from_numpy(numpy.array([[1, 2, 3, 4]], dtype=numpy.float32))
-    result = client.infer("chain", [tensor], headers={"seldon-model": "chain.pipeline"})
-    assert result.as_numpy("OUTPUT").tolist() == [[20, 30, 40, 50]]
+    assert client.infer("raw", [tensor]).as_numpy("INPUT").tolist() == [[1, 2, 3, 4]]
+    answer = client.infer("chain", [tensor], headers={"seldon-model": "chain.pipeline"}).get_response()
+    assert list(answer.outputs[0].contents.fp32_contents) == [20, 30, 40, 50]  # the model's own typed contents
     with pytest.raises(tritonclient.utils.InferenceServerException) as unknown:
         client.infer("nowhere", [tensor])
     assert "NOT_FOUND" in unknown.value.status()
