@@ -367,8 +367,10 @@ static void trailers_keep(struct h2_stream *st, const struct grpc_reply *r)
 
 static size_t trailers_nv(const struct h2_stream *st, nghttp2_nv *nv, size_t at)
 {
-    const char *p = (const char *)st->trailers.p, *end = p + st->trailers.n;
+    const char *p = (const char *)st->trailers.p, *end;
 
+    if (!st->trailers.n) return at;
+    end = p + st->trailers.n;
     while (p < end && at < NV_MAX) {
         struct str name = str_of(p), value = str_of(p + name.n + 1);
 

@@ -488,7 +488,7 @@ static void respond_grpc(struct exchange *x, const struct grpc_reply *r, struct 
     (void)x;
     (void)r;
     (void)message;
-    must(!"gRPC came by HTTP/1.1"); /* exchange_begin() sets x->grpc for HTTP/2 only */
+    must_failed("gRPC by HTTP/1.1", __FILE__, __LINE__); /* exchange_begin() sets x->grpc for HTTP/2 only */
 }
 
 static void stream_begin(struct exchange *x, int status, const struct header *list, size_t n)

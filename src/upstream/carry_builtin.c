@@ -24,8 +24,7 @@ static enum builtin_what what_of(const struct op *op)
     case UPSTREAM_METADATA: return BUILTIN_METADATA;
     case UPSTREAM_UNLOAD: return BUILTIN_UNLOAD;
     }
-    must(!"a new question to the built-in runtime");
-    return BUILTIN_READY;
+    must_failed("a new question to the built-in runtime", __FILE__, __LINE__);
 }
 
 static void start(struct op *op)

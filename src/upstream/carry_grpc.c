@@ -132,8 +132,7 @@ static struct str path_of(const struct op *op)
     case UPSTREAM_LOAD: return STR("/inference.GRPCInferenceService/RepositoryModelLoad");
     case UPSTREAM_UNLOAD: return STR("/inference.GRPCInferenceService/RepositoryModelUnload");
     }
-    must(!"a new question to a model server");
-    return STR("");
+    must_failed("a new question to a model server", __FILE__, __LINE__);
 }
 
 /* ---- The answer ---- */

@@ -258,8 +258,7 @@ static const struct carrier *carrier_of(enum upstream_kind kind)
     case UPSTREAM_REST: return &carrier_rest;
     case UPSTREAM_XGBOOST: return &carrier_builtin;
     }
-    must(!"a new kind of upstream");
-    return NULL;
+    must_failed("a new kind of upstream", __FILE__, __LINE__);
 }
 
 static struct op *op_new(struct upstream *u, const struct upstream_target *target, uint64_t deadline_ms)
