@@ -240,10 +240,11 @@ struct broker_watch {
     struct list link;                    /* the broker's until done, as is what follows */
     struct broker *broker;
     struct partition *from;
-    bool wants, stopped;
+    bool wants, stopped, tell;
 };
 void broker_watch(struct broker *b, struct broker_watch *w);
 void broker_watch_more(struct broker_watch *w);
+void broker_watch_tell(struct broker_watch *w);  /* `batches` is called when it wants more, if need be with none */
 void broker_watch_stop(struct broker_watch *w);
 
 /* All consumer groups and their committed offsets: broker/groups.h. */

@@ -104,7 +104,7 @@ void broker_watch(struct broker *b, struct broker_watch *w)
     w->broker = b;
     w->err = (struct err){0};
     w->wants = true;
-    w->stopped = false;
+    w->stopped = w->tell = false;
     list_init(&w->link);
     w->from = broker_partition(b, w->topic, w->partition);
     if (!w->from)
@@ -117,6 +117,12 @@ void broker_watch(struct broker *b, struct broker_watch *w)
 void broker_watch_more(struct broker_watch *w)
 {
     w->wants = true;
+    if (!w->stopped) watch_ready(w);
+}
+
+void broker_watch_tell(struct broker_watch *w)
+{
+    w->tell = true;
     if (!w->stopped) watch_ready(w);
 }
 
@@ -163,9 +169,15 @@ static void watch_step(struct broker_watch *w)
         w->offset = next;
         batches.n = keep_foreign(batches.p, batches.n);
         if (!batches.n) continue;
-        w->wants = false;
+        w->wants = w->tell = false;
         list_push(&p->watches, &w->link);
         w->batches(w, buf_view(&batches), next);
+        return;
+    }
+    if (!w->err.rc && w->tell && w->wants) {
+        w->wants = w->tell = false;
+        list_push(&p->watches, &w->link);
+        w->batches(w, (struct bytes){0}, w->offset);
         return;
     }
     if (!w->err.rc) {

@@ -21,6 +21,11 @@ void bus_watch_more(struct bus *b, struct bus_watch *w)
     b->ops->watch_more(b, w);
 }
 
+void bus_watch_tell(struct bus *b, struct bus_watch *w)
+{
+    b->ops->watch_tell(b, w);
+}
+
 void bus_watch_stop(struct bus *b, struct bus_watch *w)
 {
     b->ops->watch_stop(b, w);

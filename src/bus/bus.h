@@ -66,9 +66,7 @@ void bus_fetch_fini(struct bus_fetch *f);        /* drops the records; the struc
 
 /* Tells, until stopped, of records appended to a partition by others than this process's bus (from outside), from
  * `offset` on. `records` is called on reply_to's loop with records borrowed for the call; more come only after
- * bus_watch_more(). On remote the own records come too: the millrace-run header tells them apart. `records` is also
- * called with n = 0 when next_offset has moved on over records that are not handed over, at most about once a second:
- * so a watcher learns how far it is. */
+ * bus_watch_more(). On remote the own records come too: the millrace-run header tells them apart.*/
 struct bus_watch {
     struct bus_op op;                            /* done: once, after bus_watch_stop() or when it cannot go on (err) */
     struct str topic;
@@ -79,6 +77,9 @@ struct bus_watch {
 };
 void bus_watch(struct bus *b, struct bus_watch *w);
 void bus_watch_more(struct bus *b, struct bus_watch *w);
+/* How far is it? `records` is called soon, with n = 0 unless there is something to hand over; then, as ever, more has
+ * to be asked for. While a piece handed over is still out, that follows the next bus_watch_more(). */
+void bus_watch_tell(struct bus *b, struct bus_watch *w);
 void bus_watch_stop(struct bus *b, struct bus_watch *w);
 
 /* Makes sure a topic exists. What the cluster refuses (partitions, replication, configs) is retried with its default
@@ -136,6 +137,7 @@ struct bus_ops {
     void (*fetch)(struct bus *b, struct bus_fetch *f);
     void (*watch)(struct bus *b, struct bus_watch *w);
     void (*watch_more)(struct bus *b, struct bus_watch *w);
+    void (*watch_tell)(struct bus *b, struct bus_watch *w);
     void (*watch_stop)(struct bus *b, struct bus_watch *w);
     void (*topic_ensure)(struct bus *b, struct bus_topic *t);
     void (*topic_describe)(struct bus *b, struct bus_topic *t);

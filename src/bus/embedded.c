@@ -284,7 +284,7 @@ static void embedded_close(struct bus *b)
 
 static const struct bus_ops ops = {
     .append = embedded_append, .fetch = embedded_fetch, .watch = embedded_watch, .watch_more = embedded_watch_more,
-    .watch_stop = embedded_watch_stop, .topic_ensure = embedded_topic_ensure, .topic_describe = embedded_topic_describe,
+    .watch_tell = embedded_watch_tell, .watch_stop = embedded_watch_stop, .topic_ensure = embedded_topic_ensure, .topic_describe = embedded_topic_describe,
     .topic_delete = embedded_topic_delete, .topics = embedded_topics, .commit = embedded_commit,
     .committed = embedded_committed, .group_delete = embedded_group_delete, .ready = embedded_ready, .close = embedded_close,
 };

@@ -67,6 +67,7 @@ void decoded_fini(struct decoded *d);
 void embedded_fetch(struct bus *b, struct bus_fetch *f);
 void embedded_watch(struct bus *b, struct bus_watch *w);
 void embedded_watch_more(struct bus *b, struct bus_watch *w);
+void embedded_watch_tell(struct bus *b, struct bus_watch *w);
 void embedded_watch_stop(struct bus *b, struct bus_watch *w);
 void embedded_reads_close(struct embedded *em);
 

@@ -229,10 +229,11 @@ struct watch_at {
     struct bus_watch *op;
     struct mailbox *mailbox;             /* the broker's */
     size_t bytes_max;
-    struct msg deliver, more, stop;
+    struct msg deliver, more, tell, stop;
     struct buf batches;                  /* handed over with `deliver`, as are these */
     int64_t from, next;
-    bool stopping, asked;                /* the asker's only */
+    bool stopping, asked, tell_wanted;   /* the asker's only */
+    atomic_bool telling;                 /* `tell` is on its way */
     struct err why;                      /* … what it found wrong */
     atomic_uint refs;                    /* the operation, and each `more` and `stop` on its way */
 };
@@ -284,8 +285,10 @@ static void deliver_run(struct msg *m)
     wa->from = next;
     if (wa->stopping) return;
     if (batches_decode(buf_view(&batches), from, wa->bytes_max, &d, &behind, &wa->why)) embedded_watch_stop(NULL, w);
-    else if (d.records_n) w->records(w, d.records, d.records_n, next);
-    else more_send(wa);
+    else if (d.records_n || wa->tell_wanted) {
+        wa->tell_wanted = false;
+        w->records(w, d.records, d.records_n, next);
+    } else more_send(wa);
     decoded_fini(&d);
 }
 
@@ -346,6 +349,28 @@ void embedded_watch_more(struct bus *b, struct bus_watch *w)
 
     (void)b;
     if (wa && !wa->stopping && !wa->asked) more_send(wa);
+}
+
+static void tell_run(struct msg *m)
+{
+    struct watch_at *wa = container_of(m, struct watch_at, tell);
+
+    atomic_store(&wa->telling, false);
+    if (!wa->ended) broker_watch_tell(&wa->at_broker);
+    watch_unref(wa);
+}
+
+void embedded_watch_tell(struct bus *b, struct bus_watch *w)
+{
+    struct watch_at *wa = w->priv;
+
+    (void)b;
+    if (!wa || wa->stopping) return;
+    wa->tell_wanted = true;
+    if (atomic_exchange(&wa->telling, true)) return;
+    atomic_fetch_add(&wa->refs, 1);
+    wa->tell.run = tell_run;
+    mailbox_post(wa->mailbox, &wa->tell);
 }
 
 static void stop_run(struct msg *m)

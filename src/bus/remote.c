@@ -443,6 +443,7 @@ static const struct bus_ops remote_ops = {
     .fetch = remote_fetch,
     .watch = remote_watch,
     .watch_more = remote_watch_more,
+    .watch_tell = remote_watch_tell,
     .watch_stop = remote_watch_stop,
     .topic_ensure = remote_topic_ensure,
     .topic_describe = remote_topic_describe,

@@ -58,6 +58,7 @@ void remote_fail(struct bus_op *op, enum rc rc, const char *text);
 void remote_fetch(struct bus *b, struct bus_fetch *f);
 void remote_watch(struct bus *b, struct bus_watch *w);
 void remote_watch_more(struct bus *b, struct bus_watch *w);
+void remote_watch_tell(struct bus *b, struct bus_watch *w);
 void remote_watch_stop(struct bus *b, struct bus_watch *w);
 void remote_readers_close(struct remote *r);
 

@@ -45,7 +45,7 @@ struct reading {
     struct timer timer;
     struct msg end;   /* a watch's last message, to the asker */
     atomic_uint refs; /* of a watch: the bus, the asker, every wish on its way */
-    bool wants, ended;
+    bool wants, tell, ended;
 };
 
 /* ---- readers ---- */
@@ -425,8 +425,8 @@ static void watch_step(struct reading *g)
         watch_end(g);
         return;
     }
-    if (!rd->held_n) return;
-    g->wants = false;
+    if (!rd->held_n && !g->tell) return;
+    g->wants = g->tell = false;
     d = xnew(struct delivery);
     *d = (struct delivery){.msg.run = deliver, .w = g->watching, .next = rd->next};
     d->records = records_take(rd, &d->n);
@@ -491,6 +491,17 @@ static void on_more(struct msg *m)
     reading_unref(g);
 }
 
+static void on_tell(struct msg *m)
+{
+    struct reading *g = wish_take(m);
+
+    if (!g->ended) {
+        g->tell = true;
+        watch_step(g);
+    }
+    reading_unref(g);
+}
+
 static void on_watch_stop(struct msg *m)
 {
     struct reading *g = wish_take(m);
@@ -517,6 +528,11 @@ static void wish_post(struct bus *b, struct bus_watch *w, void (*run)(struct msg
 void remote_watch_more(struct bus *b, struct bus_watch *w)
 {
     wish_post(b, w, on_more);
+}
+
+void remote_watch_tell(struct bus *b, struct bus_watch *w)
+{
+    wish_post(b, w, on_tell);
 }
 
 void remote_watch_stop(struct bus *b, struct bus_watch *w)

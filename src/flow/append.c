@@ -123,6 +123,7 @@ void append_record(struct flow_run *r, const struct append_what *w)
         list_push(&r->appends, &a->link);
     }
     if (w->place) w->place->refs++;
+    if (w->inputs) commit_touch(w->place);
     f->lent++;
     f->counters.records_appended++;
     bus_append(f->bus, &a->a, &record, 1);

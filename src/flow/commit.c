@@ -1,7 +1,9 @@
-/* How far inputs are finished, on executor 0: once a second, for the places where something moved.
+/* How far inputs are finished, on executor 0: once a second, for the places where something moved
+ * (the other executors say what they touched).
  *
  *   1. The ends of outputs, errors and inputs are looked up, in this order: an input that is not
- *      there yet has its outcome behind those ends of outputs and errors.
+ *      there yet has its outcome behind those ends of outputs and errors. The watches are asked how
+ *      far they are.
  *   2. Every executor is asked for the oldest input that it has not finished (its floor). What it
  *      takes later lies behind the end of inputs that was looked up before.
  *   3. The smallest of: that end, the floors, how far the watch and the recovery have come, is
@@ -277,19 +279,53 @@ static void floors_done(struct flow *f)
     floors_ask(f);
 }
 
-static void ends_known(struct place *p, const struct ends *e)
+/* Ends and watches are known: the floors are next. */
+static void told(struct place *p)
 {
     struct flow *f = p->f;
 
-    if (e->err.rc || p->state != PLACE_READY) {
+    if (--p->tells_open > 0) return;
+    if (p->ends_failed || p->state != PLACE_READY) {
         if (p->state == PLACE_READY) commit_touch(p);
         place_finished(p);
         return;
     }
-    for (size_t i = 0; i < p->intakes_n; i++)
-        ends_remember(&p->intakes[i], e);
     list_push(&f->commits, &p->commit_link);
     floors_ask(f);
+}
+
+void commit_told(struct intake *in)
+{
+    in->telling = false;
+    told(in->p);
+}
+
+static void ends_known(struct place *p, const struct ends *e)
+{
+    p->ends_failed = e->err.rc != RC_OK;
+    for (size_t i = 0; i < p->intakes_n && !p->ends_failed; i++)
+        ends_remember(&p->intakes[i], e);
+    told(p);
+}
+
+static void place_look(struct place *p)
+{
+    struct flow *f = p->f;
+
+    p->dirty = false;
+    p->busy = true;
+    p->refs++;
+    f->commits_open++;
+    p->tells_open = 1;
+    ends_look(p, ends_known);
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+
+        if (!in->watching || in->paused) continue;
+        in->telling = true;
+        p->tells_open++;
+        bus_watch_tell(f->bus, &in->watch);
+    }
 }
 
 static void places_look(struct map *places)
@@ -301,12 +337,7 @@ static void places_look(struct map *places)
     while (map_next(places, &at, &key, &value)) {
         struct place *p = value;
 
-        if (!p->dirty || p->busy || p->state != PLACE_READY) continue;
-        p->dirty = false;
-        p->busy = true;
-        p->refs++;
-        p->f->commits_open++;
-        ends_look(p, ends_known);
+        if (p->dirty && !p->busy && p->state == PLACE_READY) place_look(p);
     }
 }
 
@@ -317,15 +348,70 @@ void commit_now(struct flow *f)
     places_look(&f->models);
 }
 
+/* ---- what was touched ---- */
+
+struct touches { struct msg msg; struct flow *from, *to; struct arena arena; struct floor *places; size_t n; };
+
+static void touches_back(struct msg *m)
+{
+    struct touches *t = container_of(m, struct touches, msg);
+    struct flow *f = t->from;
+
+    arena_fini(&t->arena);
+    free(t);
+    flow_returned(f);
+}
+
+/* On executor 0. Closed, no loop runs any more: nothing is sent back. */
+static void touches_run(struct msg *m)
+{
+    struct touches *t = container_of(m, struct touches, msg);
+    struct flow *f = t->to;
+
+    for (size_t i = 0; i < t->n && !f->closed; i++) {
+        struct place *p = map_get_str(t->places[i].model ? &f->models : &f->pipelines, t->places[i].name);
+
+        if (p) commit_touch(p);
+    }
+    t->msg.run = touches_back;
+    if (f->closed) touches_back(m);
+    else mailbox_post(loop_mailbox(t->from->loop), m);
+}
+
+static void touches_send(struct flow *f)
+{
+    struct touches *t = xnew(struct touches);
+    size_t n = 0;
+
+    list_each(l, &f->touched)
+        n++;
+    t->from = f;
+    t->to = f->group->all[0];
+    t->places = arena_array(&t->arena, struct floor, n);
+    for (struct list *l; (l = list_pop(&f->touched));) {
+        const struct place *p = container_of(l, struct place, commit_link);
+
+        t->places[t->n++] = (struct floor){.name = arena_dup_str(&t->arena, p->name), .model = p->model};
+    }
+    t->msg.run = touches_run;
+    f->lent++;
+    mailbox_post(loop_mailbox(t->to->loop), &t->msg);
+}
+
 static void commit_due(struct timer *t)
 {
-    commit_now(container_of(t, struct flow, commit_timer));
+    struct flow *f = container_of(t, struct flow, commit_timer);
+
+    if (f->o.loop_index == 0) commit_now(f);
+    else touches_send(f);
 }
 
 void commit_touch(struct place *p)
 {
     struct flow *f = p->f;
 
-    p->dirty = true;
-    if (!timer_is_set(&f->commit_timer) && !f->final_commit) loop_timer(f->loop, &f->commit_timer, COMMIT_EVERY_MS, commit_due);
+    if (f->closed || f->final_commit || (f->o.loop_index != 0 && !f->group)) return;
+    if (f->o.loop_index == 0) p->dirty = true;
+    else if (list_empty(&p->commit_link)) list_push(&f->touched, &p->commit_link);
+    if (!timer_is_set(&f->commit_timer)) loop_timer(f->loop, &f->commit_timer, COMMIT_EVERY_MS, commit_due);
 }

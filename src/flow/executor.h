@@ -45,6 +45,7 @@ struct intake {
     struct place *p;
     int32_t partition;
     struct bus_watch watch;
+    bool telling;                                /* the watch was asked how far it is */
     bool watching, paused;                       /* paused: no room for more runs; records wait in the log */
     struct list paused_link;
     int64_t seen;                                /* everything before it was handed to us or is this process's own */
@@ -87,7 +88,9 @@ struct place {
     struct intake *intakes; size_t intakes_n;
     bool busy;                                   /* its offsets are being looked up or committed */
     bool dirty;                                  /* something moved since the last commit */
-    struct list commit_link;                     /* in flow.commits */
+    bool ends_failed;
+    unsigned tells_open;                         /* watches that have not said how far they are, and the look at the ends */
+    struct list commit_link;                     /* in flow.commits, flow.committing; on the others in flow.touched */
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
@@ -188,15 +191,18 @@ struct flow {
     struct timer drain_timer;
     void (*drained)(void *ctx);
     void *drained_ctx;
+    struct timer commit_timer;                   /* commits; on the others: tells executor 0 what was touched */
+    struct list touched;
     struct stuck *stuck; size_t stuck_n;         /* inputs whose outcome could not be written: the next start's */
     struct group *group;                         /* the executors of this process; NULL: only this one */
     /* executor 0: */
     uint32_t outside_now;                        /* runs nobody waits for: outside records, recovery */
     struct list paused;                          /* intakes that wait for room */
-    struct timer room_timer, commit_timer;
+    struct timer room_timer;
     struct list commits, committing;             /* places whose ends are known; whose floors are being asked for */
     unsigned floors_open;                        /* answers of other executors that are missing */
     unsigned commits_open;                       /* places between their ends and their commit */
+    bool watches_closed;
     bool final_commit;                           /* drained: the last commit is being made, or is */
 };
 
@@ -249,9 +255,10 @@ bool intake_for_us(const struct place *p, const struct bus_record *rec);
 void ends_look(struct place *p, void (*done)(struct place *p, const struct ends *e));
 int64_t ends_of(const struct ends_one *one, int32_t partition);
 
-/* commit.c, executor 0 */
+/* commit.c. On executor 0 but for this: something was written to its inputs, or finished. */
+void commit_touch(struct place *p);
 void commit_now(struct flow *f);
-void commit_touch(struct place *p);              /* something of it moved */
+void commit_told(struct intake *in);             /* its watch said how far it is, or ended */
 void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors);
 struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors);
 /* One commit of a place on its way. `done` is called unless the executor was closed meanwhile. */

@@ -49,6 +49,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     flow_snapshot_seal(f->snapshot);
     list_init(&f->leaving);
     list_init(&f->paused);
+    list_init(&f->touched);
     list_init(&f->commits);
     list_init(&f->committing);
     list_init(&f->runs);
@@ -156,22 +157,6 @@ static void drain_late(struct timer *t)
     flow_check_drained(f);
 }
 
-void flow_check_drained(struct flow *f)
-{
-    void (*drained)(void *ctx) = f->drained;
-
-    if (!drained || !list_empty(&f->runs)) return;
-    if (f->o.loop_index == 0 && !f->final_commit) {
-        if (f->commits_open > 0) return;
-        f->final_commit = true;
-        commit_now(f);
-    }
-    if (f->lent > 0 || f->commits_open > 0 || f->drained != drained) return;
-    timer_cancel(loop_timers(f->loop), &f->drain_timer);
-    f->drained = NULL;
-    drained(f->drained_ctx);
-}
-
 static void intakes_close(struct map *places)
 {
     struct bytes key;
@@ -182,13 +167,34 @@ static void intakes_close(struct map *places)
         intake_close(value);
 }
 
+/* In this order: the runs end, the last commit is made, the watches end, all that was lent comes back. */
+void flow_check_drained(struct flow *f)
+{
+    void (*drained)(void *ctx) = f->drained;
+
+    if (!drained || !list_empty(&f->runs)) return;
+    if (f->o.loop_index == 0 && !f->final_commit) {
+        if (f->commits_open > 0) return;
+        f->final_commit = true;
+        commit_now(f);
+    }
+    if (f->commits_open > 0 || f->drained != drained) return;
+    if (!f->watches_closed) {
+        f->watches_closed = true;
+        intakes_close(&f->pipelines);
+        intakes_close(&f->models);
+    }
+    if (f->lent > 0 || f->drained != drained) return;
+    timer_cancel(loop_timers(f->loop), &f->drain_timer);
+    f->drained = NULL;
+    drained(f->drained_ctx);
+}
+
 void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
 {
     f->draining = true;
     f->drained = drained;
     f->drained_ctx = ctx;
-    intakes_close(&f->pipelines);
-    intakes_close(&f->models);
     timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
     flow_check_drained(f);
 }

@@ -390,12 +390,17 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     struct place *p = in->p;
     struct flow *f = p->f;
 
-    if (f->closed || f->draining || p->state == PLACE_LEAVING) return;
+    if (f->closed || p->state == PLACE_LEAVING) return;
+    if (f->draining && n > 0) {                  /* the next start's; no more is asked for */
+        if (in->telling) commit_told(in);
+        return;
+    }
     p->refs++;
     for (size_t i = 0; i < n; i++)
         if (intake_for_us(p, &records[i]) && !own_echo(p, &records[i])) intake_run(in, &records[i], NULL, 1);
     in->seen = next;
-    commit_touch(p);
+    if (n > 0) commit_touch(p);
+    if (in->telling) commit_told(in);
     if (!intake_full(f)) {
         bus_watch_more(f->bus, w);
     } else {
@@ -461,6 +466,7 @@ static void watch_done(struct bus_op *op)
 
     in->watching = false;
     if (!f->closed) {
+        if (in->telling) commit_told(in);
         if (p->state == PLACE_READY && !f->draining) {
             diag(DIAG_WARN, "flow.watch", KV_STR("topic", p->inputs.name), KV_CSTR("why", op->err.text));
             loop_timer(f->loop, &p->retry, RETRY_MS_MAX, watch_again);

@@ -152,6 +152,7 @@ void place_free(struct place *p)
 {
     timers_stop(p);
     list_remove(&p->link);
+    list_remove(&p->commit_link);
     for (size_t i = 0; i < p->intakes_n; i++)
         scan_end(&p->intakes[i]);
     free(p->intakes);

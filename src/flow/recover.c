@@ -160,7 +160,7 @@ static void scan_sort(struct scan *s)
             outcome_sort(s, rec);
             continue;
         }
-        if (intake_full(f)) {
+        if (f->draining || intake_full(f)) {
             s->waiting = true;
             list_remove(&s->in->paused_link);
             list_push(&f->paused, &s->in->paused_link);

@@ -112,6 +112,7 @@ static void run_free(struct flow_run *r)
         f->outside_now--;
         intake_room(f);
     }
+    if (r->key_made) commit_touch(p);
     run_recycle(r);
     place_unref(p);
     flow_check_drained(f);

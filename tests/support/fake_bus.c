@@ -200,13 +200,19 @@ static void watch_tell(struct msg *m)
         watch_drop(b, fw);
         return;
     }
-    if (!p || from >= p->n) return;
+    if (!p || from >= p->n) {
+        if (!fw->tell) return;
+        fw->tell = fw->armed = false;
+        w->records(w, NULL, 0, w->offset);
+        return;
+    }
+    fw->tell = false;
     outside = p->records[from].outside;
     while (from + n < p->n && p->records[from + n].outside == outside && (!outside || n < WATCH_BATCH))
         n++;
     fw->armed = false;
     w->offset += (int64_t)n;
-    if (!outside) {                              /* our own: only how far we are */
+    if (!outside) {                              /* our own are passed over */
         w->records(w, NULL, 0, w->offset);
         return;
     }
@@ -221,7 +227,7 @@ static void watch_wake(struct fake_bus *b, struct fake_watch *fw)
     struct err e;
     struct fake_partition *p = partition(b, w->topic, w->partition, &e);
 
-    if (!fw->armed || fw->posted || !p || w->offset >= (int64_t)p->n) return;
+    if (!fw->armed || fw->posted || !p || (w->offset >= (int64_t)p->n && !fw->tell)) return;
     fw->posted = true;
     w->op.msg.run = watch_tell;
     mailbox_post(w->op.reply_to, &w->op.msg);
@@ -292,6 +298,16 @@ static void fake_watch_more(struct bus *bus, struct bus_watch *w)
 
     if (!fw) return;
     fw->armed = true;
+    watch_wake(b, fw);
+}
+
+static void fake_watch_tell(struct bus *bus, struct bus_watch *w)
+{
+    struct fake_bus *b = of(bus);
+    struct fake_watch *fw = watch_find(b, w);
+
+    if (!fw) return;
+    fw->tell = true;
     watch_wake(b, fw);
 }
 
@@ -463,6 +479,7 @@ static const struct bus_ops fake_ops = {
     .fetch = fake_fetch,
     .watch = fake_watch,
     .watch_more = fake_watch_more,
+    .watch_tell = fake_watch_tell,
     .watch_stop = fake_watch_stop,
     .topic_ensure = fake_ensure,
     .topic_describe = fake_describe,

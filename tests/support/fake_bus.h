@@ -27,7 +27,7 @@ struct fake_bus {
     uint8_t next_id;
     struct { struct buf group, topic; int32_t partition; int64_t offset; struct buf metadata; } *offsets;
     size_t offsets_n;
-    struct fake_watch { struct bus_watch *w; bool armed, posted, stopping; } *watches;
+    struct fake_watch { struct bus_watch *w; bool armed, posted, stopping, tell; } *watches;
     size_t watches_n;
     /* What to do to the next operations: */
     bool hold;                                   /* answers wait for fake_bus_release() */
