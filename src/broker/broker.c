@@ -57,6 +57,7 @@ void broker_turn(struct broker *b)
 {
     b->in_turn = true;
     for (int i = 0; i < RESUMES_PER_TURN_MAX && (i == 0 || !list_empty(&b->conns_resume)); i++) {
+        produces_turn(b);
         resume_all(b);
         fetches_turn(b);
         reads_turn(b);
@@ -297,6 +298,7 @@ static void lists_init(struct broker *b)
     list_init(&b->partitions_held);
     list_init(&b->appends_done);
     list_init(&b->produces_large);
+    list_init(&b->produces_held);
     list_init(&b->fetches_woken);
     list_init(&b->reads_ready);
     list_init(&b->watches_ready);

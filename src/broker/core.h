@@ -89,6 +89,7 @@ struct broker {
     struct list partitions_held;         /* … whose appends wait for room in the wal */
     struct list appends_done;            /* … end in this turn */
     struct list produces_large;          /* struct large of api/produce.c */
+    struct list produces_held;           /* struct produce of it: for room in the wal */
     uint32_t larges_n;                   /* large batches that workers are writing */
     struct list fetches_woken;           /* parked Fetch requests whose partitions moved: struct fetch of api/fetch.c */
     struct list reads_ready, watches_ready;              /* broker_fetch, broker_watch with something to do */
@@ -135,6 +136,7 @@ enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct b
 void appends_turn(struct broker *b);                     /* stages what was held, ends what is durable */
 void appends_gone(struct partition *p);
 void produces_gone(struct partition *to);
+void produces_turn(struct broker *b);
 void appends_cancel(struct broker *b);
 void reads_turn(struct broker *b);                       /* fetches and watches of the bus */
 void reads_moved(struct partition *p);

@@ -2,7 +2,7 @@
  * The answer leaves when the wal covers the last of them; an idempotent duplicate waits for its original.
  *
  * Batches stay in the transport's buffer and are patched there. One above LOG_BATCH_INLINE_MAX is checked and written to a
- * file by a worker: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
+ * file by a worker, and one for which the wal has no room waits for it: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
  */
 #include "base/diag.h"
 #include "broker/api.h"
@@ -10,7 +10,8 @@
 #include "kafka/msg/produce.h"
 #include "sys/worker.h"
 
-enum { SURPLUS_BYTES_IGNORED = 12, ZSTD_FROM_VERSION = 7, EXPANDED_BYTES_MAX = 1 << 30, OLD_FORMATS_BELOW = 3 };
+enum { SURPLUS_BYTES_IGNORED = 12, ZSTD_FROM_VERSION = 7, EXPANDED_BYTES_MAX = 1 << 30, OLD_FORMATS_BELOW = 3,
+       ROOM_SPARE_BYTES = 4096 };        /* a batch that is built anew may be a little larger */
 
 struct large {                            /* one batch on a worker */
     struct list link;                     /* in broker.produces_large */
@@ -22,12 +23,13 @@ struct large {                            /* one batch on a worker */
     struct batch_verdict verdict;
     struct broker *broker;
     uint64_t reserved;                    /* memory that came with the frame */
-    bool crc_ok;
+    bool crc_ok, written;                 /* written: to its file, and waits for room in the wal */
 };
 
 struct produce {
+    struct list link;                     /* in broker.produces_held, for room in the wal */
     struct request *r;
-    const struct produce_request *q;
+    struct produce_request *q;
     struct produce_response a;
     size_t topic, at;                     /* the next to be taken */
     uint64_t seq;
@@ -36,6 +38,7 @@ struct produce {
     struct buf frame;                     /* ours while parked */
     uint64_t reserved;
     struct large *large;
+    bool held, frame_gone;                /* frame_gone: the last batch took it along */
 };
 
 static void row_error(struct produce *p, struct produce_response_partition *row, int16_t code)
@@ -244,31 +247,34 @@ static int16_t check_size(const struct partition *to, const struct batch *b)
     return 0;
 }
 
-static void take_small(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
+/* False: the wal is full, and nothing has happened. */
+static bool take_small(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
 {
     struct broker *br = p->r->broker;
     struct batch_rules rules = rules_of(br, to->topic);
     struct batch_verdict v;
 
+    if (!br->fatal && !store_has_room(br->store, b->raw.n + ROOM_SPARE_BYTES)) return false;
     if (!batch_crc_ok(b)) {
         row_error(p, row, KAFKA_ERR_CORRUPT_MESSAGE);
-        return;
+        return true;
     }
     if (b->raw.n > to->topic->config.log.segment_bytes) {
         row_error(p, row, KAFKA_ERR_RECORD_LIST_TOO_LARGE);
-        return;
+        return true;
     }
     batch_validate(b, &rules, br->codecs, &br->scratch, &v);
     if (br->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&br->scratch);
     if (v.code) {
         row_verdict(p, row, to, &v);
-        return;
+        return true;
     }
-    if (!check_producer(p, to, b, row)) return;
+    if (!check_producer(p, to, b, row)) return true;
     if (v.rebuild)
         append_rebuilt(p, to, b, &rules, v.max_timestamp, row);
     else
         append(p, to, b, &rules, v.max_timestamp, row);
+    return true;
 }
 
 /* ---- large ones ---- */
@@ -324,29 +330,36 @@ static void large_end(struct large *g)
     if (p) go_on(p);
 }
 
-static void large_written(struct log_large *file)
+/* In its file: now its record, when the wal has room. */
+static void large_append(struct large *g)
 {
-    struct large *g = file->ctx;
     struct produce *p = g->of;
     struct produce_response_partition *row = p ? row_now(p) : NULL;
     struct log_appended at;
     struct batch b = {0};
-    struct err e = file->err;
-    size_t n = file->batch.n;
-    enum rc rc = file->rc;
+    struct err e = g->file.err;
+    size_t n = g->file.batch.n;
+    enum rc rc = g->file.rc;
 
-    (void)batch_view(buf_view(&file->batch), &b);
+    (void)batch_view(buf_view(&g->file.batch), &b);
     if (!p || !g->to) {                   /* nobody waits, or the topic is gone */
         if (p) row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
     } else if (rc) {
         row_failed(p, row, g->to, &e);
     } else if (check_producer(p, g->to, &b, row)) {
-        if (log_large_append(partition_log(g->to), file, 0, &at, &e))
+        rc = log_large_append(partition_log(g->to), &g->file, 0, &at, &e);
+        if ((g->written = rc == RC_OVERLOAD)) return;
+        if (rc)
             row_failed(p, row, g->to, &e);
         else
             row_appended(p, row, g->to, &at, n, b.record_count, g->rules.log_append_time ? g->rules.now_ms : -1);
     }
     large_end(g);
+}
+
+static void large_written(struct log_large *file)
+{
+    large_append(file->ctx);
 }
 
 static void large_checked(struct work *w)
@@ -370,14 +383,30 @@ static void large_checked(struct work *w)
     large_end(g);
 }
 
-/* The frame becomes ours; views into it stay valid, since the bytes do not move. */
+/* The views of what is still to be taken follow the bytes to where they were copied. */
+static void views_move(struct produce *p, const uint8_t *from)
+{
+    for (size_t i = p->topic; i < p->q->topics_n; i++)
+        for (size_t k = 0; k < p->q->topics[i].partitions_n; k++) {
+            struct bytes *v = &p->q->topics[i].partitions[k].records;
+
+            if (v->p) v->p = p->frame.p + (v->p - from);
+        }
+    for (size_t i = p->topic; i < p->q->topics_n; i++) p->q->topics[i].name = p->a.topics[i].name;
+}
+
+/* The frame becomes ours: the buffer itself where it is one of its own, else a copy. */
 static void frame_take(struct produce *p)
 {
     struct request *r = p->r;
 
-    if (p->frame.p) return;
-    must(r->frame_owner && r->frame_owner->p == r->frame);         /* the transport's part of the bargain */
-    p->frame = buf_take(r->frame_owner);
+    if (p->frame.p || p->frame_gone) return;
+    if (r->frame_owner && r->frame_owner->p == r->frame) {
+        p->frame = buf_take(r->frame_owner);
+    } else {
+        buf_append(&p->frame, (struct bytes){r->frame, r->frame_n});
+    }
+    views_move(p, r->frame);
     p->reserved = p->frame.n;
     memory_keep(r->broker, p->reserved);
 }
@@ -385,16 +414,20 @@ static void frame_take(struct produce *p)
 /* The last batch of a request gets the frame's buffer, others a copy. */
 static void batch_take(struct produce *p, struct large *g, const struct batch *b)
 {
-    bool last = p->topic + 1 == p->q->topics_n && p->at == p->q->topics[p->topic].partitions_n;
+    bool last = p->topic + 1 == p->q->topics_n && p->at + 1 == p->q->topics[p->topic].partitions_n;
+    size_t n = b->raw.n;
+    const uint8_t *at;
 
     frame_take(p);
+    at = p->q->topics[p->topic].partitions[p->at].records.p;
     if (!last) {
-        buf_append(&g->file.batch, b->raw);
+        buf_append(&g->file.batch, (struct bytes){at, n});
         return;
     }
-    buf_consume(&p->frame, (size_t)(b->raw.p - p->frame.p));
-    p->frame.n = b->raw.n;
+    buf_consume(&p->frame, (size_t)(at - p->frame.p));
+    p->frame.n = n;
     g->file.batch = buf_take(&p->frame);
+    p->frame_gone = true;
     g->reserved = p->reserved;
     p->reserved = 0;
 }
@@ -421,7 +454,8 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
 
 /* ---- the request ---- */
 
-static void take(struct produce *p, const struct produce_request_topic *t, const struct produce_request_partition *q, struct produce_response_partition *row)
+/* False: the wal is full, and nothing has happened. */
+static bool take(struct produce *p, const struct produce_request_topic *t, const struct produce_request_partition *q, struct produce_response_partition *row)
 {
     struct partition *to = broker_partition(p->r->broker, t->name, q->index);
     struct batch b;
@@ -432,17 +466,16 @@ static void take(struct produce *p, const struct produce_request_topic *t, const
     row->base_offset = -1;
     if ((code = check_before_log(p, to, q, &b))) {
         row_error(p, row, code);
-        return;
+        return true;
     }
     if ((code = check_size(to, &b))) {
         row_error(p, row, code);
         if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
-        return;
+        return true;
     }
-    if (b.raw.n > LOG_BATCH_INLINE_MAX)
-        large_start(p, to, &b);
-    else
-        take_small(p, to, &b, row);
+    if (b.raw.n <= LOG_BATCH_INLINE_MAX) return take_small(p, to, &b, row);
+    large_start(p, to, &b);
+    return true;
 }
 
 static void refuse(struct request *r)
@@ -491,16 +524,30 @@ static void finish(struct produce *p)
     frame_drop(p);
 }
 
-/* Takes partition after partition, until one is large. */
+static void held(struct produce *p)
+{
+    p->held = true;
+    frame_take(p);
+    list_push(&p->r->broker->produces_held, &p->link);
+}
+
+/* Takes partition after partition, until one is large or the wal is full. */
 static void go_on(struct produce *p)
 {
     for (; p->topic < p->q->topics_n; p->topic++, p->at = 0) {
         const struct produce_request_topic *t = &p->q->topics[p->topic];
         struct produce_response_topic *a = &p->a.topics[p->topic];
 
-        while (p->at < t->partitions_n) {
-            take(p, t, &t->partitions[p->at++], &a->partitions[a->partitions_n++]);
-            if (p->large) return;
+        for (; p->at < t->partitions_n; p->at++) {
+            if (!take(p, t, &t->partitions[p->at], &a->partitions[a->partitions_n])) {
+                held(p);
+                return;
+            }
+            a->partitions_n++;
+            if (p->large) {
+                p->at++;
+                return;
+            }
         }
     }
     finish(p);
@@ -511,16 +558,39 @@ static void on_cancel(struct request *r)
     struct produce *p = r->ctx;
 
     if (p->large) p->large->of = NULL;
+    list_remove(&p->link);
     frame_drop(p);
+}
+
+/* Room may have come: the first in line goes on until one has to wait again. */
+void produces_turn(struct broker *b)
+{
+    struct list now, *it;
+
+    list_each_safe(at, &b->produces_large)
+    {
+        struct large *g = container_of(at, struct large, link);
+
+        if (g->written) large_append(g);
+    }
+    list_init(&now);
+    while ((it = list_pop(&b->produces_held))) list_push(&now, it);
+    while ((it = list_pop(&now))) {
+        struct produce *p = container_of(it, struct produce, link);
+
+        p->held = false;
+        go_on(p);
+    }
 }
 
 void api_produce(struct request *r)
 {
-    const struct produce_request *q = request_decode(r);
+    struct produce_request *q = request_decode(r);
     struct produce *p;
 
     if (!q) return;
     p = arena_new(&r->arena, struct produce);
+    list_init(&p->link);
     p->r = r;
     p->q = q;
     p->refusal = check_transactions(r, q);
@@ -531,7 +601,7 @@ void api_produce(struct request *r)
         p->a.topics[i].partitions = arena_array(&r->arena, struct produce_response_partition, q->topics[i].partitions_n);
     }
     go_on(p);
-    if (!p->large) return;
+    if (!p->large && !p->held) return;
     r->ctx = p;
     request_park(r, on_cancel);
 }

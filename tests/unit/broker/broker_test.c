@@ -369,6 +369,34 @@ static void a_full_wal_puts_producers_off_and_nothing_is_lost(void **state)
     box_close(x);
 }
 
+static void a_request_larger_than_the_wal_is_appended_piece_by_piece(void **state)
+{
+    struct box *x = box_open(30);
+    struct produce_request_partition p[12] = {0};
+    struct produce_request_topic t = {.name = STR("t"), .partitions = p, .partitions_n = countof(p)};
+    struct produce_request q = {.acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
+    struct produce_response *a;
+
+    (void)state;
+    client_create(&x->k, "t", countof(p), NULL, NULL);
+    for (size_t i = 0; i < countof(p); i++) {
+        p[i].index = (int32_t)i;
+        p[i].records = client_batch(&x->k, 1, i == 5 ? 10 << 20 : 900000, -1, -1);
+    }
+    for (int round = 0; round < 3; round++) {
+        a = client_ask(&x->k, KAFKA_PRODUCE, 9, &q);
+        assert_non_null(a);
+        assert_int_equal(a->topics[0].partitions_n, countof(p));
+        for (size_t i = 0; i < countof(p); i++) {
+            assert_int_equal(a->topics[0].partitions[i].error_code, 0);
+            assert_int_equal(a->topics[0].partitions[i].base_offset, round);
+        }
+    }
+    box_power_cut(x);
+    for (size_t i = 0; i < countof(p); i++) assert_int_equal(client_end(&x->k, "t", (int32_t)i), 3);
+    box_close(x);
+}
+
 /* ---- from inside the process ---- */
 
 struct told { int n; int64_t offset; enum rc rc; };
@@ -542,6 +570,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_refuses_producers_and_recovers_by_itself),
         cmocka_unit_test(a_failed_write_ends_acknowledgement),
         cmocka_unit_test(a_full_wal_puts_producers_off_and_nothing_is_lost),
+        cmocka_unit_test(a_request_larger_than_the_wal_is_appended_piece_by_piece),
         cmocka_unit_test(the_bus_appends_in_order_small_and_large),
         cmocka_unit_test(a_watch_hears_of_clients_appends_and_not_of_the_buss),
         cmocka_unit_test(a_fetch_of_the_bus_waits_until_its_deadline),
