@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 # What a folder may include beside itself: everything on lower floors, but pure folders stand on base alone.
 FLOORS = [["base"], ["sys"], ["net", "kafka", "oip"], ["broker"], ["bus", "upstream"], ["flow"], ["gateway", "control"],
-          ["app"], ["cli", "console"]]
+          ["app"], ["cli", "console"], ["main.c"]]
 PURE = {"kafka": {"base"}, "oip": {"base"}}
 BROKER_READERS = {"broker", "bus", "app"}  # only the embedded bus and app look into the broker
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|not implemented|unimplemented)\b")
@@ -90,8 +90,19 @@ def check_functions(problems):
                 start = None
 
 
+def check_docs(problems, build):
+    made, kept = build / "src/app/config.md", ROOT / "docs/config.md"
+    if made.exists() and made.read_text() != kept.read_text():
+        problems.append("docs/config.md: not what schema/config.tbl makes; copy build/release/src/app/config.md over it")
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]:
+        for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+            if not (page.parent / link).exists():
+                problems.append(f"{page.relative_to(ROOT)}: links to {link}, which is not there")
+
+
 def main():
     problems = []
+    check_docs(problems, ROOT / "build/release")
     check_includes(problems)
     check_files(problems)
     check_functions(problems)

@@ -1,5 +1,5 @@
-/* ISA-L's crc32_iscsi takes and gives the register before the final xor. SPDX-License-Identifier:
- * Apache-2.0 */
+/* ISA-L's crc32_iscsi takes and gives the register before the final xor.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc.h"
 #include <isa-l/crc.h>
 
