@@ -1,0 +1,168 @@
+"""The command line against a running process: resources, inference, and looking into the log."""
+
+import json
+import os
+import subprocess
+
+import harness
+import pytest
+import resources
+
+SAMPLES = harness.ROOT / "samples/tumour"
+REQUEST = json.dumps({"inputs": [resources.fp32([1, 2, 3, 4])]})
+
+
+def run(*args, env=None, stdin=None):
+    return subprocess.run([harness.MILLRACE, *map(str, args)], capture_output=True, text=True, timeout=30, input=stdin,
+                          env={**os.environ, **(env or {})})
+
+
+@pytest.fixture
+def loaded(start, toy, tmp_path):
+    server = start()
+    server.apply(tmp_path, "---".join([resources.toys(toy), resources.CHAIN]))
+    return server
+
+
+def test_help_is_made_for_every_command():
+    done = run("help")
+    assert done.returncode == 0
+    for command in ("serve", "config", "apply", "get", "describe", "delete", "infer", "trace", "inspect", "topic", "version"):
+        assert f"  {command}" in done.stdout
+        one = run(command, "--help")
+        assert one.returncode == 0 and one.stdout.startswith(f"usage: millrace {command}"), one.stderr
+    assert "--gateway.timeoutMs" in run("serve", "--help").stdout
+    assert run("help", "--man").stdout.startswith('.\\"')
+
+
+def test_wrong_usage_ends_with_2_and_a_sentence():
+    for args, words in ((["frobnicate"], "no command"), (["get", "a", "b", "c"], "one argument too many"), (["trace"], "usage:"),
+                        (["get", "--nope"], "unknown option"), (["get", "--output", "xml"], "table, json or yaml"),
+                        (["inspect", "p", "--limit", "many"], "whole number"), (["infer", "thing", "x", "{}"], "pipeline or model"),
+                        (["apply"], "which files"), (["topic", "describe"], "list, or read"), (["infer", "model", "x"], "once")):
+        done = run(*args)
+        assert done.returncode == 2 and words in done.stderr, (args, done)
+        assert done.stdout == ""
+    assert run().returncode == 2
+
+
+def test_nobody_there_is_said():
+    for args in (["get"], ["apply", "-f", SAMPLES], ["infer", "model", "x", "{}"], ["infer", "model", "x", '{"inputs":[]}', "--grpc"]):
+        done = run(*args, "--server", "127.0.0.1:9")
+        assert done.returncode == 1 and "127.0.0.1:9" in done.stderr and "MILLRACE_SERVER" in done.stderr, done
+
+
+def test_resources_come_and_go(loaded, tmp_path):
+    listed = loaded.cli("get").stdout.splitlines()
+    assert listed[0].split() == ["KIND", "NAME", "VERSION", "READY", "STATUS"]
+    assert ["Pipeline", "chain", "1", "yes"] in [line.split() for line in listed]
+    assert [r["name"] for r in json.loads(loaded.cli("get", "server", "--output", "json").stdout)["resources"]] == ["toy"]
+    assert "name: chain" in loaded.cli("get", "pipelines", "-o", "yaml").stdout
+    described = json.loads(loaded.cli("describe", "pipeline", "chain", "--output=json").stdout)
+    assert described["steps"][1]["inputs"] == ["mul10.outputs"] and described["resource"]["spec"]["steps"][1]["inputs"] == ["mul10"]
+    assert "add10.outputs" in loaded.cli("describe", "pipeline", "chain").stdout
+    assert "unchanged" in loaded.apply(tmp_path, resources.CHAIN).stdout
+    changed = resources.CHAIN.replace("output:", "allowCycles: true\n  output:")
+    assert "Pipeline chain updated, version 2 (checked only)" in loaded.cli("apply", "--check", "-f", "-", stdin=changed).stdout
+    assert "Pipeline chain updated, version 2\n" in loaded.cli("apply", "-f", "-", stdin=changed).stdout
+    deleted = loaded.cli("delete", "model", "add10")
+    assert "Model add10 deleted" in deleted.stdout and "it is a step of chain" in deleted.stderr
+    assert loaded.cli("delete", "model", "add10", check=False).returncode == 1
+    loaded.cli("delete", "-f", "-", stdin=changed)
+    gone = loaded.cli("get", "pipeline", "chain", check=False)
+    assert gone.returncode == 1 and "chain does not exist" in gone.stderr
+
+
+def test_problems_of_several_files_name_the_file(start, tmp_path):
+    server = start()
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(resources.model("good").strip())
+    (folder / "b.yaml").write_text("kind: Model\nmetadata: {name: BAD}\nspec: {}\n")
+    (folder / "c.yml").write_text("kind: Pipeline\nmetadata: {name: p}\nspec:\n  steps:\n  - name: x\n    inputs: [gone]\n")
+    (folder / "ignored.txt").write_text("nothing")
+    done = server.cli("apply", "-f", folder, check=False)
+    assert done.returncode == 1
+    assert f"{folder}/b.yaml:2:18: metadata.name" in done.stderr and f"{folder}/c.yml:6:14: step x" in done.stderr, done.stderr
+    assert server.cli("get").stdout.splitlines()[1:] == []
+
+
+def test_what_was_applied_is_there_after_kill_9(start, toy, tmp_path):
+    first = start(data="kept")
+    first.apply(tmp_path, "---".join([resources.toys(toy), resources.CHAIN]))
+    before = json.loads(first.cli("get", "--output", "json").stdout)
+    first.kill()
+    second = start(data="kept")
+    after = json.loads(second.cli("get", "--output", "json").stdout)
+    assert after == before
+
+
+def test_resources_can_be_kept_in_a_file(start, toy, tmp_path):
+    first = start("--control.store", "file", data="kept")
+    first.apply(tmp_path, "---".join([resources.toys(toy), resources.CHAIN]))
+    first.kill()
+    assert (tmp_path / "kept/control/resources.json").exists()
+    second = start("--control.store=file", data="kept")
+    assert "chain" in second.cli("get", "pipelines").stdout
+    assert second.cli("infer", "pipeline", "chain", REQUEST).returncode == 0
+
+
+@pytest.mark.parametrize("protocol", [[], ["--grpc"]])
+def test_infer_prints_tensors(loaded, protocol):
+    table = loaded.cli("infer", "pipeline", "chain", REQUEST, *protocol).stdout.splitlines()
+    assert table[0].split() == ["TENSOR", "DATATYPE", "SHAPE", "DATA"] and table[1].split()[:2] == ["OUTPUT", "FP32"]
+    answer = json.loads(loaded.cli("infer", "model", "mul10", "-f", "-", "-o", "json", *protocol, stdin=REQUEST).stdout)
+    assert answer["outputs"][0]["data"] == [10, 20, 30, 40]
+    unknown = loaded.cli("infer", "pipeline", "nobody", REQUEST, *protocol, check=False)
+    assert unknown.returncode == 1 and "nobody" in unknown.stderr
+    broken = loaded.cli("infer", "pipeline", "chain", '{"inputs": [', *protocol, check=False)
+    assert broken.returncode == 1 and "JSON" in broken.stderr
+    failing = loaded.cli("infer", "model", "error", REQUEST, *protocol, check=False)
+    assert failing.returncode == 1 and "error :" in failing.stderr
+
+
+def test_one_requests_way_is_shown_in_order(loaded):
+    loaded.cli("infer", "pipeline", "chain", REQUEST, "--header", "x-request-id: way-1")
+    loaded.cli("infer", "pipeline", "chain", REQUEST, "--header", "x-request-id: way-2")
+    lines = loaded.cli("trace", "way-1").stdout.splitlines()[1:]
+    topics = [next(w for w in line.split() if w.startswith("seldon.")) for line in lines]
+    assert topics == [f"seldon.default.{t}" for t in ("pipeline.chain.inputs", "model.mul10.inputs", "model.mul10.outputs",
+                                                      "model.add10.inputs", "model.add10.outputs", "pipeline.chain.outputs")]
+    trace = json.loads(loaded.cli("trace", "way-1", "-o", "json").stdout)
+    assert trace["complete"] and trace["records"][2]["value"]["outputs"][0]["data"] == [10, 20, 30, 40]
+    nobody = loaded.cli("trace", "nobody", check=False)
+    assert nobody.returncode == 1 and "nobody" in nobody.stderr
+    shown = loaded.cli("inspect", "chain.mul10.outputs.OUTPUT", "-n", "1").stdout
+    assert "way-2" in shown and "way-1" not in shown and "10 20 30 40" in shown
+    assert loaded.cli("inspect", "chain.nostep", check=False).returncode == 1
+
+
+def test_topics_are_listed_and_read(loaded):
+    loaded.cli("infer", "pipeline", "chain", REQUEST)
+    listed = [line.split() for line in loaded.cli("topic", "list").stdout.splitlines()]
+    assert ["seldon.default.pipeline.chain.inputs", "0", "0", "1"] in listed
+    assert any(row[0] == "seldon.default.control.resources" for row in listed)
+    assert "1 2 3 4" in loaded.cli("topic", "read", "seldon.default.pipeline.chain.inputs", "--offset", "start").stdout
+    record = json.loads(loaded.cli("topic", "read", "seldon.default.pipeline.chain.inputs", "-o", "json").stdout)["records"][0]
+    assert record["kind"] == "request" and {"key": "pipeline", "value": "chain"} in record["headers"]
+    assert loaded.cli("topic", "read", "nosuch", check=False).returncode == 1
+
+
+def test_the_sample_finds_its_models_from_any_folder(start, tmp_path):
+    server = start()
+    done = subprocess.run([harness.MILLRACE, "apply", "-f", SAMPLES, "--server", server.infer], capture_output=True, text=True,
+                          cwd=tmp_path, timeout=30)
+    assert done.returncode == 0 and done.stderr == "", done
+    assert [line.split()[3] for line in server.cli("get", "models").stdout.splitlines()[1:]] == ["yes"] * 3
+
+
+def test_config_prints_what_config_reads_again(tmp_path):
+    first = run("config", "--output", "yaml", "--kafka.topics.config.retention.ms", "5", "--broker.config.log.roll.ms=7000")
+    assert first.returncode == 0, first.stderr
+    path = tmp_path / "again.yaml"
+    path.write_text(first.stdout)
+    second = run("config", "--config", path, "-o", "json")
+    assert second.returncode == 0, second.stderr
+    values = json.loads(second.stdout)
+    assert values["kafka.topics.config"]["value"] == {"retention.ms": "5"}
+    assert values["broker.config"]["value"] == {"log.roll.ms": "7000"}
