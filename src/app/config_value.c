@@ -198,6 +198,16 @@ static bool item_good(struct config_loader *l, enum config_key key, struct str t
     return !refusal;
 }
 
+/* Headers are compared in lower case. */
+static struct str item_dup(struct config_loader *l, enum config_key key, struct str text)
+{
+    struct str s = arena_dup_str(&l->c->arena, text);
+    bool header = !strcmp(config_rows[key].form, "header");
+    for (size_t i = 0; i < s.n && header; i++)
+        if (s.p[i] >= 'A' && s.p[i] <= 'Z') ((char *)(uintptr_t)s.p)[i] = (char)(s.p[i] - 'A' + 'a');
+    return s;
+}
+
 static void set_list_text(struct config_loader *l, enum config_key key, struct str text, const struct config_place *at)
 {
     struct config_list *list = config_field(l->c, key);
@@ -207,7 +217,7 @@ static void set_list_text(struct config_loader *l, enum config_key key, struct s
 
     while (more) {
         more = str_cut(text, ',', &one, &text);
-        if (item_good(l, key, one, at)) items[n++] = arena_dup_str(&l->c->arena, one);
+        if (item_good(l, key, one, at)) items[n++] = item_dup(l, key, one);
         else good = false;
     }
     if (!good) return;
@@ -224,7 +234,7 @@ static void set_list_node(struct config_loader *l, enum config_key key, const st
     for (size_t i = 0; i < node->n; i++) {
         struct config_place here = config_place_of(at, node->items[i]);
         if (node->items[i]->kind != YAML_SCALAR) config_problem(l, &here, "a text is wanted here");
-        else if (item_good(l, key, node->items[i]->text, &here)) items[n++] = arena_dup_str(&l->c->arena, node->items[i]->text);
+        else if (item_good(l, key, node->items[i]->text, &here)) items[n++] = item_dup(l, key, node->items[i]->text);
     }
     if (n < node->n) return;
     *list = (struct config_list){items, n};

@@ -234,8 +234,10 @@ void control_publish(struct control *c)
     c->publishing_offset = c->next_offset;
     list = control_sorted(c, &n);
     c->taken.run = taken_run;
-    c->o.publish(c->o.ctx, snapshot_of(list, n, c->o.record, ++c->number), &c->taken);
+    flow_snapshot_unref(&c->snapshot);
+    c->snapshot = snapshot_of(list, n, c->o.record, ++c->number);
     free(list);
+    c->o.publish(c->o.ctx, flow_snapshot_ref(c->snapshot), &c->taken);
 }
 
 static void mutation_end(struct control *c)
@@ -539,6 +541,7 @@ void control_settle(struct control *c)
     }
     while (map_next(&c->by_key, &at, NULL, &r)) resource_free(r);
     map_fini(&c->by_key);
+    flow_snapshot_unref(&c->snapshot);
     filestore_free(c);
     arena_fini(&c->arena);
     void (*stopped)(void *) = c->stopped;

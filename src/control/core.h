@@ -33,6 +33,7 @@ struct control {
     struct map by_key;                           /* "Kind/name" -> struct resource * */
     int64_t next_offset;                         /* of the topic: everything below is in by_key */
     uint64_t number;                             /* of the last snapshot */
+    struct flow_snapshot *snapshot;              /* the last one; NULL before the first */
 
     struct bus_topic ensure;                     /* also describes; one at a time */
     struct bus_fetch fetch;
@@ -75,7 +76,7 @@ struct str record_key(struct arena *a, enum resource_kind kind, struct str name)
 void control_list(struct control *c, struct control_call *call);
 void control_get(struct control *c, struct control_call *call);
 void control_info(struct control *c, struct control_call *call);
-struct resource **control_sorted(struct control *c, size_t *ret_n);     /* by kind and name; xcalloc'd, borrowed resources */
+struct resource **control_sorted(const struct control *c, size_t *ret_n);       /* by kind and name; xcalloc'd, borrowed resources */
 /* filestore.c */
 void filestore_load(struct control *c);          /* ends in control_started() */
 void filestore_save(struct control *c, struct mutation *m);

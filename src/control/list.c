@@ -9,7 +9,7 @@ static int by_kind_and_name(const void *a, const void *b)
     return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : str_cmp(x->name, y->name);
 }
 
-struct resource **control_sorted(struct control *c, size_t *ret_n)
+struct resource **control_sorted(const struct control *c, size_t *ret_n)
 {
     struct resource **list = xnew_array(struct resource *, c->by_key.n + 1);
     size_t at = 0, n = 0;
@@ -130,19 +130,16 @@ static void item_make(struct control_item *item, const struct resource *r, const
 }
 
 /* The items' names lie one after the other in call->json, which is not needed otherwise. */
-static void answer_items(struct control *c, struct control_call *call, struct resource *const *list, size_t n, struct resource *const *all, size_t all_n)
+static void answer_items(struct control *c, struct control_call *call, struct resource *const *list, size_t n)
 {
-    struct flow_snapshot *s = snapshot_of(all, all_n, c->o.record, 0);
-
     call->items = xnew_array(struct control_item, n + 1);
     call->items_n = n;
     for (size_t i = 0; i < n; i++) {
         buf_append_str(&call->json, list[i]->name);
-        item_make(&call->items[i], list[i], s);
+        item_make(&call->items[i], list[i], c->snapshot);
     }
     for (size_t i = 0, at = 0; i < n; at += call->items[i++].name.n)
         call->items[i].name = (struct str){(const char *)call->json.p + at, list[i]->name.n};
-    flow_snapshot_unref(&s);
     control_answer(c, call);
 }
 
@@ -164,7 +161,7 @@ void control_list(struct control *c, struct control_call *call)
     some = xnew_array(struct resource *, n + 1);
     for (size_t i = 0; i < n; i++)
         if (kind == RESOURCE_KINDS || all[i]->kind == kind) some[kept++] = all[i];
-    answer_items(c, call, some, kept, all, n);
+    answer_items(c, call, some, kept);
     free(some);
     free(all);
 }
@@ -173,8 +170,7 @@ void control_get(struct control *c, struct control_call *call)
 {
     AUTO(arena_fini) struct arena scratch = {0};
     enum resource_kind kind;
-    struct resource **all, *r;
-    size_t n;
+    struct resource *r;
 
     if (!kind_wanted(c, call, &kind)) return;
     r = map_get_str(&c->by_key, record_key(&scratch, kind, call->name));
@@ -182,9 +178,7 @@ void control_get(struct control *c, struct control_call *call)
         control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist", resource_kind_name(kind), STR_ARG(call->name));
         return;
     }
-    all = control_sorted(c, &n);
-    answer_items(c, call, &r, 1, all, n);
-    free(all);
+    answer_items(c, call, &r, 1);
 }
 
 void control_info(struct control *c, struct control_call *call)

@@ -246,6 +246,16 @@ static void mistakes_in_kafka_json_are_all_told(void **state)
     drop(&l);
 }
 
+static void names_of_headers_are_lower_case(void **state)
+{
+    (void)state;
+    struct loaded l = good(NULL, NULL, NULL, "--gateway.headers.deny X-Secret,X-Auth-*");
+    assert_int_equal(l.c->gateway_headers_deny.n, 2);
+    assert_str(l.c->gateway_headers_deny.list[0], "x-secret");
+    assert_str(l.c->gateway_headers_deny.list[1], "x-auth-*");
+    drop(&l);
+}
+
 static void a_file_that_is_not_there_is_told(void **state)
 {
     (void)state;
@@ -492,6 +502,7 @@ int main(void)
         cmocka_unit_test(another_kafka_leaves_the_broker_out),
         cmocka_unit_test(kafka_json_is_read_by_its_own_rules),
         cmocka_unit_test(mistakes_in_kafka_json_are_all_told),
+        cmocka_unit_test(names_of_headers_are_lower_case),
         cmocka_unit_test(a_file_that_is_not_there_is_told),
         cmocka_unit_test(every_mistake_in_yaml_is_told_with_its_place),
         cmocka_unit_test(yaml_must_be_one_document_of_names_without_repeats),

@@ -22,6 +22,7 @@ static void publish(void *ctx, struct flow_snapshot *s, struct msg *taken)
 {
     struct world *w = ctx;
     flow_use(w->f.flow, s);
+    flow_snapshot_unref(&s);
     mailbox_post(loop_mailbox(w->f.loop), taken);
 }
 
