@@ -28,7 +28,7 @@ struct checkpoint {
     struct buf frames;                         /* for the state file */
     struct buf changes;                        /* the metadata and deletions among them, should it come to nothing */
     struct buf files;                          /* to sync: NUL-ended paths; a folder ends in '/' */
-    struct buf saves;                          /* small files to write: path NUL, u32 length, bytes */
+    struct buf saves;                          /* small files to write afterwards: path NUL, u32 length, bytes */
     size_t files_n;
     struct captured *logs;
     size_t logs_n, logs_cap;
@@ -61,6 +61,7 @@ static void add_file(struct checkpoint *c, const struct segment_place *in, int64
     c->files_n++;
 }
 
+/* Kafka's own file of epochs. Nobody here reads it, so it is written afterwards and not synced. */
 static void add_epochs(struct checkpoint *c, struct log *l, const char *dir)
 {
     struct buf text = {0};
@@ -72,9 +73,6 @@ static void add_epochs(struct checkpoint *c, struct log *l, const char *dir)
     store_le32(n, (uint32_t)text.n);
     buf_append(&c->saves, bytes_of(n, sizeof n));
     buf_append(&c->saves, buf_view(&text));
-    buf_printf(&c->files, "%s/leader-epoch-checkpoint", dir);
-    buf_append_byte(&c->files, 0);
-    c->files_n++;
     buf_fini(&text);
     l->epochs_changed = false;
 }
@@ -138,7 +136,7 @@ static void capture_log(struct checkpoint *c, struct log *l, bool all)
     l->snapshot_held = l->snapshot;
     log_put_state(l, &c->logs[c->logs_n].state);
     c->logs[c->logs_n++].log = l;
-    state_put_log(&c->frames, &c->logs[c->logs_n - 1].state);
+    state_put_log(&c->frames, &c->logs[c->logs_n - 1].state, &l->epochs);
 }
 
 struct store_meta_sink { struct buf *into; };
@@ -163,7 +161,7 @@ static void capture_rewrite(struct checkpoint *c)
 
         if (!l->known) continue;
         log_put_state(l, &state);
-        state_put_log(&c->frames, &state);
+        state_put_log(&c->frames, &state, &l->epochs);
     }
 }
 
@@ -226,20 +224,6 @@ void checkpoint_spare(struct store *s, const char *name)
 
 /* ---- writing, on a worker ---- */
 
-static enum rc write_saves(struct checkpoint *c, struct err *e)
-{
-    for (size_t at = 0; at < c->saves.n;) {
-        const char *path = (char *)c->saves.p + at;
-        uint32_t    n;
-
-        at += strlen(path) + 1;
-        n = load_le32(c->saves.p + at);
-        if (fs_save(c->store->fs, path, bytes_of(c->saves.p + at + 4, n), false, e) && e->rc != RC_NOT_FOUND) return e->rc;
-        at += 4 + n;
-    }
-    return RC_OK;
-}
-
 /* A log may have been deleted meanwhile: what is not there needs no sync. */
 static enum rc sync_one(struct fs *fs, const char *path, struct err *e)
 {
@@ -287,9 +271,6 @@ static enum rc write_state(struct checkpoint *c, struct err *e)
 
 static enum rc write_all(struct checkpoint *c, struct err *e)
 {
-    c->harmless = true;
-    if (write_saves(c, e)) return err_in(e, "checkpoint");
-    c->harmless = false;
     if (sync_files(c, e) || write_state(c, e)) return err_in(e, "checkpoint");
     return wal_super_write(&c->store->wal, &c->super, e);
 }
@@ -303,13 +284,29 @@ static void checkpoint_run(struct work *w)
 
 /* ---- afterwards, on the loop ---- */
 
-struct removal { struct work work; struct store *store; struct buf names; };
+struct errand { struct work work; struct store *store; struct buf saves, names; };     /* files to write, paths to remove */
 
-static void removal_run(struct work *w)
+static void write_saves(struct fs *fs, const struct buf *saves)
 {
-    struct removal *r = container_of(w, struct removal, work);
-    struct fs      *fs = r->store->fs;
+    for (size_t at = 0; at < saves->n;) {
+        const char *path = (char *)saves->p + at;
+        uint32_t    n;
+        struct err  e;
 
+        at += strlen(path) + 1;
+        n = load_le32(saves->p + at);
+        if (fs_save(fs, path, bytes_of(saves->p + at + 4, n), false, &e) && e.rc != RC_NOT_FOUND)
+            diag(DIAG_WARN, "store.not_saved", KV_CSTR("path", path), KV_CSTR("why", e.text));
+        at += 4 + n;
+    }
+}
+
+static void errand_run(struct work *w)
+{
+    struct errand *r = container_of(w, struct errand, work);
+    struct fs     *fs = r->store->fs;
+
+    write_saves(fs, &r->saves);
     for (size_t at = 0; at < r->names.n; at += strlen((char *)r->names.p + at) + 1) {
         const char    *path = (char *)r->names.p + at;
         struct fs_stat st;
@@ -321,24 +318,33 @@ static void removal_run(struct work *w)
     }
 }
 
-static void removal_done(struct work *w)
+static void errand_done(struct work *w)
 {
-    struct removal *r = container_of(w, struct removal, work);
+    struct errand *r = container_of(w, struct errand, work);
 
     store_work_done(r->store);
+    buf_fini(&r->saves);
     buf_fini(&r->names);
     free(r);
 }
 
+static void errand_send(struct store *s, struct buf *saves, struct buf *names)
+{
+    struct errand *r;
+
+    if (!names->n && !saves->n) return;
+    r = xnew(struct errand);
+    r->store = s;
+    r->saves = buf_take(saves);
+    r->names = buf_take(names);
+    store_work(s, &r->work, LANE_DELETE, errand_run, errand_done);
+}
+
 void store_remove(struct store *s, struct buf *names)
 {
-    struct removal *r;
+    struct buf none = {0};
 
-    if (!names->n) return;
-    r = xnew(struct removal);
-    r->store = s;
-    r->names = buf_take(names);
-    store_work(s, &r->work, LANE_DELETE, removal_run, removal_done);
+    errand_send(s, &none, names);
 }
 
 /* A folder is renamed before it goes to the worker, so that its name is free at once. */
@@ -425,7 +431,7 @@ void checkpoint_drop(struct store *s)
 }
 
 /* The new state is on the disk: remember it, and list what may go. */
-static void checkpoint_took(struct checkpoint *c, struct buf *paths)
+static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf *paths)
 {
     struct store *s = c->store;
     char          path[STORE_PATH_BYTES];
@@ -451,6 +457,7 @@ static void checkpoint_took(struct checkpoint *c, struct buf *paths)
     s->stats.checkpoints++;
     s->checkpoint_ms = clock_mono_ms(s->opt.clock);
     s->checkpoint = NULL;
+    *saves = buf_take(&c->saves);
     checkpoint_free(c);
 }
 
@@ -490,7 +497,7 @@ static void checkpoint_done(struct work *w)
 {
     struct checkpoint *c = container_of(w, struct checkpoint, work);
     struct store      *s = c->store;
-    struct buf         paths = {0};
+    struct buf         saves = {0}, paths = {0};
 
     store_work_done(s);
     c->running = false;
@@ -504,9 +511,8 @@ static void checkpoint_done(struct work *w)
         store_fail(s, &c->err);
         return;
     }
-    checkpoint_took(c, &paths);
-    store_remove(s, &paths);
-    buf_fini(&paths);
+    checkpoint_took(c, &saves, &paths);
+    errand_send(s, &saves, &paths);
 }
 
 bool checkpoint_waits(const struct store *s) { return s->checkpoint && !s->checkpoint->running; }
@@ -520,7 +526,7 @@ void checkpoint_write(struct store *s)
 
 enum rc checkpoint_now(struct store *s, bool clean, struct err *e)
 {
-    struct removal r = {.store = s};
+    struct errand r = {.store = s};
 
     capture(s, clean);
     checkpoint_place(s);
@@ -529,8 +535,10 @@ enum rc checkpoint_now(struct store *s, bool clean, struct err *e)
         checkpoint_drop(s);
         return e->rc;
     }
-    checkpoint_took(s->checkpoint, &r.names);
-    removal_run(&r.work);
+    checkpoint_took(s->checkpoint, &r.saves, &r.names);
+    if (clean) errand_run(&r.work);
+    else errand_send(s, &r.saves, &r.names);
+    buf_fini(&r.saves);
     buf_fini(&r.names);
     return RC_OK;
 }

@@ -61,21 +61,3 @@ void epochs_encode(const struct epochs *es, struct buf *into)
     buf_printf(into, "0\n%zu\n", es->n);
     for (size_t i = 0; i < es->n; i++) buf_printf(into, "%" PRId32 " %" PRId64 "\n", es->v[i].number, es->v[i].start);
 }
-
-enum rc epochs_decode(struct str text, struct epochs *into, struct err *e)
-{
-    struct str line, number, start;
-    int64_t    count, a, b;
-
-    if (!str_cut(text, '\n', &line, &text) || !str_is(line, "0") || !str_cut(text, '\n', &line, &text) || !str_to_i64(line, &count))
-        return err_set(e, RC_CORRUPT, "leader-epoch-checkpoint: not version 0");
-    for (int64_t i = 0; i < count; i++) {
-        if (!str_cut(text, '\n', &line, &text) || !str_cut(line, ' ', &number, &start) || !str_to_i64(number, &a) || !str_to_i64(start, &b) ||
-            a < 0 || a > INT32_MAX || b < 0 || (into->n && (into->v[into->n - 1].number >= a || into->v[into->n - 1].start > b))) {
-            epochs_fini(into);
-            return err_set(e, RC_CORRUPT, "leader-epoch-checkpoint: line %lld makes no sense", (long long)i + 3);
-        }
-        epochs_add(into, (int32_t)a, b);
-    }
-    return RC_OK;
-}

@@ -1,10 +1,9 @@
 /* broker/epochs.h - which leader epoch began at which offset of a log. Pure.
- * The text form is Kafka's leader-epoch-checkpoint. Lives on: the broker loop.   Used by: broker/log*.c.
+ * epochs_encode makes the text of Kafka's leader-epoch-checkpoint; our own copy is in the checkpoint. Lives on: the broker loop.   Used by: broker/log*.c.
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/buf.h"
-#include "base/err.h"
 
 struct epoch { int32_t number; int64_t start; };
 struct epochs { struct epoch *v; size_t n; };                     /* both columns rise; {0} is empty */
@@ -18,4 +17,3 @@ bool epochs_cut_start(struct epochs *es, int64_t start);          /* the epoch i
 void epochs_end(const struct epochs *es, int32_t number, int64_t log_end, int32_t *ret_number, int64_t *ret_end);
 int32_t epochs_at(const struct epochs *es, int64_t offset);       /* -1 unknown */
 void epochs_encode(const struct epochs *es, struct buf *into);
-enum rc epochs_decode(struct str text, struct epochs *into, struct err *e) MUST_USE;

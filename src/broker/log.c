@@ -115,6 +115,7 @@ void log_put_state(const struct log *l, struct log_state *ret)
     ret->start = l->start;
     ret->end = l->end;
     ret->name = str_of(l->topic);
+    ret->rescued = l->rescue_waits;
     if (!l->loaded) return;
     ret->segment_base = active ? active->base : l->end;
     ret->segment_bytes = active ? active->size : 0;

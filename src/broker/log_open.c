@@ -10,7 +10,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { SNAPSHOT_BYTES_MAX = 64 << 20, EPOCHS_BYTES_MAX = 1 << 20 };
+enum { SNAPSHOT_BYTES_MAX = 64 << 20 };
 
 /* ---- the folder ---- */
 
@@ -59,13 +59,22 @@ static void found_fini(struct found *f)
     *f = (struct found){0};
 }
 
-static enum rc folder_list(struct log *l, struct found *ret, struct err *e)
+void found_drop(struct log *l)
+{
+    if (l->found) found_fini(l->found);
+    free(l->found);
+    l->found = NULL;
+}
+
+static enum rc folder_list(struct log *l, struct err *e)
 {
     char dir[STORE_PATH_BYTES];
 
+    found_drop(l);
+    l->found = xnew(struct found);
     log_dir(l, dir);
-    if (fs_list(l->store->fs, dir, collect, ret, e) && e->rc != RC_NOT_FOUND) return e->rc;
-    if (ret->logs.n) qsort(ret->logs.v, ret->logs.n, sizeof *ret->logs.v, by_number);
+    if (fs_list(l->store->fs, dir, collect, l->found, e) && e->rc != RC_NOT_FOUND) return e->rc;
+    if (l->found->logs.n) qsort(l->found->logs.v, l->found->logs.n, sizeof *l->found->logs.v, by_number);
     return RC_OK;
 }
 
@@ -101,7 +110,7 @@ static void remove_strays(struct log *l, const struct found *found)
     for (size_t i = 0; i < found->cleaned.n; i++) remove_file(l, found->cleaned.v[i], ".cleaned");
     for (size_t at = 0; at < found->strays.n; at += strlen((char *)found->strays.p + at) + 1) {
         must((size_t)snprintf(path, sizeof path, "%s/%s", dir, (char *)found->strays.p + at) < sizeof path);
-        if (fs_unlink(l->store->fs, path, &e)) diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
+        if (fs_unlink(l->store->fs, path, &e) && e.rc != RC_NOT_FOUND) diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
     }
 }
 
@@ -197,11 +206,10 @@ static enum rc finish_swaps(struct log *l, struct found *found, struct err *e)
 
 static enum rc load_segments(struct log *l, struct err *e)
 {
-    struct found    found = {0};
-    struct numbers *logs = &found.logs;
-    enum rc         rc = folder_list(l, &found, e);
+    enum rc         rc = folder_list(l, e);
+    struct numbers *logs = &l->found->logs;
 
-    if (!rc) rc = finish_swaps(l, &found, e);
+    if (!rc) rc = finish_swaps(l, l->found, e);
     for (size_t i = 0; i < logs->n && !rc; i++) {
         int64_t next = i + 1 < logs->n ? MIN(logs->v[i + 1], l->disk.segment_base) : l->disk.segment_base;
 
@@ -216,43 +224,9 @@ static enum rc load_segments(struct log *l, struct err *e)
             rc = file_length(l, s->base, &s->size, e);
         }
     }
-    found_fini(&found);
     if (rc || (rc = load_active(l, e))) return rc;
     if (l->segments[0]->base > l->start)
         return err_set(e, RC_CORRUPT, "segments below %" PRId64 " are missing, the log starts at %" PRId64, l->segments[0]->base, l->start);
-    return RC_OK;
-}
-
-/* Without its file the list is made again from the batches. */
-static enum rc epochs_rebuild(struct log *l, struct err *e)
-{
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
-    struct batch_head    h;
-
-    log_dir(l, dir);
-    for (size_t i = 0; i < l->segments_n; i++)
-        for (uint64_t at = 0; at < l->segments[i]->size; at += h.bytes) {
-            if (segment_head(l->segments[i], &in, at, &h, e)) return e->rc;
-            epochs_add(&l->epochs, h.leader_epoch, h.base_offset);
-        }
-    l->epochs_changed = true;
-    return RC_OK;
-}
-
-static enum rc load_epochs(struct log *l, struct err *e)
-{
-    AUTO(buf_fini) struct buf text = {0};
-    char dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES + 32];
-
-    log_dir(l, dir);
-    snprintf(path, sizeof path, "%s/leader-epoch-checkpoint", dir);
-    if (fs_load(l->store->fs, path, EPOCHS_BYTES_MAX, &text, e) || epochs_decode(buf_str(&text), &l->epochs, e)) {
-        if (e->rc != RC_NOT_FOUND && e->rc != RC_CORRUPT) return e->rc;
-        if (epochs_rebuild(l, e)) return e->rc;
-    }
-    if (epochs_cut_end(&l->epochs, l->end)) l->epochs_changed = true;
-    if (epochs_cut_start(&l->epochs, l->start)) l->epochs_changed = true;
     return RC_OK;
 }
 
@@ -264,7 +238,7 @@ static enum rc load_all(struct log *l, struct err *e)
 
     if (rescue_read(l, &rescued, e)) return e->rc;
     l->replaying = rescued.n > 0;
-    if (!(rc = load_segments(l, e)) && !(rc = load_epochs(l, e))) {
+    if (!(rc = load_segments(l, e))) {
         l->loaded = true;
         if (rescued.n) rc = rescue_apply(l, buf_view(&rescued), e);
     }
@@ -286,8 +260,9 @@ enum rc log_load(struct log *l, struct err *e)
     l->loaded = false;
     l->start = l->disk.start;
     l->end = l->disk.end;
+    epochs_cut_end(&l->epochs, l->end);
     log_segments_free(l);
-    epochs_fini(&l->epochs);
+    found_drop(l);
     return e->rc;
 }
 
@@ -449,31 +424,37 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
     return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is of kind %d", r->seq, (int)r->kind);
 }
 
-enum rc log_replay_end(struct log *l, bool cut, struct err *e)
+/* What is left of a segment file that replay did not take up, or not to its end. */
+static enum rc cut_file(struct log *l, int64_t base, struct err *e)
 {
     char                 dir[STORE_PATH_BYTES];
     struct segment_place in = {&l->store->handles, dir};
-    struct found         found = {0};
-    enum rc              rc = folder_list(l, &found, e);
+    struct segment      *s = NULL;
+    uint64_t             length = 0;
+    struct file         *f;
 
     log_dir(l, dir);
-    for (size_t i = 0; cut && i < found.logs.n && !rc; i++) {
-        struct segment *s = NULL;
-        uint64_t        length = 0;
-        struct file    *f;
-
-        for (size_t k = l->segments_n; k-- > 0 && !s;)
-            if (l->segments[k]->base == found.logs.v[i]) s = l->segments[k];
-        if (!s) {
-            remove_segment_files(l, found.logs.v[i]);
-        } else if (s->base >= l->disk.segment_base && !(rc = file_length(l, s->base, &length, e)) && length > s->size) {
-            s->cut = true;
-            if (!(rc = segment_file(s, &in, false, &f, e))) rc = file_truncate(f, s->size, e);
-            l->store->stats.cut_bytes += length - s->size;
-        }
+    for (size_t k = l->segments_n; k-- > 0 && !s;)
+        if (l->segments[k]->base == base) s = l->segments[k];
+    if (!s) {
+        remove_segment_files(l, base);
+        return RC_OK;
     }
-    remove_strays(l, &found);
-    found_fini(&found);
-    if (!rc) store_set_durable(l);
-    return rc;
+    if (s->base < l->disk.segment_base) return RC_OK;
+    if (segment_file(s, &in, false, &f, e)) return e->rc == RC_NOT_FOUND && !s->size ? RC_OK : e->rc;
+    if (file_size(f, &length, e)) return e->rc;
+    if (length <= s->size) return RC_OK;
+    l->store->stats.cut_bytes += length - s->size;
+    s->cut = true;
+    return file_truncate(f, s->size, e);
+}
+
+enum rc log_replay_end(struct log *l, bool cut, struct err *e)
+{
+    for (size_t i = 0; cut && i < l->found->logs.n; i++)
+        if (cut_file(l, l->found->logs.v[i], e)) return e->rc;
+    if (l->found) remove_strays(l, l->found);
+    found_drop(l);
+    store_set_durable(l);
+    return RC_OK;
 }

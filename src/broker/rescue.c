@@ -39,6 +39,7 @@ enum rc rescue_put(struct log *l, const struct wal_record *r, struct bytes paylo
     if (fs_open(l->store->fs, path, FS_READ | FS_WRITE | FS_CREATE, &f, e) || file_size(f, &at, e) || file_write(f, buf_view(&frame), at, e) ||
         file_sync(f, e))
         return err_in(e, "save what the wal has of %s-%" PRIu32, l->topic, l->partition);
+    l->rescue_waits = true;
     diag(DIAG_WARN, "log.rescued", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_I64("offset", r->offset));
     return RC_OK;
 }
@@ -62,6 +63,7 @@ enum rc rescue_read(struct log *l, struct buf *ret, struct err *e)
 {
     char name[80], path[STORE_PATH_BYTES];
 
+    if (!l->rescue_waits) return RC_OK;
     name_of(l, name);
     store_path(l->store, name, path);
     if (fs_load(l->store->fs, path, SIZE_MAX, ret, e)) return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
@@ -78,6 +80,7 @@ enum rc rescue_apply(struct log *l, struct bytes body, struct err *e)
     char name[80];
 
     if (apply(l, body, e)) return e->rc;
+    l->rescue_waits = false;
     name_of(l, name);
     store_dirty(l->store, l);
     buf_append(&l->store->gone, bytes_of(name, strlen(name) + 1));

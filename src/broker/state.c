@@ -2,7 +2,7 @@
 #include "broker/state.h"
 #include "base/crc.h"
 
-enum { HEAD_BYTES = 16, FRAME_HEAD = 12, LOG_FIXED = 80, STATE_FORMAT = 1 };
+enum { HEAD_BYTES = 16, FRAME_HEAD = 12, LOG_FIXED = 88, EPOCH_BYTES = 12, STATE_FORMAT = 1 };
 static const char MAGIC[8] = "MILLRSTA";
 
 void state_put_head(struct buf *into)
@@ -38,9 +38,10 @@ void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t par
     put_frame(into, STATE_GONE, bytes_of(p, sizeof p), (struct bytes){0});
 }
 
-void state_put_log(struct buf *into, const struct log_state *s)
+void state_put_log(struct buf *into, const struct log_state *s, const struct epochs *es)
 {
-    uint8_t p[LOG_FIXED] = {0};
+    uint8_t    p[LOG_FIXED] = {0};
+    struct buf tail = {0};
 
     memcpy(p, s->topic.b, 16);
     store_le32(p + 16, s->partition);
@@ -52,7 +53,39 @@ void state_put_log(struct buf *into, const struct log_state *s)
     store_le32(p + 60, s->times_n);
     store_le64(p + 64, (uint64_t)s->snapshot);
     store_le64(p + 72, (uint64_t)s->cleaned);
-    put_frame(into, STATE_LOG, bytes_of(p, sizeof p), str_bytes(s->name));
+    p[20] = s->rescued;
+    store_le32(p + 80, (uint32_t)s->name.n);
+    store_le32(p + 84, (uint32_t)es->n);
+    buf_append_str(&tail, s->name);
+    for (size_t i = 0; i < es->n; i++) {
+        uint8_t *q = buf_grow(&tail, EPOCH_BYTES);
+
+        store_le32(q, (uint32_t)es->v[i].number);
+        store_le64(q + 4, (uint64_t)es->v[i].start);
+    }
+    put_frame(into, STATE_LOG, bytes_of(p, sizeof p), buf_view(&tail));
+    buf_fini(&tail);
+}
+
+void state_epochs(struct bytes raw, struct epochs *into)
+{
+    for (size_t at = 0; at < raw.n; at += EPOCH_BYTES) epochs_add(into, (int32_t)load_le32(raw.p + at), (int64_t)load_le64(raw.p + at + 4));
+}
+
+static bool log_decode(struct bytes b, struct state_frame *f)
+{
+    size_t name_n;
+
+    if (b.n < LOG_FIXED) return false;
+    name_n = load_le32(b.p + 80);
+    if (!name_n || name_n > b.n - LOG_FIXED || (uint64_t)load_le32(b.p + 84) * EPOCH_BYTES != b.n - LOG_FIXED - name_n) return false;
+    f->log = (struct log_state){.partition = load_le32(b.p + 16), .rescued = b.p[20], .start = (int64_t)load_le64(b.p + 24), .end = (int64_t)load_le64(b.p + 32),
+                                .segment_base = (int64_t)load_le64(b.p + 40), .segment_bytes = load_le64(b.p + 48),
+                                .offsets_n = load_le32(b.p + 56), .times_n = load_le32(b.p + 60), .snapshot = (int64_t)load_le64(b.p + 64),
+                                .cleaned = (int64_t)load_le64(b.p + 72), .name = bytes_str(bytes_sub(b, LOG_FIXED, name_n))};
+    f->epochs = bytes_sub(b, LOG_FIXED + name_n, b.n - LOG_FIXED - name_n);
+    memcpy(f->log.topic.b, b.p, 16);
+    return true;
 }
 
 static bool frame_decode(enum state_kind kind, struct bytes b, struct state_frame *f)
@@ -60,15 +93,7 @@ static bool frame_decode(enum state_kind kind, struct bytes b, struct state_fram
     *f = (struct state_frame){.kind = kind};
     switch (kind) {
     case STATE_META: f->meta = b; return true;
-    case STATE_LOG:
-        if (b.n <= LOG_FIXED) return false;
-        f->log = (struct log_state){.partition = load_le32(b.p + 16), .start = (int64_t)load_le64(b.p + 24), .end = (int64_t)load_le64(b.p + 32),
-                                    .segment_base = (int64_t)load_le64(b.p + 40), .segment_bytes = load_le64(b.p + 48),
-                                    .offsets_n = load_le32(b.p + 56), .times_n = load_le32(b.p + 60), .snapshot = (int64_t)load_le64(b.p + 64),
-                                    .cleaned = (int64_t)load_le64(b.p + 72),
-                                    .name = bytes_str(bytes_sub(b, LOG_FIXED, b.n - LOG_FIXED))};
-        memcpy(f->log.topic.b, b.p, 16);
-        return true;
+    case STATE_LOG: return log_decode(b, f);
     case STATE_GONE:
         if (b.n != 20) return false;
         f->log.partition = load_le32(b.p + 16);

@@ -7,6 +7,7 @@
  */
 #pragma once
 #include "base/buf.h"
+#include "broker/epochs.h"
 #include "broker/store.h"
 
 enum state_kind { STATE_META = 1, STATE_LOG, STATE_GONE };
@@ -19,15 +20,22 @@ struct log_state {
     uint32_t offsets_n, times_n;               /* entries of its indexes that are on the disk */
     int64_t  snapshot;                         /* newest producer snapshot on the disk; -1 none */
     int64_t  cleaned;                          /* compaction has seen everything below; 0 none */
+    bool     rescued;                          /* a rescue file waits for it */
     struct str name;                           /* topic */
 };
 
 void state_put_head(struct buf *into);         /* the first bytes of a new file */
 void state_put_meta(struct buf *into, struct bytes record);
-void state_put_log(struct buf *into, const struct log_state *s);
+void state_put_log(struct buf *into, const struct log_state *s, const struct epochs *es);
 void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t partition);
 
-struct state_frame { enum state_kind kind; struct bytes meta; struct log_state log; };   /* of GONE only topic and partition */
+struct state_frame {
+    enum state_kind  kind;
+    struct bytes     meta;
+    struct log_state log;                      /* of GONE only topic and partition */
+    struct bytes     epochs;                   /* see state_epochs */
+};
+void state_epochs(struct bytes raw, struct epochs *into);         /* into must be empty */
 typedef enum rc (*state_fn)(void *ctx, const struct state_frame *f, struct err *e);
 /* RC_CORRUPT, RC_UNSUPPORTED, or what fn says. */
 enum rc state_replay(struct bytes file, state_fn fn, void *ctx, struct err *e) MUST_USE;

@@ -140,6 +140,7 @@ void log_unref(struct log *l)
 {
     if (--l->refs) return;
     log_segments_free(l);
+    found_drop(l);
     epochs_fini(&l->epochs);
     producers_fini(&l->producers);
     free(l->offline);

@@ -35,7 +35,7 @@ struct store_options {
     uint64_t wal_bytes_max;                    /* 0: 256 MiB. Both are multiples of 4096; less than 32 MiB lowers store_inline_max */
     uint64_t wal_bytes_first;                  /* 0: 4 MiB; the ring of a new folder, it grows by itself */
     uint64_t checkpoint_every_ms;              /* 0: 30 s */
-    uint32_t files_open_max;                   /* 0: 512; segment handles kept open */
+    uint32_t files_open_max;                   /* 0: 4096, or a quarter of the process's limit; segment files kept open */
 
     /* All callbacks run on the loop; meta_apply also inside store_open. */
     void *ctx;

@@ -33,7 +33,9 @@ struct log {
     bool     known;                            /* its create record is staged or on record */
     bool     loaded;                           /* segments, epochs and the files' lengths are known and checked */
     bool     folder_made, folder_new;          /* by this process; since the last checkpoint */
-    bool     rescued, replaying;               /* had a rescue file: the wal may repeat it; it is being applied */
+    bool     rescue_waits;                     /* there is a rescue file */
+    bool     rescued, replaying;               /* there was one: the wal may repeat it; it is being applied */
+    struct found *found;                       /* what the folder had when the log was loaded, until recovery has cut it */
     bool     deleted;                          /* waits for the groups and jobs that name it */
     int      refs;                             /* those */
     struct err *offline;                       /* why, or NULL */
@@ -156,6 +158,7 @@ enum rc log_move_start(struct log *l, int64_t start, struct err *e);            
 
 /* ---- log_open.c ---- */
 enum rc log_load(struct log *l, struct err *e);
+void found_drop(struct log *l);
 enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
 enum rc log_replay_end(struct log *l, bool cut, struct err *e);                /* cuts what lies beyond; removes strays; all is durable */
 enum rc log_producers_load(struct log *l, struct err *e);
@@ -168,6 +171,6 @@ enum rc log_swap_in(struct log *l, int64_t base, const int64_t *covered, size_t 
 
 /* ---- rescue.c ---- */
 enum rc rescue_put(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
-/* Inside log_load: before and after the segments are known. Without a file nothing is read. */
+/* Inside log_load: before and after the segments are known. */
 enum rc rescue_read(struct log *l, struct buf *ret, struct err *e);
 enum rc rescue_apply(struct log *l, struct bytes body, struct err *e);

@@ -14,13 +14,13 @@ enum {
     WAL_BYTES_FIRST = 4 << 20,
     WAL_BYTES_MAX = 256 << 20,
     CHECKPOINT_EVERY_MS = 30000,
-    FILES_OPEN_MAX = 512,
+    FILES_OPEN_MAX = 4096,                     /* and at most a quarter of what the process may open: connections need the rest */
     STATE_BYTES_MAX = 1 << 30
 };
 
 /* ---- reading the checkpoint ---- */
 
-static struct log *log_of_state(struct store *s, const struct log_state *st)
+static struct log *log_of_state(struct store *s, const struct log_state *st, struct bytes epochs)
 {
     struct log *l = store_log_find(s, &st->topic, st->partition);
 
@@ -30,6 +30,9 @@ static struct log *log_of_state(struct store *s, const struct log_state *st)
     l->disk.name = (struct str){0};
     l->start = st->start;
     l->end = l->durable_end = st->end;
+    l->rescue_waits = st->rescued;
+    epochs_fini(&l->epochs);
+    state_epochs(epochs, &l->epochs);
     return l;
 }
 
@@ -40,7 +43,7 @@ static enum rc apply_frame(void *ctx, const struct state_frame *f, struct err *e
 
     switch (f->kind) {
     case STATE_META: return s->opt.meta_apply ? s->opt.meta_apply(s->opt.ctx, f->meta, e) : RC_OK;
-    case STATE_LOG: log_of_state(s, &f->log); return RC_OK;
+    case STATE_LOG: log_of_state(s, &f->log, f->epochs); return RC_OK;
     case STATE_GONE:
         if ((l = store_log_find(s, &f->log.topic, f->log.partition))) store_log_forget(s, l);
         return RC_OK;
@@ -233,7 +236,7 @@ enum rc store_open(const struct store_options *opt, struct store **ret, struct e
     s->opt.dir = s->dir;
     s->fs = opt->fs;
     list_init(&s->dirty);
-    handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : FILES_OPEN_MAX);
+    handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : MIN((uint32_t)FILES_OPEN_MAX, fs_files_max() / 4));
     if ((rc = folder_is_ours(s, e)) || (rc = open_wal(s, e)) || (rc = recover(s, e)) || (rc = begin_start(s, e))) {
         store_free(s);
         return rc;

@@ -61,6 +61,7 @@ struct fs { const struct fs_ops *ops; };
 
 /* The kernel's file system. */
 extern struct fs fs_real;
+unsigned fs_files_max(void);                                     /* how many files this process may have open */
 
 static inline enum rc fs_open(struct fs *fs, const char *path, unsigned flags, struct file **ret, struct err *e) { return fs->ops->open(fs, path, flags, ret, e); }
 static inline enum rc fs_rename(struct fs *fs, const char *from, const char *to, struct err *e) { return fs->ops->rename(fs, from, to, e); }

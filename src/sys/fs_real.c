@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/file.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -254,3 +255,11 @@ static enum rc real_lock(struct fs *fs, const char *path, struct file **ret, str
 static const struct fs_ops real_ops = {real_open,     real_rename, real_unlink, real_mkdir,      real_rmdir,
                                        real_sync_dir, real_sync_all, real_list, real_stat, real_free_bytes, real_lock};
 struct fs fs_real = {&real_ops};
+
+unsigned fs_files_max(void)
+{
+    struct rlimit r;
+
+    if (getrlimit(RLIMIT_NOFILE, &r) || r.rlim_cur == RLIM_INFINITY) return 1u << 20;
+    return (unsigned)MIN(r.rlim_cur, (rlim_t)1 << 20);
+}
