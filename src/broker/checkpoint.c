@@ -62,13 +62,13 @@ static void add_file(struct checkpoint *c, const struct segment_place *in, int64
 }
 
 /* Kafka's own file of epochs. Nobody here reads it, so it is written afterwards and not synced. */
-static void add_epochs(struct checkpoint *c, struct log *l, const char *dir)
+static void add_epochs(struct checkpoint *c, struct log *l)
 {
     struct buf text = {0};
     uint8_t    n[4];
 
     epochs_encode(&l->epochs, &text);
-    buf_printf(&c->saves, "%s/leader-epoch-checkpoint", dir);
+    buf_printf(&c->saves, "%s/leader-epoch-checkpoint", l->dir);
     buf_append_byte(&c->saves, 0);
     store_le32(n, (uint32_t)text.n);
     buf_append(&c->saves, bytes_of(n, sizeof n));
@@ -95,11 +95,9 @@ static enum rc flush_caches(struct log *l, const struct segment_place *in, bool 
 
 static void capture_files(struct checkpoint *c, struct log *l, bool all)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct err           e;
 
-    log_dir(l, dir);
     if (flush_caches(l, &in, all, &e)) diag(DIAG_WARN, "log.caches_not_written", KV_CSTR("topic", l->topic), KV_CSTR("why", e.text));
     for (size_t i = l->segments_n; i-- > 0 && l->segments[i]->base >= l->disk.segment_base;) {
         struct segment *s = l->segments[i];
@@ -111,15 +109,15 @@ static void capture_files(struct checkpoint *c, struct log *l, bool all)
         if (s->times.written && !(was_active && s->times.written == l->disk.times_n)) add_file(c, &in, s->base, ".timeindex");
     }
     if (l->snapshot >= 0 && l->snapshot != l->disk.snapshot) add_file(c, &in, l->snapshot, ".snapshot");
-    if (l->epochs_changed) add_epochs(c, l, dir);
+    if (l->epochs_changed) add_epochs(c, l);
     if (l->folder_new) {
-        buf_printf(&c->files, "%s/partition.metadata", dir);
+        buf_printf(&c->files, "%s/partition.metadata", l->dir);
         buf_append_byte(&c->files, 0);
         c->files_n++;
         l->folder_new = false;
     }
     if (l->loaded && l->segments_n) {
-        buf_printf(&c->files, "%s/", dir);
+        buf_printf(&c->files, "%s/", l->dir);
         buf_append_byte(&c->files, 0);
         c->files_n++;
     }
@@ -168,7 +166,7 @@ static void capture_rewrite(struct checkpoint *c)
 static void capture(struct store *s, bool all)
 {
     struct checkpoint *c = xnew(struct checkpoint);
-    char               dir[STORE_PATH_BYTES];
+    char               root[STORE_PATH_BYTES];
 
     must(!s->checkpoint);
     s->checkpoint = c;
@@ -187,8 +185,8 @@ static void capture(struct store *s, bool all)
     else if (s->state_bytes + c->frames.n > 2 * s->state_base_bytes + STATE_REWRITE_BYTES) capture_rewrite(c);
     c->gone = buf_take(&s->gone);
     s->dirty_any = s->checkpoint_wanted = false;
-    store_path(s, "", dir);
-    add_name(&c->files, dir);                                     /* folders of logs were made or removed in it */
+    store_path(s, "", root);
+    add_name(&c->files, root);                                    /* folders of logs were made or removed in it */
     c->files_n++;
 }
 
@@ -389,12 +387,11 @@ static void remove_segment(const struct log *l, const struct segment_place *in, 
 /* Segments wholly below the start that is on the disk now, and the snapshot nobody names any more. */
 static void remove_old(struct log *l, const struct log_state *state, struct buf *paths)
 {
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     size_t               gone = 0;
     struct err           e;
 
-    log_dir(l, dir);
     while (!l->compacting && gone + 1 < l->segments_n && l->segments[gone + 1]->base <= state->start && l->segments[gone]->base < state->segment_base) {
         struct segment *s = l->segments[gone++];
 

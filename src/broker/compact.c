@@ -18,7 +18,6 @@ struct compact_job {
     struct log       *log;
     struct clean_pass pass;
     struct producers  producers;
-    char              dir[STORE_PATH_BYTES];
     enum rc           rc;
     struct err        err;
 };
@@ -69,7 +68,7 @@ static void sync_step(struct work *w)
 {
     struct compact_job *j = container_of(w, struct compact_job, work);
 
-    j->rc = fs_sync_dir(j->pass.fs, j->dir, &j->err);
+    j->rc = fs_sync_dir(j->pass.fs, j->log->dir, &j->err);
 }
 
 /* ---- on the loop ---- */
@@ -77,11 +76,10 @@ static void sync_step(struct work *w)
 enum rc log_swap_in(struct log *l, int64_t base, const int64_t *covered, size_t covered_n, struct err *e)
 {
     static const char *const caches[] = {".index", ".timeindex", ".txnindex"};
-    char                 dir[STORE_PATH_BYTES], from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     struct fs           *fs = l->store->fs;
 
-    log_dir(l, dir);
     for (size_t i = 0; i < covered_n; i++) {
         segment_path(&in, covered[i], ".log", to);
         if (covered[i] != base && fs_unlink(fs, to, e) && e->rc != RC_NOT_FOUND) return e->rc;
@@ -197,11 +195,10 @@ static void start(struct log *l, size_t n, int64_t now_ms)
 
     j->log = l;
     l->refs++;
-    log_dir(l, j->dir);
     producers_encode(&l->producers, &copy);
     must(!producers_decode(buf_view(&copy), &j->producers, &e));
     buf_fini(&copy);
-    j->pass = (struct clean_pass){.fs = l->store->fs, .dir = j->dir, .in = xnew_array(struct clean_segment, n), .in_n = n,
+    j->pass = (struct clean_pass){.fs = l->store->fs, .dir = l->dir, .in = xnew_array(struct clean_segment, n), .in_n = n,
                                   .dirty = l->cleaned, .end = l->segments[n]->base, .now_ms = now_ms,
                                   .delete_retention_ms = l->config.delete_retention_ms, .segment_bytes_max = l->config.segment_bytes,
                                   .keys_bytes_max = KEYS_BYTES_MAX, .producers = &j->producers};
@@ -212,14 +209,12 @@ static void start(struct log *l, size_t n, int64_t now_ms)
 
 bool log_compact(struct log *l, int64_t now_ms)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct err           e;
     size_t               n;
 
     if (!l->known || l->compacting || l->store->fatal || !(l->config.cleanup & LOG_CLEANUP_COMPACT) || now_ms - l->compacted_ms < BACKOFF_MS) return false;
     if (log_ready(l, &e) || log_producers_load(l, &e)) return false;
-    log_dir(l, dir);
     n = cleanable(l, &in, now_ms);
     if (!is_due(l, n, now_ms)) return false;
     start(l, n, now_ms);

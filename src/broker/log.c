@@ -35,11 +35,6 @@ int64_t  log_end(const struct log *l)                          { return l->end; 
 int64_t  log_durable_end(const struct log *l)                  { return l->durable_end; }
 int32_t  log_epoch(const struct log *l)                        { return (int32_t)l->store->wal.start_number; }
 
-void log_dir(const struct log *l, char ret[STORE_PATH_BYTES])
-{
-    must(snprintf(ret, STORE_PATH_BYTES, "%s/%s-%" PRIu32, l->store->dir, l->topic, l->partition) < STORE_PATH_BYTES);
-}
-
 enum rc log_fail(struct log *l, struct err *e)
 {
     err_in(e, "%s-%" PRIu32, l->topic, l->partition);
@@ -128,10 +123,8 @@ void log_put_state(const struct log *l, struct log_state *ret)
 /* Ends the newest segment. Its indexes and the producers are written now and synced by the next checkpoint. */
 static enum rc roll(struct log *l, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
 
-    log_dir(l, dir);
     if (log_active(l)) {
         if (segment_seal(log_active(l), &in, e)) return e->rc;
         if (log_snapshot_write(l, e)) return e->rc;
@@ -185,14 +178,12 @@ static enum rc count_batch(struct log *l, struct segment *s, const struct segmen
 
 enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct batch_head    h;
     struct segment      *s;
     uint64_t             at;
 
     must(batch_head_decode(batch, &h) && h.base_offset == l->end);
-    log_dir(l, dir);
     if (new_segment && roll(l, e)) return e->rc;
     s = log_active(l);
     at = s->size;
@@ -230,14 +221,12 @@ static enum rc adopt_file(struct log *l, const struct segment_place *in, struct 
 
 enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct batch_head    h;
     struct segment      *s = log_active(l);
 
     if (!batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h) || h.base_offset != l->end || h.bytes != ref->bytes)
         return err_set(e, RC_CORRUPT, "a reference to a large batch that makes no sense");
-    log_dir(l, dir);
     if (!(s && s->base == l->end && !s->size) && roll(l, e)) return e->rc;
     s = log_active(l);
     if (adopt_file(l, &in, s, ref, e)) return e->rc;
@@ -252,7 +241,7 @@ enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct e
 /* ---- appending ---- */
 
 /* Moves a folder out of the way that belongs to a topic of the same name which is gone, or to an attempt nobody knows of. */
-static enum rc folder_set_aside(struct log *l, const char *dir, struct err *e)
+static enum rc folder_set_aside(struct log *l, struct err *e)
 {
     char    aside[STORE_PATH_BYTES];
     uint8_t id[8];
@@ -261,7 +250,7 @@ static enum rc folder_set_aside(struct log *l, const char *dir, struct err *e)
         return err_set(e, RC_OVERLOAD, "the folder of a topic of this name is there until its deletion is on the disk");
     random_bytes(id, sizeof id);
     must(snprintf(aside, sizeof aside, "%s/deleted.%016" PRIx64, l->store->dir, load_be64(id)) < STORE_PATH_BYTES);
-    if (fs_rename(l->store->fs, dir, aside, e)) return e->rc;
+    if (fs_rename(l->store->fs, l->dir, aside, e)) return e->rc;
     buf_append(&l->store->gone, bytes_of(strrchr(aside, '/') + 1, strlen(strrchr(aside, '/') + 1) + 1));
     return RC_OK;
 }
@@ -270,24 +259,23 @@ enum rc log_make_folder(struct log *l, struct err *e)
 {
     AUTO(buf_fini) struct buf want = {0}, have = {0};
     struct fs *fs = l->store->fs;
-    char       dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES + 32], text[UUID_TEXT_LEN + 1];
+    char       path[STORE_PATH_BYTES + 32], text[UUID_TEXT_LEN + 1];
     struct uuid id;
 
     if (l->folder_made) return RC_OK;
-    log_dir(l, dir);
     memcpy(id.b, l->id.b, sizeof id.b);
     uuid_to_text(&id, text);
     buf_printf(&want, "version: 0\ntopic_id: %s", text);
-    snprintf(path, sizeof path, "%s/partition.metadata", dir);
-    checkpoint_spare(l->store, strrchr(dir, '/') + 1);            /* what was to be removed under this name is set aside below */
-    if (fs_mkdir(fs, dir, e)) {
+    snprintf(path, sizeof path, "%s/partition.metadata", l->dir);
+    checkpoint_spare(l->store, strrchr(l->dir, '/') + 1);            /* what was to be removed under this name is set aside below */
+    if (fs_mkdir(fs, l->dir, e)) {
         if (e->rc != RC_EXISTS) return e->rc;
         if (log_replaying(l) && fs_load(fs, path, 4096, &have, e) && e->rc != RC_NOT_FOUND) return e->rc;
         if (log_replaying(l) && bytes_eq(buf_view(&have), buf_view(&want))) {
             l->folder_made = l->folder_new = true;
             return RC_OK;
         }
-        if (folder_set_aside(l, dir, e) || fs_mkdir(fs, dir, e)) return e->rc;
+        if (folder_set_aside(l, e) || fs_mkdir(fs, l->dir, e)) return e->rc;
     }
     if (fs_save(fs, path, buf_view(&want), false, e)) return e->rc;
     l->folder_made = l->folder_new = true;

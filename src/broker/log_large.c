@@ -23,26 +23,23 @@ bool log_large_name(const char *name) { return str_starts(str_of(name), str_of(P
 
 static void job_path(const struct log_large_job *j, char ret[STORE_PATH_BYTES])
 {
-    char dir[STORE_PATH_BYTES];
 
-    log_dir(j->log, dir);
-    must(snprintf(ret, STORE_PATH_BYTES, "%s/%s", dir, j->ref.file) < STORE_PATH_BYTES);
+    must(snprintf(ret, STORE_PATH_BYTES, "%s/%s", j->log->dir, j->ref.file) < STORE_PATH_BYTES);
 }
 
 static enum rc write_file(struct log_large_job *j, struct err *e)
 {
     AUTO(file_closep) struct file *f = NULL, *identity = NULL;
     struct fs *fs = j->log->store->fs;
-    char       path[STORE_PATH_BYTES], dir[STORE_PATH_BYTES];
+    char       path[STORE_PATH_BYTES];
 
-    log_dir(j->log, dir);
-    must(snprintf(path, sizeof path, "%s/partition.metadata", dir) < STORE_PATH_BYTES);
+    must(snprintf(path, sizeof path, "%s/partition.metadata", j->log->dir) < STORE_PATH_BYTES);
     if (fs_open(fs, path, FS_READ | FS_WRITE, &identity, e) || file_sync(identity, e)) return e->rc;   /* or replay takes the folder for another's */
     job_path(j, path);
     if (fs_open(fs, path, FS_WRITE | FS_CREATE | FS_TRUNC, &f, e)) return e->rc;
     j->on_disk = true;
     if (file_write(f, buf_view(&j->large->batch), 0, e) || file_sync(f, e)) return e->rc;
-    if (fs_sync_dir(fs, dir, e)) return e->rc;
+    if (fs_sync_dir(fs, j->log->dir, e)) return e->rc;
     return fs_sync_dir(fs, j->log->store->dir, e);                /* the folder itself may be new */
 }
 

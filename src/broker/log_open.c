@@ -68,23 +68,20 @@ void found_drop(struct log *l)
 
 static enum rc folder_list(struct log *l, struct err *e)
 {
-    char dir[STORE_PATH_BYTES];
 
     found_drop(l);
     l->found = xnew(struct found);
-    log_dir(l, dir);
-    if (fs_list(l->store->fs, dir, collect, l->found, e) && e->rc != RC_NOT_FOUND) return e->rc;
+    if (fs_list(l->store->fs, l->dir, collect, l->found, e) && e->rc != RC_NOT_FOUND) return e->rc;
     if (l->found->logs.n) qsort(l->found->logs.v, l->found->logs.n, sizeof *l->found->logs.v, by_number);
     return RC_OK;
 }
 
 static void remove_file(struct log *l, int64_t base, const char *suffix)
 {
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     struct err           e;
 
-    log_dir(l, dir);
     segment_path(&in, base, suffix, path);
     if (fs_unlink(l->store->fs, path, &e) && e.rc != RC_NOT_FOUND)
         diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
@@ -101,26 +98,24 @@ static void remove_segment_files(struct log *l, int64_t base)
 /* What nobody speaks of: snapshots that no checkpoint names, large batches that were never appended, files half removed. */
 static void remove_strays(struct log *l, const struct found *found)
 {
-    char       dir[STORE_PATH_BYTES], path[STORE_PATH_BYTES];
+    char       path[STORE_PATH_BYTES];
     struct err e;
 
-    log_dir(l, dir);
     for (size_t i = 0; i < found->snapshots.n; i++)
         if (found->snapshots.v[i] != l->disk.snapshot && found->snapshots.v[i] != l->snapshot) remove_file(l, found->snapshots.v[i], ".snapshot");
     for (size_t i = 0; i < found->cleaned.n; i++) remove_file(l, found->cleaned.v[i], ".cleaned");
     for (size_t at = 0; at < found->strays.n; at += strlen((char *)found->strays.p + at) + 1) {
-        must((size_t)snprintf(path, sizeof path, "%s/%s", dir, (char *)found->strays.p + at) < sizeof path);
+        must((size_t)snprintf(path, sizeof path, "%s/%s", l->dir, (char *)found->strays.p + at) < sizeof path);
         if (fs_unlink(l->store->fs, path, &e) && e.rc != RC_NOT_FOUND) diag(DIAG_WARN, "log.leftover", KV_CSTR("file", path), KV_CSTR("why", e.text));
     }
 }
 
 static enum rc file_length(struct log *l, int64_t base, uint64_t *ret, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     struct fs_stat       st;
 
-    log_dir(l, dir);
     segment_path(&in, base, ".log", path);
     if (fs_stat(l->store->fs, path, &st, e)) return e->rc;
     *ret = st.size;
@@ -132,13 +127,11 @@ static enum rc file_length(struct log *l, int64_t base, uint64_t *ret, struct er
 /* The newest segment, exactly as long as the checkpoint says. */
 static enum rc load_active(struct log *l, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct segment      *s = log_segment_add(l, l->disk.segment_base);
     uint64_t             length = 0;
     struct file         *f;
 
-    log_dir(l, dir);
     s->size = l->disk.segment_bytes;
     if (file_length(l, s->base, &length, e) && (e->rc != RC_NOT_FOUND || s->size)) {
         if (e->rc == RC_NOT_FOUND) err_set(e, RC_CORRUPT, "segment %020" PRId64 ".log is missing", s->base);
@@ -162,11 +155,10 @@ static enum rc load_active(struct log *l, struct err *e)
 static enum rc swap_end(struct log *l, int64_t base, int64_t *ret, struct err *e)
 {
     AUTO(file_closep) struct file *f = NULL;
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     uint64_t             size;
 
-    log_dir(l, dir);
     segment_path(&in, base, ".swap", path);
     *ret = -1;
     if (fs_open(l->store->fs, path, FS_READ, &f, e) || file_size(f, &size, e)) return e->rc;
@@ -281,10 +273,8 @@ void log_note_producer(struct log *l, const struct batch_head *h, struct bytes b
 
 static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
 
-    log_dir(l, dir);
     for (size_t i = 0; i < l->segments_n; i++) {
         struct segment   *s = l->segments[i];
         struct batch_head h = {0};
@@ -313,12 +303,11 @@ static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
 enum rc log_producers_load(struct log *l, struct err *e)
 {
     AUTO(buf_fini) struct buf body = {0};
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
     int64_t              from = l->start;
 
     if (l->producers_loaded) return RC_OK;
-    log_dir(l, dir);
     if (l->snapshot >= 0) {
         segment_path(&in, l->snapshot, ".snapshot", path);
         if (fs_load(l->store->fs, path, SNAPSHOT_BYTES_MAX, &body, e) || producers_decode(buf_view(&body), &l->producers, e)) {
@@ -339,11 +328,10 @@ enum rc log_producers_load(struct log *l, struct err *e)
 enum rc log_snapshot_write(struct log *l, struct err *e)
 {
     AUTO(buf_fini) struct buf body = {0};
-    char                 dir[STORE_PATH_BYTES], path[SEGMENT_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    char                 path[SEGMENT_PATH_BYTES];
+    struct segment_place in = log_place(l);
 
     if (!l->producers_loaded || l->snapshot == l->end) return RC_OK;
-    log_dir(l, dir);
     segment_path(&in, l->end, ".snapshot", path);
     producers_encode(&l->producers, &body);
     if (fs_save(l->store->fs, path, buf_view(&body), false, e)) return e->rc;
@@ -427,13 +415,11 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
 /* What is left of a segment file that replay did not take up, or not to its end. */
 static enum rc cut_file(struct log *l, int64_t base, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     struct segment      *s = NULL;
     uint64_t             length = 0;
     struct file         *f;
 
-    log_dir(l, dir);
     for (size_t k = l->segments_n; k-- > 0 && !s;)
         if (l->segments[k]->base == base) s = l->segments[k];
     if (!s) {

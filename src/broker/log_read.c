@@ -6,15 +6,6 @@
 #include "broker/store_core.h"
 #include <inttypes.h>
 
-struct place { struct log *log; struct segment_place in; char dir[STORE_PATH_BYTES]; };
-
-static struct segment_place *place_init(struct place *p, struct log *l)
-{
-    p->in = (struct segment_place){&l->store->handles, p->dir};
-    log_dir(l, p->dir);
-    return &p->in;
-}
-
 /* The segment that holds the offset, or the one after a gap. */
 static size_t segment_of(const struct log *l, int64_t offset)
 {
@@ -129,7 +120,7 @@ static enum rc slice_of(struct log *l, struct segment *s, struct segment_place *
 
 enum rc log_read(struct log *l, int64_t offset, size_t max, int64_t bound, bool first_whole, struct log_slice *ret, struct err *e)
 {
-    struct place      p;
+    struct segment_place in = log_place(l);
     struct segment   *s = NULL;
     struct batch_head h;
     uint64_t          at = 0;
@@ -140,9 +131,8 @@ enum rc log_read(struct log *l, int64_t offset, size_t max, int64_t bound, bool 
     bound = MIN(bound, l->durable_end);
     *ret = (struct log_slice){.offset_first = offset, .offset_next = offset};
     if (offset >= bound) return RC_OK;
-    place_init(&p, l);
-    if (seek(l, &p.in, offset, &s, &at, &h, e)) return e->rc == RC_NOT_FOUND ? RC_OK : log_fail(l, e);
-    if (slice_of(l, s, &p.in, &h, at, max, bound, first_whole, ret, e)) return log_fail(l, e);
+    if (seek(l, &in, offset, &s, &at, &h, e)) return e->rc == RC_NOT_FOUND ? RC_OK : log_fail(l, e);
+    if (slice_of(l, s, &in, &h, at, max, bound, first_whole, ret, e)) return log_fail(l, e);
     return RC_OK;
 }
 
@@ -161,27 +151,26 @@ static enum rc one_batch(struct segment *s, struct segment_place *in, const stru
 
 enum rc log_find_time(struct log *l, int64_t ts, int64_t bound, struct log_slice *ret, struct err *e)
 {
-    struct place p;
+    struct segment_place in = log_place(l);
 
     if (log_ready(l, e)) return e->rc;
     *ret = (struct log_slice){.offset_first = -1, .offset_next = -1};
     bound = MIN(bound, l->durable_end);
-    place_init(&p, l);
     for (size_t i = l->segments_n ? segment_of(l, l->start) : 0; i < l->segments_n; i++) {
         struct segment   *s = l->segments[i];
         struct batch_head h;
         uint64_t          at;
 
         if (!s->size) continue;
-        if (segment_ready(l, s, &p.in, e)) return log_fail(l, e);
+        if (segment_ready(l, s, &in, e)) return log_fail(l, e);
         if (s->max_time < ts) continue;
-        if (segment_seek_time(s, &p.in, ts, &at, &h, e)) return log_fail(l, e);
+        if (segment_seek_time(s, &in, ts, &at, &h, e)) return log_fail(l, e);
         while (h.last_offset < l->start || h.max_timestamp < ts) {             /* deleted records do not count */
             at += h.bytes;
-            if (segment_head(s, &p.in, at, &h, e)) break;
+            if (segment_head(s, &in, at, &h, e)) break;
         }
         if (at >= s->size) continue;
-        if (one_batch(s, &p.in, &h, at, bound, ret, e)) return log_fail(l, e);
+        if (one_batch(s, &in, &h, at, bound, ret, e)) return log_fail(l, e);
         return RC_OK;
     }
     return RC_OK;
@@ -206,7 +195,7 @@ static enum rc segment_max_time(struct log *l, struct segment *s, struct segment
 
 enum rc log_find_max_time(struct log *l, int64_t bound, struct log_slice *ret, struct err *e)
 {
-    struct place      p;
+    struct segment_place in = log_place(l);
     struct segment   *best = NULL;
     struct batch_head best_head;
     uint64_t          best_at = 0;
@@ -215,26 +204,25 @@ enum rc log_find_max_time(struct log *l, int64_t bound, struct log_slice *ret, s
     if (log_ready(l, e)) return e->rc;
     *ret = (struct log_slice){.offset_first = -1, .offset_next = -1};
     bound = MIN(bound, l->durable_end);
-    place_init(&p, l);
     for (size_t i = l->segments_n ? segment_of(l, l->start) : 0; i < l->segments_n; i++) {
         struct segment *s = l->segments[i];
         int64_t         before = max;
 
         if (!s->size) continue;
-        if (segment_ready(l, s, &p.in, e)) return log_fail(l, e);
+        if (segment_ready(l, s, &in, e)) return log_fail(l, e);
         if (s->max_time <= max) continue;
         if (s->max_time_offset < bound && s->base >= l->start) {               /* the usual case: no walk */
             struct batch_head h;
             uint64_t          at;
 
-            if (segment_seek(s, &p.in, s->max_time_offset, &at, &h, e)) return log_fail(l, e);
+            if (segment_seek(s, &in, s->max_time_offset, &at, &h, e)) return log_fail(l, e);
             max = s->max_time, best_head = h, best_at = at, best = s;
             continue;
         }
-        if (segment_max_time(l, s, &p.in, bound, &max, &best_head, &best_at, e)) return log_fail(l, e);
+        if (segment_max_time(l, s, &in, bound, &max, &best_head, &best_at, e)) return log_fail(l, e);
         if (max > before) best = s;
     }
-    if (best && one_batch(best, &p.in, &best_head, best_at, bound, ret, e)) return log_fail(l, e);
+    if (best && one_batch(best, &in, &best_head, best_at, bound, ret, e)) return log_fail(l, e);
     return RC_OK;
 }
 

@@ -22,11 +22,9 @@ static enum rc segment_time(struct log *l, struct segment *s, struct segment_pla
 /* Where the start should be. */
 static enum rc start_wanted(struct log *l, int64_t now_ms, int64_t *ret, struct err *e)
 {
-    char                 dir[STORE_PATH_BYTES];
-    struct segment_place in = {&l->store->handles, dir};
+    struct segment_place in = log_place(l);
     uint64_t             total = 0;
 
-    log_dir(l, dir);
     *ret = l->start;
     if (log_size(l, &total, e)) return e->rc;
     for (size_t i = 0; i < l->segments_n; i++) {

@@ -114,12 +114,16 @@ struct log *store_log_new(struct store *s, const struct topic_id *id, struct str
 {
     struct log    *l = xnew(struct log);
     struct log_key k;
+    size_t         dir_n;
 
     l->store = s;
     l->id = *id;
     l->partition = partition;
     l->topic = xcalloc(1, topic.n + 1);
     memcpy(l->topic, topic.p, topic.n);
+    dir_n = strlen(s->dir) + topic.n + 16;
+    l->dir = xcalloc(1, dir_n);
+    snprintf(l->dir, dir_n, "%s/%s-%" PRIu32, s->dir, l->topic, partition);
     l->config = log_config_default;
     l->disk = (struct log_state){.topic = *id, .partition = partition, .snapshot = -1};
     l->snapshot = l->snapshot_held = -1;
@@ -145,6 +149,7 @@ void log_unref(struct log *l)
     producers_fini(&l->producers);
     free(l->offline);
     free(l->topic);
+    free(l->dir);
     free(l);
 }
 

@@ -23,7 +23,7 @@ struct log {
     struct store *store;
     struct topic_id id;
     uint32_t partition;
-    char    *topic;
+    char    *topic, *dir;
     void    *owner;
     struct log_config config;
 
@@ -138,7 +138,7 @@ void store_remove(struct store *s, struct buf *names);                         /
 void checkpoint_spare(struct store *s, const char *name);
 
 /* ---- log.c ---- */
-void log_dir(const struct log *l, char ret[STORE_PATH_BYTES]);
+static inline struct segment_place log_place(const struct log *l) { return (struct segment_place){&l->store->handles, l->dir}; }
 static inline bool log_replaying(const struct log *l) { return l->store->replaying || l->replaying; }
 enum rc log_ready(struct log *l, struct err *e);                               /* loads on first use */
 enum rc log_fail(struct log *l, struct err *e);                                /* takes it offline unless the error says otherwise */
