@@ -8,6 +8,7 @@
 #include "sys/mailbox.h"
 #include "sys/worker.h"
 #include "test.h"
+#include <stdio.h>
 
 struct storage {
     struct store_options opt;
