@@ -106,9 +106,39 @@ static void flow_write(const struct gateway *g, struct metrics *m)
                 (double)c.overload);
 }
 
+struct tally_writing { struct metrics *m; struct buf labels; };
+
+/* The names of the original's model server agents; a server of ours has no replicas. */
+static void tally_write(void *ctx, const struct upstream_tally *t)
+{
+    struct tally_writing *w = ctx;
+    char code[16];
+
+    snprintf(code, sizeof code, "%d", t->code);
+    buf_clear(&w->labels);
+    metrics_label(&w->labels, "server", t->server);
+    metrics_label(&w->labels, "server_replica", STR("0"));
+    metrics_label(&w->labels, "model", t->model);
+    metrics_label(&w->labels, "model_internal", t->model);
+    metrics_label(&w->labels, "method_type", t->rest ? STR("rest") : STR("grpc"));
+    metrics_label(&w->labels, "code", t->rest ? str_of(code) : str_of(grpc_code_name(t->code)));
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_total", "Calls of models.", buf_str(&w->labels), (double)t->calls);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_seconds_total", "Seconds spent on calls of models.", buf_str(&w->labels),
+                t->seconds);
+    buf_clear(&w->labels);
+    metrics_label(&w->labels, "server", t->server);
+    metrics_label(&w->labels, "server_replica", STR("0"));
+    metrics_label(&w->labels, "method_type", t->rest ? STR("rest") : STR("grpc"));
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_total", "Calls of models, by server.", buf_str(&w->labels),
+                (double)t->calls);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_seconds_total", "Seconds spent on them, by server.",
+                buf_str(&w->labels), t->seconds);
+}
+
 void count_write(void *ctx, struct metrics *m)
 {
     struct gateway *g = ctx;
+    struct tally_writing models = {.m = m};
     struct buf b = {0};
     struct bytes key;
     void *value;
@@ -116,6 +146,8 @@ void count_write(void *ctx, struct metrics *m)
     for (size_t at = 0; map_next(&g->series, &at, &key, &value);)
         series_write(value, m, &b);
     buf_fini(&b);
+    upstream_tallies(g->o.upstream, tally_write, &models);
+    buf_fini(&models.labels);
     http_write(g, m);
     flow_write(g, m);
 }

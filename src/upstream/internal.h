@@ -25,6 +25,7 @@ struct upstream {
     size_t message_bytes_max;
     struct list ops, spare;
     struct map servers;                          /* "g|r" + address -> struct server */
+    struct map tallies;                          /* see tally.c */
     bool closing;
 };
 
@@ -44,6 +45,7 @@ struct op {
     struct upstream_query *query;
     const struct upstream_target *target;
     struct timer deadline, later;
+    uint64_t begun_us;
     uint64_t deadline_ms;
     int tried;
     struct err why;                              /* of op_fail_soon() */
@@ -75,6 +77,10 @@ bool header_is_plain(const struct header *h);                    /* may travel a
 /* The error sentence every carrier gives to what makes no sense; also sets the op's grpc_code to INTERNAL. */
 enum rc garbage(struct err *e, struct op *op, const char *fmt, ...) PRINTF(3, 4);
 enum rc unreachable(struct err *e, const struct op *op, const char *why);
+
+/* ---- tally.c ---- */
+void tally_note(struct upstream *u, const struct op *op, const struct err *e);
+void tallies_free(struct upstream *u);
 
 /* ---- server.c: names to addresses, and the connections to one server ---- */
 enum server_kind { SERVER_GRPC, SERVER_REST };

@@ -124,6 +124,7 @@ static void finish(struct op *op, const struct err *e)
     struct upstream_query *q = op->query;
 
     if (c) {
+        tally_note(op->u, op, e);
         c->err = *e;
         c->grpc_code = op->grpc_code;
         c->http_status = op->http_status;
@@ -271,6 +272,7 @@ static struct op *op_new(struct upstream *u, const struct upstream_target *targe
     op->target = target;
     op->carrier = carrier_of(target->kind);
     op->deadline_ms = deadline_ms;
+    op->begun_us = clock_mono_us(loop_clock(u->loop));
     list_init(&op->wait_link);
     list_push(&u->ops, &op->link);
     timer_set(loop_timers(u->loop), &op->deadline, MAX(deadline_ms, now), too_late);
@@ -362,6 +364,7 @@ struct upstream *upstream_free(struct upstream *u)
     servers_free(u);
     tcp_free(u->tcp);
     map_fini(&u->servers);
+    tallies_free(u);
     h2_client_shared_free(u->h2);
     builtin_free(u->builtin);
     for (struct list *l; (l = list_pop(&u->spare));) {

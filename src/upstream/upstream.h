@@ -64,3 +64,7 @@ struct upstream_query {
 };
 void upstream_query(struct upstream *u, struct upstream_query *q);
 void upstream_query_cancel(struct upstream *u, struct upstream_query *q);
+
+/* Finished calls, counted by server, model, carrier and code (gRPC's; REST: the HTTP status, 0: none came). */
+struct upstream_tally { struct str server, model; bool rest; int code; uint64_t calls; double seconds; };
+void upstream_tallies(const struct upstream *u, void (*each)(void *ctx, const struct upstream_tally *t), void *ctx);

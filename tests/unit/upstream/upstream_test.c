@@ -558,6 +558,30 @@ static void rest_servers_are_spoken_to_in_json(void **state)
     world_free(&w);
 }
 
+static void find_tally(void *ctx, const struct upstream_tally *t)
+{
+    if (str_is(t->model, "refuses") && t->code == GRPC_INVALID_ARGUMENT) *(uint64_t *)ctx += t->calls;
+}
+
+static void calls_are_counted_by_model_and_code(void **state)
+{
+    struct world w;
+    struct upstream_call c = {0};
+    struct upstream_target t;
+    uint64_t n = 0;
+
+    (void)state;
+    world_new(&w);
+    for (int i = 0; i < 3; i++) {
+        t = target(&w, UPSTREAM_GRPC, i ? "refuses" : "m");
+        call(&w, &c, &t, 4);
+        upstream_call_fini(&c);
+    }
+    upstream_tallies(w.up, find_tally, &n);
+    assert_int_equal(n, 2);
+    world_free(&w);
+}
+
 static void query_done(struct upstream_query *q)
 {
     (void)q;
@@ -648,6 +672,7 @@ int main(void)
         cmocka_unit_test(garbage_is_called_garbage),
         cmocka_unit_test(a_restarted_server_is_found_again),
         cmocka_unit_test(rest_servers_are_spoken_to_in_json),
+        cmocka_unit_test(calls_are_counted_by_model_and_code),
         cmocka_unit_test(models_are_asked_whether_they_are_ready),
         cmocka_unit_test(what_is_in_flight_is_cancelled_at_the_end),
     };
