@@ -4,7 +4,7 @@
  *
  * A request for a pipeline whose topics are still being made waits ("parked") until they are there,
  * within its deadline. SPDX-License-Identifier: Apache-2.0 */
-#include "flow/executor.h"
+#include "flow/idem.h"
 #include <inttypes.h>
 
 enum { RETRY_AFTER_MS = 1000 };
@@ -87,29 +87,32 @@ static void answer_failure(struct flow_run *r, struct flow_request *q)
     answer_headers(q, h, r->key, fail->step);
 }
 
-static void answer_output(struct flow_run *r, struct flow_request *q)
+/* Others may wait for the same answer: then it is copied. */
+static void answer_output(struct flow_run *r, struct flow_request *q, bool take)
 {
     struct run_point *p = r->run.graph->direct ? &r->run.points[2] : &r->run.output;
 
-    q->response = buf_take(&p->owned);
+    if (take && !r->idem) q->response = buf_take(&p->owned);
+    else buf_append(&q->response, buf_view(&p->owned));
     answer_headers(q, r->run.output.headers, r->key, (struct str){0});
 }
 
 /* The caller lent its message until now; branches that run on need a copy. */
-void run_answer(struct flow_run *r, const struct err *e)
+static struct flow_request *request_take(struct flow_run *r)
 {
     struct flow_request *q = r->request;
 
     r->request = NULL;
     q->priv = NULL;
     if (r->started ? !r->run.ended : no_output(r)) run_keep(&r->run);
-    if (e) {
-        refuse(q, e);
-        return;
-    }
+    return q;
+}
+
+static void answer_fill(struct flow_run *r, struct flow_request *q, bool take)
+{
     q->err = (struct err){0};
     switch (r->run.outcome) {
-    case RUN_OUTPUT: answer_output(r, q); break;
+    case RUN_OUTPUT: answer_output(r, q, take); break;
     case RUN_ERROR: answer_failure(r, q); break;
     case RUN_OPEN:
     case RUN_EMPTY:
@@ -117,6 +120,44 @@ void run_answer(struct flow_run *r, const struct err *e)
         answer_headers(q, r->run.points[0].headers, r->key, (struct str){0});
         break;
     }
+}
+
+void run_answer(struct flow_run *r, const struct err *e)
+{
+    struct flow_request *q = request_take(r);
+
+    if (e) {
+        refuse(q, e);
+        return;
+    }
+    answer_fill(r, q, true);
+    q->done(q);
+}
+
+void run_answer_with(struct flow_run *r, struct headers h, struct bytes key, struct str step)
+{
+    struct flow_request *q = request_take(r);
+
+    answer_headers(q, h, key, step);
+    q->done(q);
+}
+
+void run_answer_like(struct flow_run *r, struct flow_run *other)
+{
+    struct flow_request *q = request_take(r);
+
+    if (other->input_err) {
+        refuse(q, other->input_err);
+        return;
+    }
+    if (other->run.outcome == RUN_OPEN || (other->outcome_lost && !other->outcome_done)) {
+        struct err e;
+
+        err_set(&e, RC_UNAVAILABLE, "the request that holds this idempotency key ended without an outcome in the log");
+        refuse(q, &e);
+        return;
+    }
+    answer_fill(other, q, false);
     q->done(q);
 }
 
@@ -134,6 +175,14 @@ void run_check_answer(struct flow_run *r)
 }
 
 /* ---- admission ---- */
+
+/* The same key always goes to the same partition. */
+static int32_t partition_choose(struct flow *f, const struct flow_run *r)
+{
+    uint32_t n = (uint32_t)MAX(r->place->inputs.partitions, 1);
+
+    return (int32_t)((r->idem ? load_be32(r->idem->key.b) : f->partition_next++) % n);
+}
 
 static void run_identify(struct flow_run *r, int32_t partition, struct str request_id)
 {
@@ -158,27 +207,29 @@ static void run_identify(struct flow_run *r, int32_t partition, struct str reque
     r->id = run_id_print(&r->run.arena, &id);
 }
 
-static int32_t partition_choose(struct flow *f, const struct place *p)
-{
-    return (int32_t)(f->partition_next++ % (uint32_t)MAX(p->inputs.partitions, 1));
-}
-
 static void input_append(struct flow_run *r)
 {
     const struct run_point *p = &r->run.points[0];
+    struct append_what w = {.kind = APPEND_INPUT,
+                            .place = r->place,
+                            .inputs = true,
+                            .value = p->message,
+                            .headers = p->headers,
+                            .timestamp_ms = p->timestamp_ms};
 
-    append_record(r, &(struct append_what){.kind = APPEND_INPUT,
-                                           .place = r->place,
-                                           .inputs = true,
-                                           .value = p->message,
-                                           .headers = p->headers,
-                                           .timestamp_ms = p->timestamp_ms});
+    if (r->idem) {
+        w.extra_name = STR(IDEM_HEADER);
+        w.extra_value = idem_header_print(&r->run.arena, &r->idem->key, &r->idem->input);
+    }
+    append_record(r, &w);
 }
 
 /* Nobody waits for the run of a pipeline without output: its time is that of an outside record. */
 void run_admitted(struct flow_run *r)
 {
     r->pins++;
+    run_keep(&r->run);
+    idem_accepted(r);
     if (r->request) run_answer(r, NULL);
     r->from_ms = loop_now_ms(r->f->loop);
     r->deadline_ms = r->last_ms = r->from_ms + r->f->o.timeout_ms;
@@ -193,7 +244,8 @@ static void run_admit(struct flow_run *r)
     const struct flow_request *q = r->request;
     bool recorded = r->record == FLOW_RECORD_ALL || r->record == FLOW_RECORD_ENDS;
 
-    run_identify(r, partition_choose(r->f, r->place), q->request_id);
+    if (q->idempotency_key.n && recorded && !idem_admit(r)) return;
+    run_identify(r, partition_choose(r->f, r), q->request_id);
     r->input_done = !recorded;
     r->pins++;
     if (recorded) input_append(r);
@@ -296,8 +348,16 @@ void flow_start(struct flow *f, struct flow_request *q)
     struct err e = {0};
 
     q->priv = NULL;
-    if (find(f, q, &p, &g, &e) || room(f, q, &e) || run_make(f, q, p, g, &r, &e)) {
+    if (find(f, q, &p, &g, &e) || room(f, q, &e)) {
         if (e.rc == RC_OVERLOAD) f->counters.overload++;
+        refuse(q, &e);
+        return;
+    }
+    if (forward_wanted(f, q)) {
+        forward_start(f, q);
+        return;
+    }
+    if (run_make(f, q, p, g, &r, &e)) {
         refuse(q, &e);
         return;
     }
@@ -312,15 +372,20 @@ void flow_start(struct flow *f, struct flow_request *q)
 
 void flow_cancel(struct flow *f, struct flow_request *q)
 {
+    const enum holder *holder = q->priv;
     struct flow_run *r = q->priv;
     struct err e;
 
     (void)f;
-    if (!r) return;
+    if (!holder) return;
+    if (*holder == HOLDER_FORWARD) {
+        forward_cancel(q->priv);
+        return;
+    }
     err_set(&e, RC_CANCELLED, "the caller went away");
     list_remove(&r->parked);
     r->pins++;
-    if (r->started && !no_output(r)) flow_run_stop(r, RC_CANCELLED, STR("the caller went away"));
+    if (r->started && !no_output(r) && !idem_wanted(r)) flow_run_stop(r, RC_CANCELLED, STR("the caller went away"));
     if (r->request) run_answer(r, &e);
     r->pins--;
     flow_run_release(r);

@@ -4,7 +4,7 @@
  * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
- * probe.c    readiness
+ * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
  * last of it is back.     SPDX-License-Identifier: Apache-2.0
@@ -18,6 +18,11 @@
 #include <stdatomic.h>
 
 struct place;
+struct idem;
+struct idem_index;
+
+/* What flow_request.priv points at begins with this. */
+enum holder { HOLDER_RUN, HOLDER_FORWARD };
 
 /* One topic, made sure of. */
 struct topic {
@@ -91,6 +96,7 @@ struct place {
     bool ends_failed;
     unsigned tells_open;                         /* watches that have not said how far they are, and the look at the ends */
     struct list commit_link;                     /* in flow.commits, flow.committing; on the others in flow.touched */
+    struct idem_index *idem;
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
@@ -115,10 +121,12 @@ struct run_call {
 struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate; struct list link; };
 
 struct flow_run {
+    enum holder holder;
     struct run run;
     struct flow *f;
     struct list link;                            /* in flow.runs */
-    struct list parked;                          /* in flow.parked, waiting for topics */
+    struct list parked;                          /* not started: in flow.parked, or a list of flow/idem.h */
+    struct idem *idem;                           /* the idempotency key it holds */
     struct flow_snapshot *snapshot;
     struct place *place;
     enum flow_record record;
@@ -191,6 +199,8 @@ struct flow {
     struct timer drain_timer;
     void (*drained)(void *ctx);
     void *drained_ctx;
+    struct list forwards;                        /* requests that executor 0 runs for us */
+    size_t idem_n;                               /* idempotency keys remembered */
     struct timer commit_timer;                   /* commits; on the others: tells executor 0 what was touched */
     struct list touched;
     struct stuck *stuck; size_t stuck_n;         /* inputs whose outcome could not be written: the next start's */
@@ -228,6 +238,17 @@ void run_answer(struct flow_run *r, const struct err *e);    /* e NULL: with the
 void run_check_answer(struct flow_run *r);
 void run_unpark(struct flow_run *r);             /* starts it, or refuses it, or leaves it waiting */
 void run_admitted(struct flow_run *r);           /* the input of a pipeline without output is in the log */
+
+/* With what is already set in its request, and these. */
+void run_answer_with(struct flow_run *r, struct headers h, struct bytes key, struct str step);
+void run_answer_like(struct flow_run *r, struct flow_run *other);      /* a copy of the other's answer */
+
+/* forward.c */
+struct forward;
+bool forward_wanted(const struct flow *f, const struct flow_request *q);
+void forward_start(struct flow *f, struct flow_request *q);
+void forward_cancel(struct forward *w);
+void forwards_end(struct flow *f);
 
 /* runs.c */
 struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct graph *g);

@@ -55,6 +55,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     list_init(&f->runs);
     list_init(&f->parked);
     list_init(&f->probes);
+    list_init(&f->forwards);
     list_init(&f->spare_runs);
     list_init(&f->spare_appends);
     topic_init(&f->errors, f, NULL, name_errors_topic(&f->arena, &f->naming));
@@ -267,6 +268,7 @@ struct flow *flow_free(struct flow *f)
     intakes_close(&f->pipelines);
     intakes_close(&f->models);
     probes_end(f);
+    forwards_end(f);
     while (!list_empty(&f->runs))
         flow_run_end(container_of(f->runs.next, struct flow_run, link), &e);
     if (f->lent == 0) flow_release(f);

@@ -6,7 +6,7 @@
  * the ends of its topics before it is ready, so that what was written before it existed is not run.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
-#include "flow/executor.h"
+#include "flow/idem.h"
 #include <inttypes.h>
 
 enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
@@ -353,6 +353,7 @@ void intake_run(struct intake *in, const struct bus_record *rec, const struct ru
     if (attempt > 1) f->counters.recovered++;
     else f->counters.outside++;
     identify(r, in, rec, own);
+    if (own) idem_recovered(r, rec);
     if (r->record == FLOW_RECORD_NONE) r->record = FLOW_RECORD_ERRORS;
     if (g->why.rc) flow_run_fail(r, g->why.rc, str_of(g->why.text));
     else run_begin(r, rec, own);

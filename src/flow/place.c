@@ -4,7 +4,7 @@
  * place is in the newest snapshot. A place that is gone lives until nothing needs its names.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
-#include "flow/executor.h"
+#include "flow/idem.h"
 
 enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 5000 };
 
@@ -155,6 +155,7 @@ void place_free(struct place *p)
     list_remove(&p->commit_link);
     for (size_t i = 0; i < p->intakes_n; i++)
         scan_end(&p->intakes[i]);
+    idem_index_free(p->idem);
     free(p->intakes);
     free(p->acked);
     free(p->why);

@@ -4,7 +4,7 @@
  * of its own, until nothing is left. Then it is seen whether the caller can be answered and whether
  * anything still needs the run. A run ends when its machine has, its records are acknowledged and
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
-#include "flow/executor.h"
+#include "flow/idem.h"
 #include <inttypes.h>
 
 enum { SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
@@ -101,6 +101,7 @@ static void run_free(struct flow_run *r)
     struct flow *f = r->f;
     struct place *p = r->place;
 
+    if (!f->closed) idem_settle(r, 0, -1);       /* it ends without an outcome in the log */
     timer_cancel(loop_timers(f->loop), &r->deadline);
     timer_cancel(loop_timers(f->loop), &r->outcome_retry);
     windows_cancel(r);
@@ -473,6 +474,7 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         outcome_failed(r, why);
     } else if (a->kind == APPEND_OUTCOME) {
         r->outcome_done = true;
+        idem_settle(r, a->a.partition, a->a.offset);
     } else if (why->rc) {
         input_failed(r, why);
     } else {

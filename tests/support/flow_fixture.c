@@ -326,6 +326,23 @@ void fixture_done(struct flow_request *q)
     buf_fini(&a->message);                       /* the lender takes it back at once */
 }
 
+struct asked *fixture_ask_key(struct fixture *x, const char *name, const char *message, const char *key)
+{
+    struct asked *a = xnew(struct asked);
+
+    message_write(&a->message, message);
+    a->q = (struct flow_request){
+        .name = str_of(name),
+        .message = buf_view(&a->message),
+        .request_id = STR("id-1"),
+        .idempotency_key = str_of(key),
+        .deadline_ms = clock_mono_ms(&x->clock.clock) + 10000,
+        .done = fixture_done,
+    };
+    flow_start(x->flow, &a->q);
+    return a;
+}
+
 struct asked *fixture_ask_with(struct fixture *x, const char *name, const char *message, const struct header *h, size_t n)
 {
     struct asked *a = xnew(struct asked);
@@ -385,4 +402,69 @@ const char *asked_text(struct asked *a)
     }
     if (a->q.accepted) return "accepted";
     return message_text(buf_view(&a->q.response));
+}
+
+/* ---- two executors ---- */
+
+void pair_settle(struct pair *p)
+{
+    for (int i = 0; i < 8; i++) {
+        fixture_settle(&p->x);
+        loop_turn(p->loop, 0);
+        fake_upstream_turn(p->up);
+    }
+}
+
+void pair_advance(struct pair *p, uint64_t ms)
+{
+    clock_sim_advance(&p->x.clock, ms * 1000);
+    pair_settle(p);
+}
+
+void pair_open(struct pair *p)
+{
+    struct flow_options o;
+    struct err e;
+
+    fixture_options(&p->x);
+    p->x.o.loops_n = 2;
+    fixture_open(&p->x);
+    must(loop_new(&p->x.clock.clock, &p->loop, &e) == RC_OK);
+    p->up = fake_upstream_new();
+    o = p->x.o;
+    o.loop_index = 1;
+    must(flow_new(p->loop, &p->x.bus->bus, p->up, &o, &p->flow, &e) == RC_OK);
+    flow_join((struct flow *[]){p->x.flow, p->flow}, 2);
+}
+
+void pair_apply(struct pair *p, const char *line)
+{
+    APPLY(&p->x, line);
+    flow_use(p->flow, p->x.snapshot);
+    for (int i = 0; i < 5; i++)
+        pair_advance(p, 30);
+}
+
+void pair_close(struct pair *p)
+{
+    flow_free(p->flow);
+    p->x.flow = flow_free(p->x.flow);
+    for (int i = 0; i < 3; i++) {
+        loop_turn(p->loop, 0);
+        loop_turn(p->x.loop, 0);
+    }
+    upstream_free(p->up);
+    loop_free(p->loop);
+    fixture_close(&p->x);
+}
+
+struct asked *pair_ask(struct pair *p, const char *message, const char *key)
+{
+    struct flow *first = p->x.flow;
+    struct asked *a;
+
+    p->x.flow = p->flow;
+    a = fixture_ask_key(&p->x, "p", message, key);
+    p->x.flow = first;
+    return a;
 }

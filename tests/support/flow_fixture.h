@@ -42,8 +42,18 @@ void message_write(struct buf *b, const char *text);
 struct asked *fixture_ask(struct fixture *x, const char *name, const char *message);         /* does not settle */
 struct asked *fixture_ask_model(struct fixture *x, const char *name, const char *message);
 struct asked *fixture_ask_with(struct fixture *x, const char *name, const char *message, const struct header *h, size_t n);
+struct asked *fixture_ask_key(struct fixture *x, const char *name, const char *message, const char *key);
 void fixture_done(struct flow_request *q);          /* what a struct asked has as done */
 void asked_free(struct asked *a);
 /* "OUTPUT=10,20" of a response (or request) message; borrowed until the next call. */
 const char *message_text(struct bytes message);
 const char *asked_text(struct asked *a);         /* the answer so, or "error: …" */
+
+/* Two executors of one process, each with a loop and a model server of its own, turned by the test. x is executor 0. */
+struct pair { struct fixture x; struct loop *loop; struct upstream *up; struct flow *flow; };
+void pair_open(struct pair *p);
+void pair_apply(struct pair *p, const char *line);
+void pair_settle(struct pair *p);
+void pair_advance(struct pair *p, uint64_t ms);
+struct asked *pair_ask(struct pair *p, const char *message, const char *key);  /* pipeline p, of executor 1; key NULL: none */
+void pair_close(struct pair *p);

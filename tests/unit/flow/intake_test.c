@@ -457,71 +457,6 @@ static void a_drain_commits_and_leaves_outside_records_to_the_next_start(void **
 
 /* ---- two executors ---- */
 
-struct pair { struct fixture x; struct loop *loop; struct upstream *up; struct flow *flow; };
-
-static void pair_settle(struct pair *p)
-{
-    for (int i = 0; i < 8; i++) {
-        fixture_settle(&p->x);
-        loop_turn(p->loop, 0);
-        fake_upstream_turn(p->up);
-    }
-}
-
-static void pair_advance(struct pair *p, uint64_t ms)
-{
-    clock_sim_advance(&p->x.clock, ms * 1000);
-    pair_settle(p);
-}
-
-static void pair_open(struct pair *p)
-{
-    struct flow_options o;
-    struct err e;
-
-    fixture_options(&p->x);
-    p->x.o.loops_n = 2;
-    fixture_open(&p->x);
-    assert_int_equal(loop_new(&p->x.clock.clock, &p->loop, &e), RC_OK);
-    p->up = fake_upstream_new();
-    o = p->x.o;
-    o.loop_index = 1;
-    assert_int_equal(flow_new(p->loop, &p->x.bus->bus, p->up, &o, &p->flow, &e), RC_OK);
-    flow_join((struct flow *[]){p->x.flow, p->flow}, 2);
-}
-
-static void pair_apply(struct pair *p, const char *line)
-{
-    APPLY(&p->x, line);
-    flow_use(p->flow, p->x.snapshot);
-    for (int i = 0; i < 5; i++)
-        pair_advance(p, 30);
-}
-
-static void pair_close(struct pair *p)
-{
-    flow_free(p->flow);
-    p->x.flow = flow_free(p->x.flow);
-    for (int i = 0; i < 3; i++) {
-        loop_turn(p->loop, 0);
-        loop_turn(p->x.loop, 0);
-    }
-    upstream_free(p->up);
-    loop_free(p->loop);
-    fixture_close(&p->x);
-}
-
-static struct asked *ask_second(struct pair *p, const char *message)
-{
-    struct flow *first = p->x.flow;
-    struct asked *a;
-
-    p->x.flow = p->flow;
-    a = fixture_ask(&p->x, "p", message);
-    p->x.flow = first;
-    return a;
-}
-
 static void the_commit_waits_for_what_the_other_executor_has_not_finished(void **state)
 {
     struct pair p;
@@ -530,7 +465,7 @@ static void the_commit_waits_for_what_the_other_executor_has_not_finished(void *
     (void)state;
     pair_open(&p);
     pair_apply(&p, "p: slow; out < slow");
-    a = ask_second(&p, "INPUT=1");
+    a = pair_ask(&p, "INPUT=1", NULL);
     b = fixture_ask(&p.x, "p", "INPUT=2");
     pair_settle(&p);
     assert_true(fake_upstream_finish(p.x.up, "slow"));
@@ -556,7 +491,7 @@ static void what_only_the_other_executor_ran_is_committed_too(void **state)
     (void)state;
     pair_open(&p);
     pair_apply(&p, "p: mul10; out < mul10");
-    a = ask_second(&p, "INPUT=1");
+    a = pair_ask(&p, "INPUT=1", NULL);
     for (int i = 0; i < 4; i++)
         pair_advance(&p, 1000);
     assert_string_equal(asked_text(a), "OUTPUT=10");
@@ -575,7 +510,7 @@ static void executors_may_end_while_they_talk(void **state)
     for (int stop = 0; stop < 6; stop++) {
         pair_open(&p);
         pair_apply(&p, "p: mul10; out < mul10");
-        a = ask_second(&p, "INPUT=1");
+        a = pair_ask(&p, "INPUT=1", NULL);
         pair_settle(&p);
         clock_sim_advance(&p.x.clock, 1000 * 1000);
         for (int i = 0; i < stop; i++)

@@ -1,0 +1,349 @@
+/* See flow/idem.h. A request that finds its key taken becomes a run that is not started: it has a
+ * deadline and can be cancelled like one that waits for topics, and is answered with a copy of what
+ * the first one gets, or out of the log. SPDX-License-Identifier: Apache-2.0 */
+#include "flow/idem.h"
+#include <openssl/sha.h>
+
+/* ---- hashes ---- */
+
+struct idem_hash idem_hash(struct bytes b)
+{
+    uint8_t full[SHA256_DIGEST_LENGTH];
+    struct idem_hash h;
+
+    SHA256(b.p, b.n, full);
+    memcpy(h.b, full, sizeof h.b);
+    return h;
+}
+
+static void hex_put(char *to, const struct idem_hash *h)
+{
+    static const char digits[] = "0123456789abcdef";
+
+    for (size_t i = 0; i < IDEM_HASH; i++) {
+        to[2 * i] = digits[h->b[i] >> 4];
+        to[2 * i + 1] = digits[h->b[i] & 15];
+    }
+}
+
+static bool hex_get(const char *from, struct idem_hash *h)
+{
+    for (size_t i = 0; i < 2 * IDEM_HASH; i++) {
+        char c = from[i];
+        int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+        if (v < 0) return false;
+        h->b[i / 2] = (uint8_t)(i % 2 ? h->b[i / 2] | v : v << 4);
+    }
+    return true;
+}
+
+struct str idem_header_print(struct arena *a, const struct idem_hash *key, const struct idem_hash *input)
+{
+    char *p = arena_alloc(a, 4 * IDEM_HASH + 2);
+
+    hex_put(p, key);
+    p[2 * IDEM_HASH] = '/';
+    hex_put(p + 2 * IDEM_HASH + 1, input);
+    return (struct str){p, 4 * IDEM_HASH + 1};
+}
+
+bool idem_header_parse(struct str s, struct idem_hash *ret_key, struct idem_hash *ret_input)
+{
+    return s.n == 4 * IDEM_HASH + 1 && s.p[2 * IDEM_HASH] == '/' && hex_get(s.p, ret_key) &&
+           hex_get(s.p + 2 * IDEM_HASH + 1, ret_input);
+}
+
+/* ---- what is kept ---- */
+
+bool idem_keeps(enum rc rc, int grpc_code, int http_status)
+{
+    enum { INVALID_ARGUMENT = 3, NOT_FOUND = 5, ALREADY_EXISTS = 6, PERMISSION_DENIED = 7,
+           FAILED_PRECONDITION = 9, OUT_OF_RANGE = 11, UNIMPLEMENTED = 12, UNAUTHENTICATED = 16 };
+
+    if (rc != RC_UPSTREAM) return false;
+    if (http_status) return http_status >= 400 && http_status < 500;
+    return grpc_code == INVALID_ARGUMENT || grpc_code == NOT_FOUND || grpc_code == ALREADY_EXISTS ||
+           grpc_code == PERMISSION_DENIED || grpc_code == FAILED_PRECONDITION || grpc_code == OUT_OF_RANGE ||
+           grpc_code == UNIMPLEMENTED || grpc_code == UNAUTHENTICATED;
+}
+
+bool idem_error_parse(struct str s, int *ret_grpc, int *ret_http, bool *ret_upstream)
+{
+    struct str what, grpc, http;
+    int64_t g, h;
+
+    if (!str_cut(s, '/', &what, &s) || !str_cut(s, '/', &grpc, &http)) return false;
+    if (!str_to_i64(grpc, &g) || !str_to_i64(http, &h) || g < 0 || h < 0 || g > INT32_MAX || h > INT32_MAX) return false;
+    *ret_grpc = (int)g;
+    *ret_http = (int)h;
+    *ret_upstream = str_is(what, rc_name(RC_UPSTREAM));
+    return true;
+}
+
+static bool run_keeps(const struct flow_run *r)
+{
+    const struct run_failure *fail = r->run.failure;
+
+    if (r->run.outcome == RUN_OUTPUT) return true;
+    return r->run.outcome == RUN_ERROR && idem_keeps(fail->rc, fail->grpc_code, fail->http_status);
+}
+
+/* ---- entries ---- */
+
+static struct bytes key_of(const struct idem_hash *h)
+{
+    return bytes_of(h->b, sizeof h->b);
+}
+
+struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const struct idem_hash *input, int64_t wall_ms)
+{
+    struct idem *i = xnew(struct idem);
+
+    i->index = x;
+    i->key = *key;
+    i->input = *input;
+    i->wall_ms = wall_ms;
+    list_init(&i->waiters);
+    list_push(&x->by_time, &i->link);
+    map_put(&x->by_key, key_of(key), i);
+    x->place->f->idem_n++;
+    return i;
+}
+
+void idem_drop(struct idem *i)
+{
+    list_remove(&i->link);
+    map_del(&i->index->by_key, key_of(&i->key));
+    i->index->place->f->idem_n--;
+    free(i);
+}
+
+static void purge(struct idem_index *x)
+{
+    struct flow *f = x->place->f;
+    int64_t before = clock_wall_ms(loop_clock(f->loop)) - (int64_t)f->o.idempotency_window_ms;
+
+    list_each_safe(l, &x->by_time) {
+        struct idem *i = container_of(l, struct idem, link);
+
+        if (i->wall_ms >= before) return;
+        if (!i->running && list_empty(&i->waiters)) idem_drop(i);
+    }
+}
+
+static struct idem_index *index_of(struct place *p)
+{
+    if (p->idem) return p->idem;
+    p->idem = xnew(struct idem_index);
+    p->idem->place = p;
+    list_init(&p->idem->by_time);
+    list_init(&p->idem->waiting);
+    return p->idem;
+}
+
+void idem_index_free(struct idem_index *x)
+{
+    if (!x) return;
+    while (!list_empty(&x->by_time))
+        idem_drop(container_of(x->by_time.next, struct idem, link));
+    map_fini(&x->by_key);
+    free(x);
+}
+
+/* ---- answers ---- */
+
+static void refuse(struct flow_run *r, const struct err *e)
+{
+    r->pins++;
+    run_answer(r, e);
+    r->pins--;
+    flow_run_release(r);
+}
+
+struct looking { struct bus_fetch fetch; struct flow_run *r; struct flow *f; struct idem_hash input; };
+
+/* The outcome as a record, back into an answer. */
+static void answer_record(struct flow_run *r, const struct bus_record *rec)
+{
+    struct flow_request *q = r->request;
+    struct str error = {0}, step = {0};
+    struct headers h = {.v = arena_array(&r->run.arena, struct header, rec->headers_n)};
+    bool upstream = false;
+    int grpc = 0, http = 0;
+
+    for (size_t i = 0; i < rec->headers_n; i++) {
+        struct str name = rec->headers[i].key, value = bytes_str(rec->headers[i].value);
+
+        if (str_is(name, "millrace-error")) error = value;
+        else if (str_is(name, "seldon-pipeline-errors")) step = value;
+        else h.v[h.n++] = (struct header){name, value};
+    }
+    if (error.n && idem_error_parse(error, &grpc, &http, &upstream)) {
+        q->grpc_code = grpc;
+        q->http_status = http;
+        buf_printf(&q->message_text, STR_FMT " : ", STR_ARG(step));
+        buf_append(&q->message_text, rec->value);
+        err_set(&q->err, RC_UPSTREAM, STR_FMT, STR_ARG(buf_str(&q->message_text)));
+    } else {
+        q->err = (struct err){0};
+        buf_append(&q->response, rec->value);
+    }
+    run_answer_with(r, h, rec->key, step);
+}
+
+static void looked(struct bus_op *op)
+{
+    struct looking *k = container_of(op, struct looking, fetch.op);
+    struct flow_run *r = k->r;
+    struct flow *f = k->f;
+    struct err e;
+
+    if (!f->closed) {
+        if (!r->request) {
+        } else if (!op->err.rc && k->fetch.records_n && k->fetch.records[0].offset == k->fetch.offset) {
+            answer_record(r, &k->fetch.records[0]);
+        } else {
+            err_set(&e, RC_UNAVAILABLE, "the outcome of this idempotency key could not be read: %s",
+                    op->err.rc ? op->err.text : "its record is gone");
+            run_answer(r, &e);
+        }
+        r->pins--;
+        flow_run_release(r);
+    }
+    bus_fetch_fini(&k->fetch);
+    free(k);
+    flow_returned(f);
+}
+
+static void look_up(struct flow_run *r, const struct idem *i)
+{
+    struct looking *k = xnew(struct looking);
+    struct flow *f = r->f;
+    const struct topic *t = i->error && r->place->model ? &f->errors : &r->place->outputs;
+
+    k->r = r;
+    k->f = f;
+    k->fetch = (struct bus_fetch){
+        .op = {.reply_to = loop_mailbox(f->loop), .done = looked, .deadline_ms = r->deadline_ms},
+        .topic = t->name,
+        .partition = i->partition,
+        .offset = i->offset,
+        .size_max = 1,
+    };
+    r->pins++;
+    f->lent++;
+    bus_fetch(f->bus, &k->fetch);
+}
+
+/* ---- admission ---- */
+
+static bool meet(struct flow_run *r, struct idem *i, const struct idem_hash *input)
+{
+    struct err e;
+
+    if (memcmp(i->input.b, input->b, IDEM_HASH) != 0) {
+        err_set(&e, RC_EXISTS, "the idempotency key was used with another request");
+        refuse(r, &e);
+    } else if (i->accepted) {
+        refuse(r, NULL);
+    } else if (i->done) {
+        look_up(r, i);
+    } else {
+        list_push(&i->waiters, &r->parked);
+    }
+    return false;
+}
+
+bool idem_admit(struct flow_run *r)
+{
+    struct idem_index *x = index_of(r->place);
+    struct idem_hash key = idem_hash(str_bytes(r->request->idempotency_key)), input = idem_hash(r->run.points[0].message);
+    struct idem *i;
+    struct err e;
+
+    if (x->state != IDEM_READ) {
+        list_push(&x->waiting, &r->parked);
+        if (x->state == IDEM_UNREAD) idem_read_start(x);
+        return false;
+    }
+    purge(x);
+    if ((i = map_get(&x->by_key, key_of(&key)))) return meet(r, i, &input);
+    if (r->f->idem_n >= IDEM_MAX) {
+        err_set(&e, RC_OVERLOAD, "%d idempotency keys are remembered, more are not taken (flow.idempotencyWindowMs)", IDEM_MAX);
+        refuse(r, &e);
+        return false;
+    }
+    r->idem = idem_put(x, &key, &input, clock_wall_ms(loop_clock(r->f->loop)));
+    r->idem->running = true;
+    return true;
+}
+
+void idem_read_done(struct idem_index *x)
+{
+    struct list todo;
+
+    x->state = IDEM_READ;
+    list_move(&x->waiting, &todo);
+    for (struct list *l; (l = list_pop(&todo));)
+        run_unpark(container_of(l, struct flow_run, parked));
+}
+
+/* ---- runs ---- */
+
+void idem_recovered(struct flow_run *r, const struct bus_record *rec)
+{
+    struct idem_index *x = index_of(r->place);
+    struct idem_hash key, input;
+    struct idem *i;
+
+    for (size_t n = 0; n < rec->headers_n; n++) {
+        if (!str_is(rec->headers[n].key, IDEM_HEADER)) continue;
+        if (!idem_header_parse(bytes_str(rec->headers[n].value), &key, &input)) return;
+        i = map_get(&x->by_key, key_of(&key));
+        if (i && (i->done || i->running)) return;
+        if (!i) i = idem_put(x, &key, &input, rec->timestamp_ms);
+        i->running = true;
+        r->idem = i;
+        return;
+    }
+}
+
+void idem_accepted(struct flow_run *r)
+{
+    if (!r->idem) return;
+    r->idem->done = r->idem->accepted = true;
+    r->idem->running = false;
+    for (struct list *l; (l = list_pop(&r->idem->waiters));)
+        refuse(container_of(l, struct flow_run, parked), NULL);
+    r->idem = NULL;
+}
+
+bool idem_wanted(const struct flow_run *r)
+{
+    return r->idem && !list_empty(&r->idem->waiters);
+}
+
+void idem_settle(struct flow_run *r, int32_t partition, int64_t offset)
+{
+    struct idem *i = r->idem;
+    struct list waiters;
+
+    if (!i) return;
+    r->idem = NULL;
+    list_move(&i->waiters, &waiters);
+    i->running = false;
+    i->done = offset >= 0 && run_keeps(r);
+    i->error = r->run.outcome == RUN_ERROR;
+    i->partition = partition;
+    i->offset = offset;
+    if (!i->done) idem_drop(i);
+    for (struct list *l; (l = list_pop(&waiters));) {
+        struct flow_run *w = container_of(l, struct flow_run, parked);
+
+        w->pins++;
+        run_answer_like(w, r);
+        w->pins--;
+        flow_run_release(w);
+    }
+}
