@@ -34,7 +34,9 @@ void answer_error(struct exchange *x, int http, int grpc, struct str text, uint3
     buf_append_str(&body, STR("{\"error\":"));
     json_put_str(&body, text);
     buf_append_str(&body, STR("}"));
-    if (after) h[1] = (struct header){STR("retry-after"), {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
+    if (after)
+        h[1] = (struct header){STR("retry-after"),
+                               {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
     exchange_respond(x, http, h, after ? 2 : 1, &body);
 }
 

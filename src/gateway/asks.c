@@ -88,11 +88,14 @@ void ask_ready(struct gateway *g, struct exchange *x, const struct resource *r)
     if (!process_ready(g, &why)) {
         struct buf out = {0};
 
-        if (x->grpc) answer_message(x, &out);    /* ready = false */
-        else answer_error(x, 503, GRPC_UNAVAILABLE, why, 0);
+        if (x->grpc)
+            answer_message(x, &out); /* ready = false */
+        else
+            answer_error(x, 503, GRPC_UNAVAILABLE, why, 0);
         return;
     }
-    a->probe = (struct flow_probe){.name = r->name, .model = r->model, .deadline_ms = until(g, x), .done = probe_done};
+    a->probe = (struct flow_probe){
+        .name = r->name, .model = r->model, .deadline_ms = until(g, x), .done = probe_done};
     x->gone = probe_gone;
     flow_probe(g->o.flow, &a->probe);
 }
@@ -152,9 +155,11 @@ static void query_gone(struct exchange *x)
     upstream_query_cancel(a->g->o.upstream, &a->query);
 }
 
-static void query(struct gateway *g, struct exchange *x, const struct resource *r, enum upstream_ask what)
+static void query(struct gateway *g, struct exchange *x, const struct resource *r,
+                  enum upstream_ask what)
 {
-    const struct flow_model_def *m = g->snapshot ? map_get_str(&g->snapshot->model_by_name, r->name) : NULL;
+    const struct flow_model_def *m =
+        g->snapshot ? map_get_str(&g->snapshot->model_by_name, r->name) : NULL;
     struct ask *a;
     struct err e;
 
@@ -169,16 +174,19 @@ static void query(struct gateway *g, struct exchange *x, const struct resource *
     }
     a = ask_new(g, x, r);
     a->snapshot = flow_snapshot_ref(g->snapshot);
-    a->query = (struct upstream_query){.target = &m->target, .ask = what, .deadline_ms = until(g, x), .done = query_done};
+    a->query = (struct upstream_query){
+        .target = &m->target, .ask = what, .deadline_ms = until(g, x), .done = query_done};
     x->gone = query_gone;
     upstream_query(g->o.upstream, &a->query);
 }
 
 static void pipeline_metadata(struct gateway *g, struct exchange *x, const struct resource *r)
 {
-    const struct flow_pipeline_def *p = g->snapshot ? map_get_str(&g->snapshot->pipeline_by_name, r->name) : NULL;
+    const struct flow_pipeline_def *p =
+        g->snapshot ? map_get_str(&g->snapshot->pipeline_by_name, r->name) : NULL;
     struct str version;
-    struct model_metadata m = {.name = r->name, .platform = STR("pipeline"), .versions = &version, .versions_n = 1};
+    struct model_metadata m = {
+        .name = r->name, .platform = STR("pipeline"), .versions = &version, .versions_n = 1};
     struct err e;
 
     if (!p) {
@@ -192,8 +200,10 @@ static void pipeline_metadata(struct gateway *g, struct exchange *x, const struc
 
 void ask_metadata(struct gateway *g, struct exchange *x, const struct resource *r)
 {
-    if (r->model) query(g, x, r, UPSTREAM_METADATA);
-    else pipeline_metadata(g, x, r);
+    if (r->model)
+        query(g, x, r, UPSTREAM_METADATA);
+    else
+        pipeline_metadata(g, x, r);
 }
 
 /* A model is there because its resource says so; asking to load it again passes the wish on to its server. */
@@ -207,8 +217,10 @@ void server_metadata_of(const struct gateway *g, struct buf *ret, bool json)
     static const struct str extensions[] = {{"binary_tensor_data", 18}, {"model_repository", 16}};
     const struct server_metadata m = {g->o.name, g->o.version, extensions, countof(extensions)};
 
-    if (json) server_metadata_encode_json(&m, ret);
-    else server_metadata_encode(&m, ret);
+    if (json)
+        server_metadata_encode_json(&m, ret);
+    else
+        server_metadata_encode(&m, ret);
 }
 
 void repository_index_of(const struct gateway *g, bool ready_only, struct buf *ret, bool json)
@@ -222,10 +234,13 @@ void repository_index_of(const struct gateway *g, bool ready_only, struct buf *r
         const struct flow_model_def *m = g->snapshot->models[i];
 
         if (ready_only && !m->placed) continue;
-        list[k++] = (struct model_index){m->name, arena_printf(&a, "%u", m->version), m->placed ? STR("READY") : STR("UNAVAILABLE"), m->why};
+        list[k++] = (struct model_index){m->name, arena_printf(&a, "%u", m->version),
+                                         m->placed ? STR("READY") : STR("UNAVAILABLE"), m->why};
     }
     index = (struct repository_index){list, k};
-    if (json) repository_index_encode_json(&index, ret);
-    else repository_index_encode(&index, ret);
+    if (json)
+        repository_index_encode_json(&index, ret);
+    else
+        repository_index_encode(&index, ret);
     arena_fini(&a);
 }

@@ -5,7 +5,13 @@
 
 enum { KEY_MAX = 320, SERIES_MAX = 10000 };
 
-struct series { struct str name; bool grpc; int code; struct histogram h; char text[]; };
+struct series {
+    struct str name;
+    bool grpc;
+    int code;
+    struct histogram h;
+    char text[];
+};
 
 static struct series *series_of(struct gateway *g, struct str name, bool grpc, int code)
 {
@@ -30,12 +36,16 @@ static struct series *series_of(struct gateway *g, struct str name, bool grpc, i
 }
 
 /* Names nobody knows are counted together, under no name: callers must not be able to grow this. */
-void count_request(struct gateway *g, const struct exchange *x, struct str name, struct status s, uint64_t begun_us)
+void count_request(struct gateway *g, const struct exchange *x, struct str name, struct status s,
+                   uint64_t begun_us)
 {
     uint64_t us = clock_mono_us(loop_clock(g->loop)) - begun_us;
-    bool known = g->snapshot && (map_get_str(&g->snapshot->pipeline_by_name, name) || map_get_str(&g->snapshot->model_by_name, name));
+    bool known = g->snapshot && (map_get_str(&g->snapshot->pipeline_by_name, name) ||
+                                 map_get_str(&g->snapshot->model_by_name, name));
 
-    histogram_note(&series_of(g, known ? name : (struct str){0}, x->grpc, x->grpc ? s.grpc : s.http)->h, (double)us / 1e6);
+    histogram_note(
+        &series_of(g, known ? name : (struct str){0}, x->grpc, x->grpc ? s.grpc : s.http)->h,
+        (double)us / 1e6);
 }
 
 static void labels_put(struct buf *b, const struct series *s, const char *method)
@@ -55,16 +65,20 @@ static void series_write(const struct series *s, struct metrics *m, struct buf *
     double n = (double)s->h.count;
 
     labels_put(b, s, "method");
-    metrics_histogram(m, "seldon_pipeline_infer_api_seconds", "Latency of inference requests at the gateway.", buf_str(b), &s->h);
+    metrics_histogram(m, "seldon_pipeline_infer_api_seconds",
+                      "Latency of inference requests at the gateway.", buf_str(b), &s->h);
     labels_put(b, s, "method_type");
-    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_infer_total", "Inference requests.", buf_str(b), n);
-    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_infer_seconds_total", "Seconds spent on inference requests.", buf_str(b), s->h.sum_s);
+    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_infer_total", "Inference requests.",
+                buf_str(b), n);
+    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_infer_seconds_total",
+                "Seconds spent on inference requests.", buf_str(b), s->h.sum_s);
     buf_clear(b);
     metrics_label(b, "server", STR("pipeline-gateway"));
     metrics_label(b, "method_type", s->grpc ? STR("grpc") : STR("rest"));
-    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_aggregate_infer_total", "Inference requests, all pipelines.", buf_str(b), n);
-    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_aggregate_infer_seconds_total", "Seconds spent on them, all pipelines.", buf_str(b),
-                s->h.sum_s);
+    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_aggregate_infer_total",
+                "Inference requests, all pipelines.", buf_str(b), n);
+    metrics_add(m, METRICS_COUNTER, "seldon_pipeline_aggregate_infer_seconds_total",
+                "Seconds spent on them, all pipelines.", buf_str(b), s->h.sum_s);
 }
 
 static void http_write(const struct gateway *g, struct metrics *m)
@@ -72,17 +86,25 @@ static void http_write(const struct gateway *g, struct metrics *m)
     struct http_counters c;
 
     http_server_count(g->http, &c);
-    metrics_add(m, METRICS_GAUGE, "millrace_http_connections", "Open connections of the inference port.", (struct str){0},
+    metrics_add(m, METRICS_GAUGE, "millrace_http_connections",
+                "Open connections of the inference port.", (struct str){0},
                 (double)c.connections_now);
-    metrics_add(m, METRICS_COUNTER, "millrace_http_connections_total", "Connections accepted.", (struct str){0}, (double)c.connections);
-    metrics_add(m, METRICS_COUNTER, "millrace_http_requests_total", "Requests by protocol.", STR("protocol=\"http1\""),
-                (double)c.requests_http1);
-    metrics_add(m, METRICS_COUNTER, "millrace_http_requests_total", "Requests by protocol.", STR("protocol=\"h2\""), (double)c.requests_h2);
-    metrics_add(m, METRICS_COUNTER, "millrace_http_refused_total", "Answers with a status of 4xx.", (struct str){0}, (double)c.refused_4xx);
-    metrics_add(m, METRICS_COUNTER, "millrace_http_gone_total", "Requests whose client went away.", (struct str){0}, (double)c.gone);
-    metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.", (struct str){0}, (double)g->in_flight);
-    metrics_add(m, METRICS_GAUGE, "millrace_gateway_body_bytes", "Bytes of request bodies held.", (struct str){0}, (double)g->budget.used);
-    metrics_add(m, METRICS_COUNTER, "millrace_gateway_overload_total", "Requests refused because too much is in flight.", (struct str){0},
+    metrics_add(m, METRICS_COUNTER, "millrace_http_connections_total", "Connections accepted.",
+                (struct str){0}, (double)c.connections);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_requests_total", "Requests by protocol.",
+                STR("protocol=\"http1\""), (double)c.requests_http1);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_requests_total", "Requests by protocol.",
+                STR("protocol=\"h2\""), (double)c.requests_h2);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_refused_total", "Answers with a status of 4xx.",
+                (struct str){0}, (double)c.refused_4xx);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_gone_total", "Requests whose client went away.",
+                (struct str){0}, (double)c.gone);
+    metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.",
+                (struct str){0}, (double)g->in_flight);
+    metrics_add(m, METRICS_GAUGE, "millrace_gateway_body_bytes", "Bytes of request bodies held.",
+                (struct str){0}, (double)g->budget.used);
+    metrics_add(m, METRICS_COUNTER, "millrace_gateway_overload_total",
+                "Requests refused because too much is in flight.", (struct str){0},
                 (double)(g->overload + g->budget.refused));
 }
 
@@ -91,22 +113,33 @@ static void flow_write(const struct gateway *g, struct metrics *m)
     struct flow_counters c;
 
     flow_count(g->o.flow, &c);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_started_total", "Runs started.", (struct str){0}, (double)c.runs_started);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_total", "Runs ended.", STR("outcome=\"ok\""), (double)c.runs_ok);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_total", "Runs ended.", STR("outcome=\"failed\""), (double)c.runs_failed);
-    metrics_add(m, METRICS_GAUGE, "millrace_runs", "Runs under way.", (struct str){0}, (double)c.runs_now);
-    metrics_add(m, METRICS_GAUGE, "millrace_runs_bytes", "Bytes held by runs.", (struct str){0}, (double)c.bytes_now);
-    metrics_add(m, METRICS_COUNTER, "millrace_run_records_total", "Records appended by runs.", (struct str){0}, (double)c.records_appended);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_recovered_total", "Runs finished for a process that ended.", (struct str){0},
-                (double)c.recovered);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_outside_total", "Runs started by records from outside.", (struct str){0}, (double)c.outside);
-    metrics_add(m, METRICS_COUNTER, "millrace_run_records_failed_total", "Hop records that could not be appended.", (struct str){0},
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_started_total", "Runs started.", (struct str){0},
+                (double)c.runs_started);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_total", "Runs ended.", STR("outcome=\"ok\""),
+                (double)c.runs_ok);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_total", "Runs ended.", STR("outcome=\"failed\""),
+                (double)c.runs_failed);
+    metrics_add(m, METRICS_GAUGE, "millrace_runs", "Runs under way.", (struct str){0},
+                (double)c.runs_now);
+    metrics_add(m, METRICS_GAUGE, "millrace_runs_bytes", "Bytes held by runs.", (struct str){0},
+                (double)c.bytes_now);
+    metrics_add(m, METRICS_COUNTER, "millrace_run_records_total", "Records appended by runs.",
+                (struct str){0}, (double)c.records_appended);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_recovered_total",
+                "Runs finished for a process that ended.", (struct str){0}, (double)c.recovered);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_outside_total",
+                "Runs started by records from outside.", (struct str){0}, (double)c.outside);
+    metrics_add(m, METRICS_COUNTER, "millrace_run_records_failed_total",
+                "Hop records that could not be appended.", (struct str){0},
                 (double)c.hop_records_failed);
-    metrics_add(m, METRICS_COUNTER, "millrace_runs_refused_total", "Runs refused because too much is in flight.", (struct str){0},
-                (double)c.overload);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_refused_total",
+                "Runs refused because too much is in flight.", (struct str){0}, (double)c.overload);
 }
 
-struct tally_writing { struct metrics *m; struct buf labels; };
+struct tally_writing {
+    struct metrics *m;
+    struct buf labels;
+};
 
 /* The names of the original's model server agents; a server of ours has no replicas. */
 static void tally_write(void *ctx, const struct upstream_tally *t)
@@ -122,17 +155,18 @@ static void tally_write(void *ctx, const struct upstream_tally *t)
     metrics_label(&w->labels, "model_internal", t->model);
     metrics_label(&w->labels, "method_type", t->rest ? STR("rest") : STR("grpc"));
     metrics_label(&w->labels, "code", t->rest ? str_of(code) : str_of(grpc_code_name(t->code)));
-    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_total", "Calls of models.", buf_str(&w->labels), (double)t->calls);
-    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_seconds_total", "Seconds spent on calls of models.", buf_str(&w->labels),
-                t->seconds);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_total", "Calls of models.",
+                buf_str(&w->labels), (double)t->calls);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_infer_seconds_total",
+                "Seconds spent on calls of models.", buf_str(&w->labels), t->seconds);
     buf_clear(&w->labels);
     metrics_label(&w->labels, "server", t->server);
     metrics_label(&w->labels, "server_replica", STR("0"));
     metrics_label(&w->labels, "method_type", t->rest ? STR("rest") : STR("grpc"));
-    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_total", "Calls of models, by server.", buf_str(&w->labels),
-                (double)t->calls);
-    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_seconds_total", "Seconds spent on them, by server.",
-                buf_str(&w->labels), t->seconds);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_total",
+                "Calls of models, by server.", buf_str(&w->labels), (double)t->calls);
+    metrics_add(w->m, METRICS_COUNTER, "seldon_model_aggregate_infer_seconds_total",
+                "Seconds spent on them, by server.", buf_str(&w->labels), t->seconds);
 }
 
 void count_write(void *ctx, struct metrics *m)
@@ -164,17 +198,21 @@ void count_free(struct gateway *g)
 
 /* ---- GET /metrics ---- */
 
-struct scrape { struct metrics_collection c; struct exchange *x; };
+struct scrape {
+    struct metrics_collection c;
+    struct exchange *x;
+};
 
 static void scrape_gone(struct exchange *x)
 {
-    ((struct scrape *)x->priv)->x = NULL;        /* the round goes on; its end frees it */
+    ((struct scrape *)x->priv)->x = NULL; /* the round goes on; its end frees it */
 }
 
 static void scrape_done(struct metrics_collection *c)
 {
     struct scrape *s = container_of(c, struct scrape, c);
-    const struct header type = {STR("content-type"), STR("text/plain; version=0.0.4; charset=utf-8")};
+    const struct header type = {STR("content-type"),
+                                STR("text/plain; version=0.0.4; charset=utf-8")};
 
     if (s->x) {
         s->x->gone = NULL;
@@ -191,5 +229,6 @@ void metrics_answer(struct gateway *g, struct exchange *x)
     s->x = x;
     x->priv = s;
     x->gone = scrape_gone;
-    metrics_collect(&s->c, g->o.sources && g->o.sources->n ? g->o.sources : &g->only_self, loop_mailbox(g->loop), scrape_done);
+    metrics_collect(&s->c, g->o.sources && g->o.sources->n ? g->o.sources : &g->only_self,
+                    loop_mailbox(g->loop), scrape_done);
 }

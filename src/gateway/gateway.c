@@ -16,8 +16,10 @@ static void on_begin(void *ctx, struct exchange *x)
 
 static void on_request(void *ctx, struct exchange *x)
 {
-    if (x->grpc) service_request(ctx, x);
-    else rest_request(ctx, x);
+    if (x->grpc)
+        service_request(ctx, x);
+    else
+        rest_request(ctx, x);
 }
 
 static void error_body(struct str text, struct buf *ret)
@@ -56,7 +58,8 @@ void gateway_use(struct gateway *g, struct flow_snapshot *s)
     flow_snapshot_unref(&old);
 }
 
-void gateway_route(struct gateway *g, struct str prefix, void (*request)(void *ctx, struct exchange *x), void *ctx)
+void gateway_route(struct gateway *g, struct str prefix,
+                   void (*request)(void *ctx, struct exchange *x), void *ctx)
 {
     must(g->routes_n < ROUTES_MAX);
     g->routes[g->routes_n++] = (struct route){prefix, request, ctx};
@@ -100,7 +103,13 @@ struct gateway *gateway_free(struct gateway *g)
 
 /* ---- The door ---- */
 
-struct handover { struct msg msg; struct gateway *g; int fd; struct addr peer; struct tcp_ceiling *ceiling; };
+struct handover {
+    struct msg msg;
+    struct gateway *g;
+    int fd;
+    struct addr peer;
+    struct tcp_ceiling *ceiling;
+};
 
 static void take_over(struct msg *m)
 {
@@ -114,7 +123,8 @@ void gateway_accept(struct gateway *g, int fd, const struct addr *peer, struct t
 {
     struct handover *h = xnew(struct handover);
 
-    *h = (struct handover){.msg.run = take_over, .g = g, .fd = fd, .peer = *peer, .ceiling = ceiling};
+    *h = (struct handover){
+        .msg.run = take_over, .g = g, .fd = fd, .peer = *peer, .ceiling = ceiling};
     mailbox_post(loop_mailbox(g->loop), &h->msg);
 }
 
@@ -130,15 +140,18 @@ static void on_accept(void *ctx, int fd, const struct addr *peer)
     struct gateway_door *d = ctx;
     size_t at = d->next++ % d->n;
 
-    if (at == 0) http_server_accept(d->gateways[0]->http, fd, peer, d->ceiling);
-    else gateway_accept(d->gateways[at], fd, peer, d->ceiling);
+    if (at == 0)
+        http_server_accept(d->gateways[0]->http, fd, peer, d->ceiling);
+    else
+        gateway_accept(d->gateways[at], fd, peer, d->ceiling);
 }
 
-enum rc gateway_listen(struct gateway *const *gateways, size_t n, struct str listen, struct tcp_ceiling *ceiling,
-                       struct gateway_door **ret, struct err *e)
+enum rc gateway_listen(struct gateway *const *gateways, size_t n, struct str listen,
+                       struct tcp_ceiling *ceiling, struct gateway_door **ret, struct err *e)
 {
     struct gateway_door *d = xcalloc(1, sizeof *d + n * sizeof d->gateways[0]);
-    const struct listener_options o = {.listen = listen, .ceiling = ceiling, .accepted = on_accept, .ctx = d};
+    const struct listener_options o = {
+        .listen = listen, .ceiling = ceiling, .accepted = on_accept, .ctx = d};
 
     must(n > 0);
     d->n = n;

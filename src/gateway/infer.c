@@ -11,7 +11,7 @@ struct infer {
     struct flow_request flow;
     struct gateway *g;
     struct exchange *x;
-    struct buf message;                          /* REST: the request as protobuf */
+    struct buf message; /* REST: the request as protobuf */
     struct json_wants wants;
     uint64_t begun_us;
     bool gone;
@@ -67,11 +67,15 @@ static void answer_rest(struct infer *i, struct status s, struct header *h)
         buf_append_str(&body, STR("{\"error\":"));
         json_put_str(&body, buf_str(&f->message_text));
         buf_append_str(&body, STR("}"));
-        if (after) h[n++] = (struct header){STR("retry-after"), {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
+        if (after)
+            h[n++] =
+                (struct header){STR("retry-after"),
+                                {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
     } else if (json_bytes < body.n) {
         type = STR("application/octet-stream");
-        h[n++] = (struct header){STR("inference-header-content-length"),
-                                 {length, (size_t)snprintf(length, sizeof length, "%zu", json_bytes)}};
+        h[n++] =
+            (struct header){STR("inference-header-content-length"),
+                            {length, (size_t)snprintf(length, sizeof length, "%zu", json_bytes)}};
     }
     h[n++] = (struct header){STR("content-type"), type};
     exchange_respond(i->x, s.http, h, n, &body);
@@ -80,7 +84,7 @@ static void answer_rest(struct infer *i, struct status s, struct header *h)
 static void answer_grpc(struct infer *i, struct status s, struct header *h)
 {
     struct flow_request *f = &i->flow;
-    bool bare = f->err.rc && i->g->o.status_seldon;      /* the original's errors carry no metadata */
+    bool bare = f->err.rc && i->g->o.status_seldon; /* the original's errors carry no metadata */
     struct grpc_reply r = {.status = s.grpc, .message = buf_str(&f->message_text), .headers = h};
 
     if (!bare) r.headers_n = headers_of(i, h, false);
@@ -99,8 +103,10 @@ static void answer(struct infer *i)
     if (i->gone) return;
     x->gone = NULL;
     h = arena_array(&x->arena, struct header, f->response_headers_n + FIXED_HEADERS);
-    if (x->grpc) answer_grpc(i, s, h);
-    else answer_rest(i, s, h);
+    if (x->grpc)
+        answer_grpc(i, s, h);
+    else
+        answer_rest(i, s, h);
 }
 
 /* The answer gives the exchange back, and with its arena goes the infer: what is needed until then is copied. */
@@ -132,7 +138,8 @@ static void caller_headers(struct infer *i)
 
     for (size_t k = 0; k < x->headers_n; k++) {
         if (!str_starts(x->headers[k].name, STR("x-"))) continue;
-        if (!x->headers[k].value.n && str_is(x->headers[k].name, "x-request-id")) continue;      /* it gets a fresh one */
+        if (!x->headers[k].value.n && str_is(x->headers[k].name, "x-request-id"))
+            continue; /* it gets a fresh one */
         h[n++] = x->headers[k];
     }
     i->flow.headers = h;
@@ -173,7 +180,9 @@ static void start(struct infer *i, struct bytes message)
     }
     if (g->o.in_flight_max && g->in_flight >= g->o.in_flight_max) {
         g->overload++;
-        err_set(&e, RC_OVERLOAD, "%u requests are in flight, more are not taken (gateway.inFlightMax)", g->in_flight);
+        err_set(&e, RC_OVERLOAD,
+                "%u requests are in flight, more are not taken (gateway.inFlightMax)",
+                g->in_flight);
         refuse(i, &e);
         return;
     }
@@ -197,8 +206,10 @@ static enum rc json_bytes_of(const struct exchange *x, size_t *ret, struct err *
     *ret = x->body.n;
     if (!exchange_header(x, STR("inference-header-content-length"), &text)) return RC_OK;
     if (!str_to_i64(text, &n) || n < 0 || (uint64_t)n > x->body.n)
-        return err_set(e, RC_INVALID, "Inference-Header-Content-Length \"" STR_FMT "\" does not fit a body of %zu bytes", STR_ARG(text),
-                       x->body.n);
+        return err_set(e, RC_INVALID,
+                       "Inference-Header-Content-Length \"" STR_FMT
+                       "\" does not fit a body of %zu bytes",
+                       STR_ARG(text), x->body.n);
     *ret = (size_t)n;
     return RC_OK;
 }
@@ -210,7 +221,8 @@ void infer_rest(struct gateway *g, struct exchange *x, const struct resource *r)
     struct err e;
 
     if (json_bytes_of(x, &json_bytes, &e) ||
-        infer_decode_json(buf_view(&x->body), json_bytes, INFER_REQUEST, &x->arena, &i->message, &i->wants, &e)) {
+        infer_decode_json(buf_view(&x->body), json_bytes, INFER_REQUEST, &x->arena, &i->message,
+                          &i->wants, &e)) {
         refuse(i, &e);
         return;
     }
@@ -238,7 +250,8 @@ void infer_grpc(struct gateway *g, struct exchange *x)
     struct infer *i;
     struct err e;
 
-    if (resource_named(g, by_header ? routed : r.name, &r, &e) || (!by_header && version_check(g, &r, version, &e))) {
+    if (resource_named(g, by_header ? routed : r.name, &r, &e) ||
+        (!by_header && version_check(g, &r, version, &e))) {
         refuse(infer_new(g, x, &(struct resource){0}), &e);
         return;
     }

@@ -4,15 +4,32 @@
 #include <inttypes.h>
 #include <math.h>
 
-static const double bounds[HISTOGRAM_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10};
-static const char *const bound_texts[HISTOGRAM_BUCKETS] = {"0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25",
-                                                           "0.5",   "0.75", "1",     "2.5",  "5",     "7.5", "10"};
+static const double bounds[HISTOGRAM_BUCKETS] = {0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25,
+                                                 0.5,   0.75, 1,     2.5,  5,     7.5, 10};
+static const char *const bound_texts[HISTOGRAM_BUCKETS] = {
+    "0.005", "0.01", "0.025", "0.05", "0.075", "0.1", "0.25",
+    "0.5",   "0.75", "1",     "2.5",  "5",     "7.5", "10"};
 
-struct sample { struct buf labels; double value; bool histogram; struct histogram h; };
-struct family { const char *name, *help, *type; struct sample **samples; size_t n; struct map by_labels; };
-struct metrics { struct family **families; size_t n; struct map by_name; };
+struct sample {
+    struct buf labels;
+    double value;
+    bool histogram;
+    struct histogram h;
+};
+struct family {
+    const char *name, *help, *type;
+    struct sample **samples;
+    size_t n;
+    struct map by_labels;
+};
+struct metrics {
+    struct family **families;
+    size_t n;
+    struct map by_name;
+};
 
-static struct family *family_of(struct metrics *m, const char *name, const char *help, const char *type)
+static struct family *family_of(struct metrics *m, const char *name, const char *help,
+                                const char *type)
 {
     struct family *f = map_get_str(&m->by_name, str_of(name));
 
@@ -41,9 +58,11 @@ static struct sample *sample_of(struct family *f, struct str labels)
     return s;
 }
 
-void metrics_add(struct metrics *m, enum metrics_kind kind, const char *name, const char *help, struct str labels, double value)
+void metrics_add(struct metrics *m, enum metrics_kind kind, const char *name, const char *help,
+                 struct str labels, double value)
 {
-    sample_of(family_of(m, name, help, kind == METRICS_COUNTER ? "counter" : "gauge"), labels)->value += value;
+    sample_of(family_of(m, name, help, kind == METRICS_COUNTER ? "counter" : "gauge"), labels)
+        ->value += value;
 }
 
 void metrics_label(struct buf *b, const char *name, struct str value)
@@ -52,9 +71,12 @@ void metrics_label(struct buf *b, const char *name, struct str value)
     for (size_t i = 0; i < value.n; i++) {
         char c = value.p[i];
 
-        if (c == '\n') buf_append_str(b, STR("\\n"));
-        else if (c == '"' || c == '\\') buf_printf(b, "\\%c", c);
-        else buf_append_byte(b, (uint8_t)c);
+        if (c == '\n')
+            buf_append_str(b, STR("\\n"));
+        else if (c == '"' || c == '\\')
+            buf_printf(b, "\\%c", c);
+        else
+            buf_append_byte(b, (uint8_t)c);
     }
     buf_append_byte(b, '"');
 }
@@ -70,7 +92,8 @@ void histogram_note(struct histogram *h, double seconds)
         }
 }
 
-void metrics_histogram(struct metrics *m, const char *name, const char *help, struct str labels, const struct histogram *h)
+void metrics_histogram(struct metrics *m, const char *name, const char *help, struct str labels,
+                       const struct histogram *h)
 {
     struct sample *s = sample_of(family_of(m, name, help, "histogram"), labels);
 
@@ -85,8 +108,10 @@ void metrics_histogram(struct metrics *m, const char *name, const char *help, st
 
 static void number_put(struct buf *b, double v)
 {
-    if (v == floor(v) && fabs(v) < 1e15) buf_printf(b, "%" PRId64, (int64_t)v);
-    else buf_printf(b, "%.9g", v);
+    if (v == floor(v) && fabs(v) < 1e15)
+        buf_printf(b, "%" PRId64, (int64_t)v);
+    else
+        buf_printf(b, "%.9g", v);
 }
 
 static void histogram_put(struct buf *b, const struct family *f, struct sample *s)
@@ -97,9 +122,11 @@ static void histogram_put(struct buf *b, const struct family *f, struct sample *
 
     for (size_t i = 0; i < HISTOGRAM_BUCKETS; i++) {
         below += s->h.buckets[i];
-        buf_printf(b, "%s_bucket{" STR_FMT "%sle=\"%s\"} %" PRIu64 "\n", f->name, STR_ARG(labels), comma, bound_texts[i], below);
+        buf_printf(b, "%s_bucket{" STR_FMT "%sle=\"%s\"} %" PRIu64 "\n", f->name, STR_ARG(labels),
+                   comma, bound_texts[i], below);
     }
-    buf_printf(b, "%s_bucket{" STR_FMT "%sle=\"+Inf\"} %" PRIu64 "\n", f->name, STR_ARG(labels), comma, s->h.count);
+    buf_printf(b, "%s_bucket{" STR_FMT "%sle=\"+Inf\"} %" PRIu64 "\n", f->name, STR_ARG(labels),
+               comma, s->h.count);
     buf_printf(b, "%s_sum{" STR_FMT "} %.9g\n", f->name, STR_ARG(labels), s->h.sum_s);
     buf_printf(b, "%s_count{" STR_FMT "} %" PRIu64 "\n", f->name, STR_ARG(labels), s->h.count);
 }
@@ -172,8 +199,8 @@ static void next_stop(struct metrics_collection *c)
     mailbox_post(more ? c->sources->list[c->at].mailbox : c->home, &c->msg);
 }
 
-void metrics_collect(struct metrics_collection *c, const struct metrics_sources *sources, struct mailbox *home,
-                     void (*done)(struct metrics_collection *c))
+void metrics_collect(struct metrics_collection *c, const struct metrics_sources *sources,
+                     struct mailbox *home, void (*done)(struct metrics_collection *c))
 {
     c->sources = sources;
     c->at = 0;

@@ -7,8 +7,10 @@ enum { ID_BYTES_MAX = 1024 };
 
 static struct str trimmed(struct str s)
 {
-    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) s.p++, s.n--;
-    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+    while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
+        s.p++, s.n--;
+    while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+        s.n--;
     return s;
 }
 
@@ -27,18 +29,24 @@ bool resource_known(const struct gateway *g, const struct resource *r)
     return r->model ? is_model(g, r->name) : is_pipeline(g, r->name);
 }
 
-enum rc resource_named(const struct gateway *g, struct str text, struct resource *ret, struct err *e)
+enum rc resource_named(const struct gateway *g, struct str text, struct resource *ret,
+                       struct err *e)
 {
     struct str name, kind;
 
     text = trimmed(text);
     if (!str_cut(text, '.', &name, &kind)) {
-        if (!name.n) return err_set(e, RC_INVALID, "the name of a model or pipeline is missing (header seldon-model, or the path)");
+        if (!name.n)
+            return err_set(
+                e, RC_INVALID,
+                "the name of a model or pipeline is missing (header seldon-model, or the path)");
         *ret = (struct resource){name, is_model(g, name) || !is_pipeline(g, name)};
         return RC_OK;
     }
     if (!name.n || (!str_is(kind, "pipeline") && !str_is(kind, "model")))
-        return err_set(e, RC_INVALID, "\"" STR_FMT "\" is neither NAME, NAME.model nor NAME.pipeline", STR_ARG(text));
+        return err_set(e, RC_INVALID,
+                       "\"" STR_FMT "\" is neither NAME, NAME.model nor NAME.pipeline",
+                       STR_ARG(text));
     *ret = (struct resource){name, str_is(kind, "model")};
     return RC_OK;
 }
@@ -49,15 +57,19 @@ bool resource_header(const struct exchange *x, struct str *ret)
            header_last(x->headers, x->headers_n, STR("seldon-model"), ret);
 }
 
-enum rc version_check(const struct gateway *g, const struct resource *r, struct str version, struct err *e)
+enum rc version_check(const struct gateway *g, const struct resource *r, struct str version,
+                      struct err *e)
 {
-    const struct flow_model_def *m = r->model && g->snapshot ? map_get_str(&g->snapshot->model_by_name, r->name) : NULL;
+    const struct flow_model_def *m =
+        r->model && g->snapshot ? map_get_str(&g->snapshot->model_by_name, r->name) : NULL;
     char text[16];
 
-    if (!version.n || !m || str_is(version, "1")) return RC_OK;  /* "1" is what everybody sends who must send something */
+    if (!version.n || !m || str_is(version, "1"))
+        return RC_OK; /* "1" is what everybody sends who must send something */
     snprintf(text, sizeof text, "%u", m->version);
     if (str_is(version, text)) return RC_OK;
-    return err_set(e, RC_NOT_FOUND, "model " STR_FMT " has no version " STR_FMT " (it has %s)", STR_ARG(r->name), STR_ARG(version), text);
+    return err_set(e, RC_NOT_FOUND, "model " STR_FMT " has no version " STR_FMT " (it has %s)",
+                   STR_ARG(r->name), STR_ARG(version), text);
 }
 
 /* Twelve bytes (time, this gateway, a counter) in base 32, lower case: sorted by time, unique among gateways. */
@@ -94,12 +106,16 @@ struct str request_id_of(struct gateway *g, struct exchange *x)
 
 bool timeout_parse(struct str text, uint64_t *ret_ms)
 {
-    static const struct { const char *unit; uint64_t ms; } units[] = {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}};
+    static const struct {
+        const char *unit;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"", 1000}, {"m", 60000}, {"h", 3600000}};
     uint64_t whole = 0, thousandths = 0, scale = 1000;
     bool point = false, any = false;
     size_t i = 0;
 
-    for (; i < text.n && ((text.p[i] >= '0' && text.p[i] <= '9') || (text.p[i] == '.' && !point)); i++) {
+    for (; i < text.n && ((text.p[i] >= '0' && text.p[i] <= '9') || (text.p[i] == '.' && !point));
+         i++) {
         if (text.p[i] == '.') {
             point = true;
         } else if (!point) {
@@ -124,11 +140,15 @@ enum rc deadline_of(const struct gateway *g, struct exchange *x, uint64_t *ret_m
     uint64_t timeout = UINT64_MAX, other;
     struct str text;
 
-    if (x->grpc && exchange_header(x, STR("grpc-timeout"), &text) && !grpc_timeout_parse(text, &timeout))
+    if (x->grpc && exchange_header(x, STR("grpc-timeout"), &text) &&
+        !grpc_timeout_parse(text, &timeout))
         return err_set(e, RC_INVALID, "grpc-timeout \"" STR_FMT "\" is malformed", STR_ARG(text));
     if (exchange_header(x, STR("x-request-timeout"), &text)) {
         if (!timeout_parse(trimmed(text), &other))
-            return err_set(e, RC_INVALID, "x-request-timeout \"" STR_FMT "\" is not a number of seconds (or 250ms, 5s, 2m, 1h)", STR_ARG(text));
+            return err_set(e, RC_INVALID,
+                           "x-request-timeout \"" STR_FMT
+                           "\" is not a number of seconds (or 250ms, 5s, 2m, 1h)",
+                           STR_ARG(text));
         timeout = MIN(timeout, other);
     }
     if (timeout == UINT64_MAX) timeout = g->o.timeout_ms;

@@ -5,7 +5,10 @@
 enum { SEGMENTS_MAX = 6 };
 
 /* /v2/models/m/versions/1/infer cut at its slashes. More than SEGMENTS_MAX: n is too large to match anything. */
-struct path { struct str s[SEGMENTS_MAX]; size_t n; };
+struct path {
+    struct str s[SEGMENTS_MAX];
+    size_t n;
+};
 
 static struct path path_of(struct str text)
 {
@@ -18,7 +21,7 @@ static struct path path_of(struct str text)
 
         if (p.n < SEGMENTS_MAX) p.s[p.n] = head;
         p.n++;
-        if (more && !text.n) p.n = SEGMENTS_MAX + 1;             /* a slash at the end */
+        if (more && !text.n) p.n = SEGMENTS_MAX + 1; /* a slash at the end */
     }
     return p;
 }
@@ -36,14 +39,17 @@ static bool method_is(struct exchange *x, const char *method)
 {
     char text[100];
 
-    if (str_is(x->method, method) || (str_is(x->method, "HEAD") && str_eq(STR("GET"), str_of(method)))) return true;
+    if (str_is(x->method, method) ||
+        (str_is(x->method, "HEAD") && str_eq(STR("GET"), str_of(method))))
+        return true;
     snprintf(text, sizeof text, "%s is wanted here, not " STR_FMT, method, STR_ARG(x->method));
     answer_error(x, 405, GRPC_UNIMPLEMENTED, str_of(text), 0);
     return false;
 }
 
 /* Who is meant: in a pipeline's path the path says; in a model's path a routing header wins. */
-static enum rc who(struct gateway *g, struct exchange *x, const struct path *p, struct resource *ret, struct err *e)
+static enum rc who(struct gateway *g, struct exchange *x, const struct path *p,
+                   struct resource *ret, struct err *e)
 {
     struct str routed, version = p->n > 4 ? p->s[4] : (struct str){0};
 
@@ -68,16 +74,22 @@ static void resource_request(struct gateway *g, struct exchange *x, const struct
         not_found(x);
     } else if (str_is(verb, "infer")) {
         if (!method_is(x, "POST")) return;
-        if (who(g, x, p, &r, &e)) answer_err(x, &e);
-        else infer_rest(g, x, &r);
+        if (who(g, x, p, &r, &e))
+            answer_err(x, &e);
+        else
+            infer_rest(g, x, &r);
     } else if (str_is(verb, "ready")) {
         if (!method_is(x, "GET")) return;
-        if (who(g, x, p, &r, &e)) answer_err(x, &e);
-        else ask_ready(g, x, &r);
+        if (who(g, x, p, &r, &e))
+            answer_err(x, &e);
+        else
+            ask_ready(g, x, &r);
     } else if (!verb.n && p->n != 4 && p->n != 6) {
         if (!method_is(x, "GET")) return;
-        if (who(g, x, p, &r, &e)) answer_err(x, &e);
-        else ask_metadata(g, x, &r);
+        if (who(g, x, p, &r, &e))
+            answer_err(x, &e);
+        else
+            ask_metadata(g, x, &r);
     } else {
         not_found(x);
     }
@@ -88,11 +100,14 @@ static void health(struct gateway *g, struct exchange *x, bool ready)
     struct str why;
 
     if (!method_is(x, "GET")) return;
-    if (ready && !process_ready(g, &why)) answer_error(x, 503, GRPC_UNAVAILABLE, why, 0);
-    else answer_empty(x, 200);
+    if (ready && !process_ready(g, &why))
+        answer_error(x, 503, GRPC_UNAVAILABLE, why, 0);
+    else
+        answer_empty(x, 200);
 }
 
-static void fixed(struct gateway *g, struct exchange *x, void (*write)(const struct gateway *g, struct buf *ret))
+static void fixed(struct gateway *g, struct exchange *x,
+                  void (*write)(const struct gateway *g, struct buf *ret))
 {
     struct buf body = {0};
 
@@ -115,7 +130,9 @@ static const struct route *route_of(const struct gateway *g, struct str path)
     const struct route *best = NULL;
 
     for (size_t i = 0; i < g->routes_n; i++)
-        if (str_starts(path, g->routes[i].prefix) && (!best || g->routes[i].prefix.n > best->prefix.n)) best = &g->routes[i];
+        if (str_starts(path, g->routes[i].prefix) &&
+            (!best || g->routes[i].prefix.n > best->prefix.n))
+            best = &g->routes[i];
     return best;
 }
 
@@ -124,7 +141,8 @@ void rest_request(struct gateway *g, struct exchange *x)
     struct path p = path_of(x->path);
     const struct route *route;
 
-    if (p.n >= 3 && str_is(p.s[0], "v2") && (str_is(p.s[1], "models") || str_is(p.s[1], "pipelines"))) {
+    if (p.n >= 3 && str_is(p.s[0], "v2") &&
+        (str_is(p.s[1], "models") || str_is(p.s[1], "pipelines"))) {
         resource_request(g, x, &p);
     } else if (str_is(x->path, "/v2/health/live")) {
         health(g, x, false);

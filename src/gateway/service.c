@@ -1,9 +1,11 @@
 /* The gRPC services: inference.GRPCInferenceService, grpc.health.v1.Health, grpc.reflection.v1 and v1alpha.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "gateway/internal.h"
 #include "oip/service.h"
+#include "gateway/internal.h"
 
-static const struct { const char *path; } reflections[] = {
+static const struct {
+    const char *path;
+} reflections[] = {
     {"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"},
     {"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo"},
 };
@@ -18,7 +20,8 @@ static void reflection_message(struct exchange *x, struct bytes message)
     if (reflection_answer(message, &out, &e)) {
         buf_fini(&out);
         if (!x->streaming_out) exchange_stream_begin(x, 200, NULL, 0);
-        exchange_stream_end(x, &(struct grpc_reply){.status = GRPC_INVALID_ARGUMENT, .message = str_of(e.text)});
+        exchange_stream_end(
+            x, &(struct grpc_reply){.status = GRPC_INVALID_ARGUMENT, .message = str_of(e.text)});
         return;
     }
     if (!x->streaming_out) exchange_stream_begin(x, 200, NULL, 0);
@@ -27,7 +30,7 @@ static void reflection_message(struct exchange *x, struct bytes message)
 
 static void reflection_end(struct exchange *x)
 {
-    if (x->answered && !x->streaming_out) return;                /* ended by an error before */
+    if (x->answered && !x->streaming_out) return; /* ended by an error before */
     if (!x->streaming_out) exchange_stream_begin(x, 200, NULL, 0);
     exchange_stream_end(x, &(struct grpc_reply){.status = GRPC_OK});
 }
@@ -138,8 +141,10 @@ static void repository_load(struct gateway *g, struct exchange *x)
     struct repository_model m;
     struct err e;
 
-    if (repository_model_decode(buf_view(&x->body), &x->arena, &m, &e)) answer_err(x, &e);
-    else ask_load(g, x, &(struct resource){m.model_name, true});
+    if (repository_model_decode(buf_view(&x->body), &x->arena, &m, &e))
+        answer_err(x, &e);
+    else
+        ask_load(g, x, &(struct resource){m.model_name, true});
 }
 
 static void repository_unload(struct gateway *g, struct exchange *x)
@@ -150,10 +155,12 @@ static void repository_unload(struct gateway *g, struct exchange *x)
     if (repository_model_decode(buf_view(&x->body), &x->arena, &m, &e) == RC_OK) {
         struct resource r = {m.model_name, true};
 
-        if (!resource_known(g, &r)) err_set(&e, RC_NOT_FOUND, "model " STR_FMT " does not exist", STR_ARG(r.name));
+        if (!resource_known(g, &r))
+            err_set(&e, RC_NOT_FOUND, "model " STR_FMT " does not exist", STR_ARG(r.name));
         else {
-            answer_error(x, 409, GRPC_FAILED_PRECONDITION,
-                         STR("a model is there as long as its resource is: delete the Model instead"), 0);
+            answer_error(
+                x, 409, GRPC_FAILED_PRECONDITION,
+                STR("a model is there as long as its resource is: delete the Model instead"), 0);
             return;
         }
     }
@@ -162,7 +169,10 @@ static void repository_unload(struct gateway *g, struct exchange *x)
 
 /* ---- Dispatch ---- */
 
-static const struct method { const char *path; void (*request)(struct gateway *g, struct exchange *x); } methods[] = {
+static const struct method {
+    const char *path;
+    void (*request)(struct gateway *g, struct exchange *x);
+} methods[] = {
     {"/inference.GRPCInferenceService/ModelInfer", infer_grpc},
     {"/inference.GRPCInferenceService/ModelReady", model_ready},
     {"/inference.GRPCInferenceService/ModelMetadata", model_metadata},

@@ -83,7 +83,8 @@ static struct status of_model(const struct flow_request *r)
 {
     int http = r->http_status, code = r->grpc_code;
 
-    if (http >= 400 && http < 500) return (struct status){http, code ? code : grpc_code_of_http(http)};
+    if (http >= 400 && http < 500)
+        return (struct status){http, code ? code : grpc_code_of_http(http)};
     if (http >= 500) return (struct status){http == 503 ? 503 : 502, code ? code : GRPC_INTERNAL};
     return (struct status){http_of_model_code(code), code};
 }
@@ -92,7 +93,8 @@ static struct status of_model(const struct flow_request *r)
 static struct status as_seldon(const struct flow_request *r)
 {
     if (r->step.n) return (struct status){400, GRPC_UNKNOWN};
-    if (r->err.rc == RC_NOT_FOUND || r->err.rc == RC_UNAVAILABLE) return (struct status){500, GRPC_FAILED_PRECONDITION};
+    if (r->err.rc == RC_NOT_FOUND || r->err.rc == RC_UNAVAILABLE)
+        return (struct status){500, GRPC_FAILED_PRECONDITION};
     return (struct status){http_status_of(r->err.rc), grpc_status_of(r->err.rc)};
 }
 

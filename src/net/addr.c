@@ -18,7 +18,8 @@ enum rc addr_split(struct str hostport, struct str *ret_host, uint16_t *ret_port
     host = (struct str){hostport.p, (size_t)(colon - hostport.p)};
     port = (struct str){colon + 1, hostport.n - host.n - 1};
     if (port.n == 0 || !str_to_i64(port, &number) || number < 0 || number > 65535)
-        return err_set(e, RC_INVALID, "\"" STR_FMT "\": the port must be 0 to 65535", STR_ARG(hostport));
+        return err_set(e, RC_INVALID, "\"" STR_FMT "\": the port must be 0 to 65535",
+                       STR_ARG(hostport));
     if (host.n >= 2 && host.p[0] == '[' && host.p[host.n - 1] == ']')
         host = (struct str){host.p + 1, host.n - 2};
     else if (memchr(host.p, ':', host.n))
@@ -109,7 +110,7 @@ enum rc addr_resolve(struct str hostport, struct addrs *ret, struct err *e)
 
 uint16_t addr_port(const struct addr *a)
 {
-    return a->u.sa.sa_family == AF_INET6 ? ntohs(a->u.in6.sin6_port)
+    return a->u.sa.sa_family == AF_INET6  ? ntohs(a->u.in6.sin6_port)
            : a->u.sa.sa_family == AF_INET ? ntohs(a->u.in4.sin_port)
                                           : 0;
 }
@@ -151,8 +152,8 @@ static void lookup_done(struct work *w)
     q->done(q);
 }
 
-void addr_lookup(struct workers *w, struct mailbox *reply_to, struct str hostport, struct addr_lookup *q,
-                 void (*done)(struct addr_lookup *q))
+void addr_lookup(struct workers *w, struct mailbox *reply_to, struct str hostport,
+                 struct addr_lookup *q, void (*done)(struct addr_lookup *q))
 {
     size_t n = MIN(hostport.n, sizeof q->hostport - 1);
 

@@ -5,7 +5,8 @@ enum { WAITING_MAX = 64, WAIT_MS = 5000 };
 
 void budget_init(struct budget *b, struct loop *l, size_t bytes_max)
 {
-    *b = (struct budget){.loop = l, .max = bytes_max, .waiting_max = WAITING_MAX, .wait_ms = WAIT_MS};
+    *b = (struct budget){
+        .loop = l, .max = bytes_max, .waiting_max = WAITING_MAX, .wait_ms = WAIT_MS};
     list_init(&b->waiters);
 }
 

@@ -7,8 +7,9 @@
 #include <stdio.h>
 
 enum {
-    STEP_BYTES = 64 << 10,               /* claimed at a time for bodies of unknown length */
-    INFLATE_BYTES_MAX = 64 << 20,        /* a compressed message may become this large: it is done on the loop */
+    STEP_BYTES = 64 << 10, /* claimed at a time for bodies of unknown length */
+    INFLATE_BYTES_MAX =
+        64 << 20, /* a compressed message may become this large: it is done on the loop */
 };
 
 static size_t bytes_max(const struct exchange *x)
@@ -64,7 +65,8 @@ void exchange_refuse(struct exchange *x, int status, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     if (x->streaming_out) {
-        exchange_stream_end(x, &(struct grpc_reply){.status = grpc_of_refusal(status), .message = str_of(text)});
+        exchange_stream_end(
+            x, &(struct grpc_reply){.status = grpc_of_refusal(status), .message = str_of(text)});
         return;
     }
     if (x->grpc) {
@@ -98,8 +100,10 @@ static void settled(struct budget_claim *c, bool granted)
 
     x->waiting = false;
     x->ops->wait(x, false);
-    if (!granted) refuse_for_room(x);
-    else if (x->complete && !x->answered) deliver(x);
+    if (!granted)
+        refuse_for_room(x);
+    else if (x->complete && !x->answered)
+        deliver(x);
 }
 
 /* False: refused and answered. */
@@ -155,7 +159,9 @@ static bool percent_decode(struct arena *a, struct str in, bool plus, struct str
             out[n++] = plus && in.p[i] == '+' ? ' ' : in.p[i];
             continue;
         }
-        if (i + 2 >= in.n || (high = hex_digit(in.p[i + 1])) < 0 || (low = hex_digit(in.p[i + 2])) < 0) return false;
+        if (i + 2 >= in.n || (high = hex_digit(in.p[i + 1])) < 0 ||
+            (low = hex_digit(in.p[i + 2])) < 0)
+            return false;
         if ((high << 4 | low) == 0) return false;
         out[n++] = (char)(high << 4 | low);
         i += 2;
@@ -174,15 +180,18 @@ static bool target_cut(struct exchange *x, struct str target)
         target = slash ? (struct str){slash, target.n - (size_t)(slash - target.p)} : STR("/");
     }
     str_cut(target, '?', &path, &x->query);
-    return (str_starts(path, STR("/")) || str_is(path, "*")) && percent_decode(&x->arena, path, false, &x->path);
+    return (str_starts(path, STR("/")) || str_is(path, "*")) &&
+           percent_decode(&x->arena, path, false, &x->path);
 }
 
 static bool encoding_known(struct exchange *x)
 {
     struct str name;
 
-    if (!exchange_header(x, x->grpc ? STR("grpc-encoding") : STR("content-encoding"), &name)) return true;
-    if (str_is(name, "gzip")) x->in.gzipped = true;
+    if (!exchange_header(x, x->grpc ? STR("grpc-encoding") : STR("content-encoding"), &name))
+        return true;
+    if (str_is(name, "gzip"))
+        x->in.gzipped = true;
     else if (!str_is(name, "identity")) {
         exchange_refuse(x, 415, "unknown %s \"" STR_FMT "\" (known: identity, gzip)",
                         x->grpc ? "grpc-encoding" : "content-encoding", STR_ARG(name));
@@ -196,7 +205,8 @@ void exchange_begin(struct exchange *x, struct str target, uint64_t content_leng
     struct str type;
 
     x->in.declared = content_length;
-    x->grpc = x->h2 && exchange_header(x, STR("content-type"), &type) && str_starts(type, STR("application/grpc")) &&
+    x->grpc = x->h2 && exchange_header(x, STR("content-type"), &type) &&
+              str_starts(type, STR("application/grpc")) &&
               !str_starts(type, STR("application/grpc-web"));
     if (!target_cut(x, target)) {
         exchange_refuse(x, 400, "malformed path");
@@ -209,8 +219,8 @@ void exchange_begin(struct exchange *x, struct str target, uint64_t content_leng
     }
     if (!encoding_known(x)) return;
     if (!x->grpc && content_length != UINT64_MAX && content_length > bytes_max(x)) {
-        exchange_refuse(x, 413, "the body of %llu bytes is too large (at most %zu)", (unsigned long long)content_length,
-                        bytes_max(x));
+        exchange_refuse(x, 413, "the body of %llu bytes is too large (at most %zu)",
+                        (unsigned long long)content_length, bytes_max(x));
         return;
     }
     if (x->options->handler.begin) x->options->handler.begin(x->options->handler.ctx, x);
@@ -246,7 +256,8 @@ static void plain_data(struct exchange *x, struct bytes in)
             return;
         }
     }
-    if (known && !x->waiting && to->cap < x->in.declared) buf_reserve(to, (size_t)x->in.declared - to->n);
+    if (known && !x->waiting && to->cap < x->in.declared)
+        buf_reserve(to, (size_t)x->in.declared - to->n);
     buf_append(to, in);
 }
 
@@ -290,7 +301,8 @@ static void frame_begin(struct exchange *x)
     }
     x->in.gzipped = x->in.frame[0] == 1;
     if (n > bytes_max(x)) {
-        exchange_refuse(x, 413, "the message of %u bytes is too large (at most %zu)", n, bytes_max(x));
+        exchange_refuse(x, 413, "the message of %u bytes is too large (at most %zu)", n,
+                        bytes_max(x));
         return;
     }
     x->in.declared = n;
@@ -302,7 +314,7 @@ static void message_end(struct exchange *x)
     x->in.frame_n = 0;
     x->in.declared = UINT64_MAX;
     x->in.messages++;
-    if (!x->message) return;                     /* a unary call: delivered when the client has ended its side */
+    if (!x->message) return; /* a unary call: delivered when the client has ended its side */
     if (x->in.gzipped && !inflate(x)) return;
     x->message(x, buf_view(&x->body));
     buf_clear(&x->body);
@@ -311,7 +323,8 @@ static void message_end(struct exchange *x)
 
 static void grpc_data(struct exchange *x, struct bytes in)
 {
-    while (!x->ended && (in.n || (x->in.frame_n == GRPC_FRAME_BYTES && x->in.declared == body_target(x)->n))) {
+    while (!x->ended &&
+           (in.n || (x->in.frame_n == GRPC_FRAME_BYTES && x->in.declared == body_target(x)->n))) {
         struct buf *to;
         size_t part;
 
@@ -336,20 +349,26 @@ static void grpc_data(struct exchange *x, struct bytes in)
 void exchange_data(struct exchange *x, struct bytes in)
 {
     if (x->ended || (x->answered && !x->streaming_out)) return;
-    if (x->grpc) grpc_data(x, in);
-    else plain_data(x, in);
+    if (x->grpc)
+        grpc_data(x, in);
+    else
+        plain_data(x, in);
 }
 
 /* Complete and with room: the handler's turn. */
 static void deliver(struct exchange *x)
 {
     if (x->message) {
-        if (x->in.frame_n) exchange_refuse(x, 400, "the stream ended inside a message");
-        else if (x->half_closed) x->half_closed(x);
+        if (x->in.frame_n)
+            exchange_refuse(x, 400, "the stream ended inside a message");
+        else if (x->half_closed)
+            x->half_closed(x);
         return;
     }
     if (x->grpc && (x->in.messages != 1 || x->in.frame_n)) {
-        exchange_refuse(x, 400, x->in.messages ? "one message was expected, more came" : "the call ended before its message was complete");
+        exchange_refuse(x, 400,
+                        x->in.messages ? "one message was expected, more came"
+                                       : "the call ended before its message was complete");
         return;
     }
     if (x->in.gzipped && !inflate(x)) return;
@@ -383,7 +402,8 @@ void exchange_reset(struct exchange *x)
 
 /* ---- Answers ---- */
 
-void exchange_respond(struct exchange *x, int status, const struct header *h, size_t n, struct buf *body)
+void exchange_respond(struct exchange *x, int status, const struct header *h, size_t n,
+                      struct buf *body)
 {
     struct buf none = {0};
 
@@ -486,7 +506,8 @@ bool http_header_fits(const struct header *h)
     for (size_t i = 0; i < h->name.n; i++) {
         char c = h->name.p[i];
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == 0 || !strchr(extra, c))) return false;
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && (c == 0 || !strchr(extra, c)))
+            return false;
     }
     for (size_t i = 0; i < h->value.n; i++) {
         uint8_t c = (uint8_t)h->value.p[i];

@@ -56,8 +56,10 @@ void grpc_message_encode(struct buf *b, struct str text)
     for (size_t i = 0; i < text.n; i++) {
         uint8_t c = (uint8_t)text.p[i];
 
-        if (c >= 0x20 && c <= 0x7e && c != '%') buf_append_byte(b, c);
-        else buf_printf(b, "%%%02X", c);
+        if (c >= 0x20 && c <= 0x7e && c != '%')
+            buf_append_byte(b, c);
+        else
+            buf_printf(b, "%%%02X", c);
     }
 }
 
@@ -106,9 +108,10 @@ bool grpc_timeout_parse(struct str text, uint64_t *ret_ms)
 
 struct str grpc_timeout_text(uint64_t ms, char into[GRPC_TIMEOUT_TEXT_MAX])
 {
-    bool small = ms <= 99999999;                 /* eight digits are allowed */
+    bool small = ms <= 99999999; /* eight digits are allowed */
     uint64_t v = small ? ms : MIN(ms / 1000, (uint64_t)99999999);
-    int n = snprintf(into, GRPC_TIMEOUT_TEXT_MAX, "%llu%c", (unsigned long long)v, small ? 'm' : 'S');
+    int n =
+        snprintf(into, GRPC_TIMEOUT_TEXT_MAX, "%llu%c", (unsigned long long)v, small ? 'm' : 'S');
 
     return (struct str){into, (size_t)n};
 }
@@ -143,7 +146,8 @@ enum rc gzip_inflate(struct bytes in, size_t bytes_max, struct buf *ret, struct 
         if (code == ISAL_DECOMP_OK && s->avail_out == 0) continue;
         if (code == ISAL_DECOMP_OK && s->block_state == ISAL_BLOCK_FINISH) break;
         ret->n = before;
-        return err_set(e, RC_INVALID, "gzip: %s", code == ISAL_DECOMP_OK ? "the data ends too early" : "damaged");
+        return err_set(e, RC_INVALID, "gzip: %s",
+                       code == ISAL_DECOMP_OK ? "the data ends too early" : "damaged");
     }
     return RC_OK;
 }

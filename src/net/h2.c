@@ -13,7 +13,8 @@ enum {
     STREAM_WINDOW = 256 << 10,
     STREAM_WINDOW_MAX = 8 << 20,
     CONN_WINDOW = 16 << 20,
-    COPY_MAX = 4 << 10,            /* answers up to this size are copied into frames, larger ones become blobs */
+    COPY_MAX =
+        4 << 10, /* answers up to this size are copied into frames, larger ones become blobs */
     STREAM_OUT_FULL = 1 << 20,
     BODY_RATE_BYTES = 4 << 10,
     STREAMS_KEPT = 256,
@@ -21,7 +22,7 @@ enum {
     NV_MAX = 64,
 };
 
-struct piece {                     /* one run of output: of an answer, or of a stream */
+struct piece { /* one run of output: of an answer, or of a stream */
     struct piece *next;
     struct buf buf;
     struct blob *blob;
@@ -34,16 +35,16 @@ struct h2_stream {
     struct exchange x;
     struct h2 *h;
     int32_t id;
-    struct list link;              /* in h->streams, or spare */
-    struct header *headers;        /* in x.arena */
+    struct list link;       /* in h->streams, or spare */
+    struct header *headers; /* in x.arena */
     uint32_t headers_n, headers_cap, header_bytes;
     struct str target;
-    size_t unconsumed;             /* bytes not given back to the stream's window while the body waits */
+    size_t unconsumed; /* bytes not given back to the stream's window while the body waits */
     uint64_t body_mark, body_bytes, sent_mark, sent_bytes;
     struct piece first, *pieces, **pieces_end;
     size_t out_bytes;
     uint32_t stuck_looks;
-    struct buf trailers;           /* name\0value\0 …; sent when has_trailers */
+    struct buf trailers; /* name\0value\0 …; sent when has_trailers */
     bool has_trailers, out_done, deferred, begun, too_large, head_only, window_grown;
 };
 
@@ -130,7 +131,8 @@ static int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame
     struct h2 *h = user;
 
     if (frame->hd.type == NGHTTP2_HEADERS && frame->headers.cat == NGHTTP2_HCAT_REQUEST)
-        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id, stream_new(h, frame->hd.stream_id));
+        nghttp2_session_set_stream_user_data(session, frame->hd.stream_id,
+                                             stream_new(h, frame->hd.stream_id));
     return 0;
 }
 
@@ -155,8 +157,8 @@ static void header_keep(struct h2_stream *st, struct str name, struct str value)
     st->headers[st->headers_n++] = (struct header){name, value};
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
-                     const uint8_t *value, size_t value_n, uint8_t flags, void *user)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *user)
 {
     struct h2_stream *st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
     const struct http_options *o;
@@ -164,7 +166,7 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
 
     (void)flags;
     (void)user;
-    if (!st || st->begun) return 0;              /* trailers of a request: nobody asks for them */
+    if (!st || st->begun) return 0; /* trailers of a request: nobody asks for them */
     o = st->x.options;
     st->header_bytes += (uint32_t)(name_n + value_n);
     if (st->header_bytes > o->header_bytes_max || st->headers_n == o->headers_max) {
@@ -174,9 +176,12 @@ static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const
     v = arena_text(&st->x.arena, value, value_n);
     if (name_n && name[0] == ':') {
         k = bytes_str(bytes_of(name, name_n));
-        if (str_is(k, ":path")) st->target = v;
-        else if (str_is(k, ":method")) st->x.method = v;
-        else if (str_is(k, ":authority")) st->x.authority = v;
+        if (str_is(k, ":path"))
+            st->target = v;
+        else if (str_is(k, ":method"))
+            st->x.method = v;
+        else if (str_is(k, ":authority"))
+            st->x.authority = v;
         return 0;
     }
     k = arena_text(&st->x.arena, name, name_n);
@@ -198,7 +203,8 @@ static void stream_begin_request(struct h2_stream *st, bool ended)
     x->headers = st->headers;
     x->headers_n = st->headers_n;
     st->head_only = str_is(x->method, "HEAD");
-    if (!ended && exchange_header(x, STR("content-length"), &text) && str_to_i64(text, &length) && length >= 0)
+    if (!ended && exchange_header(x, STR("content-length"), &text) && str_to_i64(text, &length) &&
+        length >= 0)
         declared = (uint64_t)length;
     if (st->too_large) {
         exchange_refuse(x, 431, "the headers are too large");
@@ -232,7 +238,8 @@ static void window_grow(struct h2 *h, struct h2_stream *st)
                                           (int32_t)MIN(want, (uint64_t)STREAM_WINDOW_MAX));
 }
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                         size_t n, void *user)
 {
     struct h2 *h = user;
     struct h2_stream *st = nghttp2_session_get_stream_user_data(session, id);
@@ -268,7 +275,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
 
 /* ---- Output ---- */
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t n, int flags, void *user)
+static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t n, int flags,
+                       void *user)
 {
     struct h2 *h = user;
 
@@ -291,8 +299,10 @@ static void piece_done(struct h2_stream *st)
     st->pieces = p->next;
     if (!st->pieces) st->pieces_end = &st->pieces;
     piece_drop(p);
-    if (p != &st->first) free(p);
-    else st->first = (struct piece){0};
+    if (p != &st->first)
+        free(p);
+    else
+        st->first = (struct piece){0};
 }
 
 static void piece_send(struct conn *c, struct piece *p, size_t n)
@@ -303,14 +313,16 @@ static void piece_send(struct conn *c, struct piece *p, size_t n)
     p->frame_at = (uint8_t)(p->frame_at + part);
     n -= part;
     if (!n) return;
-    if (p->blob) conn_send_blob(c, p->blob, bytes_of(p->rest.p, n));
-    else conn_send_copy(c, bytes_of(p->rest.p, n));
+    if (p->blob)
+        conn_send_blob(c, p->blob, bytes_of(p->rest.p, n));
+    else
+        conn_send_copy(c, bytes_of(p->rest.p, n));
     p->rest.p += n;
     p->rest.n -= n;
 }
 
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd, size_t n,
-                        nghttp2_data_source *source, void *user)
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                        size_t n, nghttp2_data_source *source, void *user)
 {
     struct h2 *h = user;
     struct h2_stream *st = source->ptr;
@@ -333,7 +345,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
 
 static nghttp2_nv nv_of(struct str name, struct str value)
 {
-    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n, value.n, NGHTTP2_NV_FLAG_NONE};
+    return (nghttp2_nv){(uint8_t *)(uintptr_t)name.p, (uint8_t *)(uintptr_t)value.p, name.n,
+                        value.n, NGHTTP2_NV_FLAG_NONE};
 }
 
 static size_t nv_add(nghttp2_nv *nv, size_t at, const struct header *list, size_t n)
@@ -380,8 +393,8 @@ static size_t trailers_nv(const struct h2_stream *st, nghttp2_nv *nv, size_t at)
     return at;
 }
 
-static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size_t room, uint32_t *flags,
-                       nghttp2_data_source *source, void *user)
+static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size_t room,
+                       uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     struct h2_stream *st = source->ptr;
     size_t n = MIN(room, st->out_bytes);
@@ -399,7 +412,8 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size
             nghttp2_nv nv[NV_MAX];
 
             *flags |= NGHTTP2_DATA_FLAG_NO_END_STREAM;
-            if (nghttp2_submit_trailer(session, id, nv, trailers_nv(st, nv, 0))) return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
+            if (nghttp2_submit_trailer(session, id, nv, trailers_nv(st, nv, 0)))
+                return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE;
         }
     }
     return (ssize_t)n;
@@ -414,7 +428,9 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (st && !st->x.complete) nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id, NGHTTP2_NO_ERROR);
+    if (st && !st->x.complete)
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
+                                  NGHTTP2_NO_ERROR);
     return 0;
 }
 
@@ -424,13 +440,15 @@ static void h2_send(struct h2 *h)
     h->sending = true;
     if (nghttp2_session_send(h->session) != 0) conn_close(&h->hc->conn);
     h->sending = false;
-    if (conn_is_open(&h->hc->conn) && !nghttp2_session_want_read(h->session) && !nghttp2_session_want_write(h->session))
+    if (conn_is_open(&h->hc->conn) && !nghttp2_session_want_read(h->session) &&
+        !nghttp2_session_want_write(h->session))
         conn_end(&h->hc->conn);
 }
 
 static void piece_add(struct h2_stream *st, struct buf *data, bool frame)
 {
-    struct piece *p = st->first.rest.n || st->first.frame_n || st->pieces ? xnew(struct piece) : &st->first;
+    struct piece *p =
+        st->first.rest.n || st->first.frame_n || st->pieces ? xnew(struct piece) : &st->first;
 
     if (frame) {
         grpc_frame_put(p->frame, false, (uint32_t)data->n);
@@ -456,8 +474,8 @@ static struct h2_stream *stream_of(const struct exchange *x)
 }
 
 /* Submits headers (and trailers with them when there is no body), then what pieces there are. */
-static void submit(struct h2_stream *st, int status, const struct header *list, size_t n, const struct header *more,
-                   size_t more_n, bool body)
+static void submit(struct h2_stream *st, int status, const struct header *list, size_t n,
+                   const struct header *more, size_t more_n, bool body)
 {
     nghttp2_data_provider from = {.source.ptr = st, .read_callback = on_read};
     nghttp2_nv nv[NV_MAX];
@@ -471,21 +489,26 @@ static void submit(struct h2_stream *st, int status, const struct header *list, 
     at = nv_add(nv, at, list, n);
     if (!body) at = trailers_nv(st, nv, at);
     if (nghttp2_submit_response(st->h->session, st->id, nv, at, body ? &from : NULL) != 0)
-        nghttp2_submit_rst_stream(st->h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_INTERNAL_ERROR);
+        nghttp2_submit_rst_stream(st->h->session, NGHTTP2_FLAG_NONE, st->id,
+                                  NGHTTP2_INTERNAL_ERROR);
     buf_fini(&st->x.body);
     h2_send(st->h);
 }
 
-static void respond(struct exchange *x, int status, const struct header *list, size_t n, struct buf *body)
+static void respond(struct exchange *x, int status, const struct header *list, size_t n,
+                    struct buf *body)
 {
     struct h2_stream *st = stream_of(x);
     char length[24];
-    struct header more[2] = {HEADER("date", http_server_date(st->h->hc->server)),
-                             {STR("content-length"), {length, (size_t)snprintf(length, sizeof length, "%zu", body->n)}}};
+    struct header more[2] = {
+        HEADER("date", http_server_date(st->h->hc->server)),
+        {STR("content-length"), {length, (size_t)snprintf(length, sizeof length, "%zu", body->n)}}};
     bool has_body = body->n && !st->head_only;
 
-    if (has_body) piece_add(st, body, false);
-    else buf_fini(body);
+    if (has_body)
+        piece_add(st, body, false);
+    else
+        buf_fini(body);
     st->out_done = true;
     submit(st, status, list, n, more, status == 204 || status == 304 ? 1 : 2, has_body);
 }
@@ -498,8 +521,10 @@ static void respond_grpc(struct exchange *x, const struct grpc_reply *r, struct 
     bool ok = r->status == GRPC_OK;
 
     trailers_keep(st, r);
-    if (ok) piece_add(st, message, true);
-    else buf_fini(message);
+    if (ok)
+        piece_add(st, message, true);
+    else
+        buf_fini(message);
     st->out_done = true;
     submit(st, 200, r->headers, r->headers_n, &grpc_type, 1, ok);
 }
@@ -548,7 +573,7 @@ static void body_wait(struct exchange *x, bool waiting)
 {
     struct h2_stream *st = stream_of(x);
 
-    if (waiting) return;                         /* on_data_chunk() looks at x->waiting */
+    if (waiting) return; /* on_data_chunk() looks at x->waiting */
     if (st->unconsumed) nghttp2_session_consume_stream(st->h->session, st->id, st->unconsumed);
     st->unconsumed = 0;
     window_grow(st->h, st);
@@ -616,7 +641,8 @@ static void h2_drained(struct http_conn *hc)
     {
         struct h2_stream *st = container_of(it, struct h2_stream, link);
 
-        if (st->x.streaming_out && st->x.writable && st->out_bytes < STREAM_OUT_FULL / 2) st->x.writable(&st->x);
+        if (st->x.streaming_out && st->x.writable && st->out_bytes < STREAM_OUT_FULL / 2)
+            st->x.writable(&st->x);
     }
 }
 
@@ -650,7 +676,7 @@ static void h2_due(struct http_conn *hc)
         return;
     }
     http_conn_due(hc, now_ms(h) + hc->server->o.body_ms);
-    h->receiving = true;                         /* answers are sent below, so that no stream ends inside the loop */
+    h->receiving = true; /* answers are sent below, so that no stream ends inside the loop */
     list_each_safe(it, &h->streams)
     {
         struct h2_stream *st = container_of(it, struct h2_stream, link);
@@ -669,8 +695,9 @@ static void h2_drain(struct http_conn *hc)
 {
     struct h2 *h = h2_of(hc);
 
-    nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(h->session),
-                          NGHTTP2_NO_ERROR, NULL, 0);
+    nghttp2_submit_goaway(h->session, NGHTTP2_FLAG_NONE,
+                          nghttp2_session_get_last_proc_stream_id(h->session), NGHTTP2_NO_ERROR,
+                          NULL, 0);
     h2_send(h);
 }
 

@@ -3,9 +3,18 @@
 #include "net/h2_client.h"
 #include <nghttp2/nghttp2.h>
 
-enum { STREAM_WINDOW = 4 << 20, CONN_WINDOW = 64 << 20, COPY_MAX = 4 << 10, HEADERS_MAX = 64, HEADER_LIST_MAX = 256 << 10 };
+enum {
+    STREAM_WINDOW = 4 << 20,
+    CONN_WINDOW = 64 << 20,
+    COPY_MAX = 4 << 10,
+    HEADERS_MAX = 64,
+    HEADER_LIST_MAX = 256 << 10
+};
 
-struct h2_client_shared { nghttp2_session_callbacks *callbacks; nghttp2_option *option; };
+struct h2_client_shared {
+    nghttp2_session_callbacks *callbacks;
+    nghttp2_option *option;
+};
 
 struct h2_client {
     struct conn conn;
@@ -23,7 +32,8 @@ static void client_send(struct h2_client *c);
 
 /* ---- Callbacks of nghttp2 ---- */
 
-static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t n, int flags, void *user)
+static ssize_t on_send(nghttp2_session *session, const uint8_t *data, size_t n, int flags,
+                       void *user)
 {
     struct h2_client *c = user;
 
@@ -44,8 +54,8 @@ static size_t body_left(const struct h2_call *call)
 }
 
 /* The call is found by its stream, not by the source: h2_call_reset() may have let go of it meanwhile. */
-static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd, size_t n,
-                        nghttp2_data_source *source, void *user)
+static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8_t *framehd,
+                        size_t n, nghttp2_data_source *source, void *user)
 {
     struct h2_client *c = user;
     struct h2_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -58,8 +68,10 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         struct bytes body = call->body[call->part];
         size_t part = MIN(n, body.n - call->at);
 
-        if (part > COPY_MAX) conn_send_borrowed(&c->conn, bytes_sub(body, call->at, part));
-        else if (part) conn_send_copy(&c->conn, bytes_sub(body, call->at, part));
+        if (part > COPY_MAX)
+            conn_send_borrowed(&c->conn, bytes_sub(body, call->at, part));
+        else if (part)
+            conn_send_copy(&c->conn, bytes_sub(body, call->at, part));
         call->at += part;
         n -= part;
         if (call->at == body.n) {
@@ -70,8 +82,8 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
     return 0;
 }
 
-static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size_t room, uint32_t *flags,
-                       nghttp2_data_source *source, void *user)
+static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size_t room,
+                       uint32_t *flags, nghttp2_data_source *source, void *user)
 {
     struct h2_call *call = nghttp2_session_get_stream_user_data(session, id);
     size_t left, n;
@@ -87,15 +99,16 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size
     return (ssize_t)n;
 }
 
-static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_n,
-                     const uint8_t *value, size_t value_n, uint8_t flags, void *user)
+static int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name,
+                     size_t name_n, const uint8_t *value, size_t value_n, uint8_t flags, void *user)
 {
     struct h2_call *call = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
 
     (void)flags;
     (void)user;
     if (call)
-        call->header(call, bytes_str(bytes_of(name, name_n)), bytes_str(bytes_of(value, value_n)), call->trailers_next);
+        call->header(call, bytes_str(bytes_of(name, name_n)), bytes_str(bytes_of(value, value_n)),
+                     call->trailers_next);
     return 0;
 }
 
@@ -117,7 +130,8 @@ static int on_frame_recv(nghttp2_session *session, const nghttp2_frame *frame, v
     return 0;
 }
 
-static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data, size_t n, void *user)
+static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, const uint8_t *data,
+                         size_t n, void *user)
 {
     struct h2_call *call = nghttp2_session_get_stream_user_data(session, id);
 
@@ -151,7 +165,8 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
         err_set(&e, RC_UNAVAILABLE, "refused before it was looked at");
         e.retry = true;
     } else if (code != NGHTTP2_NO_ERROR) {
-        err_set(&e, c->why.rc ? RC_UNAVAILABLE : RC_CANCELLED, "the stream was reset (%s)", nghttp2_http2_strerror(code));
+        err_set(&e, c->why.rc ? RC_UNAVAILABLE : RC_CANCELLED, "the stream was reset (%s)",
+                nghttp2_http2_strerror(code));
     }
     detach(call);
     call->ended(call, &e);
@@ -171,7 +186,8 @@ static void client_send(struct h2_client *c)
         conn_fail(&c->conn, &e);
     }
     c->sending = false;
-    if (conn_is_open(&c->conn) && !nghttp2_session_want_read(c->session) && !nghttp2_session_want_write(c->session))
+    if (conn_is_open(&c->conn) && !nghttp2_session_want_read(c->session) &&
+        !nghttp2_session_want_write(c->session))
         conn_end(&c->conn);
 }
 
@@ -209,7 +225,8 @@ static void on_eof(struct conn *conn)
     struct err e;
     char text[ADDR_TEXT_MAX];
 
-    err_set(&e, RC_UNAVAILABLE, STR_FMT " closed the connection", STR_ARG(addr_text(&conn->peer, text)));
+    err_set(&e, RC_UNAVAILABLE, STR_FMT " closed the connection",
+            STR_ARG(addr_text(&conn->peer, text)));
     e.retry = true;
     conn_fail(conn, &e);
 }
@@ -239,11 +256,14 @@ static void on_closed(struct conn *conn, const struct err *why)
     free(c);
 }
 
-static const struct conn_ops ops = {
-    .data = on_data, .eof = on_eof, .closed = on_closed, .drained = on_drained, .connected = on_connected};
+static const struct conn_ops ops = {.data = on_data,
+                                    .eof = on_eof,
+                                    .closed = on_closed,
+                                    .drained = on_drained,
+                                    .connected = on_connected};
 
-enum rc h2_client_open(struct tcp *t, struct h2_client_shared *s, const struct addr *to, const struct h2_client_owner *owner,
-                       struct h2_client **ret, struct err *e)
+enum rc h2_client_open(struct tcp *t, struct h2_client_shared *s, const struct addr *to,
+                       const struct h2_client_owner *owner, struct h2_client **ret, struct err *e)
 {
     const nghttp2_settings_entry settings[] = {
         {NGHTTP2_SETTINGS_ENABLE_PUSH, 0},
@@ -274,7 +294,8 @@ void h2_client_close(struct h2_client *c, const struct err *why)
 
 bool h2_client_usable(const struct h2_client *c)
 {
-    return conn_is_open(&c->conn) && !c->conn.ending && !c->going && nghttp2_session_check_request_allowed(c->session);
+    return conn_is_open(&c->conn) && !c->conn.ending && !c->going &&
+           nghttp2_session_check_request_allowed(c->session);
 }
 
 size_t h2_client_calls(const struct h2_client *c)
@@ -310,7 +331,7 @@ enum rc h2_call_start(struct h2_client *c, struct h2_call *call, struct err *e)
     size_t n = MIN(call->headers_n, (size_t)HEADERS_MAX);
 
     if (!h2_client_usable(c)) {
-        if (conn_is_open(&c->conn) && !c->going) {       /* stream numbers ran out */
+        if (conn_is_open(&c->conn) && !c->going) { /* stream numbers ran out */
             c->going = true;
             c->owner.going(c->owner.ctx);
             if (!c->calls_n) conn_end(&c->conn);
@@ -320,13 +341,15 @@ enum rc h2_call_start(struct h2_client *c, struct h2_call *call, struct err *e)
     for (size_t i = 0; i < n; i++) {
         const struct header *h = &call->headers[i];
 
-        nv[i] = (nghttp2_nv){(uint8_t *)(uintptr_t)h->name.p, (uint8_t *)(uintptr_t)h->value.p, h->name.n, h->value.n,
-                             NGHTTP2_NV_FLAG_NONE};
+        nv[i] = (nghttp2_nv){(uint8_t *)(uintptr_t)h->name.p, (uint8_t *)(uintptr_t)h->value.p,
+                             h->name.n, h->value.n, NGHTTP2_NV_FLAG_NONE};
     }
     call->part = call->at = 0;
     call->trailers_next = false;
-    call->id = nghttp2_submit_request(c->session, NULL, nv, n, body_left(call) ? &from : NULL, call);
-    if (call->id < 0) return err_set(e, RC_INVALID, "HTTP/2 request: %s", nghttp2_strerror(call->id));
+    call->id =
+        nghttp2_submit_request(c->session, NULL, nv, n, body_left(call) ? &from : NULL, call);
+    if (call->id < 0)
+        return err_set(e, RC_INVALID, "HTTP/2 request: %s", nghttp2_strerror(call->id));
     call->client = c;
     list_push(&c->calls, &call->link);
     c->calls_n++;

@@ -11,26 +11,29 @@
 #include <stdio.h>
 
 enum {
-    AHEAD_MAX = 64 << 10,          /* pipelined bytes kept; then reading stops */
+    AHEAD_MAX = 64 << 10, /* pipelined bytes kept; then reading stops */
     TARGET_MAX = 8 << 10,
     BODY_RATE_BYTES = 4 << 10,
-    SWALLOW_MAX = 64 << 10,        /* a body this small is read to its end even when the answer is already given */
-    HEAD_KEPT_MAX = 16 << 10,      /* a larger head buffer is given back after the request */
+    SWALLOW_MAX =
+        64 << 10, /* a body this small is read to its end even when the answer is already given */
+    HEAD_KEPT_MAX = 16 << 10, /* a larger head buffer is given back after the request */
 };
 
-struct field { uint32_t name_at, name_n, value_at, value_n; };
+struct field {
+    uint32_t name_at, name_n, value_at, value_n;
+};
 
 struct http1 {
     struct http_conn *hc;
     http_parser parser;
     struct exchange x;
-    struct buf head;               /* target, then names and values */
+    struct buf head; /* target, then names and values */
     struct field *fields;
     uint32_t fields_n, target_n;
-    struct buf ahead;              /* bytes of later requests */
-    uint64_t body_mark;            /* conn.bytes_in at the last look */
+    struct buf ahead;   /* bytes of later requests */
+    uint64_t body_mark; /* conn.bytes_in at the last look */
     enum { HEAD_IDLE, HEAD_TARGET, HEAD_NAME, HEAD_VALUE, HEAD_DONE } at;
-    bool busy;                     /* the exchange is in use */
+    bool busy; /* the exchange is in use */
     bool parsing, keep_alive, chunked_out, head_only, stopped, swallow;
 };
 
@@ -107,7 +110,7 @@ static int on_header_field(http_parser *p, const char *at, size_t n)
     struct http1 *h = h1_of_parser(p);
     uint8_t *name;
 
-    if (h->at == HEAD_DONE) return 0;            /* trailers of a chunked body: not ours */
+    if (h->at == HEAD_DONE) return 0; /* trailers of a chunked body: not ours */
     if (h->at != HEAD_NAME) {
         if (h->fields_n == options(h)->headers_max) {
             refuse(h, 431, "too many headers");
@@ -146,7 +149,8 @@ static void headers_make(struct http1 *h)
         const struct field *f = &h->fields[i];
         struct str value = {head + f->value_at, f->value_n};
 
-        while (value.n && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t')) value.n--;
+        while (value.n && (value.p[value.n - 1] == ' ' || value.p[value.n - 1] == '\t'))
+            value.n--;
         list[i] = (struct header){{head + f->name_at, f->name_n}, value};
     }
     h->x.headers = list;
@@ -170,12 +174,14 @@ static int on_headers_complete(http_parser *p)
     struct exchange *x = &h->x;
     bool chunked = p->flags & F_CHUNKED;
     struct str expect;
-    uint64_t length = chunked ? UINT64_MAX : p->content_length == UINT64_MAX ? 0 : p->content_length;
+    uint64_t length = chunked                           ? UINT64_MAX
+                      : p->content_length == UINT64_MAX ? 0
+                                                        : p->content_length;
 
     h->at = HEAD_DONE;
     h->busy = true;
     h->body_mark = h->hc->conn.bytes_in;
-    p->upgrade = 0;                              /* h2c by upgrade is not offered; going on in HTTP/1.1 is the answer */
+    p->upgrade = 0; /* h2c by upgrade is not offered; going on in HTTP/1.1 is the answer */
     h->keep_alive = http_should_keep_alive(p) && !h->hc->server->draining;
     h->head_only = p->method == HTTP_HEAD;
     if (length) http_conn_due(h->hc, now_ms(h) + options(h)->body_ms);
@@ -186,7 +192,8 @@ static int on_headers_complete(http_parser *p)
     x->arrived_ms = now_ms(h);
     x->method = str_of(http_method_str((enum http_method)p->method));
     headers_make(h);
-    h->swallow = length == 0 || (length <= SWALLOW_MAX && !exchange_header(x, STR("expect"), &expect));
+    h->swallow =
+        length == 0 || (length <= SWALLOW_MAX && !exchange_header(x, STR("expect"), &expect));
     if (!exchange_header(x, STR("host"), &x->authority) && p->http_major == 1 && p->http_minor >= 1)
         refuse(h, 400, "the Host header is missing");
     else if (p->http_major != 1)
@@ -210,7 +217,7 @@ static int on_message_complete(http_parser *p)
 {
     struct http1 *h = h1_of_parser(p);
 
-    http_parser_pause(p, 1);                     /* before the handler: its answer may come at once */
+    http_parser_pause(p, 1); /* before the handler: its answer may come at once */
     http_conn_due(h->hc, UINT64_MAX);
     exchange_complete(&h->x);
     return 0;
@@ -248,9 +255,11 @@ static void parse_failed(struct http1 *h)
 
     if (!conn_is_open(&h->hc->conn)) return;
     h->stopped = true;
-    if (h->busy && h->x.answered) return;        /* our own refusal stopped it */
-    if (code == HPE_HEADER_OVERFLOW) refuse(h, 431, "the headers are too large");
-    else if (code == HPE_INVALID_VERSION) refuse(h, 505, "HTTP/1.0, HTTP/1.1 or HTTP/2, please");
+    if (h->busy && h->x.answered) return; /* our own refusal stopped it */
+    if (code == HPE_HEADER_OVERFLOW)
+        refuse(h, 431, "the headers are too large");
+    else if (code == HPE_INVALID_VERSION)
+        refuse(h, 505, "HTTP/1.0, HTTP/1.1 or HTTP/2, please");
     else {
         char text[120];
 
@@ -272,8 +281,8 @@ static size_t parse(struct http1 *h, struct bytes in)
 
 static bool ready_for_next(struct http1 *h)
 {
-    return conn_is_open(&h->hc->conn) && !h->stopped && !h->hc->conn.ending && !(h->busy && h->x.complete) &&
-           !conn_full(&h->hc->conn);
+    return conn_is_open(&h->hc->conn) && !h->stopped && !h->hc->conn.ending &&
+           !(h->busy && h->x.complete) && !conn_full(&h->hc->conn);
 }
 
 static void deadline_set(struct http1 *h)
@@ -300,7 +309,7 @@ static void take(struct http1 *h, struct bytes in)
     h->parsing = false;
     if (!conn_is_open(&h->hc->conn) || h->hc->conn.ending || h->stopped) return;
     if (in.n) {
-        struct buf rest = {0};                   /* in may lie inside h->ahead */
+        struct buf rest = {0}; /* in may lie inside h->ahead */
 
         buf_append(&rest, in);
         buf_fini(&h->ahead);
@@ -356,7 +365,7 @@ static void h1_eof(struct http_conn *hc)
 
     if (hc->conn.ending) return;
     if (!h->busy) {
-        conn_end(&hc->conn);                     /* answers may still be queued */
+        conn_end(&hc->conn); /* answers may still be queued */
         return;
     }
     if (!h->x.answered) hc->server->counters.gone++;
@@ -376,7 +385,7 @@ static void h1_due(struct http_conn *hc)
 {
     struct http1 *h = h1_of(hc);
 
-    if (h->busy && h->x.waiting) {               /* it is us who let it wait; the budget bounds that */
+    if (h->busy && h->x.waiting) { /* it is us who let it wait; the budget bounds that */
         http_conn_due(hc, now_ms(h) + options(h)->body_ms);
     } else if (h->at == HEAD_IDLE || (h->busy && h->x.answered)) {
         conn_close(&hc->conn);
@@ -431,7 +440,8 @@ static struct http1 *h1_of_exchange(const struct exchange *x)
     return container_of(x, struct http1, x);
 }
 
-static void head_put(struct http1 *h, int status, const struct header *list, size_t n, uint64_t length)
+static void head_put(struct http1 *h, int status, const struct header *list, size_t n,
+                     uint64_t length)
 {
     struct http_server *s = h->hc->server;
     struct buf *b = &s->scratch;
@@ -447,12 +457,15 @@ static void head_put(struct http1 *h, int status, const struct header *list, siz
         buf_append_str(b, STR("\r\n"));
     }
     if (length != UINT64_MAX) {
-        if (status != 204 && status != 304) buf_printf(b, "content-length: %llu\r\n", (unsigned long long)length);
+        if (status != 204 && status != 304)
+            buf_printf(b, "content-length: %llu\r\n", (unsigned long long)length);
     } else if (h->chunked_out) {
         buf_append_str(b, STR("transfer-encoding: chunked\r\n"));
     }
-    if (!h->keep_alive) buf_append_str(b, STR("connection: close\r\n"));
-    else if (h->parser.http_minor == 0) buf_append_str(b, STR("connection: keep-alive\r\n"));
+    if (!h->keep_alive)
+        buf_append_str(b, STR("connection: close\r\n"));
+    else if (h->parser.http_minor == 0)
+        buf_append_str(b, STR("connection: keep-alive\r\n"));
     buf_append_str(b, STR("date: "));
     buf_append_str(b, http_server_date(s));
     buf_append_str(b, STR("\r\n\r\n"));
@@ -467,19 +480,22 @@ static void answered(struct http1 *h)
         conn_end(&h->hc->conn);
         return;
     }
-    if (h->parsing || !h->x.complete) return;    /* take() goes on by itself */
+    if (h->parsing || !h->x.complete) return; /* take() goes on by itself */
     request_done(h);
     go_on(h);
 }
 
-static void respond(struct exchange *x, int status, const struct header *list, size_t n, struct buf *body)
+static void respond(struct exchange *x, int status, const struct header *list, size_t n,
+                    struct buf *body)
 {
     struct http1 *h = h1_of_exchange(x);
 
     if (!x->complete && !h->swallow) h->keep_alive = false;
     head_put(h, status, list, n, body->n);
-    if (h->head_only) buf_fini(body);
-    else conn_send(&h->hc->conn, body);
+    if (h->head_only)
+        buf_fini(body);
+    else
+        conn_send(&h->hc->conn, body);
     answered(h);
 }
 
@@ -488,7 +504,8 @@ static void respond_grpc(struct exchange *x, const struct grpc_reply *r, struct 
     (void)x;
     (void)r;
     (void)message;
-    must_failed("gRPC by HTTP/1.1", __FILE__, __LINE__); /* exchange_begin() sets x->grpc for HTTP/2 only */
+    must_failed("gRPC by HTTP/1.1", __FILE__,
+                __LINE__); /* exchange_begin() sets x->grpc for HTTP/2 only */
 }
 
 static void stream_begin(struct exchange *x, int status, const struct header *list, size_t n)
@@ -536,8 +553,10 @@ static void body_wait(struct exchange *x, bool waiting)
 {
     struct http1 *h = h1_of_exchange(x);
 
-    if (waiting) conn_pause(&h->hc->conn);
-    else if (!x->answered) conn_resume(&h->hc->conn);
+    if (waiting)
+        conn_pause(&h->hc->conn);
+    else if (!x->answered)
+        conn_resume(&h->hc->conn);
 }
 
 static const struct exchange_ops http1_ops = {.respond = respond,

@@ -66,7 +66,7 @@ static int on_message_complete(http_parser *p)
 {
     struct http1_client *c = p->data;
 
-    if (p->status_code < 200) {                  /* 100 Continue and its like: the answer is still to come */
+    if (p->status_code < 200) { /* 100 Continue and its like: the answer is still to come */
         c->head_bytes = 0;
         return 0;
     }
@@ -108,7 +108,7 @@ static void answer_done(struct http1_client *c, bool rest)
 {
     const struct err none = {0};
 
-    if (rest) c->reusable = false;               /* bytes nobody asked for */
+    if (rest) c->reusable = false; /* bytes nobody asked for */
     if (!c->reusable) conn_close(&c->conn);
     call_end(c, &none);
 }
@@ -125,7 +125,8 @@ static void on_data(struct conn *conn, struct bytes in)
     c->any = true;
     n = http_parser_execute(&c->parser, &settings, (const char *)in.p, in.n);
     if (!conn_is_open(conn)) return;
-    if (c->complete) answer_done(c, n < in.n);
+    if (c->complete)
+        answer_done(c, n < in.n);
     else if (HTTP_PARSER_ERRNO(&c->parser) != HPE_OK)
         fail(c, RC_INVALID, http_errno_description(HTTP_PARSER_ERRNO(&c->parser)));
 }
@@ -134,7 +135,7 @@ static void on_eof(struct conn *conn)
 {
     struct http1_client *c = container_of(conn, struct http1_client, conn);
 
-    if (c->call && c->any) {                     /* the end of the connection may be the end of the body */
+    if (c->call && c->any) { /* the end of the connection may be the end of the body */
         http_parser_execute(&c->parser, &settings, NULL, 0);
         c->reusable = false;
         if (c->complete) {
@@ -142,7 +143,8 @@ static void on_eof(struct conn *conn)
             return;
         }
     }
-    fail(c, RC_UNAVAILABLE, c->any ? "closed the connection in the middle of its answer" : "closed the connection");
+    fail(c, RC_UNAVAILABLE,
+         c->any ? "closed the connection in the middle of its answer" : "closed the connection");
 }
 
 static void on_connected(struct conn *conn)
@@ -167,10 +169,12 @@ static void on_closed(struct conn *conn, const struct err *why)
     free(c);
 }
 
-static const struct conn_ops ops = {.data = on_data, .eof = on_eof, .closed = on_closed, .connected = on_connected};
+static const struct conn_ops ops = {
+    .data = on_data, .eof = on_eof, .closed = on_closed, .connected = on_connected};
 
-enum rc http1_client_open(struct tcp *t, const struct addr *to, const struct http1_client_owner *owner,
-                          struct http1_client **ret, struct err *e)
+enum rc http1_client_open(struct tcp *t, const struct addr *to,
+                          const struct http1_client_owner *owner, struct http1_client **ret,
+                          struct err *e)
 {
     struct http1_client *c = xnew(struct http1_client);
 
@@ -213,15 +217,16 @@ void http1_call_start(struct http1_client *c, struct http1_call *call)
     c->head_bytes = 0;
     http_parser_init(&c->parser, HTTP_RESPONSE);
     c->parser.data = c;
-    buf_printf(&head, STR_FMT " " STR_FMT " HTTP/1.1\r\nhost: " STR_FMT "\r\n", STR_ARG(call->method), STR_ARG(call->target),
-               STR_ARG(call->authority));
+    buf_printf(&head, STR_FMT " " STR_FMT " HTTP/1.1\r\nhost: " STR_FMT "\r\n",
+               STR_ARG(call->method), STR_ARG(call->target), STR_ARG(call->authority));
     for (size_t i = 0; i < call->headers_n; i++) {
         buf_append_str(&head, call->headers[i].name);
         buf_append_str(&head, STR(": "));
         buf_append_str(&head, call->headers[i].value);
         buf_append_str(&head, STR("\r\n"));
     }
-    if (call->body.n || str_is(call->method, "POST")) buf_printf(&head, "content-length: %zu\r\n", call->body.n);
+    if (call->body.n || str_is(call->method, "POST"))
+        buf_printf(&head, "content-length: %zu\r\n", call->body.n);
     buf_append_str(&head, STR("\r\n"));
     conn_send(&c->conn, &head);
     conn_send_borrowed(&c->conn, call->body);

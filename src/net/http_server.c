@@ -20,8 +20,10 @@ static void due_fire(struct timer *t)
         timer_set(loop_timers(hc->server->loop), &hc->timer, hc->due_ms, due_fire);
         return;
     }
-    if (hc->proto) hc->proto->due(hc);
-    else conn_close(&hc->conn);
+    if (hc->proto)
+        hc->proto->due(hc);
+    else
+        conn_close(&hc->conn);
 }
 
 void http_conn_due(struct http_conn *hc, uint64_t at_ms)
@@ -80,8 +82,10 @@ static void on_eof(struct conn *c)
 {
     struct http_conn *hc = container_of(c, struct http_conn, conn);
 
-    if (hc->proto) hc->proto->eof(hc);
-    else conn_close(c);
+    if (hc->proto)
+        hc->proto->eof(hc);
+    else
+        conn_close(c);
 }
 
 static void on_drained(struct conn *c)
@@ -106,9 +110,11 @@ static void on_closed(struct conn *c, const struct err *why)
     free(hc);
 }
 
-static const struct conn_ops ops = {.data = on_data, .eof = on_eof, .drained = on_drained, .closed = on_closed};
+static const struct conn_ops ops = {
+    .data = on_data, .eof = on_eof, .drained = on_drained, .closed = on_closed};
 
-void http_server_accept(struct http_server *s, int fd, const struct addr *peer, struct tcp_ceiling *ceiling)
+void http_server_accept(struct http_server *s, int fd, const struct addr *peer,
+                        struct tcp_ceiling *ceiling)
 {
     struct http_conn *hc = xnew(struct http_conn);
     struct err e;
@@ -123,8 +129,10 @@ void http_server_accept(struct http_server *s, int fd, const struct addr *peer, 
     list_push(&s->conns, &hc->link);
     s->counters.connections++;
     s->counters.connections_now++;
-    if (s->draining) conn_close(&hc->conn);
-    else http_conn_due(hc, loop_now_ms(s->loop) + s->o.head_ms);
+    if (s->draining)
+        conn_close(&hc->conn);
+    else
+        http_conn_due(hc, loop_now_ms(s->loop) + s->o.head_ms);
 }
 
 /* ---- The server ---- */
@@ -163,8 +171,10 @@ void http_server_drain(struct http_server *s)
     {
         struct http_conn *hc = container_of(it, struct http_conn, link);
 
-        if (hc->proto) hc->proto->drain(hc);
-        else conn_close(&hc->conn);
+        if (hc->proto)
+            hc->proto->drain(hc);
+        else
+            conn_close(&hc->conn);
     }
 }
 

@@ -22,7 +22,8 @@ static void refuse_for_descriptors(struct listener *ln)
 {
     int fd;
 
-    diag(DIAG_ERROR, "net.descriptors", KV_CSTR("why", "no file descriptor left; a connection was refused"));
+    diag(DIAG_ERROR, "net.descriptors",
+         KV_CSTR("why", "no file descriptor left; a connection was refused"));
     if (ln->spare >= 0) close(ln->spare);
     fd = accept4(ln->fd, NULL, NULL, SOCK_CLOEXEC);
     if (fd >= 0) close(fd);
@@ -54,7 +55,8 @@ static void listener_ready(struct watch *w, uint32_t events)
         }
         if (!ceiling_take(ln->o.ceiling)) {
             close(fd);
-            diag(DIAG_WARN, "net.connections", KV_CSTR("why", "the ceiling on connections is reached; one was refused"),
+            diag(DIAG_WARN, "net.connections",
+                 KV_CSTR("why", "the ceiling on connections is reached; one was refused"),
                  KV_U64("max", ln->o.ceiling->max));
             continue;
         }
@@ -73,15 +75,18 @@ static enum rc listen_on(struct listener *ln, struct addr *a, struct err *e)
     if (ln->fd < 0) return err_sys(e, "listen on %s", text);
     setsockopt(ln->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(ln->fd, &a->u.sa, a->n) < 0 || listen(ln->fd, BACKLOG) < 0) {
-        if (errno == EADDRINUSE) return err_set(e, RC_EXISTS, "listen on %s: the port is already in use", text);
+        if (errno == EADDRINUSE)
+            return err_set(e, RC_EXISTS, "listen on %s: the port is already in use", text);
         return err_sys(e, "listen on %s", text);
     }
     ln->addr.n = sizeof ln->addr.u;
-    if (getsockname(ln->fd, &ln->addr.u.sa, &ln->addr.n) < 0) return err_sys(e, "listen on %s", text);
+    if (getsockname(ln->fd, &ln->addr.u.sa, &ln->addr.n) < 0)
+        return err_sys(e, "listen on %s", text);
     return RC_OK;
 }
 
-enum rc listener_open(struct tcp *t, const struct listener_options *o, struct listener **ret, struct err *e)
+enum rc listener_open(struct tcp *t, const struct listener_options *o, struct listener **ret,
+                      struct err *e)
 {
     struct addrs addrs;
     struct listener *ln;

@@ -12,8 +12,8 @@
 enum {
     READ_BYTES = 64 << 10,
     READS_PER_EVENT = 8,
-    COPY_BYTES = 4 << 10,          /* room of a fresh item for small copies */
-    COPY_MAX = 2 << 10,            /* bufs up to this size are copied behind the last item */
+    COPY_BYTES = 4 << 10, /* room of a fresh item for small copies */
+    COPY_MAX = 2 << 10,   /* bufs up to this size are copied behind the last item */
     IOV_PER_WRITE = 64,
     ITEMS_KEPT = 256,
     SPARES_KEPT = 64,
@@ -25,7 +25,7 @@ enum out_kind { OUT_BUF, OUT_BLOB, OUT_BORROWED, OUT_FILE };
 struct out_item {
     struct list link;
     enum out_kind kind;
-    struct bytes rest;             /* what is still to be sent; of a file only .n */
+    struct bytes rest; /* what is still to be sent; of a file only .n */
     struct buf buf;
     struct blob *blob;
     int fd;
@@ -37,10 +37,11 @@ struct out_item {
 struct tcp {
     struct loop *loop;
     struct turn_hook hook;
-    struct timer soon;             /* set while there is work for the hook: one registered after us must not go to sleep on it */
+    struct timer
+        soon; /* set while there is work for the hook: one registered after us must not go to sleep on it */
     struct list live, dirty, dead, items;
     size_t items_n, spares_n;
-    uint8_t *spares[SPARES_KEPT];  /* COPY_BYTES each */
+    uint8_t *spares[SPARES_KEPT]; /* COPY_BYTES each */
     uint8_t scratch[READ_BYTES];
 };
 
@@ -173,7 +174,8 @@ static void events_update(struct conn *c)
 {
     uint32_t events = 0;
 
-    if (c->connecting) events = EPOLLOUT;
+    if (c->connecting)
+        events = EPOLLOUT;
     else {
         if (!c->paused && !c->eof) events |= EPOLLIN;
         if (!list_empty(&c->out) && timer_is_set(&c->stall)) events |= EPOLLOUT;
@@ -258,8 +260,8 @@ static void connect_finish(struct conn *c)
 
     getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &code, &n);
     if (code) {
-        err_set(&e, RC_UNAVAILABLE, "cannot connect to " STR_FMT ": %s", STR_ARG(addr_text(&c->peer, text)),
-                strerror(code));
+        err_set(&e, RC_UNAVAILABLE, "cannot connect to " STR_FMT ": %s",
+                STR_ARG(addr_text(&c->peer, text)), strerror(code));
         e.retry = true;
         conn_fail(c, &e);
         return;
@@ -321,8 +323,10 @@ static void sent_bytes(struct conn *c, size_t n)
 
         it->rest.n -= part;
         n -= part;
-        if (it->kind == OUT_FILE) it->at += (off_t)part;
-        else if (part) it->rest.p += part;
+        if (it->kind == OUT_FILE)
+            it->at += (off_t)part;
+        else if (part)
+            it->rest.p += part;
         if (it->rest.n) return;
         item_free(c->tcp, it);
     }
@@ -351,7 +355,7 @@ static bool write_some(struct conn *c)
         off_t at = it->at;
 
         n = sendfile(c->fd, it->fd, &at, it->rest.n);
-        if (n == 0) {                      /* the file is shorter than promised: the frame cannot be kept */
+        if (n == 0) { /* the file is shorter than promised: the frame cannot be kept */
             errno = EIO;
             n = -1;
         }
@@ -370,8 +374,10 @@ static void output_ended(struct conn *c)
     if (!c->ending || c->ended) return;
     c->ended = true;
     shutdown(c->fd, SHUT_WR);
-    if (c->eof) conn_close(c);
-    else loop_timer(c->tcp->loop, &c->stall, DISCARD_MS, stalled);
+    if (c->eof)
+        conn_close(c);
+    else
+        loop_timer(c->tcp->loop, &c->stall, DISCARD_MS, stalled);
 }
 
 static void conn_flush(struct conn *c)
@@ -384,7 +390,8 @@ static void conn_flush(struct conn *c)
     while (more && !list_empty(&c->out))
         more = write_some(c);
     if (c->dead) return;
-    if (list_empty(&c->out)) timer_cancel(loop_timers(c->tcp->loop), &c->stall);
+    if (list_empty(&c->out))
+        timer_cancel(loop_timers(c->tcp->loop), &c->stall);
     else if (c->bytes_out != before || !timer_is_set(&c->stall))
         loop_timer(c->tcp->loop, &c->stall, c->limits.write_stall_ms, stalled);
     events_update(c);
@@ -454,7 +461,8 @@ void conn_send_borrowed(struct conn *c, struct bytes b)
     dirty(c);
 }
 
-void conn_send_file(struct conn *c, int fd, uint64_t at, size_t n, void (*sent)(void *ctx), void *ctx)
+void conn_send_file(struct conn *c, int fd, uint64_t at, size_t n, void (*sent)(void *ctx),
+                    void *ctx)
 {
     struct out_item *it;
 
@@ -493,8 +501,8 @@ bool conn_full(struct conn *c)
 
 /* ---- Life ---- */
 
-static void conn_init(struct tcp *t, struct conn *c, int fd, const struct addr *peer, const struct conn_ops *ops,
-                      const struct conn_limits *limits)
+static void conn_init(struct tcp *t, struct conn *c, int fd, const struct addr *peer,
+                      const struct conn_ops *ops, const struct conn_limits *limits)
 {
     const int one = 1;
 
@@ -507,11 +515,13 @@ static void conn_init(struct tcp *t, struct conn *c, int fd, const struct addr *
     list_init(&c->link);
     list_init(&c->dirty_link);
     list_init(&c->out);
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);       /* a socketpair has none; that is fine */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
+               sizeof one); /* a socketpair has none; that is fine */
 }
 
-enum rc conn_open(struct tcp *t, struct conn *c, int fd, const struct addr *peer, struct tcp_ceiling *ceiling,
-                  const struct conn_ops *ops, const struct conn_limits *limits, struct err *e)
+enum rc conn_open(struct tcp *t, struct conn *c, int fd, const struct addr *peer,
+                  struct tcp_ceiling *ceiling, const struct conn_ops *ops,
+                  const struct conn_limits *limits, struct err *e)
 {
     conn_init(t, c, fd, peer, ops, limits);
     if (loop_watch(t->loop, &c->watch, fd, EPOLLIN, conn_ready, e)) {
@@ -525,8 +535,8 @@ enum rc conn_open(struct tcp *t, struct conn *c, int fd, const struct addr *peer
     return RC_OK;
 }
 
-enum rc conn_connect(struct tcp *t, struct conn *c, const struct addr *to, const struct conn_ops *ops,
-                     const struct conn_limits *limits, struct err *e)
+enum rc conn_connect(struct tcp *t, struct conn *c, const struct addr *to,
+                     const struct conn_ops *ops, const struct conn_limits *limits, struct err *e)
 {
     char text[ADDR_TEXT_MAX];
     int fd = socket(to->u.sa.sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);

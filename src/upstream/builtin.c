@@ -26,8 +26,17 @@ struct builtin_job {
 
 /* ---- On the lane ---- */
 
-struct loaded { struct list link; char *path; struct xgb_model *model; struct timespec changed; };
-struct shelf { struct map by_path; struct list newest; size_t n; };
+struct loaded {
+    struct list link;
+    char *path;
+    struct xgb_model *model;
+    struct timespec changed;
+};
+struct shelf {
+    struct map by_path;
+    struct list newest;
+    size_t n;
+};
 
 static void loaded_free(struct shelf *s, struct loaded *l)
 {
@@ -102,8 +111,10 @@ static void job_run(struct work *w)
         return;
     }
     if (fetch(s, &j->path, &m, &j->err)) return;
-    if (j->what == BUILTIN_PREDICT) j->err.rc = xgb_predict(m, buf_view(&j->request), &j->response, &j->err);
-    else if (j->what == BUILTIN_METADATA) xgb_metadata(m, buf_str(&j->model), buf_str(&j->version), &j->response);
+    if (j->what == BUILTIN_PREDICT)
+        j->err.rc = xgb_predict(m, buf_view(&j->request), &j->response, &j->err);
+    else if (j->what == BUILTIN_METADATA)
+        xgb_metadata(m, buf_str(&j->model), buf_str(&j->version), &j->response);
 }
 
 /* ---- On the loop ---- */
@@ -121,9 +132,10 @@ static void job_done(struct work *w)
     free(j);
 }
 
-struct builtin_job *builtin_start(struct builtin *b, enum builtin_what what, struct str path, struct str model, struct str version,
-                                  struct bytes request, void (*done)(void *ctx, const struct err *e, struct buf *response),
-                                  void *ctx)
+struct builtin_job *
+builtin_start(struct builtin *b, enum builtin_what what, struct str path, struct str model,
+              struct str version, struct bytes request,
+              void (*done)(void *ctx, const struct err *e, struct buf *response), void *ctx)
 {
     struct builtin_job *j = xnew(struct builtin_job);
 

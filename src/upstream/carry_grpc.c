@@ -12,7 +12,11 @@ enum { PING_MS = 5000, SPARSE_HEADERS = 16 };
 
 /* ---- The connection ---- */
 
-struct grpc_conn { struct server *server; struct h2_client *client; bool open; };
+struct grpc_conn {
+    struct server *server;
+    struct h2_client *client;
+    bool open;
+};
 
 static void conn_opened(void *ctx)
 {
@@ -27,7 +31,7 @@ static void conn_going(void *ctx)
     struct grpc_conn *gc = ctx;
 
     if (gc->server && gc->server->conn == gc) gc->server->conn = NULL;
-    gc->server = NULL;                           /* it finishes its calls and ends */
+    gc->server = NULL; /* it finishes its calls and ends */
 }
 
 static void conn_closed(void *ctx, const struct err *why)
@@ -88,7 +92,9 @@ static bool spliceable(struct bytes request, struct bytes *ret_rest)
             struct pb_reader t = pb_reader_of(f.bytes);
 
             for (struct pb_field g; pb_next(&t, &g);)
-                if (g.number == 2 && g.wire == PB_LEN && (str_is(pb_str(&g), "FP16") || str_is(pb_str(&g), "BF16"))) return false;
+                if (g.number == 2 && g.wire == PB_LEN &&
+                    (str_is(pb_str(&g), "FP16") || str_is(pb_str(&g), "BF16")))
+                    return false;
         }
     }
     if (r.why) return false;
@@ -119,8 +125,10 @@ static void message_of_query(struct op *op)
     struct model_ref ref = {op->target->model, op->target->version};
     struct repository_model repo = {.model_name = op->target->model};
 
-    if (op->query->ask == UPSTREAM_READY || op->query->ask == UPSTREAM_METADATA) model_ref_encode(&ref, &op->body);
-    else repository_model_encode(&repo, &op->body);
+    if (op->query->ask == UPSTREAM_READY || op->query->ask == UPSTREAM_METADATA)
+        model_ref_encode(&ref, &op->body);
+    else
+        repository_model_encode(&repo, &op->body);
 }
 
 static struct str path_of(const struct op *op)
@@ -185,7 +193,7 @@ static void on_data(struct h2_call *c, struct bytes in)
     struct op *op = op_of(c);
     struct err e;
 
-    if (op->http_status != 200 || !op->got_type) return;         /* judged at the end, by its headers */
+    if (op->http_status != 200 || !op->got_type) return; /* judged at the end, by its headers */
     if (op->frame_n < GRPC_FRAME_BYTES) {
         if (!frame_head(op, &in)) return;
         op->declared = load_be32(op->frame + 1);
@@ -195,8 +203,8 @@ static void on_data(struct h2_call *c, struct bytes in)
             return;
         }
         if (op->declared > op->u->message_bytes_max) {
-            err_set(&e, RC_TOO_LARGE, "model server " STR_FMT " answered %u bytes (at most %zu)", STR_ARG(op->target->address),
-                    op->declared, op->u->message_bytes_max);
+            err_set(&e, RC_TOO_LARGE, "model server " STR_FMT " answered %u bytes (at most %zu)",
+                    STR_ARG(op->target->address), op->declared, op->u->message_bytes_max);
             give_up(op, &e);
             return;
         }
@@ -225,9 +233,12 @@ static enum rc judge(struct op *op, struct err *e)
     if (!op->got_status) return garbage(e, op, "without a gRPC status");
     if (op->grpc_code != GRPC_OK) return RC_OK;
     if (op->second_message) return garbage(e, op, "more than one message");
-    if (op->frame_n < GRPC_FRAME_BYTES || op->response.n != op->declared) return garbage(e, op, "OK without a whole message");
-    if (!looks_like_protobuf(buf_view(&op->response))) return garbage(e, op, "bytes that are no protobuf message");
-    if (op->query && op->query->ask == UPSTREAM_READY && flag_decode(buf_view(&op->response), &op->query->ready, e))
+    if (op->frame_n < GRPC_FRAME_BYTES || op->response.n != op->declared)
+        return garbage(e, op, "OK without a whole message");
+    if (!looks_like_protobuf(buf_view(&op->response)))
+        return garbage(e, op, "bytes that are no protobuf message");
+    if (op->query && op->query->ask == UPSTREAM_READY &&
+        flag_decode(buf_view(&op->response), &op->query->ready, e))
         return garbage(e, op, "a malformed ModelReadyResponse");
     return RC_OK;
 }
@@ -239,19 +250,25 @@ static void on_ended(struct h2_call *c, const struct err *why)
 
     /* A status that came is an answer, even if the server resets the stream after it. */
     if (why->rc && !(op->got_status && why->rc == RC_CANCELLED)) {
-        if (why->rc == RC_INVALID) garbage(&e, op, "something that %s", why->text);
-        else if (why->rc == RC_CANCELLED) garbage(&e, op, "nothing: %s", why->text);
-        else unreachable(&e, op, why->text);
+        if (why->rc == RC_INVALID)
+            garbage(&e, op, "something that %s", why->text);
+        else if (why->rc == RC_CANCELLED)
+            garbage(&e, op, "nothing: %s", why->text);
+        else
+            unreachable(&e, op, why->text);
         op_failed(op, &e);
         return;
     }
-    if (judge(op, &e)) op_failed(op, &e);
-    else op_done(op);
+    if (judge(op, &e))
+        op_failed(op, &e);
+    else
+        op_done(op);
 }
 
 /* ---- Sending ---- */
 
-static size_t headers_of(struct op *op, struct header *h, size_t max, char timeout[GRPC_TIMEOUT_TEXT_MAX])
+static size_t headers_of(struct op *op, struct header *h, size_t max,
+                         char timeout[GRPC_TIMEOUT_TEXT_MAX])
 {
     uint64_t now = loop_now_ms(op->u->loop);
     const struct upstream_call *c = op->call;
@@ -265,7 +282,8 @@ static size_t headers_of(struct op *op, struct header *h, size_t max, char timeo
     h[n++] = HEADER("te", STR("trailers"));
     h[n++] = HEADER("content-type", STR("application/grpc"));
     h[n++] = HEADER("user-agent", STR("millrace"));
-    h[n++] = HEADER("grpc-timeout", grpc_timeout_text(MAX(op->deadline_ms, now + 1) - now, timeout));
+    h[n++] =
+        HEADER("grpc-timeout", grpc_timeout_text(MAX(op->deadline_ms, now + 1) - now, timeout));
     for (size_t i = 0; c && i < c->headers_n && n < max - 1; i++) {
         if (!header_is_plain(&c->headers[i])) continue;
         h[n++] = c->headers[i];
@@ -285,7 +303,8 @@ static void request_send(struct op *op)
 
     buf_clear(&op->body);
     buf_grow(&op->body, GRPC_FRAME_BYTES);
-    if (op->query) message_of_query(op);
+    if (op->query)
+        message_of_query(op);
     else if (message_of_call(op, &rest, &e)) {
         op_fail_soon(op, &e);
         return;
@@ -330,7 +349,8 @@ static void stop(struct op *op, bool late)
     struct server *s = op->server;
 
     server_unwait(op);
-    if (op->h2.client && late && s->conn && s->conn->open) h2_client_check(s->conn->client, PING_MS);
+    if (op->h2.client && late && s->conn && s->conn->open)
+        h2_client_check(s->conn->client, PING_MS);
     h2_call_reset(&op->h2);
 }
 

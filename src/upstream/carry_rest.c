@@ -35,8 +35,10 @@ static void conn_closed(void *ctx, const struct err *why)
     list_remove(&rc->idle_link);
     if (s) {
         s->conns--;
-        if (!rc->open) server_connect_failed(s, why);
-        else rest_serve(s);
+        if (!rc->open)
+            server_connect_failed(s, why);
+        else
+            rest_serve(s);
     }
     free(rc);
 }
@@ -132,7 +134,8 @@ static void on_header(struct http1_call *c, struct str name, struct str value)
     struct op *op = op_of(c);
     int64_t n;
 
-    if (str_is(name, "inference-header-content-length") && str_to_i64(value, &n) && n >= 0 && n <= INT32_MAX)
+    if (str_is(name, "inference-header-content-length") && str_to_i64(value, &n) && n >= 0 &&
+        n <= INT32_MAX)
         op->declared = (uint32_t)n;
     op_header(op, name, value);
 }
@@ -143,8 +146,8 @@ static void on_data(struct http1_call *c, struct bytes in)
     struct err e;
 
     if (in.n > op->u->message_bytes_max - MIN(op->response.n, op->u->message_bytes_max)) {
-        err_set(&e, RC_TOO_LARGE, "model server " STR_FMT " answered more than %zu bytes", STR_ARG(op->target->address),
-                op->u->message_bytes_max);
+        err_set(&e, RC_TOO_LARGE, "model server " STR_FMT " answered more than %zu bytes",
+                STR_ARG(op->target->address), op->u->message_bytes_max);
         http1_call_reset(c);
         op->rest_conn = NULL;
         op_failed(op, &e);
@@ -160,10 +163,13 @@ static enum rc convert(struct op *op, struct err *e)
     struct json_wants ignored;
     struct err why = {0};
 
-    if (json_bytes > json.n) err_set(&why, RC_INVALID, "a wrong Inference-Header-Content-Length");
+    if (json_bytes > json.n)
+        err_set(&why, RC_INVALID, "a wrong Inference-Header-Content-Length");
     else if (op->call)
-        why.rc = infer_decode_json(buf_view(&json), json_bytes, INFER_RESPONSE, &op->arena, &op->response, &ignored, &why);
-    else if (op->query->ask == UPSTREAM_METADATA) why.rc = metadata_of_json(buf_str(&json), &op->response, &why);
+        why.rc = infer_decode_json(buf_view(&json), json_bytes, INFER_RESPONSE, &op->arena,
+                                   &op->response, &ignored, &why);
+    else if (op->query->ask == UPSTREAM_METADATA)
+        why.rc = metadata_of_json(buf_str(&json), &op->response, &why);
     buf_fini(&json);
     return why.rc ? garbage(e, op, "something that is no V2 answer: %s", why.text) : RC_OK;
 }
@@ -177,13 +183,16 @@ static void judge(struct op *op)
     if (status != 200 && !(status == 204 && op->query)) {
         op->grpc_code = grpc_code_of_http(status);
         if (op->grpc_code == GRPC_OK) op->grpc_code = GRPC_UNKNOWN;
-        buf_append(&op->message, bytes_of(op->response.p, MIN(op->response.n, (size_t)MESSAGE_MAX)));
+        buf_append(&op->message,
+                   bytes_of(op->response.p, MIN(op->response.n, (size_t)MESSAGE_MAX)));
         op_done(op);
         return;
     }
     if (op->query && op->query->ask == UPSTREAM_READY) op->query->ready = true;
-    if ((op->call || op->query->ask == UPSTREAM_METADATA) && convert(op, &e)) op_failed(op, &e);
-    else op_done(op);
+    if ((op->call || op->query->ask == UPSTREAM_METADATA) && convert(op, &e))
+        op_failed(op, &e);
+    else
+        op_done(op);
 }
 
 static void on_ended(struct http1_call *c, const struct err *why)
@@ -198,7 +207,7 @@ static void on_ended(struct http1_call *c, const struct err *why)
     }
     if (why->rc == RC_INVALID) {
         garbage(&e, op, "something that is no HTTP: %s", why->text);
-    } else if (why->retry && op->second_message) {               /* a used connection: once more, uncounted */
+    } else if (why->retry && op->second_message) { /* a used connection: once more, uncounted */
         op->second_message = false;
         op->carrier->start(op);
         return;
@@ -221,8 +230,10 @@ static void target_of(const struct op *op, struct buf *b)
     }
     buf_printf(b, "/v2/models/" STR_FMT, STR_ARG(t->model));
     if (t->version.n) buf_printf(b, "/versions/" STR_FMT, STR_ARG(t->version));
-    if (op->call) buf_append_str(b, STR("/infer"));
-    else if (op->query->ask == UPSTREAM_READY) buf_append_str(b, STR("/ready"));
+    if (op->call)
+        buf_append_str(b, STR("/infer"));
+    else if (op->query->ask == UPSTREAM_READY)
+        buf_append_str(b, STR("/ready"));
 }
 
 static enum rc body_of(struct op *op, struct err *e)
@@ -254,7 +265,8 @@ static size_t headers_of(const struct op *op, struct header *h)
 
 static void request_send(struct op *op, struct rest_conn *rc)
 {
-    struct header *headers = arena_array(&op->arena, struct header, SPARSE_HEADERS + (op->call ? op->call->headers_n : 0));
+    struct header *headers = arena_array(&op->arena, struct header,
+                                         SPARSE_HEADERS + (op->call ? op->call->headers_n : 0));
     bool post = op->call || op->query->ask == UPSTREAM_LOAD || op->query->ask == UPSTREAM_UNLOAD;
 
     buf_clear(&op->head);

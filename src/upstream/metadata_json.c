@@ -9,7 +9,8 @@ static struct str text_of(const json_t *object, const char *key)
 {
     const json_t *v = json_object_get(object, key);
 
-    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : (struct str){0};
+    return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)}
+                             : (struct str){0};
 }
 
 static const int64_t *shape_of(struct arena *a, const json_t *v, size_t *ret_n)
@@ -45,12 +46,14 @@ static void encode(const json_t *root, struct buf *ret)
     const json_t *versions = json_object_get(root, "versions");
     size_t n = MIN(json_array_size(versions), (size_t)TENSORS_MAX);
     struct str *list = arena_array(&a, struct str, n);
-    struct model_metadata m = {.name = text_of(root, "name"), .platform = text_of(root, "platform"), .versions = list};
+    struct model_metadata m = {
+        .name = text_of(root, "name"), .platform = text_of(root, "platform"), .versions = list};
 
     for (size_t i = 0; i < n; i++) {
         const json_t *v = json_array_get(versions, i);
 
-        if (json_is_string(v)) list[m.versions_n++] = (struct str){json_string_value(v), json_string_length(v)};
+        if (json_is_string(v))
+            list[m.versions_n++] = (struct str){json_string_value(v), json_string_length(v)};
     }
     m.inputs = tensors_of(&a, json_object_get(root, "inputs"), &m.inputs_n);
     m.outputs = tensors_of(&a, json_object_get(root, "outputs"), &m.outputs_n);

@@ -4,7 +4,10 @@
 
 enum { CONNECT_MS = 5000, BACKOFF_FIRST_MS = 100, BACKOFF_MAX_MS = 1000 };
 
-struct server_lookup { struct addr_lookup q; struct server *server; };
+struct server_lookup {
+    struct addr_lookup q;
+    struct server *server;
+};
 
 static void connect_next(struct server *s);
 
@@ -43,7 +46,8 @@ static void fail_all(struct server *s, const struct err *why)
 
     opening_ends(s);
     s->last = *why;
-    s->backoff_ms = s->backoff_ms ? MIN(s->backoff_ms * 2, (uint64_t)BACKOFF_MAX_MS) : BACKOFF_FIRST_MS;
+    s->backoff_ms =
+        s->backoff_ms ? MIN(s->backoff_ms * 2, (uint64_t)BACKOFF_MAX_MS) : BACKOFF_FIRST_MS;
     s->retry_at_ms = loop_now_ms(s->u->loop) + s->backoff_ms;
     for (struct list *l; (l = list_pop(&s->waiting));) {
         struct op *op = container_of(l, struct op, wait_link);
@@ -57,16 +61,20 @@ void server_connect_failed(struct server *s, const struct err *e)
 {
     if (!s->opening) return;
     s->addr_at++;
-    if (s->addr_at < s->addrs.n) connect_next(s);
-    else fail_all(s, e);
+    if (s->addr_at < s->addrs.n)
+        connect_next(s);
+    else
+        fail_all(s, e);
 }
 
 void server_connected(struct server *s)
 {
     opening_ends(s);
     s->backoff_ms = s->retry_at_ms = 0;
-    if (s->kind == SERVER_GRPC) grpc_serve(s);
-    else rest_serve(s);
+    if (s->kind == SERVER_GRPC)
+        grpc_serve(s);
+    else
+        rest_serve(s);
 }
 
 static void connect_next(struct server *s)
@@ -74,7 +82,8 @@ static void connect_next(struct server *s)
     const struct addr *to = &s->addrs.a[s->addr_at];
     struct err e;
 
-    if (s->kind == SERVER_GRPC ? grpc_connect(s, to, &e) : rest_connect(s, to, &e)) server_connect_failed(s, &e);
+    if (s->kind == SERVER_GRPC ? grpc_connect(s, to, &e) : rest_connect(s, to, &e))
+        server_connect_failed(s, &e);
 }
 
 static void lookup_done(struct addr_lookup *q)
@@ -85,9 +94,12 @@ static void lookup_done(struct addr_lookup *q)
     if (s) {
         s->lookup = NULL;
         s->addrs = q->addrs;
-        if (!s->opening) s->addrs.n = 0;
-        else if (q->err.rc) fail_all(s, &q->err);
-        else connect_next(s);
+        if (!s->opening)
+            s->addrs.n = 0;
+        else if (q->err.rc)
+            fail_all(s, &q->err);
+        else
+            connect_next(s);
     }
     free(l);
 }
@@ -98,8 +110,10 @@ static void connect_late(struct timer *t)
     struct err e;
 
     err_set(&e, RC_UNAVAILABLE, "no connection within %d ms", CONNECT_MS);
-    if (s->kind == SERVER_GRPC) grpc_drop(s);
-    else rest_abort(s);
+    if (s->kind == SERVER_GRPC)
+        grpc_drop(s);
+    else
+        rest_abort(s);
     fail_all(s, &e);
 }
 
@@ -147,8 +161,10 @@ void servers_free(struct upstream *u)
 
         timer_cancel(loop_timers(u->loop), &s->connect_timer);
         if (s->lookup) s->lookup->server = NULL;
-        if (s->kind == SERVER_GRPC) grpc_drop(s);
-        else rest_drop(s);
+        if (s->kind == SERVER_GRPC)
+            grpc_drop(s);
+        else
+            rest_drop(s);
         free(s);
     }
 }

@@ -33,7 +33,8 @@ static int code_of(const struct op *op, const struct err *e)
     return GRPC_UNKNOWN;
 }
 
-static struct upstream_tally *tally_of(struct upstream *u, const struct upstream_target *t, int code)
+static struct upstream_tally *tally_of(struct upstream *u, const struct upstream_target *t,
+                                       int code)
 {
     bool rest = t->kind == UPSTREAM_REST;
     struct str server = t->kind == UPSTREAM_XGBOOST ? STR("built-in") : t->address;
@@ -50,7 +51,8 @@ static struct upstream_tally *tally_of(struct upstream *u, const struct upstream
     text = (char *)(tally + 1);
     memcpy(text, key + 4, server_n);
     memcpy(text + server_n, key + 5 + server_n, model_n);
-    *tally = (struct upstream_tally){{text, server_n}, {text + server_n, model_n}, rest, code, 0, 0};
+    *tally =
+        (struct upstream_tally){{text, server_n}, {text + server_n, model_n}, rest, code, 0, 0};
     map_put(&u->tallies, bytes_of(key, server_n + model_n + 5), tally);
     return tally;
 }
@@ -64,7 +66,8 @@ void tally_note(struct upstream *u, const struct op *op, const struct err *e)
     t->seconds += (double)(clock_mono_us(loop_clock(u->loop)) - op->begun_us) / 1e6;
 }
 
-void upstream_tallies(const struct upstream *u, void (*each)(void *ctx, const struct upstream_tally *t), void *ctx)
+void upstream_tallies(const struct upstream *u,
+                      void (*each)(void *ctx, const struct upstream_tally *t), void *ctx)
 {
     struct bytes key;
     void *value;

@@ -17,8 +17,9 @@ static void where(const struct op *op, const char *verb, struct err *e)
     char text[sizeof e->text];
     bool remote = op->target->kind != UPSTREAM_XGBOOST;
 
-    snprintf(text, sizeof text, "%s" STR_FMT " %s%s", remote ? "model server " : "the built-in runtime",
-             STR_ARG(op->target->address), verb, e->text);
+    snprintf(text, sizeof text, "%s" STR_FMT " %s%s",
+             remote ? "model server " : "the built-in runtime", STR_ARG(op->target->address), verb,
+             e->text);
     memcpy(e->text, text, sizeof text);
 }
 
@@ -50,7 +51,8 @@ bool header_is_plain(const struct header *h)
     for (size_t i = 0; i < h->name.n; i++) {
         char c = h->name.p[i];
 
-        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.') return false;
+        if (!(c >= 'a' && c <= 'z') && !(c >= '0' && c <= '9') && c != '-' && c != '_' && c != '.')
+            return false;
     }
     for (size_t i = 0; i < h->value.n; i++)
         if ((uint8_t)h->value.p[i] < 0x20 || (uint8_t)h->value.p[i] > 0x7e) return false;
@@ -95,8 +97,10 @@ static void headers_give(struct op *op, struct upstream_call *c)
 
 static void trim(struct buf *b)
 {
-    if (b->cap > SPARE_BYTES_MAX) buf_fini(b);
-    else buf_clear(b);
+    if (b->cap > SPARE_BYTES_MAX)
+        buf_fini(b);
+    else
+        buf_clear(b);
 }
 
 static void op_free(struct op *op)
@@ -114,7 +118,8 @@ static void op_free(struct op *op)
     trim(&body);
     arena_reset(&arena);
     list_remove(&op->link);
-    *op = (struct op){.u = u, .arena = arena, .headers = headers, .message = message, .head = head, .body = body};
+    *op = (struct op){
+        .u = u, .arena = arena, .headers = headers, .message = message, .head = head, .body = body};
     list_push_front(&u->spare, &op->link);
 }
 
@@ -202,8 +207,8 @@ void op_fail_soon(struct op *op, const struct err *e)
 static bool means_not_ready(const struct op *op)
 {
     return op->query && op->query->ask == UPSTREAM_READY &&
-           (op->grpc_code == GRPC_NOT_FOUND || op->grpc_code == GRPC_UNAVAILABLE || op->grpc_code == GRPC_INVALID_ARGUMENT ||
-            op->grpc_code == GRPC_FAILED_PRECONDITION);
+           (op->grpc_code == GRPC_NOT_FOUND || op->grpc_code == GRPC_UNAVAILABLE ||
+            op->grpc_code == GRPC_INVALID_ARGUMENT || op->grpc_code == GRPC_FAILED_PRECONDITION);
 }
 
 void op_done(struct op *op)
@@ -212,14 +217,19 @@ void op_done(struct op *op)
 
     op->running = false;
     if (op->grpc_code != GRPC_OK) {
-        if ((op->grpc_code == GRPC_UNAVAILABLE || op->grpc_code == GRPC_RESOURCE_EXHAUSTED) && try_again(op)) return;
+        if ((op->grpc_code == GRPC_UNAVAILABLE || op->grpc_code == GRPC_RESOURCE_EXHAUSTED) &&
+            try_again(op))
+            return;
         if (means_not_ready(op)) {
             op->query->ready = false;
             finish(op, &e);
             return;
         }
-        err_set(&e, op->grpc_code == GRPC_DEADLINE_EXCEEDED && loop_now_ms(op->u->loop) + 5 >= op->deadline_ms ? RC_TIMEOUT
-                                                                                                              : RC_UPSTREAM,
+        err_set(&e,
+                op->grpc_code == GRPC_DEADLINE_EXCEEDED &&
+                        loop_now_ms(op->u->loop) + 5 >= op->deadline_ms
+                    ? RC_TIMEOUT
+                    : RC_UPSTREAM,
                 STR_FMT, STR_ARG(buf_str(&op->message)));
     }
     finish(op, &e);
@@ -262,7 +272,8 @@ static const struct carrier *carrier_of(enum upstream_kind kind)
     must_failed("a new kind of upstream", __FILE__, __LINE__);
 }
 
-static struct op *op_new(struct upstream *u, const struct upstream_target *target, uint64_t deadline_ms)
+static struct op *op_new(struct upstream *u, const struct upstream_target *target,
+                         uint64_t deadline_ms)
 {
     struct list *l = list_pop(&u->spare);
     struct op *op = l ? container_of(l, struct op, link) : xnew(struct op);
@@ -338,7 +349,8 @@ void upstream_call_fini(struct upstream_call *c)
 
 /* ---- Life ---- */
 
-enum rc upstream_new(struct loop *l, struct workers *workers, size_t message_bytes_max, struct upstream **ret, struct err *e)
+enum rc upstream_new(struct loop *l, struct workers *workers, size_t message_bytes_max,
+                     struct upstream **ret, struct err *e)
 {
     struct upstream *u = xnew(struct upstream);
 

@@ -18,17 +18,22 @@
 #include "oip/service.h"
 #include <signal.h>
 #include <stdio.h>
-#include <sys/signalfd.h>
 #include <sys/epoll.h>
+#include <sys/signalfd.h>
 #include <unistd.h>
 
 enum { SLOW_MS = 800 };
 
-struct toy { struct loop *loop; struct http_server *server; struct listener *listener; struct watch signals; };
+struct toy {
+    struct loop *loop;
+    struct http_server *server;
+    struct listener *listener;
+    struct watch signals;
+};
 
 struct answer {
-    struct buf message;                          /* ModelInferResponse */
-    int code;                                    /* gRPC; 0 is fine */
+    struct buf message; /* ModelInferResponse */
+    int code;           /* gRPC; 0 is fine */
     const char *text;
     uint64_t delay_ms;
     bool headers;
@@ -36,7 +41,8 @@ struct answer {
 
 /* ---- Models ---- */
 
-static void put_tensor(struct buf *b, const struct infer_tensor *like, struct str name, struct bytes raw)
+static void put_tensor(struct buf *b, const struct infer_tensor *like, struct str name,
+                       struct bytes raw)
 {
     size_t at = pb_begin(b, 5), shape, contents;
 
@@ -103,18 +109,20 @@ static void number_put(const struct infer_tensor *t, uint8_t *p, double v)
 }
 
 /* to = to * times + from * factor + plus, element by element; RC_INVALID where they differ in size. */
-static enum rc combine(const struct infer_tensor *t, struct buf *to, struct bytes from, double times, double factor, double plus,
-                       struct err *e)
+static enum rc combine(const struct infer_tensor *t, struct buf *to, struct bytes from,
+                       double times, double factor, double plus, struct err *e)
 {
     size_t width = datatype_width(t->type);
 
     if (!width || from.n != to->n) return err_set(e, RC_INVALID, "tensors do not fit together");
     for (size_t at = 0; at + width <= to->n; at += width)
-        number_put(t, to->p + at, number_at(t, to->p + at) * times + number_at(t, from.p + at) * factor + plus);
+        number_put(t, to->p + at,
+                   number_at(t, to->p + at) * times + number_at(t, from.p + at) * factor + plus);
     return RC_OK;
 }
 
-static enum rc linear(const struct infer_view *v, double times, double plus, struct buf *out, struct err *e)
+static enum rc linear(const struct infer_view *v, double times, double plus, struct buf *out,
+                      struct err *e)
 {
     AUTO(buf_fini) struct buf raw = {0};
 
@@ -125,8 +133,8 @@ static enum rc linear(const struct infer_view *v, double times, double plus, str
     return RC_OK;
 }
 
-static enum rc two(const struct infer_tensor *a, const struct infer_tensor *b, double factor, struct str name, struct buf *out,
-                   struct err *e)
+static enum rc two(const struct infer_tensor *a, const struct infer_tensor *b, double factor,
+                   struct str name, struct buf *out, struct err *e)
 {
     AUTO(buf_fini) struct buf x = {0};
     AUTO(buf_fini) struct buf y = {0};
@@ -173,13 +181,16 @@ static enum rc conditional(const struct infer_view *v, struct buf *out, struct e
     if (!choice) return err_set(e, RC_INVALID, "CHOICE is wanted");
     if (infer_tensor_raw(choice, &raw, e)) return e->rc;
     first = raw.n < datatype_width(choice->type) || number_at(choice, raw.p) == 0;
-    return same(infer_find(v, first ? STR("INPUT0") : STR("INPUT1")), first ? STR("OUTPUT0") : STR("OUTPUT1"), out, e);
+    return same(infer_find(v, first ? STR("INPUT0") : STR("INPUT1")),
+                first ? STR("OUTPUT0") : STR("OUTPUT1"), out, e);
 }
 
 static enum rc iris(const struct infer_view *v, struct buf *out, struct err *e)
 {
-    int64_t rows = v->tensors_n && v->tensors[0].shape_n > 1 ? v->tensors[0].shape[0] : 1, shape[2] = {rows, 1};
-    struct infer_tensor like = {.datatype = STR("INT64"), .type = DT_INT64, .shape = shape, .shape_n = 2};
+    int64_t rows = v->tensors_n && v->tensors[0].shape_n > 1 ? v->tensors[0].shape[0] : 1,
+            shape[2] = {rows, 1};
+    struct infer_tensor like = {
+        .datatype = STR("INT64"), .type = DT_INT64, .shape = shape, .shape_n = 2};
     AUTO(buf_fini) struct buf raw = {0};
 
     if (rows < 0 || rows > 1 << 20) return err_set(e, RC_INVALID, "too many rows");
@@ -202,7 +213,12 @@ static void copy_bytes(const struct infer_view *v, struct buf *out)
 
 static bool fixed_raw(struct str kind, struct buf *out)
 {
-    static const struct { const char *kind, *datatype; uint8_t raw[12]; size_t n; int64_t shape; } all[] = {
+    static const struct {
+        const char *kind, *datatype;
+        uint8_t raw[12];
+        size_t n;
+        int64_t shape;
+    } all[] = {
         {"rawu8", "UINT8", {1, 2, 255}, 3, 3},
         {"rawi8", "INT8", {1, 0xfe, 0x80}, 3, 3},
         {"rawu16", "UINT16", {1, 0, 0xff, 0xff}, 4, 2},
@@ -234,8 +250,10 @@ static enum rc echo(const struct infer_view *v, struct buf *out, struct err *e)
     return RC_OK;
 }
 
-static const char *const known[] = {"mul10", "add10", "sum",     "echo",  "raw",   "conditional", "hdr",    "slow",   "iris",    "tfsimple", "error",
-                                    "unavail", "internal", "rawu8", "rawi8", "rawu16", "rawi16", "rawfp16", "rawbool", "rawbytes"};
+static const char *const known[] = {"mul10",       "add10",   "sum",      "echo",    "raw",
+                                    "conditional", "hdr",     "slow",     "iris",    "tfsimple",
+                                    "error",       "unavail", "internal", "rawu8",   "rawi8",
+                                    "rawu16",      "rawi16",  "rawfp16",  "rawbool", "rawbytes"};
 
 static bool model_known(struct str name, struct str *ret_kind)
 {
@@ -263,37 +281,56 @@ static enum rc compute(struct str kind, const struct infer_view *v, struct answe
     if (str_is(kind, "conditional")) return conditional(v, out, e);
     if (str_is(kind, "iris")) return iris(v, out, e);
     if (str_is(kind, "tfsimple"))
-        return two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), 1, STR("OUTPUT0"), out, e) ? e->rc
-               : two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), -1, STR("OUTPUT1"), out, e);
+        return two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), 1, STR("OUTPUT0"),
+                   out, e)
+                   ? e->rc
+                   : two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), -1,
+                         STR("OUTPUT1"), out, e);
     if (str_is(kind, "slow")) a->delay_ms = SLOW_MS;
     if (str_is(kind, "hdr")) a->headers = true;
     return echo(v, out, e);
 }
 
-static void predict(struct str model, struct bytes request, struct arena *arena, struct answer *a, struct err *e)
+static void predict(struct str model, struct bytes request, struct arena *arena, struct answer *a,
+                    struct err *e)
 {
     struct infer_view v;
     struct str kind;
 
-    if (!model_known(model, &kind)) fail(a, GRPC_NOT_FOUND, "there is no such model");
-    else if (infer_parse(request, INFER_REQUEST, arena, &v, e) || infer_validate(&v, e)) fail(a, GRPC_INVALID_ARGUMENT, e->text);
-    else if (str_is(kind, "error")) fail(a, GRPC_INVALID_ARGUMENT, "this model always fails");
-    else if (str_is(kind, "unavail")) fail(a, GRPC_UNAVAILABLE, "this model is never there");
-    else if (str_is(kind, "internal")) fail(a, GRPC_INTERNAL, "this model always breaks");
+    if (!model_known(model, &kind))
+        fail(a, GRPC_NOT_FOUND, "there is no such model");
+    else if (infer_parse(request, INFER_REQUEST, arena, &v, e) || infer_validate(&v, e))
+        fail(a, GRPC_INVALID_ARGUMENT, e->text);
+    else if (str_is(kind, "error"))
+        fail(a, GRPC_INVALID_ARGUMENT, "this model always fails");
+    else if (str_is(kind, "unavail"))
+        fail(a, GRPC_UNAVAILABLE, "this model is never there");
+    else if (str_is(kind, "internal"))
+        fail(a, GRPC_INTERNAL, "this model always breaks");
     else {
         pb_put_str(&a->message, 1, str_is(kind, "raw") ? STR("raw_1") : model);
         pb_put_str(&a->message, 2, STR("1"));
         pb_put_str(&a->message, 3, v.id);
-        if (str_is(kind, "raw")) copy_bytes(&v, &a->message);
-        else if (!fixed_raw(kind, &a->message) && compute(kind, &v, a, e)) fail(a, GRPC_INVALID_ARGUMENT, e->text);
+        if (str_is(kind, "raw"))
+            copy_bytes(&v, &a->message);
+        else if (!fixed_raw(kind, &a->message) && compute(kind, &v, a, e))
+            fail(a, GRPC_INVALID_ARGUMENT, e->text);
     }
 }
 
 /* ---- Answers, at once or after a while ---- */
 
-struct late { struct timer timer; struct toy *toy; struct exchange *x; struct answer a; struct json_wants wants; };
+struct late {
+    struct timer timer;
+    struct toy *toy;
+    struct exchange *x;
+    struct answer a;
+    struct json_wants wants;
+};
 
-static const struct header hdr_headers[] = {{STR("x-model-hdr"), STR("h1")}, {STR("x-model-hdr"), STR("h2")}, {STR("x-extra"), STR("same")}};
+static const struct header hdr_headers[] = {{STR("x-model-hdr"), STR("h1")},
+                                            {STR("x-model-hdr"), STR("h2")},
+                                            {STR("x-extra"), STR("same")}};
 static const struct header hdr_trailers[] = {{STR("x-model-trailer"), STR("t1")}};
 
 static int http_of(int code)
@@ -323,13 +360,16 @@ static void answer_rest(struct exchange *x, struct answer *a, const struct json_
         exchange_respond(x, http_of(a->code), h, n, &body);
         return;
     }
-    if (infer_parse(buf_view(&a->message), INFER_RESPONSE, &x->arena, &v, &e) || infer_encode_json(&v, &style, &body, &json_bytes, &e)) {
+    if (infer_parse(buf_view(&a->message), INFER_RESPONSE, &x->arena, &v, &e) ||
+        infer_encode_json(&v, &style, &body, &json_bytes, &e)) {
         exchange_respond(x, 500, NULL, 0, NULL);
         return;
     }
     if (json_bytes < body.n) {
         h[0].value = STR("application/octet-stream");
-        h[n++] = HEADER("inference-header-content-length", ((struct str){length, (size_t)snprintf(length, sizeof length, "%zu", json_bytes)}));
+        h[n++] = HEADER(
+            "inference-header-content-length",
+            ((struct str){length, (size_t)snprintf(length, sizeof length, "%zu", json_bytes)}));
     }
     for (size_t i = 0; a->headers && i < countof(hdr_headers); i++)
         h[n++] = hdr_headers[i];
@@ -351,8 +391,10 @@ static void answer_grpc(struct exchange *x, struct answer *a)
 
 static void answer(struct exchange *x, struct answer *a, const struct json_wants *wants)
 {
-    if (x->grpc) answer_grpc(x, a);
-    else answer_rest(x, a, wants);
+    if (x->grpc)
+        answer_grpc(x, a);
+    else
+        answer_rest(x, a, wants);
     buf_fini(&a->message);
 }
 
@@ -373,7 +415,8 @@ static void late_gone(struct exchange *x)
     free(l);
 }
 
-static void answer_later(struct toy *toy, struct exchange *x, struct answer *a, const struct json_wants *wants)
+static void answer_later(struct toy *toy, struct exchange *x, struct answer *a,
+                         const struct json_wants *wants)
 {
     struct late *l = xnew(struct late);
 
@@ -388,26 +431,40 @@ static void answer_later(struct toy *toy, struct exchange *x, struct answer *a, 
 
 /* ---- Requests ---- */
 
-static void infer(struct toy *toy, struct exchange *x, struct str model, struct bytes request, const struct json_wants *wants)
+static void infer(struct toy *toy, struct exchange *x, struct str model, struct bytes request,
+                  const struct json_wants *wants)
 {
     struct answer a = {0};
     struct err e;
 
     predict(model, request, &x->arena, &a, &e);
-    if (a.delay_ms && !a.code) answer_later(toy, x, &a, wants);
-    else answer(x, &a, wants);
+    if (a.delay_ms && !a.code)
+        answer_later(toy, x, &a, wants);
+    else
+        answer(x, &a, wants);
 }
 
 static void metadata(struct str model, struct buf *ret, bool json)
 {
     const int64_t shape[] = {-1, -1};
     const struct str versions[] = {STR("1")};
-    const struct tensor_metadata in = {.name = STR("INPUT"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
-    const struct tensor_metadata out = {.name = STR("OUTPUT"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
-    const struct model_metadata m = {.name = model, .platform = STR("toy"), .versions = versions, .versions_n = 1, .inputs = &in, .inputs_n = 1, .outputs = &out, .outputs_n = 1};
+    const struct tensor_metadata in = {
+        .name = STR("INPUT"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
+    const struct tensor_metadata out = {
+        .name = STR("OUTPUT"), .datatype = STR("FP32"), .shape = shape, .shape_n = 2};
+    const struct model_metadata m = {.name = model,
+                                     .platform = STR("toy"),
+                                     .versions = versions,
+                                     .versions_n = 1,
+                                     .inputs = &in,
+                                     .inputs_n = 1,
+                                     .outputs = &out,
+                                     .outputs_n = 1};
 
-    if (json) model_metadata_encode_json(&m, ret);
-    else model_metadata_encode(&m, ret);
+    if (json)
+        model_metadata_encode_json(&m, ret);
+    else
+        model_metadata_encode(&m, ret);
 }
 
 static void grpc_request(struct toy *toy, struct exchange *x, struct str method)
@@ -431,10 +488,15 @@ static void grpc_request(struct toy *toy, struct exchange *x, struct str method)
     } else if (str_is(method, "ServerLive") || str_is(method, "ServerReady")) {
         flag_encode(true, &out);
     } else if (str_is(method, "ModelReady") || str_is(method, "ModelMetadata")) {
-        if (model_ref_decode(buf_view(&x->body), &ref, &e)) r = (struct grpc_reply){.status = GRPC_INVALID_ARGUMENT, .message = str_of(e.text)};
-        else if (!model_known(ref.name, &kind)) r = (struct grpc_reply){.status = GRPC_NOT_FOUND, .message = STR("there is no such model")};
-        else if (str_is(method, "ModelReady")) flag_encode(true, &out);
-        else metadata(ref.name, &out, false);
+        if (model_ref_decode(buf_view(&x->body), &ref, &e))
+            r = (struct grpc_reply){.status = GRPC_INVALID_ARGUMENT, .message = str_of(e.text)};
+        else if (!model_known(ref.name, &kind))
+            r = (struct grpc_reply){.status = GRPC_NOT_FOUND,
+                                    .message = STR("there is no such model")};
+        else if (str_is(method, "ModelReady"))
+            flag_encode(true, &out);
+        else
+            metadata(ref.name, &out, false);
     } else {
         r = (struct grpc_reply){.status = GRPC_UNIMPLEMENTED, .message = STR("unknown method")};
     }
@@ -450,8 +512,11 @@ static void rest_infer(struct toy *toy, struct exchange *x, struct str model)
     int64_t json_bytes = (int64_t)x->body.n;
     struct err e;
 
-    if (exchange_header(x, STR("inference-header-content-length"), &text) && (!str_to_i64(text, &json_bytes) || json_bytes < 0)) json_bytes = 0;
-    if (infer_decode_json(buf_view(&x->body), MIN((size_t)json_bytes, x->body.n), INFER_REQUEST, &x->arena, &request, &wants, &e)) {
+    if (exchange_header(x, STR("inference-header-content-length"), &text) &&
+        (!str_to_i64(text, &json_bytes) || json_bytes < 0))
+        json_bytes = 0;
+    if (infer_decode_json(buf_view(&x->body), MIN((size_t)json_bytes, x->body.n), INFER_REQUEST,
+                          &x->arena, &request, &wants, &e)) {
         fail(&a, GRPC_INVALID_ARGUMENT, e.text);
         answer(x, &a, &wants);
     } else {
@@ -475,13 +540,16 @@ static void rest_request(struct toy *toy, struct exchange *x)
         return;
     }
     str_cut((struct str){rest.p + 11, rest.n - 11}, '/', &model, &rest);
-    if (str_starts(rest, STR("versions/"))) str_cut((struct str){rest.p + 9, rest.n - 9}, '/', &version, &rest);
+    if (str_starts(rest, STR("versions/")))
+        str_cut((struct str){rest.p + 9, rest.n - 9}, '/', &version, &rest);
     there = model_known(model, &kind);
     if (str_is(rest, "infer")) {
         rest_infer(toy, x, model);
     } else if (!there || rest.n == 0) {
         if (there) metadata(model, &body, true);
-        exchange_respond(x, there ? 200 : 404, (struct header[]){HEADER("content-type", STR("application/json"))}, 1, &body);
+        exchange_respond(x, there ? 200 : 404,
+                         (struct header[]){HEADER("content-type", STR("application/json"))}, 1,
+                         &body);
     } else {
         exchange_respond(x, str_is(rest, "ready") ? 200 : 404, NULL, 0, NULL);
     }
@@ -491,9 +559,15 @@ static void on_request(void *ctx, struct exchange *x)
 {
     struct str service = STR("/inference.GRPCInferenceService/");
 
-    if (!x->grpc) rest_request(ctx, x);
-    else if (str_starts(x->path, service)) grpc_request(ctx, x, (struct str){x->path.p + service.n, x->path.n - service.n});
-    else exchange_respond_grpc(x, &(struct grpc_reply){.status = GRPC_UNIMPLEMENTED, .message = STR("unknown service")}, NULL);
+    if (!x->grpc)
+        rest_request(ctx, x);
+    else if (str_starts(x->path, service))
+        grpc_request(ctx, x, (struct str){x->path.p + service.n, x->path.n - service.n});
+    else
+        exchange_respond_grpc(
+            x,
+            &(struct grpc_reply){.status = GRPC_UNIMPLEMENTED, .message = STR("unknown service")},
+            NULL);
 }
 
 /* ---- Life ---- */
@@ -525,13 +599,19 @@ int main(int argc, char **argv)
     sigprocmask(SIG_BLOCK, &set, NULL);
     if (loop_new(&clock_real, &toy.loop, &e)) goto fail;
     tcp = tcp_new(toy.loop);
-    toy.server = http_server_new(tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &toy}});
-    if (listener_open(tcp,
-                      &(struct listener_options){.listen = argc > 1 ? str_of(argv[1]) : STR("127.0.0.1:0"), .accepted = on_accept, .ctx = &toy},
-                      &toy.listener, &e))
+    toy.server = http_server_new(
+        tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &toy}});
+    if (listener_open(
+            tcp,
+            &(struct listener_options){.listen = argc > 1 ? str_of(argv[1]) : STR("127.0.0.1:0"),
+                                       .accepted = on_accept,
+                                       .ctx = &toy},
+            &toy.listener, &e))
         goto fail;
-    if (loop_watch(toy.loop, &toy.signals, signalfd(-1, &set, SFD_CLOEXEC), EPOLLIN, on_signal, &e)) goto fail;
-    printf("ready infer=" STR_FMT " pid=%d\n", STR_ARG(addr_text(listener_addr(toy.listener), text)), getpid());
+    if (loop_watch(toy.loop, &toy.signals, signalfd(-1, &set, SFD_CLOEXEC), EPOLLIN, on_signal, &e))
+        goto fail;
+    printf("ready infer=" STR_FMT " pid=%d\n",
+           STR_ARG(addr_text(listener_addr(toy.listener), text)), getpid());
     fflush(stdout);
     loop_run(toy.loop);
     listener_close(toy.listener);

@@ -1,15 +1,20 @@
 /* Several gateways on threads of their own behind one door. SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "gateway/gateway.h"
 #include "support/flow_fixture.h"
 #include "sys/thread.h"
+#include "test.h"
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 enum { LANES = 3, CALLERS = 4, CALLS = 30 };
 
-struct lane { struct fixture f; struct tcp *tcp; struct gateway *g; struct thread *thread; };
+struct lane {
+    struct fixture f;
+    struct tcp *tcp;
+    struct gateway *g;
+    struct thread *thread;
+};
 struct world {
     struct lane lanes[LANES];
     struct metrics_source list[LANES];
@@ -50,9 +55,11 @@ static void world_new(struct world *w)
         gateways[i] = l->g;
         w->list[i] = gateway_metrics_source(l->g);
     }
-    assert_int_equal(gateway_listen(gateways, LANES, STR("127.0.0.1:0"), &w->ceiling, &w->door, &e), RC_OK);
+    assert_int_equal(gateway_listen(gateways, LANES, STR("127.0.0.1:0"), &w->ceiling, &w->door, &e),
+                     RC_OK);
     for (int i = 0; i < LANES; i++)
-        assert_int_equal(thread_start("lane", lane_main, &w->lanes[i], &w->lanes[i].thread, &e), RC_OK);
+        assert_int_equal(thread_start("lane", lane_main, &w->lanes[i], &w->lanes[i].thread, &e),
+                         RC_OK);
 }
 
 static void world_free(struct world *w)
@@ -84,7 +91,11 @@ static void get(const struct addr *to, const char *path, char *into, size_t room
     close(fd);
 }
 
-struct caller { struct thread *thread; struct addr to; int answered; };
+struct caller {
+    struct thread *thread;
+    struct addr to;
+    int answered;
+};
 
 static void caller_main(void *arg)
 {
@@ -116,7 +127,8 @@ static void connections_are_dealt_out_and_numbers_collected_over_loops(void **st
     world_new(&w);
     for (int i = 0; i < CALLERS; i++) {
         callers[i].to = *gateway_door_addr(w.door);
-        assert_int_equal(thread_start("caller", caller_main, &callers[i], &callers[i].thread, &e), RC_OK);
+        assert_int_equal(thread_start("caller", caller_main, &callers[i], &callers[i].thread, &e),
+                         RC_OK);
     }
     for (int i = 0; i < CALLERS; i++) {
         thread_join(callers[i].thread);
@@ -124,7 +136,8 @@ static void connections_are_dealt_out_and_numbers_collected_over_loops(void **st
     }
     get(gateway_door_addr(w.door), "/metrics", text, sizeof text);
     assert_int_equal(metric(text, "\nmillrace_http_connections_total "), CALLERS * CALLS + 1);
-    assert_int_equal(metric(text, "\nmillrace_http_requests_total{protocol=\"http1\"} "), CALLERS * CALLS + 1);
+    assert_int_equal(metric(text, "\nmillrace_http_requests_total{protocol=\"http1\"} "),
+                     CALLERS * CALLS + 1);
     world_free(&w);
 }
 

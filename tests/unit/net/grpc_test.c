@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "net/grpc.h"
+#include "test.h"
 
 static void messages_survive_percent_encoding(void **state)
 {
@@ -21,8 +21,11 @@ static void messages_survive_percent_encoding(void **state)
 
 static void timeouts_are_read_and_written(void **state)
 {
-    static const struct { const char *text; uint64_t ms; } good[] = {
-        {"1H", 3600000}, {"2M", 120000}, {"30S", 30000}, {"250m", 250}, {"1u", 1}, {"1500u", 2}, {"1n", 1}, {"99999999S", 99999999000}};
+    static const struct {
+        const char *text;
+        uint64_t ms;
+    } good[] = {{"1H", 3600000}, {"2M", 120000}, {"30S", 30000}, {"250m", 250},
+                {"1u", 1},       {"1500u", 2},   {"1n", 1},      {"99999999S", 99999999000}};
     char text[GRPC_TIMEOUT_TEXT_MAX];
     uint64_t ms;
 
@@ -31,7 +34,8 @@ static void timeouts_are_read_and_written(void **state)
         assert_true(grpc_timeout_parse(str_of(good[i].text), &ms));
         assert_int_equal(ms, good[i].ms);
     }
-    for (const char **bad = (const char *[]){"", "S", "1", "-1S", "1.5S", "123456789S", "1x", NULL}; *bad; bad++)
+    for (const char **bad = (const char *[]){"", "S", "1", "-1S", "1.5S", "123456789S", "1x", NULL};
+         *bad; bad++)
         assert_false(grpc_timeout_parse(str_of(*bad), &ms));
     assert_str(grpc_timeout_text(250, text), "250m");
     assert_str(grpc_timeout_text(99999999, text), "99999999m");
@@ -40,8 +44,9 @@ static void timeouts_are_read_and_written(void **state)
 
 static void gzip_is_bounded_and_checked(void **state)
 {
-    static const uint8_t zipped[] = {0x1f, 0x8b, 0x08, 0, 0, 0, 0, 0, 0x02, 0x03, 0xe3, 0x62, 0xcd, 0x2d,
-                                     0xcd, 0x31, 0x34, 0, 0, 0x8b, 0xf7, 0xdb, 0xf5, 0x07, 0, 0, 0};
+    static const uint8_t zipped[] = {0x1f, 0x8b, 0x08, 0,    0,    0,    0,    0,    0x02,
+                                     0x03, 0xe3, 0x62, 0xcd, 0x2d, 0xcd, 0x31, 0x34, 0,
+                                     0,    0x8b, 0xf7, 0xdb, 0xf5, 0x07, 0,    0,    0};
     uint8_t bent[sizeof zipped];
     struct buf out = {0};
     struct err e;
@@ -56,7 +61,7 @@ static void gzip_is_bounded_and_checked(void **state)
         assert_int_equal(out.n, 0);
     }
     memcpy(bent, zipped, sizeof bent);
-    bent[20] ^= 1;                               /* its checksum */
+    bent[20] ^= 1; /* its checksum */
     assert_int_equal(gzip_inflate(bytes_of(bent, sizeof bent), 100, &out, &e), RC_INVALID);
     buf_fini(&out);
 }

@@ -1,10 +1,18 @@
 /* HTTP/2 as a client writes it byte by byte: what a well-behaved library would never send. SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "net/http_server.h"
+#include "test.h"
 #include <stdio.h>
 #include <unistd.h>
 
-enum { DATA = 0, HEADERS = 1, RST_STREAM = 3, SETTINGS = 4, PING = 6, GOAWAY = 7, WINDOW_UPDATE = 8 };
+enum {
+    DATA = 0,
+    HEADERS = 1,
+    RST_STREAM = 3,
+    SETTINGS = 4,
+    PING = 6,
+    GOAWAY = 7,
+    WINDOW_UPDATE = 8
+};
 enum { END_STREAM = 1, END_HEADERS = 4 };
 
 struct world {
@@ -58,14 +66,15 @@ static void put_frame(struct buf *b, uint8_t type, uint8_t flags, uint32_t id, s
     buf_append(b, payload);
 }
 
-static void frame(struct world *w, uint8_t type, uint8_t flags, uint32_t id, const void *p, size_t n)
+static void frame(struct world *w, uint8_t type, uint8_t flags, uint32_t id, const void *p,
+                  size_t n)
 {
     put_frame(&w->out, type, flags, id, bytes_of(p, n));
 }
 
 static void put_header(struct buf *b, const char *name, const char *value)
 {
-    buf_append_byte(b, 0);                       /* literal, never indexed, no Huffman */
+    buf_append_byte(b, 0); /* literal, never indexed, no Huffman */
     buf_append_byte(b, (uint8_t)strlen(name));
     buf_append_str(b, str_of(name));
     buf_append_byte(b, (uint8_t)strlen(value));
@@ -73,7 +82,8 @@ static void put_header(struct buf *b, const char *name, const char *value)
 }
 
 /* more: name, value, …, NULL */
-static void headers(struct world *w, uint32_t id, uint8_t flags, const char *method, const char *path, const char *const *more)
+static void headers(struct world *w, uint32_t id, uint8_t flags, const char *method,
+                    const char *path, const char *const *more)
 {
     struct buf b = {0};
 
@@ -151,7 +161,8 @@ static void world_free(struct world *w)
 }
 
 /* The payload of the n-th frame of that type on that stream; false when there is none. */
-static bool frame_find(struct world *w, uint8_t type, uint32_t id, int nth, uint8_t *ret_flags, struct bytes *ret)
+static bool frame_find(struct world *w, uint8_t type, uint32_t id, int nth, uint8_t *ret_flags,
+                       struct bytes *ret)
 {
     for (size_t at = 0; at + 9 <= w->got.n;) {
         const uint8_t *p = w->got.p + at;
@@ -220,7 +231,7 @@ static void a_peer_that_takes_no_output_is_given_up(void **state)
     pass(&w, 20001);
     assert_true(frame_seen(&w, RST_STREAM, 1));
     assert_int_equal(w.gone, 0);
-    headers(&w, 3, END_STREAM, "GET", "/late", NULL);            /* a window that opens in time is fine */
+    headers(&w, 3, END_STREAM, "GET", "/late", NULL); /* a window that opens in time is fine */
     turns(&w);
     frame(&w, WINDOW_UPDATE, 0, 3, "\0\0\0\x64", 4);
     turns(&w);
@@ -264,7 +275,7 @@ static void a_body_that_never_gets_room_is_refused(void **state)
     turns(&w);
     pass(&w, 5001);
     assert_true(frame_seen(&w, HEADERS, 1));
-    assert_true(frame_seen(&w, RST_STREAM, 1));  /* the rest of the body is not wanted */
+    assert_true(frame_seen(&w, RST_STREAM, 1)); /* the rest of the body is not wanted */
     assert_int_equal(w.requests, 0);
     budget_drop(&other);
     world_free(&w);
@@ -282,7 +293,7 @@ static void an_early_answer_stops_the_body(void **state)
     frame(&w, DATA, 0, 1, "abc", 3);
     turns(&w);
     assert_true(frame_seen(&w, HEADERS, 1));
-    assert_true(frame_find(&w, RST_STREAM, 1, 0, NULL, &p) && load_be32(p.p) == 0);      /* NO_ERROR */
+    assert_true(frame_find(&w, RST_STREAM, 1, 0, NULL, &p) && load_be32(p.p) == 0); /* NO_ERROR */
     w.early = false;
     headers(&w, 3, END_STREAM, "GET", "/y", NULL);
     turns(&w);
@@ -382,13 +393,13 @@ static void garbage_ends_the_connection(void **state)
 
     (void)state;
     world_new(&w);
-    frame(&w, DATA, 0, 1, "abc", 3);             /* on a stream nobody opened */
+    frame(&w, DATA, 0, 1, "abc", 3); /* on a stream nobody opened */
     turns(&w);
     assert_true(frame_seen(&w, GOAWAY, 0));
     assert_true(w.ended);
     world_free(&w);
     world_new(&w);
-    for (int i = 0; i < 3000; i++) {             /* rapid reset */
+    for (int i = 0; i < 3000; i++) { /* rapid reset */
         headers(&w, (uint32_t)i * 2 + 1, END_STREAM, "GET", "/1", NULL);
         frame(&w, RST_STREAM, 0, (uint32_t)i * 2 + 1, "\0\0\0\x08", 4);
         turns(&w);

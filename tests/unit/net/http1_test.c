@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "net/http_server.h"
+#include "test.h"
 #include <stdio.h>
 #include <unistd.h>
 
@@ -32,7 +32,8 @@ static void answer(struct exchange *x)
 {
     struct buf body = {0};
 
-    buf_printf(&body, STR_FMT " " STR_FMT " " STR_FMT ":", STR_ARG(x->method), STR_ARG(x->path), STR_ARG(x->query));
+    buf_printf(&body, STR_FMT " " STR_FMT " " STR_FMT ":", STR_ARG(x->method), STR_ARG(x->path),
+               STR_ARG(x->query));
     buf_append(&body, buf_view(&x->body));
     exchange_respond(x, 200, (struct header[]){HEADER("x-a", STR("b"))}, 1, &body);
 }
@@ -52,8 +53,8 @@ static void on_request(void *ctx, struct exchange *x)
     w->requests++;
     w->seen[0] = 0;
     for (size_t i = 0; i < x->headers_n && n < sizeof w->seen; i++)
-        n += (size_t)snprintf(w->seen + n, sizeof w->seen - n, STR_FMT "=" STR_FMT ";", STR_ARG(x->headers[i].name),
-                              STR_ARG(x->headers[i].value));
+        n += (size_t)snprintf(w->seen + n, sizeof w->seen - n, STR_FMT "=" STR_FMT ";",
+                              STR_ARG(x->headers[i].name), STR_ARG(x->headers[i].value));
     if (!w->keep) {
         answer(x);
         return;
@@ -128,7 +129,11 @@ static int count(struct world *w, const char *what)
     return n;
 }
 
-#define assert_got(w, what) do { if (count((w), (what)) == 0) fail_msg("wanted \"%s\" in: %s", (what), buf_cstr(&(w)->got)); } while (0)
+#define assert_got(w, what)                                                                        \
+    do {                                                                                           \
+        if (count((w), (what)) == 0)                                                               \
+            fail_msg("wanted \"%s\" in: %s", (what), buf_cstr(&(w)->got));                         \
+    } while (0)
 
 static void a_request_is_answered_and_the_connection_kept(void **state)
 {
@@ -137,7 +142,8 @@ static void a_request_is_answered_and_the_connection_kept(void **state)
     (void)state;
     world_new(&w, (struct http_options){0});
     say(&w, "POST /a%20b?x=1 HTTP/1.1\r\nHost: h\r\nX-Up: V \r\nContent-Length: 3\r\n\r\nabc");
-    assert_got(&w, "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 17\r\ndate: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
+    assert_got(&w, "HTTP/1.1 200 OK\r\nx-a: b\r\ncontent-length: 17\r\ndate: Thu, 01 Jan 1970 "
+                   "00:00:00 GMT\r\n\r\n"
                    "POST /a b x=1:abc");
     assert_string_equal(w.seen, "host=h;x-up=V;content-length=3;");
     assert_false(w.ended);
@@ -147,7 +153,8 @@ static void a_request_is_answered_and_the_connection_kept(void **state)
 static void bytes_may_come_one_by_one(void **state)
 {
     struct world w;
-    const char *text = "POST /x HTTP/1.1\r\nHost: h\r\nA: long value\r\nContent-Length: 3\r\n\r\nabc";
+    const char *text =
+        "POST /x HTTP/1.1\r\nHost: h\r\nA: long value\r\nContent-Length: 3\r\n\r\nabc";
 
     (void)state;
     world_new(&w, (struct http_options){0});
@@ -165,7 +172,8 @@ static void pipelined_requests_are_answered_in_order(void **state)
     (void)state;
     world_new(&w, (struct http_options){0});
     w.keep = true;
-    say(&w, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    say(&w, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\nPOST /2 HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n"
             "3\r\nabc\r\n2\r\nde\r\n0\r\n\r\nGET /3 HTTP/1.0\r\n\r\n");
     assert_int_equal(w.requests, 1);
     answer(w.kept);
@@ -214,18 +222,25 @@ static void a_client_that_leaves_cancels_its_request(void **state)
 
 static void malformed_requests_are_refused_with_a_reason(void **state)
 {
-    static const struct { const char *text, *status; } cases[] = {
-        {"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"},                    /* no Host */
+    static const struct {
+        const char *text, *status;
+    } cases[] = {
+        {"GET / HTTP/1.1\r\n\r\n", "400 Bad Request"}, /* no Host */
         {"G@T / HTTP/1.1\r\nHost: h\r\n\r\n", "400 Bad Request"},
         {"GET / HTTP/1.1\r\nHost h\r\n\r\n", "400 Bad Request"},
         {"GET /%zz HTTP/1.1\r\nHost: h\r\n\r\n", "400 Bad Request"},
         {"GET /%00 HTTP/1.1\r\nHost: h\r\n\r\n", "400 Bad Request"},
         {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: x\r\n\r\n", "400 Bad Request"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n", "400 Bad Request"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", "400 Bad Request"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000000\r\n\r\n", "413 Content Too Large"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx", "415 Unsupported"},
-        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx", "400 Bad Request"},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
+         "400 Bad Request"},
+        {"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+         "400 Bad Request"},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2000000000\r\n\r\n",
+         "413 Content Too Large"},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: br\r\nContent-Length: 1\r\n\r\nx",
+         "415 Unsupported"},
+        {"POST / HTTP/1.1\r\nHost: h\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\nx",
+         "400 Bad Request"},
         {"GET / HTTP/1.1\r\nHost: h\r\nExpect: miracles\r\n\r\n", "417 Expectation"},
         {"GET / HTTP/3.1\r\nHost: h\r\n\r\n", "505 "},
         {"PRI * HTTP/2.0\r\n\r\nXX\r\n\r\n", "400 "},
@@ -267,7 +282,8 @@ static void a_body_of_unknown_length_is_cut_at_the_limit(void **state)
 
     (void)state;
     world_new(&w, (struct http_options){.body_bytes_max = 4});
-    say(&w, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nabcd\r\n1\r\ne\r\n0\r\n\r\n");
+    say(&w, "POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: "
+            "chunked\r\n\r\n4\r\nabcd\r\n1\r\ne\r\n0\r\n\r\n");
     assert_got(&w, "413 ");
     assert_int_equal(w.requests, 0);
     world_free(&w);
@@ -279,12 +295,12 @@ static void slow_clients_are_sent_away(void **state)
     char kib[2049] = {0};
 
     (void)state;
-    world_new(&w, (struct http_options){0});      /* never says a word */
+    world_new(&w, (struct http_options){0}); /* never says a word */
     pass(&w, 10001);
     assert_true(w.ended);
     world_free(&w);
 
-    world_new(&w, (struct http_options){0});      /* headers, one byte at a time */
+    world_new(&w, (struct http_options){0}); /* headers, one byte at a time */
     say(&w, "GET / HTTP/1.1\r\n");
     for (int i = 0; i < 12 && !w.ended; i++) {
         ssize_t ignored = write(w.fd, "A", 1);
@@ -295,7 +311,7 @@ static void slow_clients_are_sent_away(void **state)
     assert_got(&w, "408 ");
     world_free(&w);
 
-    memset(kib, 'x', 2048);                       /* a body that comes too slowly, after one that comes well */
+    memset(kib, 'x', 2048); /* a body that comes too slowly, after one that comes well */
     world_new(&w, (struct http_options){0});
     say(&w, "POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 20000\r\n\r\n");
     for (int i = 0; i < 4; i++) {
@@ -308,7 +324,7 @@ static void slow_clients_are_sent_away(void **state)
     assert_got(&w, "408 ");
     world_free(&w);
 
-    world_new(&w, (struct http_options){0});      /* idle between requests */
+    world_new(&w, (struct http_options){0}); /* idle between requests */
     say(&w, "GET / HTTP/1.1\r\nHost: h\r\n\r\n");
     pass(&w, 60000);
     assert_false(w.ended);
@@ -367,7 +383,7 @@ static void bodies_wait_for_room_and_are_refused_in_the_end(void **state)
     world_free(&w);
     world_new(&w, (struct http_options){.budget = &any});
     say(&w, "POST /1 HTTP/1.1\r\nHost: h\r\nContent-Length: 100000\r\n\r\n");
-    assert_got(&w, "429 ");                       /* could never fit */
+    assert_got(&w, "429 "); /* could never fit */
     world_free(&w);
 }
 
@@ -403,7 +419,8 @@ static void no_header_can_smuggle_a_line(void **state)
     w.keep = true;
     say(&w, "GET /1 HTTP/1.1\r\nHost: h\r\n\r\n");
     exchange_respond(w.kept, 200,
-                     (struct header[]){HEADER("x-bad", STR("a\r\nx-evil: 1")), {STR("x bad"), STR("1")},
+                     (struct header[]){HEADER("x-bad", STR("a\r\nx-evil: 1")),
+                                       {STR("x bad"), STR("1")},
                                        HEADER("x-good", STR("\xc3\xa9"))},
                      3, NULL);
     turns(&w);

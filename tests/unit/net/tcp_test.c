@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "net/tcp.h"
+#include "test.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -47,8 +47,11 @@ static void side_connected(struct conn *c)
     container_of(c, struct side, conn)->connected++;
 }
 
-static const struct conn_ops side_ops = {
-    .data = side_data, .eof = side_eof, .closed = side_closed, .drained = side_drained, .connected = side_connected};
+static const struct conn_ops side_ops = {.data = side_data,
+                                         .eof = side_eof,
+                                         .closed = side_closed,
+                                         .drained = side_drained,
+                                         .connected = side_connected};
 
 struct world {
     struct loop *loop;
@@ -65,7 +68,8 @@ static void world_new(struct world *w, const struct conn_limits *limits)
     assert_int_equal(loop_new(&clock_real, &w->loop, &e), RC_OK);
     w->tcp = tcp_new(w->loop);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, w->fds), 0);
-    assert_int_equal(conn_open(w->tcp, &w->a.conn, w->fds[0], NULL, NULL, &side_ops, limits, &e), RC_OK);
+    assert_int_equal(conn_open(w->tcp, &w->a.conn, w->fds[0], NULL, NULL, &side_ops, limits, &e),
+                     RC_OK);
 }
 
 static void world_free(struct world *w)
@@ -263,7 +267,12 @@ static void a_paused_conn_reads_nothing_until_resumed(void **state)
 
 /* ---- Listening and connecting ---- */
 
-struct door { struct world *w; struct side sides[4]; int n; struct tcp_ceiling ceiling; };
+struct door {
+    struct world *w;
+    struct side sides[4];
+    int n;
+    struct tcp_ceiling ceiling;
+};
 
 static void door_accepted(void *ctx, int fd, const struct addr *peer)
 {
@@ -272,7 +281,8 @@ static void door_accepted(void *ctx, int fd, const struct addr *peer)
 
     d->sides[d->n].echo = true;
     assert_int_equal(
-        conn_open(d->w->tcp, &d->sides[d->n++].conn, fd, peer, &d->ceiling, &side_ops, NULL, &e), RC_OK);
+        conn_open(d->w->tcp, &d->sides[d->n++].conn, fd, peer, &d->ceiling, &side_ops, NULL, &e),
+        RC_OK);
 }
 
 static struct listener *door_open(struct world *w, struct door *d)
@@ -309,7 +319,8 @@ static void connections_beyond_the_ceiling_are_closed_and_counted(void **state)
         turns(&w, 1);
     assert_int_equal(w.b.connected, 1);
     assert_int_equal(w.b.in.n, 4);
-    assert_int_equal(conn_connect(w.tcp, &extra.conn, listener_addr(ln), &side_ops, NULL, &e), RC_OK);
+    assert_int_equal(conn_connect(w.tcp, &extra.conn, listener_addr(ln), &side_ops, NULL, &e),
+                     RC_OK);
     for (int i = 0; i < 1000 && !extra.eofs && !extra.closed; i++)
         turns(&w, 1);
     assert_int_equal(extra.in.n, 0);
@@ -378,8 +389,9 @@ static void addresses_are_cut_and_written(void **state)
     assert_str(addr_text(&a, text), "0.0.0.0:80");
     assert_false(addr_literal(STR("localhost:80"), &a));
     assert_int_equal(addr_resolve(STR("127.0.0.1:1"), &many, &e), RC_OK);
-    for (const char **bad = (const char *[]){"", "host", "host:", "host:x", "host:65536", "::1:9000", "h:-1", NULL}; *bad;
-         bad++)
+    for (const char **bad = (const char *[]){"", "host", "host:", "host:x", "host:65536",
+                                             "::1:9000", "h:-1", NULL};
+         *bad; bad++)
         assert_int_equal(addr_split(str_of(*bad), &host, &port, &e), RC_INVALID);
 }
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "net/http_server.h"
 #include "oip/json.h"
 #include "oip/pb.h"
 #include "oip/proto.h"
 #include "oip/service.h"
 #include "sys/worker.h"
+#include "test.h"
 #include "upstream/upstream.h"
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -21,27 +21,29 @@ struct world {
     struct upstream *up;
     char address[ADDR_TEXT_MAX];
     /* what the server does */
-    int calls, gone, failures;                   /* failures: how many calls are answered UNAVAILABLE first */
+    int calls, gone, failures; /* failures: how many calls are answered UNAVAILABLE first */
     bool never;
-    struct buf seen, seen_headers;               /* the last request */
-    const char *garbage;                         /* raw bytes instead of HTTP */
+    struct buf seen, seen_headers; /* the last request */
+    const char *garbage;           /* raw bytes instead of HTTP */
     struct conn raw;
     /* what came back */
     int done;
 };
 
-static struct world *current;                    /* of the test that runs */
+static struct world *current; /* of the test that runs */
 
 static void on_gone(struct exchange *x)
 {
     ((struct world *)x->priv)->gone++;
 }
 
-static const struct header extra[] = {{STR("x-model"), STR("a")}, {STR("x-model"), STR("b")}, {STR("other"), STR("c")}};
+static const struct header extra[] = {
+    {STR("x-model"), STR("a")}, {STR("x-model"), STR("b")}, {STR("other"), STR("c")}};
 
 static void answer(struct world *w, struct exchange *x)
 {
-    struct grpc_reply r = {.headers = extra, .headers_n = countof(extra), .trailers = extra, .trailers_n = 1};
+    struct grpc_reply r = {
+        .headers = extra, .headers_n = countof(extra), .trailers = extra, .trailers_n = 1};
     struct infer_view v = {0};
     struct buf out = {0};
     struct err e;
@@ -94,12 +96,17 @@ static void rest_answer(struct world *w, struct exchange *x)
         return;
     }
     if (str_is(x->path, "/v2/models/meta"))
-        buf_append_str(&body, STR("{\"name\":\"meta\",\"versions\":[\"1\"],\"platform\":\"p\",\"inputs\":[{\"name\":\"I\",\"datatype\":\"FP32\",\"shape\":[-1,4]}],\"outputs\":[]}"));
+        buf_append_str(
+            &body, STR("{\"name\":\"meta\",\"versions\":[\"1\"],\"platform\":\"p\",\"inputs\":[{"
+                       "\"name\":\"I\",\"datatype\":\"FP32\",\"shape\":[-1,4]}],\"outputs\":[]}"));
     else if (str_is(x->path, "/v2/models/junk/infer"))
-        buf_append_str(&body, STR("{\"outputs\":[{\"name\":\"A\",\"shape\":[2],\"datatype\":\"INT8\",\"data\":[1]}]}"));
+        buf_append_str(&body, STR("{\"outputs\":[{\"name\":\"A\",\"shape\":[2],\"datatype\":"
+                                  "\"INT8\",\"data\":[1]}]}"));
     else
-        buf_append_str(&body, STR("{\"model_name\":\"m\",\"outputs\":[{\"name\":\"A\",\"shape\":[2],\"datatype\":\"INT8\",\"data\":[1,2]}]}"));
-    exchange_respond(x, str_is(x->path, "/v2/models/absent/ready") ? 404 : 200, extra, countof(extra), &body);
+        buf_append_str(&body, STR("{\"model_name\":\"m\",\"outputs\":[{\"name\":\"A\",\"shape\":[2]"
+                                  ",\"datatype\":\"INT8\",\"data\":[1,2]}]}"));
+    exchange_respond(x, str_is(x->path, "/v2/models/absent/ready") ? 404 : 200, extra,
+                     countof(extra), &body);
 }
 
 static void on_request(void *ctx, struct exchange *x)
@@ -111,8 +118,10 @@ static void on_request(void *ctx, struct exchange *x)
     buf_append(&w->seen, buf_view(&x->body));
     buf_printf(&w->seen_headers, STR_FMT "\n", STR_ARG(x->path));
     for (size_t i = 0; i < x->headers_n; i++)
-        buf_printf(&w->seen_headers, STR_FMT ": " STR_FMT "\n", STR_ARG(x->headers[i].name), STR_ARG(x->headers[i].value));
-    if (!x->grpc) rest_answer(w, x);
+        buf_printf(&w->seen_headers, STR_FMT ": " STR_FMT "\n", STR_ARG(x->headers[i].name),
+                   STR_ARG(x->headers[i].value));
+    if (!x->grpc)
+        rest_answer(w, x);
     else if (str_is(x->path, "/inference.GRPCInferenceService/ModelReady")) {
         struct buf out = {0};
 
@@ -145,9 +154,12 @@ static void on_accept(void *ctx, int fd, const struct addr *peer)
     struct world *w = ctx;
     struct err e;
 
-    if (!w->garbage) http_server_accept(w->server, fd, peer, NULL);
-    else if (conn_is_open(&w->raw)) close(fd);
-    else assert_int_equal(conn_open(w->tcp, &w->raw, fd, peer, NULL, &raw_ops, NULL, &e), RC_OK);
+    if (!w->garbage)
+        http_server_accept(w->server, fd, peer, NULL);
+    else if (conn_is_open(&w->raw))
+        close(fd);
+    else
+        assert_int_equal(conn_open(w->tcp, &w->raw, fd, peer, NULL, &raw_ops, NULL, &e), RC_OK);
 }
 
 static void world_new(struct world *w)
@@ -159,8 +171,12 @@ static void world_new(struct world *w)
     assert_int_equal(loop_new(&clock_real, &w->loop, &e), RC_OK);
     assert_int_equal(workers_new(0, &w->workers, &e), RC_OK);
     w->tcp = tcp_new(w->loop);
-    w->server = http_server_new(w->tcp, &(struct http_options){.handler = {.request = on_request, .ctx = w}});
-    assert_int_equal(listener_open(w->tcp, &(struct listener_options){.listen = STR("127.0.0.1:0"), .accepted = on_accept, .ctx = w},
+    w->server = http_server_new(
+        w->tcp, &(struct http_options){.handler = {.request = on_request, .ctx = w}});
+    assert_int_equal(listener_open(w->tcp,
+                                   &(struct listener_options){.listen = STR("127.0.0.1:0"),
+                                                              .accepted = on_accept,
+                                                              .ctx = w},
                                    &w->listener, &e),
                      RC_OK);
     addr_text(listener_addr(w->listener), w->address);
@@ -187,7 +203,8 @@ static void on_done(struct upstream_call *c)
 
 static struct upstream_target target(struct world *w, enum upstream_kind kind, const char *model)
 {
-    return (struct upstream_target){.kind = kind, .address = str_of(w->address), .model = str_of(model)};
+    return (struct upstream_target){
+        .kind = kind, .address = str_of(w->address), .model = str_of(model)};
 }
 
 /* One FP32 tensor with raw contents; its name is "INPUT". */
@@ -207,7 +224,8 @@ static struct buf request_new(size_t raw_bytes)
     return b;
 }
 
-static void start(struct world *w, struct upstream_call *c, const struct upstream_target *t, struct bytes request, uint64_t timeout_ms)
+static void start(struct world *w, struct upstream_call *c, const struct upstream_target *t,
+                  struct bytes request, uint64_t timeout_ms)
 {
     c->target = t;
     c->request = request;
@@ -229,23 +247,28 @@ static void wait_done(struct world *w, int n)
     assert_int_equal(w->done, n);
 }
 
-static void call(struct world *w, struct upstream_call *c, const struct upstream_target *t, size_t raw_bytes)
+static void call(struct world *w, struct upstream_call *c, const struct upstream_target *t,
+                 size_t raw_bytes)
 {
     struct buf request = request_new(raw_bytes);
     int before = w->done;
 
     start(w, c, t, buf_view(&request), 10000);
-    assert_int_equal(w->done, before);           /* never before the call returned */
+    assert_int_equal(w->done, before); /* never before the call returned */
     wait_done(w, before + 1);
     buf_fini(&request);
 }
 
-#define assert_text(b, what) do { if (!strstr(buf_cstr(b), (what))) fail_msg("wanted \"%s\" in: %s", (what), buf_cstr(b)); } while (0)
+#define assert_text(b, what)                                                                       \
+    do {                                                                                           \
+        if (!strstr(buf_cstr(b), (what))) fail_msg("wanted \"%s\" in: %s", (what), buf_cstr(b));   \
+    } while (0)
 
 static void a_call_carries_names_headers_and_bytes(void **state)
 {
     struct world w;
-    struct header headers[] = {HEADER("x-who", STR("me")), HEADER("x-bad", STR("n\xc3\xb6")), HEADER("x-request-id", STR("1"))};
+    struct header headers[] = {HEADER("x-who", STR("me")), HEADER("x-bad", STR("n\xc3\xb6")),
+                               HEADER("x-request-id", STR("1"))};
     struct upstream_call c = {.headers = headers, .headers_n = countof(headers)};
     struct upstream_target t;
     struct infer_view v;
@@ -270,7 +293,7 @@ static void a_call_carries_names_headers_and_bytes(void **state)
     assert_null(strstr(buf_cstr(&w.seen_headers), "x-bad"));
     assert_int_equal(c.response_headers_n, 3);
     assert_str(c.response_headers[1].value, "b");
-    assert_str(c.response_headers[2].value, "a");                /* the trailer */
+    assert_str(c.response_headers[2].value, "a"); /* the trailer */
     arena_fini(&a);
     upstream_call_fini(&c);
     world_free(&w);
@@ -289,7 +312,7 @@ static void names_inside_the_message_are_replaced(void **state)
     (void)state;
     world_new(&w);
     t = target(&w, UPSTREAM_GRPC, "mine");
-    pb_put_str(&request, 1, STR("theirs"));      /* at the end: the message has to be copied */
+    pb_put_str(&request, 1, STR("theirs")); /* at the end: the message has to be copied */
     start(&w, &c, &t, buf_view(&request), 10000);
     wait_done(&w, 1);
     assert_int_equal(c.err.rc, RC_OK);
@@ -365,7 +388,7 @@ static void a_call_ends_at_its_deadline_and_when_cancelled(void **state)
     upstream_cancel(w.up, &d);
     assert_int_equal(w.done, 2);
     assert_int_equal(d.err.rc, RC_CANCELLED);
-    while (w.gone < 2)                           /* the server hears of both */
+    while (w.gone < 2) /* the server hears of both */
         loop_turn(w.loop, 50);
     buf_fini(&request);
     world_free(&w);
@@ -410,7 +433,7 @@ static void a_request_given_up_half_sent_leaves_the_connection_whole(void **stat
     start(&w, &big, &t, buf_view(&request), 20000);
     loop_turn(w.loop, 50);
     upstream_cancel(w.up, &big);
-    memset(request.p, 0xee, request.n);          /* it is ours again */
+    memset(request.p, 0xee, request.n); /* it is ours again */
     buf_fini(&request);
     call(&w, &next, &t, 4);
     assert_int_equal(next.err.rc, RC_OK);
@@ -461,7 +484,8 @@ static void nobody_there_is_said_with_the_address(void **state)
 
 static void garbage_is_called_garbage(void **state)
 {
-    static const char *const answers[] = {"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n", "hello\r\n", "", "{\"inputs\":[]}"};
+    static const char *const answers[] = {"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n",
+                                          "hello\r\n", "", "{\"inputs\":[]}"};
     struct world w;
     struct upstream_call c = {0};
     struct upstream_target t;
@@ -502,16 +526,18 @@ static void a_restarted_server_is_found_again(void **state)
     t = target(&w, UPSTREAM_GRPC, "m");
     call(&w, &c, &t, 4);
     upstream_call_fini(&c);
-    http_server_free(w.server);                  /* all its connections break */
-    w.server = http_server_new(w.tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &w}});
+    http_server_free(w.server); /* all its connections break */
+    w.server = http_server_new(
+        w.tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &w}});
     call(&w, &c, &t, 4);
     assert_int_equal(c.err.rc, RC_OK);
     upstream_call_fini(&c);
-    http_server_drain(w.server);                 /* GOAWAY: the next call goes elsewhere */
+    http_server_drain(w.server); /* GOAWAY: the next call goes elsewhere */
     for (int i = 0; i < 4; i++)
         loop_turn(w.loop, 0);
     http_server_free(w.server);
-    w.server = http_server_new(w.tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &w}});
+    w.server = http_server_new(
+        w.tcp, &(struct http_options){.handler = {.request = on_request, .ctx = &w}});
     call(&w, &c, &t, 4);
     assert_int_equal(c.err.rc, RC_OK);
     upstream_call_fini(&c);
@@ -553,14 +579,15 @@ static void rest_servers_are_spoken_to_in_json(void **state)
     assert_str(buf_str(&c.message), "{\"error\":\"no\"}");
     upstream_call_fini(&c);
     http_server_count(w.server, &count);
-    assert_int_equal(count.connections, 1);      /* kept alive */
+    assert_int_equal(count.connections, 1); /* kept alive */
     arena_fini(&a);
     world_free(&w);
 }
 
 static void find_tally(void *ctx, const struct upstream_tally *t)
 {
-    if (str_is(t->model, "refuses") && t->code == GRPC_INVALID_ARGUMENT) *(uint64_t *)ctx += t->calls;
+    if (str_is(t->model, "refuses") && t->code == GRPC_INVALID_ARGUMENT)
+        *(uint64_t *)ctx += t->calls;
 }
 
 static void calls_are_counted_by_model_and_code(void **state)
