@@ -140,8 +140,9 @@ enum broker_frame_result {
  * offset there). If the frame stands alone in `owner` (p == owner->p), the broker may take that buf to save a copy of a
  * large one; owner may be NULL for frames up to 8 MiB. */
 enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n, struct buf *owner);
-/* Is a frame of this size acceptable at all? False: close. (socket.request.max.bytes, and garbage such as "GET ".) */
-bool broker_frame_size_ok(struct broker *b, int32_t size);
+/* Can a frame begin like this? At least the 4 bytes of its size, six tell more. False: close. (A size above
+ * socket.request.max.bytes, above 100 MiB for what is no Produce, or garbage such as "GET " or TLS.) */
+bool broker_frame_begins_ok(struct broker *b, struct bytes start);
 /* A listener that is no socket: what it advertises is all there is. Lives as long as the broker. */
 struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host, uint16_t port);
 

@@ -18,6 +18,7 @@ enum {
     SPLICE_BYTES_MIN = 16 << 10,             /* smaller pieces of files are copied */
     POOLED_BUF_MAX = 16 << 10,
     ARENA_POOLED_MAX = 64 << 10,
+    FRAME_BYTES_MAX = 100 << 20,             /* of all but Produce */
     REQUEST_BYTES_MIN = 10,                  /* key, version, correlation id, length of the client id */
 };
 
@@ -511,9 +512,12 @@ void conn_resume_later(struct broker_conn *c)
     broker_again(b);
 }
 
-bool broker_frame_size_ok(struct broker *b, int32_t size)
+bool broker_frame_begins_ok(struct broker *b, struct bytes start)
 {
-    if (size >= 0 && size <= b->config.socket_request_max_bytes) return true;
+    int32_t size = (int32_t)load_be32(start.p);
+    bool is_produce = start.n < 6 || load_be16(start.p + 4) == KAFKA_PRODUCE;
+
+    if (size >= 0 && size <= b->config.socket_request_max_bytes && (is_produce || size <= FRAME_BYTES_MAX)) return true;
     b->stats.frames_bad++;
     return false;
 }

@@ -67,8 +67,8 @@ static size_t offer(struct sock *s, uint8_t *p, size_t n)
     while (n - at >= 4 && !s->conn.closing) {
         int32_t size = (int32_t)load_be32(p + at);
 
-        if (!broker_frame_size_ok(broker_of(s), size)) {
-            diag(DIAG_WARN, "broker.frame_refused", KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a plaintext listener" : "no Kafka request, or above socket.request.max.bytes"),
+        if (!broker_frame_begins_ok(broker_of(s), (struct bytes){p + at, n - at})) {
+            diag(DIAG_WARN, "broker.frame_refused", KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a plaintext listener" : "no Kafka request, or a too large one"),
                  KV_CSTR("peer", s->conn.peer), KV_I64("bytes", size));
             die(s);
             return n;
@@ -102,7 +102,7 @@ static void large_begin(struct sock *s)
 
 static bool is_large(const uint8_t *p, size_t n)
 {
-    return n >= 4 && load_be32(p) > SOCK_SMALL_BYTES;
+    return n >= 6 && load_be32(p) > SOCK_SMALL_BYTES;      /* the key was looked at, too */
 }
 
 static void keep(struct sock *s, const uint8_t *p, size_t n)

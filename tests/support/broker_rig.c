@@ -73,7 +73,7 @@ static void offer(struct rig_conn *c)
         size_t n = load_be32(c->in.p);
         struct buf frame = {0};
 
-        if (!broker_frame_size_ok(c->rig->b, (int32_t)n)) {
+        if (!broker_frame_begins_ok(c->rig->b, buf_view(&c->in))) {
             c->closed = true;
             return;
         }
