@@ -294,6 +294,7 @@ static void lists_init(struct broker *b)
     list_init(&b->conns_room);
     list_init(&b->conns_short);
     list_init(&b->waits);
+    list_init(&b->group_waits);
     list_init(&b->appends);
     list_init(&b->partitions_held);
     list_init(&b->appends_done);
@@ -435,6 +436,7 @@ static struct broker *delete(struct broker *b)
 {
     requests_fini(b);
     b->groups = groups_free(b->groups);
+    group_waits_free(b);
     fetch_sessions_free(b->sessions);
     codecs_free(b->codecs);
     buf_fini(&b->scratch);

@@ -85,6 +85,7 @@ struct broker {
     struct list listeners, conns, conns_ready;
     struct list conns_resume, conns_room, conns_short;   /* were told LATER: now, for want of wal room, of memory */
     struct list waits;                   /* struct broker_wait, any order */
+    struct list group_waits;             /* struct group_wait of api/group_wait.c */
     struct list appends;                 /* struct broker_append: staged, waiting for the wal; by seq */
     struct list partitions_held;         /* … whose appends wait for room in the wal */
     struct list appends_done;            /* … end in this turn */
@@ -165,6 +166,9 @@ void waits_turn(struct broker *b);
 /* Monotonic. Read anew each time: a timer that asks must not see a time before its own. */
 static inline uint64_t broker_now_ms(const struct broker *b) { return clock_mono_ms(b->clock); }
 static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
+
+/* api/group_wait.c: after the groups are gone, who still waited for one. */
+void group_waits_free(struct broker *b);
 
 /* ---- listener.c: addresses clients are told ---- */
 struct broker_listener {

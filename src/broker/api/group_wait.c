@@ -3,6 +3,7 @@
 
 struct group_wait {
     struct group_asker asker;
+    struct list link;                    /* in broker.group_waits: a group that is dropped does not answer */
     struct request *r;                   /* NULL: the client has gone away */
     bool *answered;                      /* not NULL while the request's handler is still running */
     void (*answer)(struct request *r, const struct group_fx *fx, uint64_t seq);
@@ -14,6 +15,7 @@ static void on_answer(struct group_asker *a, const struct group_fx *fx, uint64_t
 
     if (w->answered) *w->answered = true;
     if (w->r) w->answer(w->r, fx, seq);
+    list_remove(&w->link);
     free(w);
 }
 
@@ -24,6 +26,13 @@ static void on_cancel(struct request *r)
     w->r = NULL;
 }
 
+void group_waits_free(struct broker *b)
+{
+    struct list *it;
+
+    while ((it = list_pop(&b->group_waits))) free(container_of(it, struct group_wait, link));
+}
+
 void group_wait_step(struct group_entry *ge, struct group_event *ev, struct request *r,
                      void (*answer)(struct request *r, const struct group_fx *fx, uint64_t seq))
 {
@@ -31,6 +40,7 @@ void group_wait_step(struct group_entry *ge, struct group_event *ev, struct requ
     bool answered = false;
 
     *w = (struct group_wait){.asker = {on_answer}, .r = r, .answered = &answered, .answer = answer};
+    list_push(&r->broker->group_waits, &w->link);
     ev->token = &w->asker;
     groups_step(ge, ev);
     if (answered) return;
