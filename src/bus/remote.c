@@ -105,6 +105,8 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
     k->rd_kafka_conf_set_opaque(conf, r);
     if (type == RD_KAFKA_PRODUCER)
         k->rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
+    else
+        k->rd_kafka_conf_set_error_cb(conf, remote_reader_error);
     rk = k->rd_kafka_new(type, conf, why, sizeof why);
     if (!rk) {
         err_set(e, RC_INVALID, "Kafka client: %s", why);
@@ -342,6 +344,11 @@ static void remote_append(struct bus *b, struct bus_append *a, const struct bus_
 
     a->op.err = (struct err){0};
     a->offset = -1;
+    if (!n) {
+        err_set(&a->op.err, RC_INVALID, "append: no records");
+        remote_done(&a->op);
+        return;
+    }
     for (size_t i = 0; i < n; i++)
         if (record_bytes(&records[i]) > r->produce_bytes_max) {
             err_set(&a->op.err, RC_TOO_LARGE,

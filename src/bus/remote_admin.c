@@ -81,18 +81,22 @@ static rd_kafka_AdminOptions_t *options(struct remote *r, rd_kafka_admin_op_t wh
 
 /* ---- metadata ---- */
 
-/* One topic's partition count, 0 when it does not exist. */
-static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret, struct err *e)
+/* One topic's partition count, 0 when it does not exist, and how many replicas its first partition has. */
+static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret, int32_t *ret_replicas, struct err *e)
 {
     const struct kafka_lib *k = r->k;
     const struct rd_kafka_metadata *md;
     rd_kafka_resp_err_t code = k->rd_kafka_metadata(r->all.rk, 1, NULL, &md, METADATA_MS);
 
     if (code) return kafka_lib_error(k, code, NULL, e);
-    *ret = 0;
-    for (int i = 0; i < md->topic_cnt; i++)
-        if (!strcmp(md->topics[i].topic, topic) && !md->topics[i].err)
-            *ret = md->topics[i].partition_cnt;
+    *ret = *ret_replicas = 0;
+    for (int i = 0; i < md->topic_cnt; i++) {
+        const rd_kafka_metadata_topic_t *t = &md->topics[i];
+
+        if (strcmp(t->topic, topic) || t->err) continue;
+        *ret = t->partition_cnt;
+        *ret_replicas = t->partition_cnt ? t->partitions[0].replica_cnt : 0;
+    }
     atomic_store(&r->brokers_down, false);
     k->rd_kafka_metadata_destroy(md);
     return RC_OK;
@@ -178,12 +182,12 @@ static void ensure_run(struct remote *r, struct bus_op *op)
 {
     struct bus_topic *t = container_of(op, struct bus_topic, op);
     char topic[256];
-    int32_t n = 0;
+    int32_t n = 0, replicas = 0;
     enum rc rc;
 
     t->created = false;
     cstr(topic, sizeof topic, t->topic);
-    if (partitions_of(r, topic, &n, &op->err)) return;
+    if (partitions_of(r, topic, &n, &replicas, &op->err)) return;
     if (!n) {
         rc = create_somehow(r, t, topic, &op->err);
         if (rc && rc != RC_EXISTS) {
@@ -195,7 +199,7 @@ static void ensure_run(struct remote *r, struct bus_op *op)
         op->err = (struct err){0};
         for (uint64_t waited = 0; !n;
              waited += 50) { /* until the metadata of the cluster names it */
-            if (partitions_of(r, topic, &n, &op->err)) return;
+            if (partitions_of(r, topic, &n, &replicas, &op->err)) return;
             if (n) break;
             if (waited >= r->metadata_propagation_ms) {
                 err_set(&op->err, RC_TIMEOUT,
@@ -209,6 +213,7 @@ static void ensure_run(struct remote *r, struct bus_op *op)
         }
     }
     t->partitions = n;
+    t->replication = replicas;
 }
 
 void remote_topic_ensure(struct bus *b, struct bus_topic *t)
@@ -254,7 +259,7 @@ static void describe_run(struct remote *r, struct bus_op *op)
 
     cstr(topic, sizeof topic, t->topic);
     t->start_offsets = t->end_offsets = NULL;
-    if (partitions_of(r, topic, &t->partitions, &op->err) || !t->partitions) return;
+    if (partitions_of(r, topic, &t->partitions, &t->replication, &op->err) || !t->partitions) return;
     t->start_offsets = xnew_array(int64_t, (size_t)t->partitions);
     t->end_offsets = xnew_array(int64_t, (size_t)t->partitions);
     for (int32_t p = 0; p < t->partitions; p++) {

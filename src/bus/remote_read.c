@@ -33,6 +33,7 @@ struct remote_reader {
     rd_kafka_message_t *held[MESSAGES_MAX]; /* taken from the queue for the one who reads */
     size_t held_n, held_bytes;
     bool at_end;
+    rd_kafka_resp_err_t failed; /* it cannot be read any more */
 };
 
 /* A fetch or a watch under way; made on the asker's thread. */
@@ -177,6 +178,26 @@ static enum rc reader_for(struct remote *r, struct str topic, int32_t partition,
     return reader_new(r, topic, partition, offset, ret, e);
 }
 
+/* On the loop, inside rd_kafka_consume_queue(): errors of a partition come this way, not as messages. */
+void remote_reader_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+{
+    struct remote *r = opaque;
+
+    (void)rk;
+    switch (code) {
+    case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:
+    case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
+    case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
+    case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
+        if (r->taking) r->taking->failed = (rd_kafka_resp_err_t)code;
+        return;
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN: atomic_store(&r->brokers_down, true); break;
+    default: break;
+    }
+    diag(DIAG_WARN, "kafka.error", KV_CSTR("error", reason));
+}
+
 /* Takes messages from the library up to size_max bytes. False: the partition cannot be read, e says
  * why. */
 static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e)
@@ -184,8 +205,11 @@ static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e
     const struct kafka_lib *k = rd->r->k;
 
     while (rd->held_n < MESSAGES_MAX && (!rd->held_n || rd->held_bytes < size_max)) {
-        rd_kafka_message_t *m = k->rd_kafka_consume_queue(rd->queue, 0);
+        rd_kafka_message_t *m;
 
+        rd->r->taking = rd;
+        m = k->rd_kafka_consume_queue(rd->queue, 0);
+        rd->r->taking = NULL;
         if (!m) break;
         if (!m->err) {
             rd->held[rd->held_n++] = m;
@@ -204,7 +228,10 @@ static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e
         k->rd_kafka_message_destroy(m);
         return false;
     }
-    return true;
+    if (!rd->failed || rd->held_n) return true;
+    kafka_lib_error(k, rd->failed, NULL, e);
+    err_in(e, "read %s [%d]", rd->topic, (int)rd->partition);
+    return false;
 }
 
 /* ---- records ---- */
@@ -327,7 +354,10 @@ static void fetch_waited(struct timer *t)
 {
     struct reading *g = container_of(t, struct reading, timer);
 
-    if (!g->reader->at_end && g->reader->next < 0)
+    if (g->fetch->op.deadline_ms && loop_now_ms(g->r->loop) >= g->fetch->op.deadline_ms)
+        err_set(&g->fetch->op.err, RC_TIMEOUT, "nothing to read in %s [%d] when the deadline passed",
+                g->reader->topic, (int)g->reader->partition);
+    else if (!g->reader->at_end && g->reader->next < 0)
         err_set(&g->fetch->op.err, RC_TIMEOUT, "Kafka did not answer a read of %s [%d] in time",
                 g->reader->topic, (int)g->reader->partition);
     fetch_end(g);
