@@ -7,7 +7,8 @@
 #include "broker/core.h"
 #include "kafka/batch.h"
 
-enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned flags, struct log_appended *ret, struct err *e)
+enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned flags,
+                         struct log_appended *ret, struct err *e)
 {
     enum rc rc = log_append(partition_log(p), batch, n, flags, ret, e);
 
@@ -119,7 +120,8 @@ static void step(struct partition *p)
             return;
         }
         if (stage(a) == RC_OVERLOAD) {
-            if (list_empty(&p->held_link)) list_push(&p->topic->broker->partitions_held, &p->held_link);
+            if (list_empty(&p->held_link))
+                list_push(&p->topic->broker->partitions_held, &p->held_link);
             return;
         }
     }
@@ -132,10 +134,13 @@ static enum rc check(const struct broker_append *a, struct err *e)
 
     if (fault) return err_set(e, RC_INVALID, "append: %s", batch_fault_name(fault));
     if (batch.raw.n != a->batch.n)
-        return err_set(e, RC_INVALID, "append: %zu bytes hold a batch of %zu", a->batch.n, batch.raw.n);
+        return err_set(e, RC_INVALID, "append: %zu bytes hold a batch of %zu", a->batch.n,
+                       batch.raw.n);
     if ((int64_t)a->batch.n > a->to->topic->config.max_message_bytes)
-        return err_set(e, RC_TOO_LARGE, "append: a batch of %zu bytes; max.message.bytes of " STR_FMT " is %lld", a->batch.n,
-                       STR_ARG(a->topic), (long long)a->to->topic->config.max_message_bytes);
+        return err_set(e, RC_TOO_LARGE,
+                       "append: a batch of %zu bytes; max.message.bytes of " STR_FMT " is %lld",
+                       a->batch.n, STR_ARG(a->topic),
+                       (long long)a->to->topic->config.max_message_bytes);
     return RC_OK;
 }
 
@@ -150,7 +155,8 @@ void broker_append(struct broker *b, struct broker_append *a)
     list_init(&a->link);
     a->to = broker_partition(b, a->topic, a->partition);
     if (!a->to) {
-        err_set(&e, RC_NOT_FOUND, "append: there is no partition " STR_FMT "/%d", STR_ARG(a->topic), a->partition);
+        err_set(&e, RC_NOT_FOUND, "append: there is no partition " STR_FMT "/%d", STR_ARG(a->topic),
+                a->partition);
         end(a, &e);
         return;
     }
@@ -183,7 +189,7 @@ void appends_gone(struct partition *p)
     {
         struct broker_append *a = container_of(it, struct broker_append, link);
 
-        if (a->to == p) a->to = NULL;              /* staged: ends with the wal */
+        if (a->to == p) a->to = NULL; /* staged: ends with the wal */
     }
 }
 
@@ -195,8 +201,10 @@ void appends_turn(struct broker *b)
     struct list *it;
 
     list_init(&held);
-    while ((it = list_pop(&b->partitions_held))) list_push(&held, it);
-    while ((it = list_pop(&held))) step(container_of(it, struct partition, held_link));
+    while ((it = list_pop(&b->partitions_held)))
+        list_push(&held, it);
+    while ((it = list_pop(&held)))
+        step(container_of(it, struct partition, held_link));
 
     while (!list_empty(&b->appends)) {
         struct broker_append *a = container_of(b->appends.next, struct broker_append, link);
@@ -231,7 +239,8 @@ void appends_cancel(struct broker *b)
                 end(a, &e);
             }
         }
-    while (!list_empty(&b->appends)) end(container_of(b->appends.next, struct broker_append, link), &e);
+    while (!list_empty(&b->appends))
+        end(container_of(b->appends.next, struct broker_append, link), &e);
     while ((it = list_pop(&b->appends_done))) {
         struct broker_append *a = container_of(it, struct broker_append, link);
 

@@ -33,7 +33,7 @@ void broker_again(struct broker *b)
 
 static void on_store_due(struct timer *t)
 {
-    (void)t;                                       /* the turn that follows is what was wanted */
+    (void)t; /* the turn that follows is what was wanted */
 }
 
 static void resume_all(struct broker *b)
@@ -41,11 +41,14 @@ static void resume_all(struct broker *b)
     struct list now, *it;
 
     if (!list_empty(&b->conns_short) && !memory_is_short(b))
-        while ((it = list_pop(&b->conns_short))) list_push(&b->conns_resume, it);
+        while ((it = list_pop(&b->conns_short)))
+            list_push(&b->conns_resume, it);
     if (!list_empty(&b->conns_room) && (b->fatal || store_has_room(b->store, LOG_BATCH_INLINE_MAX)))
-        while ((it = list_pop(&b->conns_room))) list_push(&b->conns_resume, it);
+        while ((it = list_pop(&b->conns_room)))
+            list_push(&b->conns_resume, it);
     list_init(&now);
-    while ((it = list_pop(&b->conns_resume))) list_push(&now, it);
+    while ((it = list_pop(&b->conns_resume)))
+        list_push(&now, it);
     while ((it = list_pop(&now))) {
         struct broker_conn *c = container_of(it, struct broker_conn, resume_link);
 
@@ -67,7 +70,8 @@ void broker_turn(struct broker *b)
     waits_turn(b);
     replies_release(b);
     b->in_turn = false;
-    if (!list_empty(&b->conns_resume) || !list_empty(&b->reads_ready) || !list_empty(&b->watches_ready) || !list_empty(&b->appends_done))
+    if (!list_empty(&b->conns_resume) || !list_empty(&b->reads_ready) ||
+        !list_empty(&b->watches_ready) || !list_empty(&b->appends_done))
         broker_again(b);
     if (store_next_ms(b->store) != UINT64_MAX)
         timer_set(b->timers, &b->store_timer, store_next_ms(b->store), on_store_due);
@@ -149,7 +153,8 @@ static void on_fatal(void *ctx, const struct err *why)
     struct broker *b = ctx;
 
     b->fatal = true;
-    snprintf(b->fatal_text, sizeof b->fatal_text, "the log has stopped until a restart: %s", why->text);
+    snprintf(b->fatal_text, sizeof b->fatal_text, "the log has stopped until a restart: %s",
+             why->text);
     diag(DIAG_ERROR, "broker.log_stopped", KV_CSTR("why", why->text));
     requests_fatal(b);
     broker_again(b);
@@ -158,7 +163,8 @@ static void on_fatal(void *ctx, const struct err *why)
 /* ---- housekeeping: retention, compaction, idle producers ---- */
 
 /* Visits some logs and comes back: a broker with ten thousand topics must not stand still for it. */
-static bool sweep(struct broker *b, struct sweep *s, void (*visit)(struct broker *b, struct log *log))
+static bool sweep(struct broker *b, struct sweep *s,
+                  void (*visit)(struct broker *b, struct log *log))
 {
     struct topic *t = s->topic[0] ? broker_topic(b, str_of(s->topic)) : broker_topic_next(b, NULL);
     unsigned n = 0;
@@ -190,7 +196,8 @@ static void visit_retention(struct broker *b, struct log *log)
 
     while (changed)
         if (log_retain(log, broker_wall_ms(b), &changed, &e)) {
-            diag(DIAG_WARN, "broker.retention_failed", KV_STR("topic", log_topic(log)), KV_U64("partition", log_partition(log)), KV_CSTR("why", e.text));
+            diag(DIAG_WARN, "broker.retention_failed", KV_STR("topic", log_topic(log)),
+                 KV_U64("partition", log_partition(log)), KV_CSTR("why", e.text));
             return;
         }
 }
@@ -199,7 +206,8 @@ static void visit_compaction(struct broker *b, struct log *log)
 {
     struct partition *p = log_owner(log);
 
-    if (p && (p->topic->config.log.cleanup & LOG_CLEANUP_COMPACT)) (void)log_compact(log, broker_wall_ms(b));
+    if (p && (p->topic->config.log.cleanup & LOG_CLEANUP_COMPACT))
+        (void)log_compact(log, broker_wall_ms(b));
 }
 
 static void visit_producers(struct broker *b, struct log *log)
@@ -212,7 +220,9 @@ static void on_retention(struct timer *t)
     struct broker *b = container_of(t, struct broker, retention_timer);
     bool all = sweep(b, &b->retention_sweep, visit_retention);
 
-    timer_set(b->timers, t, broker_now_ms(b) + (all ? (uint64_t)b->config.retention_check_interval_ms : 1), on_retention);
+    timer_set(b->timers, t,
+              broker_now_ms(b) + (all ? (uint64_t)b->config.retention_check_interval_ms : 1),
+              on_retention);
 }
 
 static void on_compaction(struct timer *t)
@@ -220,7 +230,10 @@ static void on_compaction(struct timer *t)
     struct broker *b = container_of(t, struct broker, compaction_timer);
     bool all = sweep(b, &b->compaction_sweep, visit_compaction);
 
-    timer_set(b->timers, t, broker_now_ms(b) + (all ? MAX((uint64_t)b->config.cleaner_backoff_ms, (uint64_t)100) : 1), on_compaction);
+    timer_set(b->timers, t,
+              broker_now_ms(b) +
+                  (all ? MAX((uint64_t)b->config.cleaner_backoff_ms, (uint64_t)100) : 1),
+              on_compaction);
 }
 
 static void on_producers(struct timer *t)
@@ -228,14 +241,21 @@ static void on_producers(struct timer *t)
     struct broker *b = container_of(t, struct broker, producers_timer);
     bool all = sweep(b, &b->producers_sweep, visit_producers);
 
-    timer_set(b->timers, t, broker_now_ms(b) + (all ? (uint64_t)b->config.producer_id_expiration_check_interval_ms : 1), on_producers);
+    timer_set(b->timers, t,
+              broker_now_ms(b) +
+                  (all ? (uint64_t)b->config.producer_id_expiration_check_interval_ms : 1),
+              on_producers);
 }
 
 static void housekeeping_start(struct broker *b)
 {
-    timer_set(b->timers, &b->retention_timer, broker_now_ms(b) + (uint64_t)b->config.retention_check_interval_ms, on_retention);
-    timer_set(b->timers, &b->compaction_timer, broker_now_ms(b) + (uint64_t)b->config.cleaner_backoff_ms, on_compaction);
-    timer_set(b->timers, &b->producers_timer, broker_now_ms(b) + (uint64_t)b->config.producer_id_expiration_check_interval_ms, on_producers);
+    timer_set(b->timers, &b->retention_timer,
+              broker_now_ms(b) + (uint64_t)b->config.retention_check_interval_ms, on_retention);
+    timer_set(b->timers, &b->compaction_timer,
+              broker_now_ms(b) + (uint64_t)b->config.cleaner_backoff_ms, on_compaction);
+    timer_set(b->timers, &b->producers_timer,
+              broker_now_ms(b) + (uint64_t)b->config.producer_id_expiration_check_interval_ms,
+              on_producers);
 }
 
 /* ---- opening ---- */
@@ -251,7 +271,8 @@ static enum rc settings_take(struct broker *b, const struct broker_options *opt,
 {
     broker_config_init(&b->config);
     for (size_t i = 0; i < opt->settings_n; i++)
-        if (broker_config_set(&b->config, CONFIG_SOURCE_STATIC, opt->settings[i].name, opt->settings[i].value, e)) {
+        if (broker_config_set(&b->config, CONFIG_SOURCE_STATIC, opt->settings[i].name,
+                              opt->settings[i].value, e)) {
             e->rc = RC_INVALID;
             return err_in(e, "broker.config");
         }
@@ -316,25 +337,35 @@ static bool drop_orphan(void *ctx, struct log *log)
     memcpy(id.b, log_topic_id(log)->b, sizeof id.b);
     t = topic_by_id(b, &id);
     if (t && (int64_t)log_partition(log) < t->partitions_n) return true;
-    diag(DIAG_WARN, "broker.log_without_topic", KV_STR("topic", log_topic(log)), KV_U64("partition", log_partition(log)));
-    if (store_log_delete(b->store, &log, &seq, &e)) diag(DIAG_WARN, "broker.log_not_deleted", KV_CSTR("why", e.text));
+    diag(DIAG_WARN, "broker.log_without_topic", KV_STR("topic", log_topic(log)),
+         KV_U64("partition", log_partition(log)));
+    if (store_log_delete(b->store, &log, &seq, &e))
+        diag(DIAG_WARN, "broker.log_not_deleted", KV_CSTR("why", e.text));
     b->orphans++;
-    return false;                                   /* the walk is over after a deletion: begin again */
+    return false; /* the walk is over after a deletion: begin again */
 }
 
 static enum rc open_store(struct broker *b, struct err *e)
 {
-    struct store_options so = {
-        .dir = b->opt.dir, .fs = b->opt.fs, .clock = b->clock, .workers = b->opt.workers, .mailbox = b->mailbox,
-        .wal_bytes_max = b->opt.wal_bytes_max, .ctx = b, .meta_apply = topics_meta_apply,
-        .meta_snapshot = topics_meta_snapshot, .advanced = on_advanced, .fatal = on_fatal};
+    struct store_options so = {.dir = b->opt.dir,
+                               .fs = b->opt.fs,
+                               .clock = b->clock,
+                               .workers = b->opt.workers,
+                               .mailbox = b->mailbox,
+                               .wal_bytes_max = b->opt.wal_bytes_max,
+                               .ctx = b,
+                               .meta_apply = topics_meta_apply,
+                               .meta_snapshot = topics_meta_snapshot,
+                               .advanced = on_advanced,
+                               .fatal = on_fatal};
     struct uuid id;
     uint32_t before;
 
     if (store_open(&so, &b->store, e)) return err_in(e, "open %s", b->opt.dir);
     memcpy(id.b, store_folder_id(b->store).p, sizeof id.b);
     uuid_to_text(&id, b->cluster_id);
-    for (size_t i = 0; i < b->topics_n; i++) topic_config_resolve(&b->topics_sorted[i]->config, &b->config);
+    for (size_t i = 0; i < b->topics_n; i++)
+        topic_config_resolve(&b->topics_sorted[i]->config, &b->config);
     do {
         before = b->orphans;
         store_logs_each(b->store, drop_orphan, b);
@@ -388,7 +419,9 @@ void broker_drain(struct broker *b)
 /* What is parked (a member that waits for its group) is not waited for: its client asks again elsewhere, or later. */
 bool broker_is_drained(const struct broker *b)
 {
-    if (!list_empty(&b->appends) || !list_empty(&b->appends_done) || !list_empty(&b->waits) || b->larges_n) return false;
+    if (!list_empty(&b->appends) || !list_empty(&b->appends_done) || !list_empty(&b->waits) ||
+        b->larges_n)
+        return false;
     list_each(it, &b->conns)
     {
         const struct broker_conn *c = container_of(it, struct broker_conn, link);
@@ -404,7 +437,8 @@ static void wait_for_larges(struct broker *b)
     while (b->larges_n) {
         struct pollfd p = {.fd = mailbox_fd(b->mailbox), .events = POLLIN};
 
-        if (!workers_run_one(b->opt.workers) && !mailbox_pending(b->mailbox)) (void)poll(&p, 1, 100);
+        if (!workers_run_one(b->opt.workers) && !mailbox_pending(b->mailbox))
+            (void)poll(&p, 1, 100);
         mailbox_drain(b->mailbox);
     }
 }
@@ -429,10 +463,10 @@ static void close_connections(struct broker *b)
         else
             broker_listener_delete(l);
     }
-    must(list_empty(&b->conns));                   /* transports that are not ours end theirs before */
+    must(list_empty(&b->conns)); /* transports that are not ours end theirs before */
 }
 
-static struct broker *delete(struct broker *b)
+static struct broker *delete (struct broker *b)
 {
     requests_fini(b);
     b->groups = groups_free(b->groups);
@@ -442,7 +476,8 @@ static struct broker *delete(struct broker *b)
     buf_fini(&b->scratch);
     topics_fini(b);
     broker_config_fini(&b->config);
-    while (b->again_posted) mailbox_drain(b->mailbox);
+    while (b->again_posted)
+        mailbox_drain(b->mailbox);
     free((char *)(uintptr_t)b->opt.dir);
     free(b);
     return NULL;
@@ -461,7 +496,7 @@ struct broker *broker_free(struct broker *b)
         timers_stop(b);
         b->store = store_close(b->store);
     }
-    return delete(b);
+    return delete (b);
 }
 
 struct broker *broker_abandon(struct broker *b)
@@ -476,15 +511,27 @@ struct broker *broker_abandon(struct broker *b)
         b->store = store_abandon(b->store);
     }
     timers_stop(b);
-    return delete(b);
+    return delete (b);
 }
 
 /* ---- facts ---- */
 
-struct groups *broker_groups(struct broker *b) { return b->groups; }
-struct mailbox *broker_mailbox(struct broker *b) { return b->mailbox; }
-struct str broker_cluster_id(const struct broker *b) { return str_of(b->cluster_id); }
-uint32_t broker_start_number(const struct broker *b) { return store_start_number(b->store); }
+struct groups *broker_groups(struct broker *b)
+{
+    return b->groups;
+}
+struct mailbox *broker_mailbox(struct broker *b)
+{
+    return b->mailbox;
+}
+struct str broker_cluster_id(const struct broker *b)
+{
+    return str_of(b->cluster_id);
+}
+uint32_t broker_start_number(const struct broker *b)
+{
+    return store_start_number(b->store);
+}
 
 bool broker_is_ready(struct broker *b, struct str *ret_why)
 {
@@ -492,7 +539,8 @@ bool broker_is_ready(struct broker *b, struct str *ret_why)
     if (b->fatal)
         *ret_why = str_of(b->fatal_text);
     else if (store_disk_is_full(b->store))
-        *ret_why = STR("the disk is nearly full: only outcomes, offsets and metadata are still taken");
+        *ret_why =
+            STR("the disk is nearly full: only outcomes, offsets and metadata are still taken");
     else if (b->draining)
         *ret_why = STR("the broker is going down");
     return !ret_why->p;

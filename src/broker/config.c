@@ -12,7 +12,8 @@
 
 static const char *type_name(enum config_type t)
 {
-    static const char *const names[] = {"?", "boolean", "string", "integer", "short integer", "integer", "number", "list", "class", "password"};
+    static const char *const names[] = {"?",       "boolean", "string", "integer", "short integer",
+                                        "integer", "number",  "list",   "class",   "password"};
     return names[t];
 }
 
@@ -45,10 +46,13 @@ static enum rc check_words(const struct config_def *d, struct str v, struct err 
     if (!d->one_of) return RC_OK;
     while (more) {
         more = d->type == CONFIG_LIST ? str_cut(rest, ',', &head, &rest) : (head = rest, false);
-        while (head.n && head.p[0] == ' ') head.p++, head.n--;
-        while (head.n && head.p[head.n - 1] == ' ') head.n--;
+        while (head.n && head.p[0] == ' ')
+            head.p++, head.n--;
+        while (head.n && head.p[head.n - 1] == ' ')
+            head.n--;
         if (!word_in(head, d->one_of))
-            return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': one of: %s", d->name, STR_ARG(v), d->one_of);
+            return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': one of: %s", d->name,
+                           STR_ARG(v), d->one_of);
     }
     return RC_OK;
 }
@@ -72,25 +76,36 @@ static enum rc check_number(const struct config_def *d, struct str v, struct err
     int64_t i;
 
     if (d->type == CONFIG_DOUBLE) {
-        if (!parse_double(v, &x)) return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': a number is wanted", d->name, STR_ARG(v));
+        if (!parse_double(v, &x))
+            return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': a number is wanted", d->name,
+                           STR_ARG(v));
         if (d->min < d->max && (x < min || x > max))
-            return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": from %g to %g", d->name, STR_ARG(v), min, max);
+            return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": from %g to %g", d->name,
+                           STR_ARG(v), min, max);
         return RC_OK;
     }
-    if (!str_to_i64(v, &i)) return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': an integer is wanted", d->name, STR_ARG(v));
-    if ((double)i < min) return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": at least %.0f", d->name, STR_ARG(v), min);
-    if ((double)i > max) return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": at most %.0f", d->name, STR_ARG(v), max);
+    if (!str_to_i64(v, &i))
+        return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': an integer is wanted", d->name,
+                       STR_ARG(v));
+    if ((double)i < min)
+        return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": at least %.0f", d->name,
+                       STR_ARG(v), min);
+    if ((double)i > max)
+        return err_set(e, RC_INVALID, "%s cannot be " STR_FMT ": at most %.0f", d->name, STR_ARG(v),
+                       max);
     return RC_OK;
 }
 
 static enum rc check_value(const struct config_def *d, struct str v, struct err *e)
 {
     if ((d->flags & DEF_FIXED) && (!d->value || !str_is(v, d->value)))
-        return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': this broker has only '%s'", d->name, STR_ARG(v), d->value ? d->value : "");
+        return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': this broker has only '%s'",
+                       d->name, STR_ARG(v), d->value ? d->value : "");
     switch (d->type) {
     case CONFIG_BOOL:
         if (str_eq_nocase(v, STR("true")) || str_eq_nocase(v, STR("false"))) return RC_OK;
-        return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': true or false", d->name, STR_ARG(v));
+        return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': true or false", d->name,
+                       STR_ARG(v));
     case CONFIG_INT:
     case CONFIG_SHORT:
     case CONFIG_LONG:
@@ -117,8 +132,11 @@ static unsigned cleanup_of(struct str v)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        while (head.n && head.p[0] == ' ') head.p++, head.n--;
-        c |= str_starts(head, STR("compact")) ? LOG_CLEANUP_COMPACT : str_starts(head, STR("delete")) ? LOG_CLEANUP_DELETE : 0;
+        while (head.n && head.p[0] == ' ')
+            head.p++, head.n--;
+        c |= str_starts(head, STR("compact"))  ? LOG_CLEANUP_COMPACT
+             : str_starts(head, STR("delete")) ? LOG_CLEANUP_DELETE
+                                               : 0;
     } while (more);
     return c;
 }
@@ -182,7 +200,8 @@ static struct str broker_value(const struct broker_config *c, size_t row)
 void broker_config_init(struct broker_config *c)
 {
     memset(c, 0, sizeof *c);
-    for (size_t i = 0; i < broker_defs_n; i++) store_field(c, &broker_defs[i], str_of(broker_defs[i].value));
+    for (size_t i = 0; i < broker_defs_n; i++)
+        store_field(c, &broker_defs[i], str_of(broker_defs[i].value));
 }
 
 void broker_config_fini(struct broker_config *c)
@@ -212,24 +231,32 @@ static void text_replace(char **at, struct str value)
     free(old);
 }
 
-enum rc broker_config_check(enum config_source level, struct str name, struct str value, struct err *e)
+enum rc broker_config_check(enum config_source level, struct str name, struct str value,
+                            struct err *e)
 {
     size_t row = broker_config_find(name);
 
-    if (row == SIZE_MAX) return err_set(e, RC_NOT_FOUND, "unknown broker setting '" STR_FMT "'", STR_ARG(name));
+    if (row == SIZE_MAX)
+        return err_set(e, RC_NOT_FOUND, "unknown broker setting '" STR_FMT "'", STR_ARG(name));
     if (level != CONFIG_SOURCE_STATIC && (broker_defs[row].flags & DEF_READ_ONLY))
-        return err_set(e, RC_DENIED, "%s is set in the configuration file and cannot be changed while the broker runs", broker_defs[row].name);
+        return err_set(
+            e, RC_DENIED,
+            "%s is set in the configuration file and cannot be changed while the broker runs",
+            broker_defs[row].name);
     return value.p ? check_value(&broker_defs[row], value, e) : RC_OK;
 }
 
-enum rc broker_config_set(struct broker_config *c, enum config_source level, struct str name, struct str value, struct err *e)
+enum rc broker_config_set(struct broker_config *c, enum config_source level, struct str name,
+                          struct str value, struct err *e)
 {
     size_t row = broker_config_find(name);
     enum rc rc = broker_config_check(level, name, value, e);
     char **at;
 
     if (rc) return rc;
-    at = level == CONFIG_SOURCE_STATIC ? &c->set[row].from_file : level == CONFIG_SOURCE_DEFAULT_BROKER ? &c->set[row].by_default : &c->set[row].dynamic;
+    at = level == CONFIG_SOURCE_STATIC           ? &c->set[row].from_file
+         : level == CONFIG_SOURCE_DEFAULT_BROKER ? &c->set[row].by_default
+                                                 : &c->set[row].dynamic;
     text_replace(at, value);
     store_field(c, &broker_defs[row], broker_value(c, row));
     return RC_OK;
@@ -276,7 +303,8 @@ enum rc topic_config_check(struct str name, struct str value, struct err *e)
 {
     size_t row = topic_config_find(name);
 
-    if (row == SIZE_MAX) return err_set(e, RC_NOT_FOUND, "unknown topic setting '" STR_FMT "'", STR_ARG(name));
+    if (row == SIZE_MAX)
+        return err_set(e, RC_NOT_FOUND, "unknown topic setting '" STR_FMT "'", STR_ARG(name));
     return value.p ? check_value(&topic_defs[row], value, e) : RC_OK;
 }
 
@@ -291,7 +319,8 @@ enum rc topic_config_set(struct topic_config *t, struct str name, struct str val
 }
 
 /* The broker's value for a topic row, in the topic's unit. Written into `text` when it had to be computed. */
-static struct str inherited(const struct broker_config *c, const struct config_def *d, char text[32], size_t *ret_key, size_t *ret_row)
+static struct str inherited(const struct broker_config *c, const struct config_def *d,
+                            char text[32], size_t *ret_key, size_t *ret_row)
 {
     size_t last_key = 0, last_row = SIZE_MAX;
 
@@ -305,24 +334,28 @@ static struct str inherited(const struct broker_config *c, const struct config_d
         if (!v.p) continue;
         *ret_key = k, *ret_row = row;
         if (d->broker[k].scale == 1) return v;
-        snprintf(text, 32, "%lld", (long long)(int_of(v) < 0 ? -1 : int_of(v) * d->broker[k].scale));
+        snprintf(text, 32, "%lld",
+                 (long long)(int_of(v) < 0 ? -1 : int_of(v) * d->broker[k].scale));
         return str_of(text);
     }
     *ret_key = last_key, *ret_row = last_row;
     return str_of(d->value);
 }
 
-static struct str topic_value(const struct topic_config *t, const struct broker_config *c, size_t row, char text[32])
+static struct str topic_value(const struct topic_config *t, const struct broker_config *c,
+                              size_t row, char text[32])
 {
     size_t key, broker_row;
 
-    return t->set[row] ? str_of(t->set[row]) : inherited(c, &topic_defs[row], text, &key, &broker_row);
+    return t->set[row] ? str_of(t->set[row])
+                       : inherited(c, &topic_defs[row], text, &key, &broker_row);
 }
 
 /* The deprecated limit sets both newer ones where they are not set themselves. */
 static void apply_time_difference(struct topic_config *t, const struct broker_config *c)
 {
-    static const char *const both[] = {"message.timestamp.before.max.ms", "message.timestamp.after.max.ms"};
+    static const char *const both[] = {"message.timestamp.before.max.ms",
+                                       "message.timestamp.after.max.ms"};
     size_t old = topic_config_find(STR("message.timestamp.difference.max.ms"));
     char text[32], scratch[32];
     struct str limit = topic_value(t, c, old, text);
@@ -331,7 +364,8 @@ static void apply_time_difference(struct topic_config *t, const struct broker_co
     for (size_t i = 0; i < countof(both); i++) {
         size_t row = topic_config_find(str_of(both[i]));
 
-        if (!t->set[row] && str_is(topic_value(t, c, row, scratch), topic_defs[row].value)) store_field(t, &topic_defs[row], limit);
+        if (!t->set[row] && str_is(topic_value(t, c, row, scratch), topic_defs[row].value))
+            store_field(t, &topic_defs[row], limit);
     }
 }
 
@@ -341,7 +375,8 @@ void topic_config_resolve(struct topic_config *t, const struct broker_config *c)
 
     t->log = log_config_default;
     t->compression = -1;
-    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++) store_field(t, &topic_defs[i], topic_value(t, c, i, text));
+    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++)
+        store_field(t, &topic_defs[i], topic_value(t, c, i, text));
     apply_time_difference(t, c);
 }
 
@@ -354,13 +389,15 @@ void topic_config_copy(struct topic_config *to, const struct topic_config *from)
 
 void topic_config_fini(struct topic_config *t)
 {
-    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++) free(t->set[i]);
+    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++)
+        free(t->set[i]);
     memset(t, 0, sizeof *t);
 }
 
 /* ---- what DescribeConfigs shows ---- */
 
-static void synonym_add(struct config_row *r, const char *name, struct str value, enum config_source source)
+static void synonym_add(struct config_row *r, const char *name, struct str value,
+                        enum config_source source)
 {
     if (!value.p || r->synonyms_n == countof(r->synonyms)) return;
     r->synonyms[r->synonyms_n++] = (struct config_synonym){name, value, source};
@@ -378,11 +415,16 @@ static void synonyms_of_broker(struct config_row *r, const struct broker_config 
 
 static void row_begin(struct config_row *r, const struct config_def *d)
 {
-    *r = (struct config_row){.name = d->name, .doc = d->doc, .type = d->type, .source = CONFIG_SOURCE_DEFAULT,
-                             .read_only = (d->flags & DEF_READ_ONLY) != 0, .sensitive = (d->flags & DEF_SENSITIVE) != 0};
+    *r = (struct config_row){.name = d->name,
+                             .doc = d->doc,
+                             .type = d->type,
+                             .source = CONFIG_SOURCE_DEFAULT,
+                             .read_only = (d->flags & DEF_READ_ONLY) != 0,
+                             .sensitive = (d->flags & DEF_SENSITIVE) != 0};
 }
 
-void topic_config_row(const struct topic_config *t, const struct broker_config *c, size_t i, struct config_row *r)
+void topic_config_row(const struct topic_config *t, const struct broker_config *c, size_t i,
+                      struct config_row *r)
 {
     const struct config_def *d = &topic_defs[i];
     size_t key = 0, row = SIZE_MAX;
@@ -400,7 +442,10 @@ void topic_config_row(const struct topic_config *t, const struct broker_config *
     if (t->set[i])
         r->source = CONFIG_SOURCE_TOPIC;
     else if (row != SIZE_MAX)
-        r->source = c->set[row].dynamic ? CONFIG_SOURCE_BROKER : c->set[row].by_default ? CONFIG_SOURCE_DEFAULT_BROKER : c->set[row].from_file ? CONFIG_SOURCE_STATIC : CONFIG_SOURCE_DEFAULT;
+        r->source = c->set[row].dynamic      ? CONFIG_SOURCE_BROKER
+                    : c->set[row].by_default ? CONFIG_SOURCE_DEFAULT_BROKER
+                    : c->set[row].from_file  ? CONFIG_SOURCE_STATIC
+                                             : CONFIG_SOURCE_DEFAULT;
 }
 
 void broker_config_row(const struct broker_config *c, size_t i, struct config_row *r)

@@ -1,6 +1,6 @@
 /* What an error of ours is called in Kafka's protocol. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/core.h"
 #include "kafka/errors.h"
+#include "broker/core.h"
 
 int16_t kafka_error_of(const struct err *e)
 {

@@ -22,7 +22,8 @@ struct fetch_session *fetch_session_find(struct fetch_sessions *ss, int32_t id)
 }
 
 /* id or name, then the partition's number. */
-static struct bytes key_of(const struct fetch_session *s, struct str topic, const struct uuid *id, int32_t number, uint8_t room[300])
+static struct bytes key_of(const struct fetch_session *s, struct str topic, const struct uuid *id,
+                           int32_t number, uint8_t room[300])
 {
     size_t n = s->by_id ? sizeof id->b : MIN(topic.n, (size_t)290);
 
@@ -48,7 +49,8 @@ static void part_drop(struct fetch_sessions *ss, struct fetch_session *s, struct
 void fetch_session_drop(struct fetch_sessions *ss, struct fetch_session *s)
 {
     must(!s->fetch);
-    while (!list_empty(&s->parts)) part_drop(ss, s, container_of(s->parts.next, struct fetch_part, link));
+    while (!list_empty(&s->parts))
+        part_drop(ss, s, container_of(s->parts.next, struct fetch_part, link));
     map_fini(&s->by_key);
     list_remove(&s->link);
     map_del_u64(&ss->by_id, (uint64_t)(uint32_t)s->id);
@@ -59,7 +61,8 @@ void fetch_session_drop(struct fetch_sessions *ss, struct fetch_session *s)
 struct fetch_sessions *fetch_sessions_free(struct fetch_sessions *ss)
 {
     if (!ss) return NULL;
-    while (!list_empty(&ss->all)) fetch_session_drop(ss, container_of(ss->all.next, struct fetch_session, link));
+    while (!list_empty(&ss->all))
+        fetch_session_drop(ss, container_of(ss->all.next, struct fetch_session, link));
     map_fini(&ss->by_id);
     free(ss);
     return NULL;
@@ -88,7 +91,8 @@ struct fetch_session *fetch_session_new(struct broker *b, size_t parts, bool by_
 
     if (!make_room(ss, parts, broker_now_ms(b))) return NULL;
     s = xnew(struct fetch_session);
-    do s->id = (int32_t)(1 + rng_below(&b->rng, INT32_MAX - 1));
+    do
+        s->id = (int32_t)(1 + rng_below(&b->rng, INT32_MAX - 1));
     while (fetch_session_find(ss, s->id));
     s->epoch = 1;
     s->by_id = by_id;
@@ -107,7 +111,8 @@ void fetch_session_touch(struct fetch_sessions *ss, struct fetch_session *s, uin
     list_push(&ss->all, &s->link);
 }
 
-struct fetch_part *fetch_session_put(struct fetch_sessions *ss, struct fetch_session *s, struct str topic, const struct uuid *id, int32_t number)
+struct fetch_part *fetch_session_put(struct fetch_sessions *ss, struct fetch_session *s,
+                                     struct str topic, const struct uuid *id, int32_t number)
 {
     uint8_t room[300];
     struct bytes key = key_of(s, topic, id, number, room);
@@ -130,7 +135,8 @@ struct fetch_part *fetch_session_put(struct fetch_sessions *ss, struct fetch_ses
     return p;
 }
 
-void fetch_session_forget(struct fetch_sessions *ss, struct fetch_session *s, struct str topic, const struct uuid *id, int32_t number)
+void fetch_session_forget(struct fetch_sessions *ss, struct fetch_session *s, struct str topic,
+                          const struct uuid *id, int32_t number)
 {
     uint8_t room[300];
     struct fetch_part *p = map_get(&s->by_key, key_of(s, topic, id, number, room));

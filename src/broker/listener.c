@@ -27,7 +27,8 @@ static struct str str_new(struct str s)
     return (struct str){p, s.n};
 }
 
-static void listener_init(struct broker_listener *l, struct broker *b, struct str name, struct str host, uint16_t port)
+static void listener_init(struct broker_listener *l, struct broker *b, struct str name,
+                          struct str host, uint16_t port)
 {
     l->broker = b;
     l->name = str_new(name);
@@ -43,7 +44,8 @@ static void listener_fini(struct broker_listener *l)
     free((char *)(uintptr_t)l->host.p);
 }
 
-struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host, uint16_t port)
+struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host,
+                                            uint16_t port)
 {
     struct broker_listener *l = xnew(struct broker_listener);
 
@@ -68,7 +70,9 @@ static void pause_accept(struct sock_listener *l, const char *why)
 {
     struct broker *b = l->l.broker;
 
-    if (!l->paused) diag(DIAG_WARN, "broker.not_accepting", KV_CSTR("why", why), KV_U64("connections", b->conns_n));
+    if (!l->paused)
+        diag(DIAG_WARN, "broker.not_accepting", KV_CSTR("why", why),
+             KV_U64("connections", b->conns_n));
     l->paused = true;
     loop_events(b->loop, &l->watch, 0);
 }
@@ -91,7 +95,8 @@ static struct str peer_text(const struct sockaddr_storage *a, char text[64])
 {
     char ip[INET6_ADDRSTRLEN] = "?";
     bool six = a->ss_family == AF_INET6;
-    unsigned port = ntohs(six ? ((const struct sockaddr_in6 *)a)->sin6_port : ((const struct sockaddr_in *)a)->sin_port);
+    unsigned port = ntohs(six ? ((const struct sockaddr_in6 *)a)->sin6_port
+                              : ((const struct sockaddr_in *)a)->sin_port);
 
     inet_ntop(a->ss_family, address_of(a).p, ip, sizeof ip);
     snprintf(text, 64, six ? "[%s]:%u" : "%s:%u", ip, port);
@@ -148,7 +153,8 @@ static void on_connection(struct watch *w, uint32_t events)
     struct sock_listener *l = container_of(w, struct sock_listener, watch);
 
     (void)events;
-    for (int i = 0; i < ACCEPTS_PER_TURN && accept_one(l); i++) continue;
+    for (int i = 0; i < ACCEPTS_PER_TURN && accept_one(l); i++)
+        continue;
 }
 
 static void on_turn(struct turn_hook *h)
@@ -157,8 +163,10 @@ static void on_turn(struct turn_hook *h)
     bool any = !list_empty(&l->dead);
 
     socks_turn(l);
-    while (!list_empty(&l->dead)) sock_delete(container_of(l->dead.next, struct sock, link));
-    if (any && l->paused && l->watch.active && l->l.broker->conns_n < connections_max(l->l.broker)) on_retry(&l->retry);
+    while (!list_empty(&l->dead))
+        sock_delete(container_of(l->dead.next, struct sock, link));
+    if (any && l->paused && l->watch.active && l->l.broker->conns_n < connections_max(l->l.broker))
+        on_retry(&l->retry);
 }
 
 /* ---- opening and closing ---- */
@@ -178,8 +186,10 @@ static void close_listener(struct broker_listener *base)
     struct sock_listener *l = container_of(base, struct sock_listener, l);
 
     stop(base);
-    while (!list_empty(&l->socks)) sock_delete(container_of(l->socks.next, struct sock, link));
-    while (!list_empty(&l->dead)) sock_delete(container_of(l->dead.next, struct sock, link));
+    while (!list_empty(&l->socks))
+        sock_delete(container_of(l->socks.next, struct sock, link));
+    while (!list_empty(&l->dead))
+        sock_delete(container_of(l->dead.next, struct sock, link));
     loop_unhook(&l->hook);
     free(l->scratch);
     listener_fini(base);
@@ -194,8 +204,9 @@ static enum rc bind_to(const struct addrinfo *a, struct str host, int *ret_fd, s
     (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, a->ai_addr, a->ai_addrlen) || listen(fd, BACKLOG)) {
         bool taken = errno == EADDRINUSE;
-        unsigned port = ntohs(a->ai_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)a->ai_addr)->sin6_port
-                                                       : ((struct sockaddr_in *)(void *)a->ai_addr)->sin_port);
+        unsigned port =
+            ntohs(a->ai_family == AF_INET6 ? ((struct sockaddr_in6 *)(void *)a->ai_addr)->sin6_port
+                                           : ((struct sockaddr_in *)(void *)a->ai_addr)->sin_port);
 
         (void)err_sys(e, "listen on " STR_FMT ":%u", STR_ARG(host), port);
         if (taken) e->rc = RC_EXISTS;
@@ -206,9 +217,11 @@ static enum rc bind_to(const struct addrinfo *a, struct str host, int *ret_fd, s
     return RC_OK;
 }
 
-static enum rc open_socket(struct str host, uint16_t port, int *ret_fd, uint16_t *ret_port, struct err *e)
+static enum rc open_socket(struct str host, uint16_t port, int *ret_fd, uint16_t *ret_port,
+                           struct err *e)
 {
-    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV}, *found;
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE | AI_NUMERICSERV},
+                    *found;
     struct sockaddr_storage bound;
     socklen_t n = sizeof bound;
     char name[256], service[8];
@@ -228,7 +241,8 @@ static enum rc open_socket(struct str host, uint16_t port, int *ret_fd, uint16_t
         close(*ret_fd);
         return err_sys(e, "listen: getsockname");
     }
-    *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port : ((struct sockaddr_in *)&bound)->sin_port);
+    *ret_port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                                  : ((struct sockaddr_in *)&bound)->sin_port);
     return RC_OK;
 }
 
@@ -240,13 +254,15 @@ static void note_listeners(struct broker *b)
     {
         const struct broker_listener *l = container_of(it, struct broker_listener, link);
 
-        buf_printf(&text, "%sPLAINTEXT://" STR_FMT ":%u", text.n ? "," : "", STR_ARG(l->host), l->port);
+        buf_printf(&text, "%sPLAINTEXT://" STR_FMT ":%u", text.n ? "," : "", STR_ARG(l->host),
+                   l->port);
     }
     broker_config_note(&b->config, "listeners", buf_str(&text));
     broker_config_note(&b->config, "advertised.listeners", buf_str(&text));
 }
 
-enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t *ret_port, struct err *e)
+enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t *ret_port,
+                      struct err *e)
 {
     struct sock_listener *l;
     uint16_t port;
@@ -266,7 +282,8 @@ enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t 
         return rc;
     }
     l->scratch = xcalloc(1, SOCK_READ_BYTES);
-    listener_init(&l->l, b, o->name, o->advertised_host.n ? o->advertised_host : o->host, o->advertised_port ? o->advertised_port : port);
+    listener_init(&l->l, b, o->name, o->advertised_host.n ? o->advertised_host : o->host,
+                  o->advertised_port ? o->advertised_port : port);
     l->l.stop = stop;
     l->l.close = close_listener;
     l->hook.turn = on_turn;

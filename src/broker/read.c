@@ -8,7 +8,8 @@
 
 enum { WATCH_BYTES = 1 << 20 };
 
-enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e)
+enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into,
+                       int64_t *ret_next, struct err *e)
 {
     struct log *log = partition_log(p);
     struct log_slice s = {0};
@@ -33,7 +34,8 @@ static enum rc resolve(struct partition *p, int64_t *offset, struct err *e)
     if (*offset == -1) *offset = start;
     if (*offset == -2) *offset = high;
     if (*offset >= start && *offset <= high) return RC_OK;
-    return err_set(e, RC_INVALID, "offset %lld is outside of %lld to %lld", (long long)*offset, (long long)start, (long long)high);
+    return err_set(e, RC_INVALID, "offset %lld is outside of %lld to %lld", (long long)*offset,
+                   (long long)start, (long long)high);
 }
 
 /* ---- fetch ---- */
@@ -61,9 +63,11 @@ void broker_fetch(struct broker *b, struct broker_fetch *f)
     list_init(&f->link);
     f->from = broker_partition(b, f->topic, f->partition);
     if (!f->from)
-        err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d", STR_ARG(f->topic), f->partition);
-    else if (!err_keep(log_health(partition_log(f->from), &f->err), &f->err) && !resolve(f->from, &f->offset, &f->err) &&
-             f->offset == partition_high(f->from) && f->deadline_ms > broker_now_ms(b)) {
+        err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d",
+                STR_ARG(f->topic), f->partition);
+    else if (!err_keep(log_health(partition_log(f->from), &f->err), &f->err) &&
+             !resolve(f->from, &f->offset, &f->err) && f->offset == partition_high(f->from) &&
+             f->deadline_ms > broker_now_ms(b)) {
         list_push(&f->from->waits, &f->link);
         timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
         return;
@@ -84,8 +88,10 @@ static void fetch_end(struct broker_fetch *f)
     if (!f->err.rc && f->from) {
         f->start_offset = partition_start(f->from);
         f->end_offset = partition_high(f->from);
-        if (f->offset < f->end_offset && err_keep(partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err), &f->err) == RC_NOT_FOUND)
-            f->err.rc = RC_INVALID;                /* the start moved past it */
+        if (f->offset < f->end_offset &&
+            err_keep(partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err),
+                     &f->err) == RC_NOT_FOUND)
+            f->err.rc = RC_INVALID; /* the start moved past it */
     }
     f->done(f);
 }
@@ -108,7 +114,8 @@ void broker_watch(struct broker *b, struct broker_watch *w)
     list_init(&w->link);
     w->from = broker_partition(b, w->topic, w->partition);
     if (!w->from)
-        err_set(&w->err, RC_NOT_FOUND, "watch: there is no partition " STR_FMT "/%d", STR_ARG(w->topic), w->partition);
+        err_set(&w->err, RC_NOT_FOUND, "watch: there is no partition " STR_FMT "/%d",
+                STR_ARG(w->topic), w->partition);
     else if (!err_keep(log_health(partition_log(w->from), &w->err), &w->err))
         (void)resolve(w->from, &w->offset, &w->err);
     watch_ready(w);
@@ -157,8 +164,9 @@ static void watch_step(struct broker_watch *w)
         int64_t next;
 
         buf_clear(&batches);
-        if (err_keep(partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err), &w->err)) {
-            if (w->err.rc == RC_NOT_FOUND) {       /* retention was faster: go on where the log begins */
+        if (err_keep(partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err),
+                     &w->err)) {
+            if (w->err.rc == RC_NOT_FOUND) { /* retention was faster: go on where the log begins */
                 w->offset = MAX(w->offset, partition_start(p));
                 w->err = (struct err){0};
                 continue;
@@ -230,9 +238,12 @@ void reads_turn(struct broker *b)
     struct list now, *it;
 
     list_init(&now);
-    while ((it = list_pop(&b->reads_ready))) fetch_end(container_of(it, struct broker_fetch, link));
-    while ((it = list_pop(&b->watches_ready))) list_push(&now, it);
-    while ((it = list_pop(&now))) watch_step(container_of(it, struct broker_watch, link));
+    while ((it = list_pop(&b->reads_ready)))
+        fetch_end(container_of(it, struct broker_fetch, link));
+    while ((it = list_pop(&b->watches_ready)))
+        list_push(&now, it);
+    while ((it = list_pop(&now)))
+        watch_step(container_of(it, struct broker_watch, link));
 }
 
 void reads_cancel(struct broker *b)
@@ -242,6 +253,7 @@ void reads_cancel(struct broker *b)
     err_set(&why, RC_CANCELLED, "the broker is going down");
     for (size_t i = 0; i < b->topics_n; i++)
         for (int32_t k = 0; k < b->topics_sorted[i]->partitions_n; k++)
-            if (b->topics_sorted[i]->partitions[k]) reads_gone(b->topics_sorted[i]->partitions[k], &why);
+            if (b->topics_sorted[i]->partitions[k])
+                reads_gone(b->topics_sorted[i]->partitions[k], &why);
     reads_turn(b);
 }

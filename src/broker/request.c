@@ -12,26 +12,27 @@
 #include "sys/fs.h"
 
 enum {
-    REQUESTS_PER_CONN_MAX = 4096,            /* answered, but not yet durable */
-    REPLY_BYTES_PER_CONN_MAX = 4 << 20,      /* on their way out: above it no request of that connection begins */
-    ARENA_BYTES_MAX = 256 << 20,             /* for one decoded request */
-    SPLICE_BYTES_MIN = 16 << 10,             /* smaller pieces of files are copied */
+    REQUESTS_PER_CONN_MAX = 4096, /* answered, but not yet durable */
+    REPLY_BYTES_PER_CONN_MAX =
+        4 << 20, /* on their way out: above it no request of that connection begins */
+    ARENA_BYTES_MAX = 256 << 20, /* for one decoded request */
+    SPLICE_BYTES_MIN = 16 << 10, /* smaller pieces of files are copied */
     POOLED_BUF_MAX = 16 << 10,
     ARENA_POOLED_MAX = 64 << 10,
-    FRAME_BYTES_MAX = 100 << 20,             /* of all but Produce */
-    REQUEST_BYTES_MIN = 10,                  /* key, version, correlation id, length of the client id */
+    FRAME_BYTES_MAX = 100 << 20, /* of all but Produce */
+    REQUEST_BYTES_MIN = 10,      /* key, version, correlation id, length of the client id */
 };
 
 struct broker_reply {
     struct broker_reply *next;
     struct broker *broker;
-    struct broker_conn *conn;                /* NULL when it is gone */
+    struct broker_conn *conn; /* NULL when it is gone */
     struct buf out;
-    struct wr_splice *splices;               /* taken from the writer */
+    struct wr_splice *splices; /* taken from the writer */
     size_t splices_n;
-    struct log_slice *slices;                /* keep the files of the splices open */
+    struct log_slice *slices; /* keep the files of the splices open */
     size_t slices_n, slices_cap;
-    size_t counted;                          /* bytes in memory_used */
+    size_t counted; /* bytes in memory_used */
 };
 
 /* ---- memory ---- */
@@ -82,7 +83,8 @@ static struct broker_reply *reply_new(struct broker *b)
 
 static void slices_drop(struct broker_reply *y)
 {
-    for (size_t i = 0; i < y->slices_n; i++) log_slice_fini(&y->slices[i]);
+    for (size_t i = 0; i < y->slices_n; i++)
+        log_slice_fini(&y->slices[i]);
     y->slices_n = 0;
     free(y->splices);
     y->splices = NULL;
@@ -106,7 +108,8 @@ struct broker_reply *broker_reply_free(struct broker_reply *y)
     if (y->conn) {
         y->conn->replies_n--;
         y->conn->reply_bytes -= broker_reply_size(y);
-        if (y->conn->waits && y->conn->reply_bytes <= REPLY_BYTES_PER_CONN_MAX) conn_resume_later(y->conn);
+        if (y->conn->waits && y->conn->reply_bytes <= REPLY_BYTES_PER_CONN_MAX)
+            conn_resume_later(y->conn);
     }
     memory_give(b, y->counted);
     y->counted = 0;
@@ -127,7 +130,8 @@ size_t broker_reply_size(const struct broker_reply *y)
 {
     size_t n = y->out.n;
 
-    for (size_t i = 0; i < y->splices_n; i++) n += y->splices[i].from.n;
+    for (size_t i = 0; i < y->splices_n; i++)
+        n += y->splices[i].from.n;
     return n;
 }
 
@@ -144,7 +148,9 @@ struct broker_part broker_reply_part(const struct broker_reply *y, size_t i)
     size_t to = i / 2 == y->splices_n ? y->out.n : s[i / 2].at;
 
     must(i <= 2 * y->splices_n);
-    if (i % 2) return (struct broker_part){.file = s[i / 2].from.file, .offset = s[i / 2].from.offset, .n = s[i / 2].from.n};
+    if (i % 2)
+        return (struct broker_part){
+            .file = s[i / 2].from.file, .offset = s[i / 2].from.offset, .n = s[i / 2].from.n};
     return (struct broker_part){.bytes = {y->out.p + from, to - from}, .n = to - from};
 }
 
@@ -181,7 +187,8 @@ static enum rc reply_flatten(struct broker_reply *y, struct err *e)
     size_t kept = 0, from = 0, copied = 0;
 
     for (size_t i = 0; i < y->splices_n; i++)
-        if (y->splices[i].from.n < SPLICE_BYTES_MIN || file_fd(y->splices[i].from.file) < 0) copied += y->splices[i].from.n;
+        if (y->splices[i].from.n < SPLICE_BYTES_MIN || file_fd(y->splices[i].from.file) < 0)
+            copied += y->splices[i].from.n;
     if (!copied) return RC_OK;
     buf_reserve(&out, y->out.n + copied);
     for (size_t i = 0; i < y->splices_n; i++) {
@@ -282,7 +289,8 @@ static void unpark(struct request *r)
 void request_close(struct request *r, const char *why)
 {
     diag(DIAG_WARN, "broker.connection_closed", KV_CSTR("why", why), KV_CSTR("peer", r->conn->peer),
-         KV_CSTR("api", r->h.api ? r->h.api->name : "?"), KV_I64("version", r->h.api_version), KV_STR("client", r->h.client_id));
+         KV_CSTR("api", r->h.api ? r->h.api->name : "?"), KV_I64("version", r->h.api_version),
+         KV_STR("client", r->h.client_id));
     unpark(r);
     r->state = REQUEST_CLOSING;
     conn_ready(r->conn);
@@ -320,7 +328,8 @@ void *request_decode(struct request *r)
     r->arena.refused = false;
     rd_err(&r->body, &e);
     r->broker->stats.frames_bad++;
-    diag(DIAG_WARN, "broker.request_malformed", KV_CSTR("why", e.text), KV_CSTR("peer", r->conn->peer), KV_STR("client", r->h.client_id));
+    diag(DIAG_WARN, "broker.request_malformed", KV_CSTR("why", e.text),
+         KV_CSTR("peer", r->conn->peer), KV_STR("client", r->h.client_id));
     r->state = REQUEST_CLOSING;
     conn_ready(r->conn);
     return NULL;
@@ -375,7 +384,7 @@ static bool encode(struct request *r, const void *response)
 
 void request_answer_when(struct request *r, const void *response, uint64_t seq)
 {
-    bool again = r->state == REQUEST_ANSWERED;       /* by refuse() */
+    bool again = r->state == REQUEST_ANSWERED; /* by refuse() */
 
     must(r->state == REQUEST_RUNNING || r->state == REQUEST_PARKED || again);
     if (r->reply && again) memory_give(r->broker, r->reply->counted), r->reply->counted = 0;
@@ -433,7 +442,8 @@ void replies_release(struct broker *b)
 {
     uint64_t durable = store_durable_seq(b->store);
 
-    list_each_safe(it, &b->conns_ready) conn_release(container_of(it, struct broker_conn, ready_link), durable);
+    list_each_safe(it, &b->conns_ready)
+        conn_release(container_of(it, struct broker_conn, ready_link), durable);
 }
 
 void requests_fatal(struct broker *b)
@@ -517,7 +527,9 @@ bool broker_frame_begins_ok(struct broker *b, struct bytes start)
     int32_t size = (int32_t)load_be32(start.p);
     bool is_produce = start.n < 6 || load_be16(start.p + 4) == KAFKA_PRODUCE;
 
-    if (size >= 0 && size <= b->config.socket_request_max_bytes && (is_produce || size <= FRAME_BYTES_MAX)) return true;
+    if (size >= 0 && size <= b->config.socket_request_max_bytes &&
+        (is_produce || size <= FRAME_BYTES_MAX))
+        return true;
     b->stats.frames_bad++;
     return false;
 }
@@ -528,12 +540,14 @@ static enum broker_frame_result later(struct broker_conn *c)
     return BROKER_FRAME_LATER;
 }
 
-static enum broker_frame_result refuse_frame(struct broker_conn *c, const char *why, const uint8_t *p, size_t n)
+static enum broker_frame_result refuse_frame(struct broker_conn *c, const char *why,
+                                             const uint8_t *p, size_t n)
 {
     c->broker->stats.frames_bad++;
-    diag(DIAG_WARN, "broker.frame_refused", KV_CSTR("why", why), KV_CSTR("peer", c->peer), KV_U64("bytes", n),
-         KV_I64("api", n >= 2 ? (int16_t)load_be16(p) : -1), KV_I64("version", n >= 4 ? (int16_t)load_be16(p + 2) : -1));
-    if (!list_empty(&c->requests)) {         /* what came before is still answered */
+    diag(DIAG_WARN, "broker.frame_refused", KV_CSTR("why", why), KV_CSTR("peer", c->peer),
+         KV_U64("bytes", n), KV_I64("api", n >= 2 ? (int16_t)load_be16(p) : -1),
+         KV_I64("version", n >= 4 ? (int16_t)load_be16(p + 2) : -1));
+    if (!list_empty(&c->requests)) { /* what came before is still answered */
         struct request *r = request_new(c->broker);
 
         r->broker = c->broker;
@@ -580,13 +594,16 @@ static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct
 {
     struct broker *b = c->broker;
 
-    if (c->parked || b->draining || c->requests_n >= REQUESTS_PER_CONN_MAX || c->reply_bytes > REPLY_BYTES_PER_CONN_MAX) return true;
+    if (c->parked || b->draining || c->requests_n >= REQUESTS_PER_CONN_MAX ||
+        c->reply_bytes > REPLY_BYTES_PER_CONN_MAX)
+        return true;
     if (memory_is_short(b) && !owner) {
         list_remove(&c->resume_link);
         list_push(&b->conns_short, &c->resume_link);
         return true;
     }
-    if (api_of(key) && api_of(key)->flags & API_APPENDS && !b->fatal && !store_has_room(b->store, MIN(n, (size_t)LOG_BATCH_INLINE_MAX))) {
+    if (api_of(key) && api_of(key)->flags & API_APPENDS && !b->fatal &&
+        !store_has_room(b->store, MIN(n, (size_t)LOG_BATCH_INLINE_MAX))) {
         list_remove(&c->resume_link);
         list_push(&b->conns_room, &c->resume_link);
         return true;
@@ -608,7 +625,8 @@ static void begin(struct request *r, struct broker_conn *c, uint8_t *p, size_t n
     c->broker->stats.request_bytes += n;
 }
 
-enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n, struct buf *owner)
+enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n,
+                                           struct buf *owner)
 {
     struct broker *b = c->broker;
     const struct api *a;
@@ -620,7 +638,8 @@ enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, si
     c->waits = false;
     a = api_of((int16_t)load_be16(p));
     if (!a) return refuse_frame(c, "an API that is not served", p, n);
-    if (((int16_t)load_be16(p + 2) < a->min || (int16_t)load_be16(p + 2) > a->max) && a->key != KAFKA_API_VERSIONS)
+    if (((int16_t)load_be16(p + 2) < a->min || (int16_t)load_be16(p + 2) > a->max) &&
+        a->key != KAFKA_API_VERSIONS)
         return refuse_frame(c, "a version that is not served", p, n);
 
     r = request_new(b);

@@ -17,7 +17,7 @@
 enum {
     STALL_MS = 30000,
     IOVS_MAX = 64,
-    LARGE_READ_BYTES = 1 << 20,          /* of one connection in one turn */
+    LARGE_READ_BYTES = 1 << 20, /* of one connection in one turn */
     WRITE_BYTES_PER_TURN = 4 << 20,
     SEND_FILE_BYTES = 1 << 20,
 };
@@ -41,7 +41,7 @@ static void events_set(struct sock *s)
 
     if (!s->watch.active) return;
     if (!s->later && !s->closing && list_empty(&s->short_link)) want |= EPOLLIN;
-    if (s->conn.parked) want |= EPOLLRDHUP;              /* nobody is there to wait for the answer */
+    if (s->conn.parked) want |= EPOLLRDHUP; /* nobody is there to wait for the answer */
     if (s->out) want |= EPOLLOUT;
     loop_events(broker_of(s)->loop, &s->watch, want);
 }
@@ -68,7 +68,9 @@ static size_t offer(struct sock *s, uint8_t *p, size_t n)
         int32_t size = (int32_t)load_be32(p + at);
 
         if (!broker_frame_begins_ok(broker_of(s), (struct bytes){p + at, n - at})) {
-            diag(DIAG_WARN, "broker.frame_refused", KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a plaintext listener" : "no Kafka request, or a too large one"),
+            diag(DIAG_WARN, "broker.frame_refused",
+                 KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a plaintext listener"
+                                                     : "no Kafka request, or a too large one"),
                  KV_CSTR("peer", s->conn.peer), KV_I64("bytes", size));
             die(s);
             return n;
@@ -102,7 +104,7 @@ static void large_begin(struct sock *s)
 
 static bool is_large(const uint8_t *p, size_t n)
 {
-    return n >= 6 && load_be32(p) > SOCK_SMALL_BYTES;      /* the key was looked at, too */
+    return n >= 6 && load_be32(p) > SOCK_SMALL_BYTES; /* the key was looked at, too */
 }
 
 static void keep(struct sock *s, const uint8_t *p, size_t n)
@@ -137,7 +139,7 @@ static void large_end(struct sock *s)
     case BROKER_FRAME_CLOSE: break;
     }
     s->frame_n = 0;
-    reserved_drop(s);                    /* a buffer that the broker took it has counted itself */
+    reserved_drop(s); /* a buffer that the broker took it has counted itself */
     buf_fini(&s->in);
 }
 
@@ -264,13 +266,14 @@ static ssize_t write_some(struct sock *s)
     off_t from = (off_t)(p.offset + s->part_at);
     ssize_t got;
 
-    if (!p.file) {                       /* an empty part at the end */
+    if (!p.file) { /* an empty part at the end */
         sent(s, 0);
         return 1;
     }
-    got = sendfile(s->watch.fd, file_fd(p.file), &from, MIN(p.n - s->part_at, (size_t)SEND_FILE_BYTES));
+    got = sendfile(s->watch.fd, file_fd(p.file), &from,
+                   MIN(p.n - s->part_at, (size_t)SEND_FILE_BYTES));
     if (got == 0) {
-        errno = EIO;                     /* the file ends before what was promised */
+        errno = EIO; /* the file ends before what was promised */
         return -1;
     }
     return got;
@@ -286,7 +289,10 @@ static void write_out(struct sock *s)
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno == EAGAIN) break;
         if (n < 0) {
-            if (errno == EIO) diag(DIAG_ERROR, "broker.send_failed", KV_CSTR("why", "a segment file is shorter than it was"), KV_CSTR("peer", s->conn.peer));
+            if (errno == EIO)
+                diag(DIAG_ERROR, "broker.send_failed",
+                     KV_CSTR("why", "a segment file is shorter than it was"),
+                     KV_CSTR("peer", s->conn.peer));
             die(s);
             return;
         }
@@ -315,15 +321,19 @@ static void on_timer(struct timer *t)
     struct sock *s = container_of(t, struct sock, timer);
     struct broker *b = broker_of(s);
     bool holds = s->frame_n || (s->out && memory_is_short(b));
-    uint64_t idle_max = holds || s->closing ? STALL_MS : (uint64_t)b->config.connections_max_idle_ms;
+    uint64_t idle_max =
+        holds || s->closing ? STALL_MS : (uint64_t)b->config.connections_max_idle_ms;
     uint64_t due = s->active_ms + idle_max;
 
     if (due <= broker_now_ms(b) && s->watch.active) {
-        if (holds) diag(DIAG_WARN, "broker.peer_stalled", KV_CSTR("peer", s->conn.peer), KV_U64("frame_bytes", s->frame_n));
+        if (holds)
+            diag(DIAG_WARN, "broker.peer_stalled", KV_CSTR("peer", s->conn.peer),
+                 KV_U64("frame_bytes", s->frame_n));
         die(s);
         return;
     }
-    timer_set(b->timers, t, MIN(MAX(due, broker_now_ms(b) + 1), broker_now_ms(b) + STALL_MS), on_timer);
+    timer_set(b->timers, t, MIN(MAX(due, broker_now_ms(b) + 1), broker_now_ms(b) + STALL_MS),
+              on_timer);
 }
 
 /* ---- life ---- */
@@ -345,9 +355,11 @@ static void on_ready(struct watch *w, uint32_t events)
     dirty(s);
 }
 
-static const struct broker_conn_ops sock_ops = {.send = on_send, .close = on_close, .resume = on_resume};
+static const struct broker_conn_ops sock_ops = {
+    .send = on_send, .close = on_close, .resume = on_resume};
 
-void sock_open(struct sock_listener *l, int fd, struct str peer, const uint8_t *address, uint32_t address_n)
+void sock_open(struct sock_listener *l, int fd, struct str peer, const uint8_t *address,
+               uint32_t address_n)
 {
     struct broker *b = l->l.broker;
     struct sock *s = xnew(struct sock);
@@ -412,7 +424,8 @@ void socks_turn(struct sock_listener *l)
 
     serve_short_of_memory(l);
     list_init(&now);
-    while ((it = list_pop(&l->dirty))) list_push(&now, it);
+    while ((it = list_pop(&l->dirty)))
+        list_push(&now, it);
     while ((it = list_pop(&now))) {
         struct sock *s = container_of(it, struct sock, dirty_link);
 

@@ -7,7 +7,11 @@
 
 #include <stdio.h>
 
-struct teller { broker_metric_fn fn; void *ctx; struct buf labels; };
+struct teller {
+    broker_metric_fn fn;
+    void *ctx;
+    struct buf labels;
+};
 
 void broker_stats(struct broker *b, struct broker_stats *ret)
 {
@@ -53,21 +57,33 @@ static void tell_broker(struct teller *t, struct broker *b)
     struct broker_stats s;
 
     broker_stats(b, &s);
-    gauge(t, "millrace_broker_connections", "Open connections of Kafka clients.", (double)s.connections);
-    counter(t, "millrace_broker_connections_opened_total", "Connections accepted.", s.connections_total);
-    counter(t, "millrace_broker_connections_refused_total", "Connections closed for a limit of their address.", s.connections_refused);
-    counter(t, "millrace_broker_frames_refused_total", "Frames that are no request this broker serves.", s.frames_bad);
-    gauge(t, "millrace_broker_requests_parked", "Requests that wait for records or for a group.", (double)s.requests_parked);
-    counter(t, "millrace_broker_produced_bytes_total", "Bytes of batches appended for producers.", s.produce_bytes);
-    counter(t, "millrace_broker_produced_batches_total", "Batches appended for producers.", s.produce_batches);
-    counter(t, "millrace_broker_produce_errors_total", "Partitions of produce requests answered with an error.", s.produce_errors);
-    counter(t, "millrace_broker_fetched_bytes_total", "Bytes of batches sent to consumers.", s.fetch_bytes);
+    gauge(t, "millrace_broker_connections", "Open connections of Kafka clients.",
+          (double)s.connections);
+    counter(t, "millrace_broker_connections_opened_total", "Connections accepted.",
+            s.connections_total);
+    counter(t, "millrace_broker_connections_refused_total",
+            "Connections closed for a limit of their address.", s.connections_refused);
+    counter(t, "millrace_broker_frames_refused_total",
+            "Frames that are no request this broker serves.", s.frames_bad);
+    gauge(t, "millrace_broker_requests_parked", "Requests that wait for records or for a group.",
+          (double)s.requests_parked);
+    counter(t, "millrace_broker_produced_bytes_total", "Bytes of batches appended for producers.",
+            s.produce_bytes);
+    counter(t, "millrace_broker_produced_batches_total", "Batches appended for producers.",
+            s.produce_batches);
+    counter(t, "millrace_broker_produce_errors_total",
+            "Partitions of produce requests answered with an error.", s.produce_errors);
+    counter(t, "millrace_broker_fetched_bytes_total", "Bytes of batches sent to consumers.",
+            s.fetch_bytes);
     gauge(t, "millrace_broker_topics", "Topics.", (double)s.topics);
     gauge(t, "millrace_broker_partitions", "Partitions of all topics.", (double)s.partitions);
-    gauge(t, "millrace_broker_fetch_sessions", "Fetch sessions remembered.", (double)s.fetch_sessions);
-    gauge(t, "millrace_broker_memory_bytes", "Memory that clients make the broker hold (broker.memoryMax).", (double)s.memory_used);
+    gauge(t, "millrace_broker_fetch_sessions", "Fetch sessions remembered.",
+          (double)s.fetch_sessions);
+    gauge(t, "millrace_broker_memory_bytes",
+          "Memory that clients make the broker hold (broker.memoryMax).", (double)s.memory_used);
     gauge(t, "millrace_broker_groups", "Consumer groups.", (double)groups_count(b->groups));
-    gauge(t, "millrace_broker_log_stopped", "1 when a write failed and nothing is acknowledged until a restart.", b->fatal);
+    gauge(t, "millrace_broker_log_stopped",
+          "1 when a write failed and nothing is acknowledged until a restart.", b->fatal);
 }
 
 static void tell_wal(struct teller *t, struct broker *b)
@@ -76,13 +92,19 @@ static void tell_wal(struct teller *t, struct broker *b)
 
     store_stats(b->store, &s);
     gauge(t, "millrace_wal_bytes", "Size of the write-ahead log.", (double)s.wal_bytes);
-    gauge(t, "millrace_wal_used_bytes", "Bytes of the write-ahead log in use until the next checkpoint.", (double)s.wal_used_bytes);
+    gauge(t, "millrace_wal_used_bytes",
+          "Bytes of the write-ahead log in use until the next checkpoint.",
+          (double)s.wal_used_bytes);
     counter(t, "millrace_wal_groups_total", "Groups written to the write-ahead log.", s.wal_groups);
-    counter(t, "millrace_wal_written_bytes_total", "Bytes written to the write-ahead log.", s.wal_written_bytes);
-    gauge(t, "millrace_wal_write_seconds", "How long the last group's write took.", (double)s.wal_write_us_last / 1e6);
-    gauge(t, "millrace_wal_write_seconds_max", "The longest write of a group.", (double)s.wal_write_us_max / 1e6);
+    counter(t, "millrace_wal_written_bytes_total", "Bytes written to the write-ahead log.",
+            s.wal_written_bytes);
+    gauge(t, "millrace_wal_write_seconds", "How long the last group's write took.",
+          (double)s.wal_write_us_last / 1e6);
+    gauge(t, "millrace_wal_write_seconds_max", "The longest write of a group.",
+          (double)s.wal_write_us_max / 1e6);
     counter(t, "millrace_wal_checkpoints_total", "Checkpoints.", s.checkpoints);
-    gauge(t, "millrace_disk_free_bytes", "Free bytes of the data folder's file system.", (double)s.disk_free_bytes);
+    gauge(t, "millrace_disk_free_bytes", "Free bytes of the data folder's file system.",
+          (double)s.disk_free_bytes);
 }
 
 static void tell_apis(struct teller *t, struct broker *b)
@@ -94,8 +116,10 @@ static void tell_apis(struct teller *t, struct broker *b)
         buf_clear(&t->labels);
         label(t, "api", str_of(kafka_api_of(key)->name));
         counter(t, "millrace_broker_requests_total", "Requests answered.", s->n);
-        seconds(t, "millrace_broker_request_seconds_total", "Time from a request's last byte to its answer's first, waiting included.", s->us);
-        gauge(t, "millrace_broker_request_seconds_max", "The longest of them.", (double)s->us_max / 1e6);
+        seconds(t, "millrace_broker_request_seconds_total",
+                "Time from a request's last byte to its answer's first, waiting included.", s->us);
+        gauge(t, "millrace_broker_request_seconds_max", "The longest of them.",
+              (double)s->us_max / 1e6);
         counter(t, "millrace_broker_request_bytes_total", "Bytes of requests.", s->request_bytes);
         counter(t, "millrace_broker_response_bytes_total", "Bytes of answers.", s->reply_bytes);
     }
@@ -109,10 +133,14 @@ static void tell_topics(struct teller *t, struct broker *b)
         if (!p->bytes_in && !p->bytes_out) continue;
         buf_clear(&t->labels);
         label(t, "topic", p->name);
-        counter(t, "millrace_broker_topic_in_bytes_total", "Bytes appended to a topic.", p->bytes_in);
-        counter(t, "millrace_broker_topic_out_bytes_total", "Bytes read from a topic.", p->bytes_out);
-        counter(t, "millrace_broker_topic_batches_total", "Batches appended to a topic.", p->batches_in);
-        counter(t, "millrace_broker_topic_records_total", "Records producers appended to a topic.", p->records_in);
+        counter(t, "millrace_broker_topic_in_bytes_total", "Bytes appended to a topic.",
+                p->bytes_in);
+        counter(t, "millrace_broker_topic_out_bytes_total", "Bytes read from a topic.",
+                p->bytes_out);
+        counter(t, "millrace_broker_topic_batches_total", "Batches appended to a topic.",
+                p->batches_in);
+        counter(t, "millrace_broker_topic_records_total", "Records producers appended to a topic.",
+                p->records_in);
     }
 }
 
@@ -131,7 +159,9 @@ static void tell_lag(struct teller *t, struct broker *b, const struct group_entr
             label(t, "group", ge->g.id);
             label(t, "topic", o->name);
             label(t, "partition", str_of(number));
-            gauge(t, "millrace_broker_group_lag", "Records between a group's committed offset and the end.", (double)MAX(partition_high(p) - o->items[k].offset, 0));
+            gauge(t, "millrace_broker_group_lag",
+                  "Records between a group's committed offset and the end.",
+                  (double)MAX(partition_high(p) - o->items[k].offset, 0));
         }
     }
 }
@@ -144,6 +174,7 @@ void broker_metrics(struct broker *b, broker_metric_fn fn, void *ctx)
     tell_wal(&t, b);
     tell_apis(&t, b);
     tell_topics(&t, b);
-    for (struct group_entry *ge = groups_next(b->groups, NULL); ge; ge = groups_next(b->groups, ge)) tell_lag(&t, b, ge);
+    for (struct group_entry *ge = groups_next(b->groups, NULL); ge; ge = groups_next(b->groups, ge))
+        tell_lag(&t, b, ge);
     buf_fini(&t.labels);
 }

@@ -12,13 +12,19 @@
 #include "base/diag.h"
 #include "broker/core.h"
 #include "broker/groups.h"
-#include "broker/groups.h"
 #include "kafka/api.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-enum meta_kind { META_TOPIC = 1, META_TOPIC_DELETED, META_PARTITIONS, META_TOPIC_SETTINGS, META_BROKER_SETTING, META_PRODUCER_IDS };
+enum meta_kind {
+    META_TOPIC = 1,
+    META_TOPIC_DELETED,
+    META_PARTITIONS,
+    META_TOPIC_SETTINGS,
+    META_BROKER_SETTING,
+    META_PRODUCER_IDS
+};
 enum {
     META_VERSION = 1,
     NAME_MAX_BYTES = 249,
@@ -74,15 +80,30 @@ struct topic *broker_topic_next(struct broker *b, const struct topic *after)
     return i < b->topics_n ? b->topics_sorted[i] : NULL;
 }
 
-struct str topic_name(const struct topic *t) { return t->name; }
-struct uuid topic_uuid(const struct topic *t) { return t->id; }
-int32_t topic_partitions(const struct topic *t) { return t->partitions_n; }
-bool topic_is_internal(const struct topic *t) { return t->internal; }
-uint64_t topic_seq(const struct topic *t) { return t->seq; }
+struct str topic_name(const struct topic *t)
+{
+    return t->name;
+}
+struct uuid topic_uuid(const struct topic *t)
+{
+    return t->id;
+}
+int32_t topic_partitions(const struct topic *t)
+{
+    return t->partitions_n;
+}
+bool topic_is_internal(const struct topic *t)
+{
+    return t->internal;
+}
+uint64_t topic_seq(const struct topic *t)
+{
+    return t->seq;
+}
 
 bool topic_config(struct broker *b, const struct topic *t, struct str name, struct str *ret)
 {
-    static struct config_row row;                    /* one loop; the contract says until when */
+    static struct config_row row; /* one loop; the contract says until when */
     size_t i = topic_config_find(name);
 
     if (i == SIZE_MAX) return false;
@@ -127,9 +148,18 @@ struct log *partition_log(struct partition *p)
     return p->log;
 }
 
-int64_t partition_start(struct partition *p) { return log_start(partition_log(p)); }
-int64_t partition_high(struct partition *p) { return log_durable_end(partition_log(p)); }
-int64_t partition_end(struct partition *p) { return log_end(partition_log(p)); }
+int64_t partition_start(struct partition *p)
+{
+    return log_start(partition_log(p));
+}
+int64_t partition_high(struct partition *p)
+{
+    return log_durable_end(partition_log(p));
+}
+int64_t partition_end(struct partition *p)
+{
+    return log_end(partition_log(p));
+}
 
 /* ---- in memory ---- */
 
@@ -137,7 +167,8 @@ static struct str fold(struct str name, char folded[NAME_MAX_BYTES + 1])
 {
     size_t n = MIN(name.n, (size_t)NAME_MAX_BYTES);
 
-    for (size_t i = 0; i < n; i++) folded[i] = name.p[i] == '.' ? '_' : name.p[i];
+    for (size_t i = 0; i < n; i++)
+        folded[i] = name.p[i] == '.' ? '_' : name.p[i];
     return (struct str){folded, n};
 }
 
@@ -150,7 +181,8 @@ static void topic_insert(struct broker *b, struct topic *t)
         b->topics_cap = MAX(b->topics_cap * 2, (size_t)64);
         b->topics_sorted = xrealloc(b->topics_sorted, b->topics_cap, sizeof *b->topics_sorted);
     }
-    memmove(b->topics_sorted + at + 1, b->topics_sorted + at, (b->topics_n - at) * sizeof *b->topics_sorted);
+    memmove(b->topics_sorted + at + 1, b->topics_sorted + at,
+            (b->topics_n - at) * sizeof *b->topics_sorted);
     b->topics_sorted[at] = t;
     b->topics_n++;
     b->partitions_n += (size_t)t->partitions_n;
@@ -161,7 +193,8 @@ static void topic_insert(struct broker *b, struct topic *t)
 
 static void topic_delete(struct topic *t)
 {
-    for (int32_t i = 0; i < t->partitions_n; i++) free(t->partitions[i]);
+    for (int32_t i = 0; i < t->partitions_n; i++)
+        free(t->partitions[i]);
     free(t->partitions);
     topic_config_fini(&t->config);
     free((char *)(uintptr_t)t->name.p);
@@ -174,7 +207,8 @@ static void topic_remove(struct broker *b, struct topic *t)
     size_t at = sorted_at(b, t->name);
 
     must(at < b->topics_n && b->topics_sorted[at] == t);
-    memmove(b->topics_sorted + at, b->topics_sorted + at + 1, (b->topics_n - at - 1) * sizeof *b->topics_sorted);
+    memmove(b->topics_sorted + at, b->topics_sorted + at + 1,
+            (b->topics_n - at - 1) * sizeof *b->topics_sorted);
     b->topics_n--;
     b->partitions_n -= (size_t)t->partitions_n;
     map_del_str(&b->topics, t->name);
@@ -183,7 +217,8 @@ static void topic_remove(struct broker *b, struct topic *t)
     topic_delete(t);
 }
 
-static struct topic *topic_make(struct broker *b, struct str name, const struct uuid *id, bool internal, int32_t partitions)
+static struct topic *topic_make(struct broker *b, struct str name, const struct uuid *id,
+                                bool internal, int32_t partitions)
 {
     struct topic *t = xnew(struct topic);
     char *text = xcalloc(1, name.n + 1);
@@ -201,7 +236,8 @@ static struct topic *topic_make(struct broker *b, struct str name, const struct 
 static void topic_widen(struct topic *t, int32_t partitions)
 {
     t->partitions = xrealloc(t->partitions, (size_t)partitions, sizeof *t->partitions);
-    for (int32_t i = t->partitions_n; i < partitions; i++) t->partitions[i] = NULL;
+    for (int32_t i = t->partitions_n; i < partitions; i++)
+        t->partitions[i] = NULL;
     t->broker->partitions_n += (size_t)(partitions - t->partitions_n);
     t->partitions_n = partitions;
 }
@@ -211,12 +247,14 @@ static void topic_resolve(struct topic *t)
 {
     topic_config_resolve(&t->config, &t->broker->config);
     for (int32_t i = 0; i < t->partitions_n; i++)
-        if (t->partitions[i] && t->partitions[i]->log) log_set_config(t->partitions[i]->log, &t->config.log);
+        if (t->partitions[i] && t->partitions[i]->log)
+            log_set_config(t->partitions[i]->log, &t->config.log);
 }
 
 void topics_fini(struct broker *b)
 {
-    for (size_t i = 0; i < b->topics_n; i++) topic_delete(b->topics_sorted[i]);
+    for (size_t i = 0; i < b->topics_n; i++)
+        topic_delete(b->topics_sorted[i]);
     free(b->topics_sorted);
     b->topics_sorted = NULL;
     b->topics_n = b->topics_cap = 0;
@@ -238,7 +276,8 @@ static void put_settings(struct wr *w, const struct topic_config *c)
 {
     int32_t n = 0;
 
-    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++) n += c->set[i] != NULL;
+    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++)
+        n += c->set[i] != NULL;
     wr_i32(w, n);
     for (size_t i = 0; i < TOPIC_CONFIGS_N; i++)
         if (c->set[i]) {
@@ -259,7 +298,8 @@ static void put_topic(struct buf *out, const struct topic *t)
     put_settings(&w, &t->config);
 }
 
-static void put_broker_setting(struct buf *out, enum config_source level, struct str name, struct str value)
+static void put_broker_setting(struct buf *out, enum config_source level, struct str name,
+                               struct str value)
 {
     struct wr w;
 
@@ -291,7 +331,8 @@ void topics_meta_snapshot(void *ctx, struct store_meta_sink *sink)
     AUTO(buf_fini) struct buf record = {0};
 
     for (size_t i = 0; i < broker_config_rows(); i++) {
-        static const enum config_source levels[] = {CONFIG_SOURCE_DEFAULT_BROKER, CONFIG_SOURCE_BROKER};
+        static const enum config_source levels[] = {CONFIG_SOURCE_DEFAULT_BROKER,
+                                                    CONFIG_SOURCE_BROKER};
 
         for (size_t k = 0; k < countof(levels); k++) {
             struct str v = broker_config_own(&b->config, levels[k], i);
@@ -335,9 +376,11 @@ static enum rc apply_topic(struct broker *b, struct rd *r, struct err *e)
     int32_t partitions = rd_i32(r);
     struct topic *t;
 
-    if (r->why || partitions < 1 || partitions > PARTITIONS_PER_TOPIC_MAX || !name.n || name.n > NAME_MAX_BYTES)
+    if (r->why || partitions < 1 || partitions > PARTITIONS_PER_TOPIC_MAX || !name.n ||
+        name.n > NAME_MAX_BYTES)
         return err_set(e, RC_CORRUPT, "metadata: a topic's record cannot be read");
-    if ((t = broker_topic(b, name))) topic_remove(b, t);         /* a snapshot repeats what records before it said */
+    if ((t = broker_topic(b, name)))
+        topic_remove(b, t); /* a snapshot repeats what records before it said */
     if ((t = topic_by_id(b, &id))) topic_remove(b, t);
     t = topic_make(b, name, &id, internal, partitions);
     get_settings(r, &t->config);
@@ -353,12 +396,13 @@ static enum rc apply_to_topic(struct broker *b, enum meta_kind kind, struct rd *
     int32_t n;
 
     if (r->why) return err_set(e, RC_CORRUPT, "metadata: a record of kind %d is too short", kind);
-    if (!t) return RC_OK;                                        /* deleted since */
+    if (!t) return RC_OK; /* deleted since */
     if (kind == META_TOPIC_DELETED) {
         topic_remove(b, t);
     } else if (kind == META_PARTITIONS) {
         n = rd_i32(r);
-        if (n > PARTITIONS_PER_TOPIC_MAX) return err_set(e, RC_CORRUPT, "metadata: %d partitions", n);
+        if (n > PARTITIONS_PER_TOPIC_MAX)
+            return err_set(e, RC_CORRUPT, "metadata: %d partitions", n);
         if (n > t->partitions_n) topic_widen(t, n);
     } else {
         topic_config_fini(&t->config);
@@ -397,7 +441,9 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     rd_init(&r, record);
     version = rd_i8(&r);
     kind = rd_i8(&r);
-    if (version != META_VERSION) return err_set(e, RC_UNSUPPORTED, "metadata: a record of version %d; this program knows %d", version, META_VERSION);
+    if (version != META_VERSION)
+        return err_set(e, RC_UNSUPPORTED, "metadata: a record of version %d; this program knows %d",
+                       version, META_VERSION);
     switch (kind) {
     case META_TOPIC: rc = apply_topic(b, &r, e); break;
     case META_TOPIC_DELETED:
@@ -407,7 +453,8 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_PRODUCER_IDS: apply_producer_ids(b, &r); break;
     default: return err_set(e, RC_UNSUPPORTED, "metadata: a record of the unknown kind %d", kind);
     }
-    if (!rc && r.why) return err_set(e, RC_CORRUPT, "metadata: a record of kind %d cannot be read", kind);
+    if (!rc && r.why)
+        return err_set(e, RC_CORRUPT, "metadata: a record of kind %d cannot be read", kind);
     return rc;
 }
 
@@ -425,7 +472,8 @@ bool topic_name_ok(struct str name, const char **ret_why)
     for (size_t i = 0; i < name.n && !*ret_why; i++) {
         char c = name.p[i];
 
-        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' || c == '-'))
+        if (!((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+              c == '.' || c == '_' || c == '-'))
             *ret_why = "only letters, digits, '.', '_' and '-' are allowed";
     }
     return !*ret_why;
@@ -445,7 +493,8 @@ static int16_t refuse(struct err *e, int16_t code, enum rc rc, const char *fmt, 
 }
 
 /* The order is Kafka's: name, existence, settings, counts. */
-int16_t topic_refusal(struct broker *b, const struct broker_topic_spec *spec, struct topic_counts *ret, struct err *e)
+int16_t topic_refusal(struct broker *b, const struct broker_topic_spec *spec,
+                      struct topic_counts *ret, struct err *e)
 {
     char folded[NAME_MAX_BYTES + 1];
     const char *why;
@@ -454,32 +503,47 @@ int16_t topic_refusal(struct broker *b, const struct broker_topic_spec *spec, st
     int32_t replication = spec->replication == -1 ? 1 : spec->replication;
 
     if (!topic_name_ok(spec->name, &why))
-        return refuse(e, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, RC_INVALID, "'" STR_FMT "' is no topic name: %s", STR_ARG(spec->name), why);
+        return refuse(e, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, RC_INVALID,
+                      "'" STR_FMT "' is no topic name: %s", STR_ARG(spec->name), why);
     if (broker_topic(b, spec->name))
-        return refuse(e, KAFKA_ERR_TOPIC_ALREADY_EXISTS, RC_EXISTS, "topic '" STR_FMT "' exists", STR_ARG(spec->name));
+        return refuse(e, KAFKA_ERR_TOPIC_ALREADY_EXISTS, RC_EXISTS, "topic '" STR_FMT "' exists",
+                      STR_ARG(spec->name));
     if ((other = map_get_str(&b->topics_folded, fold(spec->name, folded))))
-        return refuse(e, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, RC_INVALID, "'" STR_FMT "' collides with topic '" STR_FMT "': '.' and '_' count as equal",
+        return refuse(e, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, RC_INVALID,
+                      "'" STR_FMT "' collides with topic '" STR_FMT "': '.' and '_' count as equal",
                       STR_ARG(spec->name), STR_ARG(other->name));
     for (size_t i = 0; i < spec->configs_n; i++) {
         if (!spec->configs[i].value.p)
-            return refuse(e, KAFKA_ERR_INVALID_CONFIG, RC_INVALID, "setting '" STR_FMT "' has no value", STR_ARG(spec->configs[i].name));
-        if (topic_config_check(spec->configs[i].name, spec->configs[i].value, e)) return KAFKA_ERR_INVALID_CONFIG;
+            return refuse(e, KAFKA_ERR_INVALID_CONFIG, RC_INVALID,
+                          "setting '" STR_FMT "' has no value", STR_ARG(spec->configs[i].name));
+        if (topic_config_check(spec->configs[i].name, spec->configs[i].value, e))
+            return KAFKA_ERR_INVALID_CONFIG;
     }
-    if (partitions < 1) return refuse(e, KAFKA_ERR_INVALID_PARTITIONS, RC_INVALID, "a topic needs at least one partition");
-    if (partitions > PARTITIONS_PER_TOPIC_MAX || (size_t)partitions + b->partitions_n > PARTITIONS_MAX)
-        return refuse(e, KAFKA_ERR_INVALID_PARTITIONS, RC_OVERLOAD, "%d partitions are more than this broker takes", partitions);
-    if (replication < 1) return refuse(e, KAFKA_ERR_INVALID_REPLICATION_FACTOR, RC_INVALID, "the replication factor must be at least 1, or -1 for the default");
+    if (partitions < 1)
+        return refuse(e, KAFKA_ERR_INVALID_PARTITIONS, RC_INVALID,
+                      "a topic needs at least one partition");
+    if (partitions > PARTITIONS_PER_TOPIC_MAX ||
+        (size_t)partitions + b->partitions_n > PARTITIONS_MAX)
+        return refuse(e, KAFKA_ERR_INVALID_PARTITIONS, RC_OVERLOAD,
+                      "%d partitions are more than this broker takes", partitions);
+    if (replication < 1)
+        return refuse(e, KAFKA_ERR_INVALID_REPLICATION_FACTOR, RC_INVALID,
+                      "the replication factor must be at least 1, or -1 for the default");
     if (replication > 1 && b->opt.refuse_replication)
-        return refuse(e, KAFKA_ERR_INVALID_REPLICATION_FACTOR, RC_INVALID, "%d replicas are wanted, and this broker is the only one", replication);
+        return refuse(e, KAFKA_ERR_INVALID_REPLICATION_FACTOR, RC_INVALID,
+                      "%d replicas are wanted, and this broker is the only one", replication);
     if (b->topics_n >= b->opt.topics_max)
-        return refuse(e, KAFKA_ERR_POLICY_VIOLATION, RC_OVERLOAD, "there are %zu topics already (broker.topicsMax)", b->topics_n);
+        return refuse(e, KAFKA_ERR_POLICY_VIOLATION, RC_OVERLOAD,
+                      "there are %zu topics already (broker.topicsMax)", b->topics_n);
     if (replication > 1)
-        diag(DIAG_INFO, "broker.replication_clamped", KV_STR("topic", spec->name), KV_I64("wanted", replication), KV_I64("replicas", 1));
+        diag(DIAG_INFO, "broker.replication_clamped", KV_STR("topic", spec->name),
+             KV_I64("wanted", replication), KV_I64("replicas", 1));
     if (ret) *ret = (struct topic_counts){partitions, 1};
     return 0;
 }
 
-enum rc broker_topic_create(struct broker *b, const struct broker_topic_spec *spec, struct topic **ret, uint64_t *ret_seq, struct err *e)
+enum rc broker_topic_create(struct broker *b, const struct broker_topic_spec *spec,
+                            struct topic **ret, uint64_t *ret_seq, struct err *e)
 {
     AUTO(buf_fini) struct buf record = {0};
     struct topic_counts counts;
@@ -488,7 +552,8 @@ enum rc broker_topic_create(struct broker *b, const struct broker_topic_spec *sp
 
     if (topic_refusal(b, spec, &counts, e)) return err_in(e, "create topic");
     t = topic_make(b, spec->name, &id, spec->internal, counts.partitions);
-    for (size_t i = 0; i < spec->configs_n; i++) must(!topic_config_set(&t->config, spec->configs[i].name, spec->configs[i].value, e));
+    for (size_t i = 0; i < spec->configs_n; i++)
+        must(!topic_config_set(&t->config, spec->configs[i].name, spec->configs[i].value, e));
     topic_config_resolve(&t->config, &b->config);
     put_topic(&record, t);
     if (stage(b, &record, &t->seq, e)) {
@@ -515,8 +580,10 @@ static void drop_logs(struct broker *b, struct topic *t)
             partition_gone(t->partitions[i]);
             t->partitions[i]->log = NULL;
         }
-        if (log && store_log_delete(b->store, &log, &seq, &e))       /* the next start finds it without a topic */
-            diag(DIAG_WARN, "broker.log_not_deleted", KV_STR("topic", t->name), KV_I64("partition", i), KV_CSTR("why", e.text));
+        if (log && store_log_delete(b->store, &log, &seq,
+                                    &e)) /* the next start finds it without a topic */
+            diag(DIAG_WARN, "broker.log_not_deleted", KV_STR("topic", t->name),
+                 KV_I64("partition", i), KV_CSTR("why", e.text));
     }
 }
 
@@ -526,7 +593,9 @@ enum rc broker_topic_delete(struct broker *b, struct str name, uint64_t *ret_seq
     struct topic *t = broker_topic(b, name);
     struct wr w;
 
-    if (!t) return err_set(e, RC_NOT_FOUND, "delete topic: there is no topic '" STR_FMT "'", STR_ARG(name));
+    if (!t)
+        return err_set(e, RC_NOT_FOUND, "delete topic: there is no topic '" STR_FMT "'",
+                       STR_ARG(name));
     if (b->groups) groups_topic_gone(b->groups, t->name);
     if (b->groups) groups_topic_gone(b->groups, t->name);
     put_begin(&w, &record, META_TOPIC_DELETED);
@@ -537,13 +606,15 @@ enum rc broker_topic_delete(struct broker *b, struct str name, uint64_t *ret_seq
     return RC_OK;
 }
 
-enum rc broker_topic_grow(struct broker *b, struct topic *t, int32_t partitions, uint64_t *ret_seq, struct err *e)
+enum rc broker_topic_grow(struct broker *b, struct topic *t, int32_t partitions, uint64_t *ret_seq,
+                          struct err *e)
 {
     AUTO(buf_fini) struct buf record = {0};
     struct wr w;
 
     must(partitions > t->partitions_n);
-    if (partitions > PARTITIONS_PER_TOPIC_MAX || (size_t)(partitions - t->partitions_n) + b->partitions_n > PARTITIONS_MAX)
+    if (partitions > PARTITIONS_PER_TOPIC_MAX ||
+        (size_t)(partitions - t->partitions_n) + b->partitions_n > PARTITIONS_MAX)
         return err_set(e, RC_OVERLOAD, "%d partitions are more than this broker takes", partitions);
     put_begin(&w, &record, META_PARTITIONS);
     wr_uuid(&w, t->id);
@@ -554,7 +625,8 @@ enum rc broker_topic_grow(struct broker *b, struct topic *t, int32_t partitions,
     return RC_OK;
 }
 
-enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_config *config, uint64_t *ret_seq, struct err *e)
+enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_config *config,
+                               uint64_t *ret_seq, struct err *e)
 {
     AUTO(buf_fini) struct buf record = {0};
     struct wr w;
@@ -571,7 +643,8 @@ enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_c
     return RC_OK;
 }
 
-enum rc broker_configure(struct broker *b, enum config_source level, struct str name, struct str value, uint64_t *ret_seq, struct err *e)
+enum rc broker_configure(struct broker *b, enum config_source level, struct str name,
+                         struct str value, uint64_t *ret_seq, struct err *e)
 {
     AUTO(buf_fini) struct buf record = {0};
 
@@ -579,7 +652,8 @@ enum rc broker_configure(struct broker *b, enum config_source level, struct str 
     put_broker_setting(&record, level, name, value);
     if (stage(b, &record, ret_seq, e)) return e->rc;
     must(!broker_config_set(&b->config, level, name, value, e));
-    for (size_t i = 0; i < b->topics_n; i++) topic_resolve(b->topics_sorted[i]);
+    for (size_t i = 0; i < b->topics_n; i++)
+        topic_resolve(b->topics_sorted[i]);
     return RC_OK;
 }
 

@@ -36,12 +36,13 @@ static void fault(struct batch_verdict *v, int32_t index, enum record_fault f)
 
 static bool in_range(int64_t ts, const struct batch_rules *rules)
 {
-    if (ts < 0) return true;                       /* none given */
+    if (ts < 0) return true; /* none given */
     if (ts <= rules->now_ms) return rules->now_ms - ts <= rules->before_max_ms;
     return ts - rules->now_ms <= rules->after_max_ms;
 }
 
-static void check_record(const struct batch *b, const struct record *rec, const struct batch_rules *rules, struct batch_verdict *v)
+static void check_record(const struct batch *b, const struct record *rec,
+                         const struct batch_rules *rules, struct batch_verdict *v)
 {
     if (rules->compacted && !rec->key.p) fault(v, rec->index, RECORD_NO_KEY);
     if (batch_is(b, BATCH_LOG_APPEND_TIME) && (rules->log_append_time || rec->timestamp < 0))
@@ -51,7 +52,8 @@ static void check_record(const struct batch *b, const struct record *rec, const 
     if (rec->offset_delta != rec->index) v->rebuild = true;
 }
 
-static void check_records(const struct batch *b, const struct batch_rules *rules, struct codecs *c, struct buf *scratch, struct batch_verdict *v)
+static void check_records(const struct batch *b, const struct batch_rules *rules, struct codecs *c,
+                          struct buf *scratch, struct batch_verdict *v)
 {
     enum batch_fault f;
     struct records it;
@@ -66,7 +68,8 @@ static void check_records(const struct batch *b, const struct batch_rules *rules
     if (f) refuse(v, KAFKA_ERR_INVALID_RECORD, batch_fault_name(f));
 }
 
-void batch_validate(const struct batch *b, const struct batch_rules *rules, struct codecs *c, struct buf *scratch, struct batch_verdict *v)
+void batch_validate(const struct batch *b, const struct batch_rules *rules, struct codecs *c,
+                    struct buf *scratch, struct batch_verdict *v)
 {
     *v = (struct batch_verdict){.max_timestamp = -1};
     if (batch_is(b, BATCH_CONTROL)) {
@@ -79,7 +82,8 @@ void batch_validate(const struct batch *b, const struct batch_rules *rules, stru
         refuse(v, KAFKA_ERR_INVALID_RECORD, batch_fault_name(BATCH_CODEC));
     } else {
         check_records(b, rules, c, scratch, v);
-        if (rules->codec >= 0 && (enum kafka_codec)rules->codec != batch_codec(b)) v->rebuild = true;
+        if (rules->codec >= 0 && (enum kafka_codec)rules->codec != batch_codec(b))
+            v->rebuild = true;
     }
 }
 
@@ -90,26 +94,39 @@ static void add_record(struct batch_builder *w, const struct record *rec, struct
     size_t n = 0;
 
     buf_clear(room);
-    headers = (struct record_header *)(void *)buf_grow(room, (rec->headers_n + 1) * sizeof *headers);
-    while (n < rec->headers_n && record_headers_next(&walk, &headers[n])) n++;
-    batch_add(w, &(struct record_new){.timestamp = rec->timestamp, .key = rec->key, .value = rec->value, .headers = headers, .headers_n = n});
+    headers =
+        (struct record_header *)(void *)buf_grow(room, (rec->headers_n + 1) * sizeof *headers);
+    while (n < rec->headers_n && record_headers_next(&walk, &headers[n]))
+        n++;
+    batch_add(w, &(struct record_new){.timestamp = rec->timestamp,
+                                      .key = rec->key,
+                                      .value = rec->value,
+                                      .headers = headers,
+                                      .headers_n = n});
 }
 
-enum rc batch_rebuild(const struct batch *b, enum kafka_codec codec, struct codecs *c, struct buf *scratch, size_t expanded_bytes_max,
-                      struct buf *into, struct err *e)
+enum rc batch_rebuild(const struct batch *b, enum kafka_codec codec, struct codecs *c,
+                      struct buf *scratch, size_t expanded_bytes_max, struct buf *into,
+                      struct err *e)
 {
     AUTO(buf_fini) struct buf headers = {0};
-    struct batch_options opt = {.codec = codec, .transactional = batch_is(b, BATCH_TRANSACTIONAL), .has_producer = true,
-                                .producer_id = b->producer_id, .producer_epoch = b->producer_epoch, .base_sequence = b->base_sequence,
+    struct batch_options opt = {.codec = codec,
+                                .transactional = batch_is(b, BATCH_TRANSACTIONAL),
+                                .has_producer = true,
+                                .producer_id = b->producer_id,
+                                .producer_epoch = b->producer_epoch,
+                                .base_sequence = b->base_sequence,
                                 .leader_epoch = b->leader_epoch};
     struct batch_builder w;
     struct records it;
     struct record rec;
     struct bytes view;
 
-    if (records_open(&it, b, c, expanded_bytes_max, scratch)) return err_set(e, RC_INVALID, "the records cannot be read");
+    if (records_open(&it, b, c, expanded_bytes_max, scratch))
+        return err_set(e, RC_INVALID, "the records cannot be read");
     batch_begin(&w, into, &opt);
-    while (records_next(&it, &rec)) add_record(&w, &rec, &headers);
+    while (records_next(&it, &rec))
+        add_record(&w, &rec, &headers);
     if (it.fault) return err_set(e, RC_INVALID, "%s", batch_fault_name(it.fault));
     return batch_end(&w, c, &view, e);
 }

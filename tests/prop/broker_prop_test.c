@@ -5,7 +5,14 @@
 
 #include <stdio.h>
 
-enum { HOSTILE_SEEDS = 40, HOSTILE_FRAMES = 120, HISTORY_SEEDS = 60, HISTORY_STEPS = 60, PARTITIONS = 3, OFFSETS_MAX = 4096 };
+enum {
+    HOSTILE_SEEDS = 40,
+    HOSTILE_FRAMES = 120,
+    HISTORY_SEEDS = 60,
+    HISTORY_STEPS = 60,
+    PARTITIONS = 3,
+    OFFSETS_MAX = 4096
+};
 
 static const char *golden_dir;
 
@@ -19,9 +26,11 @@ static struct bytes mutated(struct rng *r, const struct frame *f, struct buf *in
     memset(buf_grow(into, 4), 0, 4);
     buf_append(into, f->bytes);
     if (n && rng_below(r, 3) == 0)
-        for (uint64_t i = 1 + rng_below(r, 4); i; i--) into->p[4 + rng_below(r, n)] = (uint8_t)rng_u64(r);
+        for (uint64_t i = 1 + rng_below(r, 4); i; i--)
+            into->p[4 + rng_below(r, n)] = (uint8_t)rng_u64(r);
     if (n > 10 && rng_below(r, 8) == 0) into->n = 4 + 10 + (size_t)rng_below(r, n - 10);
-    if (n > 20 && rng_below(r, 6) == 0) store_be32(into->p + 4 + rng_below(r, n - 4), (uint32_t)rng_u64(r) >> rng_below(r, 31));
+    if (n > 20 && rng_below(r, 6) == 0)
+        store_be32(into->p + 4 + rng_below(r, n - 4), (uint32_t)rng_u64(r) >> rng_below(r, 31));
     store_be32(into->p, (uint32_t)(into->n - 4));
     return buf_view(into);
 }
@@ -37,7 +46,8 @@ static void hostile(uint64_t seed, const struct frames *frames)
     rng_init(&r, seed);
     rig_init(&g, seed);
     assert_int_equal(rig_open(&g), RC_OK);
-    for (size_t i = 0; i < countof(conns); i++) rig_connect(&g, &conns[i]);
+    for (size_t i = 0; i < countof(conns); i++)
+        rig_connect(&g, &conns[i]);
     for (int i = 0; i < HOSTILE_FRAMES; i++) {
         struct rig_conn *c = &conns[rng_below(&r, countof(conns))];
         const struct frame *f = &frames->v[rng_below(&r, frames->n)];
@@ -48,9 +58,11 @@ static void hostile(uint64_t seed, const struct frames *frames)
         }
         if (f->kind == KAFKA_MESSAGE_REQUEST) rig_send(c, mutated(&r, f, &frame));
         if (rng_below(&r, 10) == 0) rig_advance(&g, rng_below(&r, 20000));
-        while (rig_answer(c, &answer)) assert_true(answer.n >= 8);
+        while (rig_answer(c, &answer))
+            assert_true(answer.n >= 8);
     }
-    for (size_t i = 0; i < countof(conns); i++) rig_hang_up(&conns[i]);
+    for (size_t i = 0; i < countof(conns); i++)
+        rig_hang_up(&conns[i]);
     rig_settle(&g);
     broker_stats(g.b, &s);
     assert_int_equal(s.connections, 0);
@@ -77,11 +89,20 @@ static void no_frame_harms_the_broker(void **state)
 /* ---- what was answered is there, once, in order, whatever happens in between ---- */
 
 /* One record a batch; its value is its number. number[offset] 0: not known to us (not acknowledged before a crash). */
-struct model { int64_t end[PARTITIONS], start[PARTITIONS]; uint64_t number[PARTITIONS][OFFSETS_MAX]; uint64_t next; int32_t sequence[PARTITIONS]; };
+struct model {
+    int64_t end[PARTITIONS], start[PARTITIONS];
+    uint64_t number[PARTITIONS][OFFSETS_MAX];
+    uint64_t next;
+    int32_t sequence[PARTITIONS];
+};
 
-static struct bytes numbered(struct client *k, uint64_t number, size_t pad, int64_t producer, int32_t sequence)
+static struct bytes numbered(struct client *k, uint64_t number, size_t pad, int64_t producer,
+                             int32_t sequence)
 {
-    struct batch_options o = {.has_producer = producer >= 0, .producer_id = producer, .base_sequence = sequence, .leader_epoch = -1};
+    struct batch_options o = {.has_producer = producer >= 0,
+                              .producer_id = producer,
+                              .base_sequence = sequence,
+                              .leader_epoch = -1};
     AUTO(buf_fini) struct buf out = {0}, value = {0};
     struct batch_builder w;
     struct bytes view;
@@ -118,8 +139,10 @@ static void check_partition(struct client *k, struct model *m, int p, int64_t fr
             assert_int_equal(b.base_offset, at);
             assert_int_equal(records_open(&it, &b, NULL, 1 << 24, &scratch), BATCH_OK);
             assert_true(records_next(&it, &rec));
-            if (at < m->end[p] && m->number[p][at]) assert_int_equal(load_be64(rec.value.p), m->number[p][at]);
-            if (at >= m->end[p]) m->number[p][at] = load_be64(rec.value.p);      /* was on its way when the power went */
+            if (at < m->end[p] && m->number[p][at])
+                assert_int_equal(load_be64(rec.value.p), m->number[p][at]);
+            if (at >= m->end[p])
+                m->number[p][at] = load_be64(rec.value.p); /* was on its way when the power went */
             at = batch_next_offset(&b);
             i += b.raw.n;
         }
@@ -133,7 +156,8 @@ static void step_produce(struct client *k, struct model *m, struct rng *r)
     int p = (int)rng_below(r, PARTITIONS);
     bool idempotent = rng_below(r, 2), twice = idempotent && rng_below(r, 3) == 0;
     size_t pad = rng_below(r, 20) == 0 ? 600000 : (size_t)rng_below(r, 3000);
-    struct bytes batch = numbered(k, ++m->next, pad, idempotent ? 100 + p : -1, idempotent ? m->sequence[p] : -1);
+    struct bytes batch =
+        numbered(k, ++m->next, pad, idempotent ? 100 + p : -1, idempotent ? m->sequence[p] : -1);
     int64_t offset;
 
     assert_int_equal(client_produce(k, "t", p, batch, &offset), 0);
@@ -152,7 +176,8 @@ static void step_delete_records(struct client *k, struct model *m, struct rng *r
     int64_t to = m->start[p] + (int64_t)rng_below(r, (uint64_t)(m->end[p] - m->start[p]) + 1);
     struct delete_records_request_partition q = {p, to};
     struct delete_records_request_topic t = {.name = STR("t"), .partitions = &q, .partitions_n = 1};
-    struct delete_records_response *a = client_ask(k, KAFKA_DELETE_RECORDS, 2, &(struct delete_records_request){.topics = &t, .topics_n = 1});
+    struct delete_records_response *a = client_ask(
+        k, KAFKA_DELETE_RECORDS, 2, &(struct delete_records_request){.topics = &t, .topics_n = 1});
 
     assert_int_equal(a->topics[0].partitions[0].error_code, 0);
     m->start[p] = to;
@@ -172,7 +197,8 @@ static void step_power_cut(struct rig *g, struct client *k, struct model *m, str
     fs_sim_cut_at(g->disk, 0);
     if (rig_open(g)) fail_msg("%s", g->err.text);
     client_open(k, g);
-    for (int i = 0; i < PARTITIONS; i++) check_partition(k, m, i, m->start[i]);
+    for (int i = 0; i < PARTITIONS; i++)
+        check_partition(k, m, i, m->start[i]);
 }
 
 static void history(uint64_t seed)
@@ -201,7 +227,8 @@ static void history(uint64_t seed)
         else
             check_partition(&k, m, (int)(what % PARTITIONS), m->start[what % PARTITIONS]);
     }
-    for (int i = 0; i < PARTITIONS; i++) check_partition(&k, m, i, m->start[i]);
+    for (int i = 0; i < PARTITIONS; i++)
+        check_partition(&k, m, i, m->start[i]);
     client_close(&k);
     rig_close(&g);
     rig_fini(&g);

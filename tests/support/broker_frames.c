@@ -13,7 +13,10 @@
 
 enum { LINE_MAX_BYTES = 16 << 20, CONNS_MAX = 256 };
 
-struct named { char name[64]; struct rig_conn c; };
+struct named {
+    char name[64];
+    struct rig_conn c;
+};
 
 static struct named *conn_of(struct rig *g, struct named *conns, size_t *n, const char *name)
 {
@@ -29,7 +32,8 @@ static void from_hex(const char *s, struct buf *into)
 {
     unsigned v;
 
-    for (buf_clear(into); sscanf(s, "%2x", &v) == 1; s += 2) buf_append_byte(into, (uint8_t)v);
+    for (buf_clear(into); sscanf(s, "%2x", &v) == 1; s += 2)
+        buf_append_byte(into, (uint8_t)v);
 }
 
 static void tell(struct rig_conn *c)
@@ -38,7 +42,8 @@ static void tell(struct rig_conn *c)
 
     while (rig_answer(c, &a)) {
         printf("answer ");
-        for (size_t i = 0; i < a.n; i++) printf("%02x", a.p[i]);
+        for (size_t i = 0; i < a.n; i++)
+            printf("%02x", a.p[i]);
         printf("\n");
     }
     printf("%s\n", c->closed ? "closed" : "open");
@@ -52,7 +57,8 @@ static void serve(struct rig *g, char *line)
     char *verb = strtok(line, " \n"), *arg = strtok(NULL, " \n"), *hex = strtok(NULL, " \n");
     struct named *c;
 
-    while (verb && !strcmp(verb, "quit") && n) rig_hang_up(&conns[--n].c);
+    while (verb && !strcmp(verb, "quit") && n)
+        rig_hang_up(&conns[--n].c);
     if (!verb || !arg) return;
     if (!strcmp(verb, "wait")) {
         rig_advance(g, strtoull(arg, NULL, 10));
@@ -63,7 +69,7 @@ static void serve(struct rig *g, char *line)
     if (!strcmp(verb, "hangup")) {
         rig_hang_up(&c->c);
         *c = conns[--n];
-        must(c == &conns[n]);            /* the last one opened; enough for tests */
+        must(c == &conns[n]); /* the last one opened; enough for tests */
     } else {
         if (!strcmp(verb, "frame") && hex) {
             from_hex(hex, &frame);

@@ -10,8 +10,13 @@ void rig_init(struct rig *g, uint64_t seed)
     clock_sim_init(&g->clock, 1700000000000);
     must(!workers_new(0, &g->workers, &g->err));
     g->mailbox = mailbox_new();
-    g->opt = (struct broker_options){.clock = &g->clock.clock, .mailbox = g->mailbox, .timers = &g->timers, .fs = fs_sim_fs(g->disk),
-                                     .workers = g->workers, .dir = "data", .wal_bytes_max = 4 << 20};
+    g->opt = (struct broker_options){.clock = &g->clock.clock,
+                                     .mailbox = g->mailbox,
+                                     .timers = &g->timers,
+                                     .fs = fs_sim_fs(g->disk),
+                                     .workers = g->workers,
+                                     .dir = "data",
+                                     .wal_bytes_max = 4 << 20};
 }
 
 enum rc rig_open(struct rig *g)
@@ -117,7 +122,8 @@ static void on_resume(struct broker_conn *b)
     offer(c);
 }
 
-static const struct broker_conn_ops rig_ops = {.send = on_send, .close = on_close, .resume = on_resume};
+static const struct broker_conn_ops rig_ops = {
+    .send = on_send, .close = on_close, .resume = on_resume};
 
 void rig_connect(struct rig *g, struct rig_conn *c)
 {

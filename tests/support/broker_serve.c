@@ -42,10 +42,19 @@ int main(int argc, char **argv)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    for (int i = 2; i < argc; i++) must(str_cut(str_of(argv[i]), '=', &settings[n].name, &settings[n].value)), n++;
-    if (argc < 2 || loop_new(&clock_real, &loop, &e) || workers_new(3, &workers, &e)) return fail(&e);
-    if (loop_watch(loop, &signals, signalfd(-1, &set, SFD_CLOEXEC), 1, on_signal, &e)) return fail(&e);
-    if (broker_new(&(struct broker_options){.loop = loop, .fs = &fs_real, .workers = workers, .dir = argv[1], .settings = settings, .settings_n = n}, &b, &e))
+    for (int i = 2; i < argc; i++)
+        must(str_cut(str_of(argv[i]), '=', &settings[n].name, &settings[n].value)), n++;
+    if (argc < 2 || loop_new(&clock_real, &loop, &e) || workers_new(3, &workers, &e))
+        return fail(&e);
+    if (loop_watch(loop, &signals, signalfd(-1, &set, SFD_CLOEXEC), 1, on_signal, &e))
+        return fail(&e);
+    if (broker_new(&(struct broker_options){.loop = loop,
+                                            .fs = &fs_real,
+                                            .workers = workers,
+                                            .dir = argv[1],
+                                            .settings = settings,
+                                            .settings_n = n},
+                   &b, &e))
         return fail(&e);
     if (getenv("PORT")) at.port = (uint16_t)atoi(getenv("PORT"));
     if (broker_listen(b, &at, &port, &e)) return fail(&e);
@@ -53,7 +62,8 @@ int main(int argc, char **argv)
     fflush(stdout);
     loop_run(loop);
     broker_drain(b);
-    for (int i = 0; i < 100 && !broker_is_drained(b); i++) loop_turn(loop, 10);
+    for (int i = 0; i < 100 && !broker_is_drained(b); i++)
+        loop_turn(loop, 10);
     broker_free(b);
     workers_free(workers);
     loop_free(loop);

@@ -1,17 +1,26 @@
 /* AlterConfigs (key 33) replaces all own settings of a resource, IncrementalAlterConfigs (key 44) changes some. Either way
  * a resource changes as a whole or not at all.   SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/alter_configs.h"
 #include "broker/api.h"
 #include "broker/api/config_resource.h"
 #include "broker/api/seen.h"
-#include "kafka/msg/alter_configs.h"
 #include "kafka/msg/incremental_alter_configs.h"
 
 enum operation { OP_SET, OP_DELETE, OP_APPEND, OP_SUBTRACT };
 
 /* Both requests in one shape. */
-struct change { struct str name, value; int8_t op; };
-struct changes { struct request *r; struct change *list; size_t n; bool replace, validate_only; uint64_t seq; };
+struct change {
+    struct str name, value;
+    int8_t op;
+};
+struct changes {
+    struct request *r;
+    struct change *list;
+    size_t n;
+    bool replace, validate_only;
+    uint64_t seq;
+};
 
 static int16_t refuse(struct changes *c, struct str *ret_why, int16_t code, const char *why)
 {
@@ -21,7 +30,9 @@ static int16_t refuse(struct changes *c, struct str *ret_why, int16_t code, cons
 
 static int16_t code_of(const struct err *e)
 {
-    return e->rc == RC_DENIED ? KAFKA_ERR_INVALID_REQUEST : e->rc == RC_NOT_FOUND || e->rc == RC_INVALID ? KAFKA_ERR_INVALID_CONFIG : kafka_error_of(e);
+    return e->rc == RC_DENIED                             ? KAFKA_ERR_INVALID_REQUEST
+           : e->rc == RC_NOT_FOUND || e->rc == RC_INVALID ? KAFKA_ERR_INVALID_CONFIG
+                                                          : kafka_error_of(e);
 }
 
 /* ---- lists ---- */
@@ -46,7 +57,8 @@ static struct str list_add(struct arena *a, struct str list, struct str words)
     do {
         more = str_cut(rest, ',', &head, &rest);
         if (head.n && !list_has(list, head))
-            list = list.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(list), STR_ARG(head)) : head;
+            list =
+                list.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(list), STR_ARG(head)) : head;
     } while (more);
     return list;
 }
@@ -58,28 +70,35 @@ static struct str list_drop(struct arena *a, struct str list, struct str words)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        if (head.n && !list_has(words, head)) out = out.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(out), STR_ARG(head)) : head;
+        if (head.n && !list_has(words, head))
+            out = out.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(out), STR_ARG(head)) : head;
     } while (more);
     return out.p ? out : STR("");
 }
 
 /* The value that is to be set; .p NULL: removed. */
-static int16_t value_of(struct changes *c, const struct change *ch, bool is_list, struct str now, struct str *ret, struct str *ret_why)
+static int16_t value_of(struct changes *c, const struct change *ch, bool is_list, struct str now,
+                        struct str *ret, struct str *ret_why)
 {
-    if (ch->op < OP_SET || ch->op > OP_SUBTRACT) return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "no such operation");
+    if (ch->op < OP_SET || ch->op > OP_SUBTRACT)
+        return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "no such operation");
     *ret = (struct str){0};
     if (ch->op == OP_DELETE) return 0;
     if (!ch->value.p) return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "a value is needed");
     *ret = ch->value;
     if (ch->op == OP_SET) return 0;
-    if (!is_list) return refuse(c, ret_why, KAFKA_ERR_INVALID_CONFIG, "only lists can be appended to or subtracted from");
-    *ret = ch->op == OP_APPEND ? list_add(&c->r->arena, now, ch->value) : list_drop(&c->r->arena, now, ch->value);
+    if (!is_list)
+        return refuse(c, ret_why, KAFKA_ERR_INVALID_CONFIG,
+                      "only lists can be appended to or subtracted from");
+    *ret = ch->op == OP_APPEND ? list_add(&c->r->arena, now, ch->value)
+                               : list_drop(&c->r->arena, now, ch->value);
     return 0;
 }
 
 /* ---- a topic ---- */
 
-static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_config *into, struct str *ret_why)
+static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_config *into,
+                           struct str *ret_why)
 {
     struct err e;
 
@@ -90,8 +109,11 @@ static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_conf
         int16_t code;
 
         if (row != SIZE_MAX) topic_config_row(into, &t->broker->config, row, &now);
-        if ((code = value_of(c, &c->list[i], row != SIZE_MAX && topic_config_is_list(row), now.value, &value, ret_why))) return code;
-        if (topic_config_set(into, c->list[i].name, value, &e)) return refuse(c, ret_why, code_of(&e), e.text);
+        if ((code = value_of(c, &c->list[i], row != SIZE_MAX && topic_config_is_list(row),
+                             now.value, &value, ret_why)))
+            return code;
+        if (topic_config_set(into, c->list[i].name, value, &e))
+            return refuse(c, ret_why, code_of(&e), e.text);
     }
     return 0;
 }
@@ -117,7 +139,8 @@ static int16_t topic_change(struct changes *c, struct topic *t, struct str *ret_
 
 /* ---- the broker ---- */
 
-static int16_t broker_check(struct changes *c, enum config_source level, struct str *values, struct str *ret_why)
+static int16_t broker_check(struct changes *c, enum config_source level, struct str *values,
+                            struct str *ret_why)
 {
     struct broker *b = c->r->broker;
     struct err e;
@@ -128,18 +151,23 @@ static int16_t broker_check(struct changes *c, enum config_source level, struct 
         int16_t code;
 
         if (row != SIZE_MAX) broker_config_row(&b->config, row, &now);
-        if ((code = value_of(c, &c->list[i], row != SIZE_MAX && broker_config_is_list(row), now.value, &values[i], ret_why))) return code;
-        if (broker_config_check(level, c->list[i].name, values[i], &e)) return refuse(c, ret_why, code_of(&e), e.text);
+        if ((code = value_of(c, &c->list[i], row != SIZE_MAX && broker_config_is_list(row),
+                             now.value, &values[i], ret_why)))
+            return code;
+        if (broker_config_check(level, c->list[i].name, values[i], &e))
+            return refuse(c, ret_why, code_of(&e), e.text);
     }
     return 0;
 }
 
-static int16_t broker_set(struct changes *c, enum config_source level, struct str name, struct str value, struct str *ret_why)
+static int16_t broker_set(struct changes *c, enum config_source level, struct str name,
+                          struct str value, struct str *ret_why)
 {
     uint64_t seq;
     struct err e;
 
-    if (broker_configure(c->r->broker, level, name, value, &seq, &e)) return refuse(c, ret_why, code_of(&e), e.text);
+    if (broker_configure(c->r->broker, level, name, value, &seq, &e))
+        return refuse(c, ret_why, code_of(&e), e.text);
     c->seq = MAX(c->seq, seq);
     return 0;
 }
@@ -159,7 +187,8 @@ static int16_t broker_change(struct changes *c, enum config_source level, struct
     for (size_t i = 0; c->replace && i < broker_config_rows() && !code; i++) {
         struct str name = str_of(broker_config_name(i));
 
-        if (broker_config_own(&b->config, level, i).p && !seen_count(&named, name, 0)) code = broker_set(c, level, name, (struct str){0}, ret_why);
+        if (broker_config_own(&b->config, level, i).p && !seen_count(&named, name, 0))
+            code = broker_set(c, level, name, (struct str){0}, ret_why);
     }
     return code;
 }
@@ -174,20 +203,26 @@ static int16_t change(struct changes *c, int8_t type, struct str name, struct st
 
     if (code) return code;
     for (size_t i = 0; i < c->n; i++)
-        if (seen_add(&seen, c->list[i].name, 0) > 1) return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "a setting is named more than once");
+        if (seen_add(&seen, c->list[i].name, 0) > 1)
+            return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,
+                          "a setting is named more than once");
     switch (found.kind) {
     case RESOURCE_TOPIC: return topic_change(c, found.topic, ret_why);
     case RESOURCE_BROKER: return broker_change(c, CONFIG_SOURCE_BROKER, ret_why);
     case RESOURCE_BROKER_DEFAULT: return broker_change(c, CONFIG_SOURCE_DEFAULT_BROKER, ret_why);
     case RESOURCE_NOTHING: break;
     }
-    return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "that resource has no settings to change here");
+    return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,
+                  "that resource has no settings to change here");
 }
 
-static int16_t change_once(struct changes *c, const struct seen *resources, int8_t type, struct str name, struct str *ret_why)
+static int16_t change_once(struct changes *c, const struct seen *resources, int8_t type,
+                           struct str name, struct str *ret_why)
 {
     *ret_why = (struct str){0};
-    if (seen_count(resources, name, type) > 1) return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "the resource is named more than once");
+    if (seen_count(resources, name, type) > 1)
+        return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,
+                      "the resource is named more than once");
     return change(c, type, name, ret_why);
 }
 
@@ -202,17 +237,20 @@ void api_alter_configs(struct request *r)
     c.validate_only = q->validate_only;
     a.responses_n = q->resources_n;
     a.responses = arena_array(&r->arena, struct alter_configs_response_resource, q->resources_n);
-    for (size_t i = 0; i < q->resources_n; i++) seen_add(&seen, q->resources[i].resource_name, q->resources[i].resource_type);
+    for (size_t i = 0; i < q->resources_n; i++)
+        seen_add(&seen, q->resources[i].resource_name, q->resources[i].resource_type);
     for (size_t i = 0; i < q->resources_n; i++) {
         const struct alter_configs_request_resource *s = &q->resources[i];
         struct alter_configs_response_resource *row = &a.responses[i];
 
         c.list = arena_array(&r->arena, struct change, s->configs_n);
         c.n = s->configs_n;
-        for (size_t k = 0; k < s->configs_n; k++) c.list[k] = (struct change){s->configs[k].name, s->configs[k].value, OP_SET};
+        for (size_t k = 0; k < s->configs_n; k++)
+            c.list[k] = (struct change){s->configs[k].name, s->configs[k].value, OP_SET};
         row->resource_type = s->resource_type;
         row->resource_name = s->resource_name;
-        row->error_code = change_once(&c, &seen, s->resource_type, s->resource_name, &row->error_message);
+        row->error_code =
+            change_once(&c, &seen, s->resource_type, s->resource_name, &row->error_message);
     }
     request_answer_when(r, &a, c.seq);
 }
@@ -227,8 +265,10 @@ void api_incremental_alter_configs(struct request *r)
     if (!q) return;
     c.validate_only = q->validate_only;
     a.responses_n = q->resources_n;
-    a.responses = arena_array(&r->arena, struct incremental_alter_configs_response_resource, q->resources_n);
-    for (size_t i = 0; i < q->resources_n; i++) seen_add(&seen, q->resources[i].resource_name, q->resources[i].resource_type);
+    a.responses =
+        arena_array(&r->arena, struct incremental_alter_configs_response_resource, q->resources_n);
+    for (size_t i = 0; i < q->resources_n; i++)
+        seen_add(&seen, q->resources[i].resource_name, q->resources[i].resource_type);
     for (size_t i = 0; i < q->resources_n; i++) {
         const struct incremental_alter_configs_request_resource *s = &q->resources[i];
         struct incremental_alter_configs_response_resource *row = &a.responses[i];
@@ -236,10 +276,12 @@ void api_incremental_alter_configs(struct request *r)
         c.list = arena_array(&r->arena, struct change, s->configs_n);
         c.n = s->configs_n;
         for (size_t k = 0; k < s->configs_n; k++)
-            c.list[k] = (struct change){s->configs[k].name, s->configs[k].value, s->configs[k].config_operation};
+            c.list[k] = (struct change){s->configs[k].name, s->configs[k].value,
+                                        s->configs[k].config_operation};
         row->resource_type = s->resource_type;
         row->resource_name = s->resource_name;
-        row->error_code = change_once(&c, &seen, s->resource_type, s->resource_name, &row->error_message);
+        row->error_code =
+            change_once(&c, &seen, s->resource_type, s->resource_name, &row->error_message);
     }
     request_answer_when(r, &a, c.seq);
 }

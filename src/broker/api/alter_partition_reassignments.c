@@ -1,8 +1,9 @@
 /* AlterPartitionReassignments (key 45): a partition can only be where it is. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/alter_partition_reassignments.h"
+#include "broker/api.h"
 
-static void one(struct request *r, struct str topic, const struct alter_partition_reassignments_request_partition *q,
+static void one(struct request *r, struct str topic,
+                const struct alter_partition_reassignments_request_partition *q,
                 struct alter_partition_reassignments_response_partition *a)
 {
     bool only_us = q->replicas_n == 1 && q->replicas[0] == r->broker->opt.node_id;
@@ -26,13 +27,15 @@ void api_alter_partition_reassignments(struct request *r)
     struct alter_partition_reassignments_response a = {0};
 
     if (!q) return;
-    a.responses = arena_array(&r->arena, struct alter_partition_reassignments_response_topic, q->topics_n);
+    a.responses =
+        arena_array(&r->arena, struct alter_partition_reassignments_response_topic, q->topics_n);
     a.responses_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
         a.responses[i].name = q->topics[i].name;
         a.responses[i].partitions_n = q->topics[i].partitions_n;
         a.responses[i].partitions =
-            arena_array(&r->arena, struct alter_partition_reassignments_response_partition, q->topics[i].partitions_n);
+            arena_array(&r->arena, struct alter_partition_reassignments_response_partition,
+                        q->topics[i].partitions_n);
         for (size_t k = 0; k < q->topics[i].partitions_n; k++)
             one(r, q->topics[i].name, &q->topics[i].partitions[k], &a.responses[i].partitions[k]);
     }

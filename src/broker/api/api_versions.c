@@ -1,6 +1,6 @@
 /* ApiVersions (key 18). A version above ours never gets here: request.c answers it. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/api_versions.h"
+#include "broker/api.h"
 
 static bool is_alnum(char c)
 {
@@ -41,10 +41,13 @@ void api_api_versions(struct request *r)
         remember(&r->conn->software_name, q->client_software_name);
         remember(&r->conn->software_version, q->client_software_version);
     }
-    for (const struct api *i = api_next(NULL); i; i = api_next(i)) a.api_keys_n += !(i->flags & API_HIDDEN);
+    for (const struct api *i = api_next(NULL); i; i = api_next(i))
+        a.api_keys_n += !(i->flags & API_HIDDEN);
     a.api_keys = arena_array(&r->arena, struct api_versions_response_api_key, a.api_keys_n);
     a.api_keys_n = 0;
     for (const struct api *i = api_next(NULL); i; i = api_next(i))
-        if (!(i->flags & API_HIDDEN)) a.api_keys[a.api_keys_n++] = (struct api_versions_response_api_key){i->key, i->min, i->max};
+        if (!(i->flags & API_HIDDEN))
+            a.api_keys[a.api_keys_n++] =
+                (struct api_versions_response_api_key){i->key, i->min, i->max};
     request_answer(r, &a);
 }

@@ -10,7 +10,8 @@ static int16_t refuse(struct str *ret_why, int16_t code, const char *why)
     return code;
 }
 
-static int16_t find_topic(struct broker *b, struct str name, struct config_resource *ret, struct str *ret_why)
+static int16_t find_topic(struct broker *b, struct str name, struct config_resource *ret,
+                          struct str *ret_why)
 {
     const char *why;
 
@@ -20,7 +21,8 @@ static int16_t find_topic(struct broker *b, struct str name, struct config_resou
     return ret->topic ? 0 : refuse(ret_why, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION, "");
 }
 
-int16_t config_resource_find(struct broker *b, int8_t type, struct str name, struct config_resource *ret, struct str *ret_why)
+int16_t config_resource_find(struct broker *b, int8_t type, struct str name,
+                             struct config_resource *ret, struct str *ret_why)
 {
     int64_t id = -1;
 
@@ -35,7 +37,9 @@ int16_t config_resource_find(struct broker *b, int8_t type, struct str name, str
     }
     ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
     if (!name.n) return 0;
-    if (!str_to_i64(name, &id)) return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "a broker is named by its number");
-    if (id != b->opt.node_id) return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "that is another broker's number");
+    if (!str_to_i64(name, &id))
+        return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "a broker is named by its number");
+    if (id != b->opt.node_id)
+        return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "that is another broker's number");
     return 0;
 }

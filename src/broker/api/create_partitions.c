@@ -1,20 +1,25 @@
 /* CreatePartitions (key 37): more of them; there is no way to fewer. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/create_partitions.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
-#include "kafka/msg/create_partitions.h"
 
-static int16_t check_assignments(const struct broker *b, const struct create_partitions_request_topic *q, int32_t more, const char **ret_why)
+static int16_t check_assignments(const struct broker *b,
+                                 const struct create_partitions_request_topic *q, int32_t more,
+                                 const char **ret_why)
 {
     if (q->assignments_null) return 0;
     *ret_why = "one assignment is needed for each new partition";
     if (q->assignments_n != (size_t)more) return KAFKA_ERR_INVALID_REPLICA_ASSIGNMENT;
     *ret_why = "replicas can only be assigned to this broker, each once";
     for (size_t i = 0; i < q->assignments_n; i++)
-        if (q->assignments[i].broker_ids_n != 1 || q->assignments[i].broker_ids[0] != b->opt.node_id) return KAFKA_ERR_INVALID_REPLICA_ASSIGNMENT;
+        if (q->assignments[i].broker_ids_n != 1 ||
+            q->assignments[i].broker_ids[0] != b->opt.node_id)
+            return KAFKA_ERR_INVALID_REPLICA_ASSIGNMENT;
     return 0;
 }
 
-static int16_t one(struct request *r, const struct create_partitions_request_topic *q, bool validate_only, uint64_t *seq, const char **ret_why)
+static int16_t one(struct request *r, const struct create_partitions_request_topic *q,
+                   bool validate_only, uint64_t *seq, const char **ret_why)
 {
     struct topic *t = broker_topic(r->broker, q->name);
     uint64_t s;
@@ -45,7 +50,8 @@ void api_create_partitions(struct request *r)
 
     if (!q) return;
     a.results = arena_array(&r->arena, struct create_partitions_response_result, q->topics_n);
-    for (size_t i = 0; i < q->topics_n; i++) seen_add(&seen, q->topics[i].name, 0);
+    for (size_t i = 0; i < q->topics_n; i++)
+        seen_add(&seen, q->topics[i].name, 0);
     for (size_t i = 0; i < q->topics_n; i++) {
         struct str name = q->topics[i].name;
         bool twice = seen_count(&seen, name, 0) > 1;
@@ -55,7 +61,8 @@ void api_create_partitions(struct request *r)
         if (twice && seen_add(&told, name, 0) > 1) continue;
         row = &a.results[a.results_n++];
         row->name = name;
-        row->error_code = twice ? KAFKA_ERR_INVALID_REQUEST : one(r, &q->topics[i], q->validate_only, &seq, &why);
+        row->error_code =
+            twice ? KAFKA_ERR_INVALID_REQUEST : one(r, &q->topics[i], q->validate_only, &seq, &why);
         row->error_message = str_of(why);
     }
     request_answer_when(r, &a, seq);

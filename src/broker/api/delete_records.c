@@ -1,12 +1,14 @@
 /* DeleteRecords (key 21): moves the start of a log. The answer waits until that is on disk; files go later.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "broker/api.h"
 #include "kafka/msg/delete_records.h"
+#include "broker/api.h"
 
 enum { TO_THE_END = -1 };
 
-static int16_t one(struct request *r, struct str topic, const struct delete_records_request_partition *q, int64_t *ret_low, uint64_t *seq)
+static int16_t one(struct request *r, struct str topic,
+                   const struct delete_records_request_partition *q, int64_t *ret_low,
+                   uint64_t *seq)
 {
     struct partition *p = broker_partition(r->broker, topic, q->partition_index);
     int64_t to = q->offset;
@@ -41,11 +43,13 @@ void api_delete_records(struct request *r)
 
         t->name = q->topics[i].name;
         t->partitions_n = q->topics[i].partitions_n;
-        t->partitions = arena_array(&r->arena, struct delete_records_response_partition, t->partitions_n);
+        t->partitions =
+            arena_array(&r->arena, struct delete_records_response_partition, t->partitions_n);
         for (size_t k = 0; k < t->partitions_n; k++) {
             t->partitions[k].partition_index = q->topics[i].partitions[k].partition_index;
             t->partitions[k].low_watermark = -1;
-            t->partitions[k].error_code = one(r, t->name, &q->topics[i].partitions[k], &t->partitions[k].low_watermark, &seq);
+            t->partitions[k].error_code =
+                one(r, t->name, &q->topics[i].partitions[k], &t->partitions[k].low_watermark, &seq);
         }
     }
     if (seq) store_checkpoint_soon(r->broker->store);

@@ -1,16 +1,18 @@
 /* DeleteTopics (key 20), by name or by id. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/delete_topics.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
-#include "kafka/msg/delete_topics.h"
 
-static void refuse(struct request *r, struct delete_topics_response_topic *a, int16_t code, const char *text)
+static void refuse(struct request *r, struct delete_topics_response_topic *a, int16_t code,
+                   const char *text)
 {
     (void)r;
     a->error_code = code;
     a->error_message = str_of(text);
 }
 
-static void delete_one(struct request *r, struct topic *t, struct delete_topics_response_topic *a, uint64_t *seq)
+static void delete_one(struct request *r, struct topic *t, struct delete_topics_response_topic *a,
+                       uint64_t *seq)
 {
     struct broker *b = r->broker;
     uint64_t s;
@@ -19,7 +21,10 @@ static void delete_one(struct request *r, struct topic *t, struct delete_topics_
     a->topic_id = t->id;
     a->name = arena_dup_str(&r->arena, t->name);
     if (!b->config.delete_topics) {
-        refuse(r, a, request_version(r) >= 3 ? KAFKA_ERR_TOPIC_DELETION_DISABLED : KAFKA_ERR_INVALID_REQUEST, "delete.topic.enable is false");
+        refuse(r, a,
+               request_version(r) >= 3 ? KAFKA_ERR_TOPIC_DELETION_DISABLED
+                                       : KAFKA_ERR_INVALID_REQUEST,
+               "delete.topic.enable is false");
         return;
     }
     if (broker_topic_delete(b, a->name, &s, &e))
@@ -28,7 +33,8 @@ static void delete_one(struct request *r, struct topic *t, struct delete_topics_
         *seq = MAX(*seq, s);
 }
 
-static void one(struct request *r, struct str name, const struct uuid *id, bool twice, struct delete_topics_response_topic *a, uint64_t *seq)
+static void one(struct request *r, struct str name, const struct uuid *id, bool twice,
+                struct delete_topics_response_topic *a, uint64_t *seq)
 {
     bool by_id = !uuid_is_zero(id);
     struct topic *t = by_id ? topic_by_id(r->broker, id) : broker_topic(r->broker, name);
@@ -42,7 +48,8 @@ static void one(struct request *r, struct str name, const struct uuid *id, bool 
     else if (twice)
         refuse(r, a, KAFKA_ERR_INVALID_REQUEST, "the topic is named more than once");
     else if (!t)
-        refuse(r, a, by_id ? KAFKA_ERR_UNKNOWN_TOPIC_ID : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION, "there is no such topic");
+        refuse(r, a, by_id ? KAFKA_ERR_UNKNOWN_TOPIC_ID : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION,
+               "there is no such topic");
     else
         delete_one(r, t, a, seq);
 }
@@ -69,7 +76,8 @@ void api_delete_topics(struct request *r)
         bool twice = name.p && seen_count(&seen, name, 0) > 1;
 
         if (twice && seen_add(&told, name, 0) > 1) continue;
-        one(r, name, i < q->topics_n ? &q->topics[i].topic_id : &none, twice, &a.responses[a.responses_n++], &seq);
+        one(r, name, i < q->topics_n ? &q->topics[i].topic_id : &none, twice,
+            &a.responses[a.responses_n++], &seq);
     }
     request_answer_when(r, &a, MAX(seq, r->broker->meta_seq));
 }

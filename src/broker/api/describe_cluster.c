@@ -1,6 +1,6 @@
 /* DescribeCluster (key 60): this broker, which is also the controller. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/describe_cluster.h"
+#include "broker/api.h"
 
 enum { ENDPOINT_BROKERS = 1, ENDPOINT_CONTROLLERS = 2 };
 
@@ -13,7 +13,9 @@ void api_describe_cluster(struct request *r)
     if (!q) return;
     describe_cluster_response_init_defaults(&a);
     if (q->endpoint_type != ENDPOINT_BROKERS) {
-        a.error_code = q->endpoint_type == ENDPOINT_CONTROLLERS ? KAFKA_ERR_MISMATCHED_ENDPOINT_TYPE : KAFKA_ERR_UNSUPPORTED_ENDPOINT_TYPE;
+        a.error_code = q->endpoint_type == ENDPOINT_CONTROLLERS
+                           ? KAFKA_ERR_MISMATCHED_ENDPOINT_TYPE
+                           : KAFKA_ERR_UNSUPPORTED_ENDPOINT_TYPE;
         a.error_message = STR("this endpoint is a broker's");
         request_answer(r, &a);
         return;
@@ -25,6 +27,7 @@ void api_describe_cluster(struct request *r)
     a.controller_id = self.broker_id;
     a.brokers = &self;
     a.brokers_n = 1;
-    if (q->include_cluster_authorized_operations) a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
+    if (q->include_cluster_authorized_operations)
+        a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
     request_answer(r, &a);
 }

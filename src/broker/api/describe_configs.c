@@ -1,11 +1,15 @@
 /* DescribeConfigs (key 32): every setting of a topic or of this broker, its value, and where the value comes from.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/describe_configs.h"
 #include "broker/api.h"
 #include "broker/api/config_resource.h"
-#include "kafka/msg/describe_configs.h"
 
-struct view { struct request *r; const struct describe_configs_request *q; const struct topic *t; };
+struct view {
+    struct request *r;
+    const struct describe_configs_request *q;
+    const struct topic *t;
+};
 
 static size_t rows_n(const struct view *v)
 {
@@ -28,7 +32,8 @@ static bool is_wanted(const struct describe_configs_request_resource *q, const c
     return false;
 }
 
-static void fill(const struct view *v, const struct config_row *row, struct describe_configs_response_config *a)
+static void fill(const struct view *v, const struct config_row *row,
+                 struct describe_configs_response_config *a)
 {
     struct arena *arena = &v->r->arena;
 
@@ -45,10 +50,12 @@ static void fill(const struct view *v, const struct config_row *row, struct desc
     a->synonyms = arena_array(arena, struct describe_configs_response_synonym, row->synonyms_n);
     a->synonyms_n = row->synonyms_n;
     for (size_t i = 0; i < row->synonyms_n; i++)
-        a->synonyms[i] = (struct describe_configs_response_synonym){str_of(row->synonyms[i].name), row->synonyms[i].value, (int8_t)row->synonyms[i].source};
+        a->synonyms[i] = (struct describe_configs_response_synonym){
+            str_of(row->synonyms[i].name), row->synonyms[i].value, (int8_t)row->synonyms[i].source};
 }
 
-static void list(const struct view *v, const struct describe_configs_request_resource *q, bool only_dynamic, struct describe_configs_response_result *a)
+static void list(const struct view *v, const struct describe_configs_request_resource *q,
+                 bool only_dynamic, struct describe_configs_response_result *a)
 {
     size_t n = rows_n(v);
 
@@ -67,7 +74,8 @@ static void list(const struct view *v, const struct describe_configs_request_res
     }
 }
 
-static void one(struct request *r, const struct describe_configs_request *q, const struct describe_configs_request_resource *s,
+static void one(struct request *r, const struct describe_configs_request *q,
+                const struct describe_configs_request_resource *s,
                 struct describe_configs_response_result *a)
 {
     struct view v = {.r = r, .q = q};
@@ -76,7 +84,8 @@ static void one(struct request *r, const struct describe_configs_request *q, con
     describe_configs_response_result_init_defaults(a);
     a->resource_type = s->resource_type;
     a->resource_name = s->resource_name;
-    a->error_code = config_resource_find(r->broker, s->resource_type, s->resource_name, &found, &a->error_message);
+    a->error_code = config_resource_find(r->broker, s->resource_type, s->resource_name, &found,
+                                         &a->error_message);
     if (!a->error_message.p) a->error_message = STR("");
     if (a->error_code || found.kind == RESOURCE_NOTHING) return;
     v.t = found.topic;
@@ -91,6 +100,7 @@ void api_describe_configs(struct request *r)
     if (!q) return;
     a.results = arena_array(&r->arena, struct describe_configs_response_result, q->resources_n);
     a.results_n = q->resources_n;
-    for (size_t i = 0; i < q->resources_n; i++) one(r, q, &q->resources[i], &a.results[i]);
+    for (size_t i = 0; i < q->resources_n; i++)
+        one(r, q, &q->resources[i], &a.results[i]);
     request_answer_when(r, &a, r->broker->meta_seq);
 }

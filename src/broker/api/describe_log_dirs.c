@@ -1,6 +1,6 @@
 /* DescribeLogDirs (key 35): the one data folder, and how large each partition is. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/describe_log_dirs.h"
+#include "broker/api.h"
 
 static int64_t size_of(struct partition *p)
 {
@@ -10,7 +10,8 @@ static int64_t size_of(struct partition *p)
     return log_size(partition_log(p), &n, &e) ? 0 : (int64_t)n;
 }
 
-static void add(struct request *r, struct topic *t, const int32_t *wanted, size_t n, struct describe_log_dirs_response_result *a)
+static void add(struct request *r, struct topic *t, const int32_t *wanted, size_t n,
+                struct describe_log_dirs_response_result *a)
 {
     struct describe_log_dirs_response_topic *row = &a->topics[a->topics_n];
 
@@ -20,7 +21,8 @@ static void add(struct request *r, struct topic *t, const int32_t *wanted, size_
         struct partition *p = topic_partition(t, wanted ? wanted[i] : (int32_t)i);
 
         if (!p) continue;
-        row->partitions[row->partitions_n++] = (struct describe_log_dirs_response_partition){.partition_index = p->number, .partition_size = size_of(p)};
+        row->partitions[row->partitions_n++] = (struct describe_log_dirs_response_partition){
+            .partition_index = p->number, .partition_size = size_of(p)};
     }
     if (row->partitions_n) a->topics_n++;
 }
@@ -39,9 +41,11 @@ void api_describe_log_dirs(struct request *r)
     dir.log_dir = str_of(b->opt.dir);
     dir.usable_bytes = (int64_t)stats.disk_free_bytes;
     dir.error_code = b->fatal ? KAFKA_ERR_KAFKA_STORAGE_ERROR : 0;
-    dir.topics = arena_array(&r->arena, struct describe_log_dirs_response_topic, q->topics_null ? b->topics_n : q->topics_n);
+    dir.topics = arena_array(&r->arena, struct describe_log_dirs_response_topic,
+                             q->topics_null ? b->topics_n : q->topics_n);
     if (q->topics_null)
-        for (size_t i = 0; i < b->topics_n; i++) add(r, b->topics_sorted[i], NULL, (size_t)b->topics_sorted[i]->partitions_n, &dir);
+        for (size_t i = 0; i < b->topics_n; i++)
+            add(r, b->topics_sorted[i], NULL, (size_t)b->topics_sorted[i]->partitions_n, &dir);
     for (size_t i = 0; i < q->topics_n; i++) {
         struct topic *t = broker_topic(b, q->topics[i].topic);
 

@@ -1,24 +1,32 @@
 /* DescribeProducers (key 61): what a partition remembers of its producers. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/describe_producers.h"
+#include "broker/api.h"
 
-static void list(struct request *r, const struct producers *ps, struct describe_producers_response_partition *a)
+static void list(struct request *r, const struct producers *ps,
+                 struct describe_producers_response_partition *a)
 {
     struct bytes key;
     size_t at = 0;
     void *v;
 
-    a->active_producers = arena_array(&r->arena, struct describe_producers_response_active_producer, ps->by_id.n);
+    a->active_producers =
+        arena_array(&r->arena, struct describe_producers_response_active_producer, ps->by_id.n);
     while (map_next(&ps->by_id, &at, &key, &v)) {
         const struct producer *p = v;
 
-        a->active_producers[a->active_producers_n++] = (struct describe_producers_response_active_producer){
-            .producer_id = p->id, .producer_epoch = p->epoch, .last_sequence = p->n ? p->window[p->n - 1].last_seq : -1,
-            .last_timestamp = p->last_timestamp, .coordinator_epoch = p->coordinator_epoch, .current_txn_start_offset = p->txn_first_offset};
+        a->active_producers[a->active_producers_n++] =
+            (struct describe_producers_response_active_producer){
+                .producer_id = p->id,
+                .producer_epoch = p->epoch,
+                .last_sequence = p->n ? p->window[p->n - 1].last_seq : -1,
+                .last_timestamp = p->last_timestamp,
+                .coordinator_epoch = p->coordinator_epoch,
+                .current_txn_start_offset = p->txn_first_offset};
     }
 }
 
-static void one(struct request *r, struct str topic, struct describe_producers_response_partition *a)
+static void one(struct request *r, struct str topic,
+                struct describe_producers_response_partition *a)
 {
     struct partition *p = broker_partition(r->broker, topic, a->partition_index);
     struct producers *ps;
@@ -47,7 +55,8 @@ void api_describe_producers(struct request *r)
 
         t->name = q->topics[i].name;
         t->partitions_n = q->topics[i].partition_indexes_n;
-        t->partitions = arena_array(&r->arena, struct describe_producers_response_partition, t->partitions_n);
+        t->partitions =
+            arena_array(&r->arena, struct describe_producers_response_partition, t->partitions_n);
         for (size_t k = 0; k < t->partitions_n; k++) {
             t->partitions[k].partition_index = q->topics[i].partition_indexes[k];
             one(r, t->name, &t->partitions[k]);

@@ -1,16 +1,16 @@
 /* DescribeTopicPartitions (key 75): topics by name, in pages of partitions; the cursor says where the next page begins.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/describe_topic_partitions.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
-#include "kafka/msg/describe_topic_partitions.h"
 
 struct page {
     struct request *r;
     const struct describe_topic_partitions_request *q;
     struct describe_topic_partitions_response *a;
     int32_t *self;
-    int32_t left;                        /* partitions that still fit */
+    int32_t left; /* partitions that still fit */
 };
 
 static int by_name(const void *a, const void *b)
@@ -18,14 +18,16 @@ static int by_name(const void *a, const void *b)
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
 }
 
-static struct str *names_of(struct request *r, const struct describe_topic_partitions_request *q, size_t *ret_n)
+static struct str *names_of(struct request *r, const struct describe_topic_partitions_request *q,
+                            size_t *ret_n)
 {
     AUTO(seen_fini) struct seen seen = {0};
     struct broker *b = r->broker;
     struct str *names = arena_array(&r->arena, struct str, q->topics_n ? q->topics_n : b->topics_n);
 
     *ret_n = 0;
-    for (size_t i = 0; !q->topics_n && i < b->topics_n; i++) names[(*ret_n)++] = b->topics_sorted[i]->name;
+    for (size_t i = 0; !q->topics_n && i < b->topics_n; i++)
+        names[(*ret_n)++] = b->topics_sorted[i]->name;
     for (size_t i = 0; i < q->topics_n; i++)
         if (seen_add(&seen, q->topics[i].name, 0) == 1) names[(*ret_n)++] = q->topics[i].name;
     if (q->topics_n) qsort(names, *ret_n, sizeof *names, by_name);
@@ -34,21 +36,25 @@ static struct str *names_of(struct request *r, const struct describe_topic_parti
 
 static void set_cursor(struct page *g, struct str topic, int32_t partition)
 {
-    g->a->next_cursor = arena_new(&g->r->arena, struct describe_topic_partitions_response_next_cursor);
+    g->a->next_cursor =
+        arena_new(&g->r->arena, struct describe_topic_partitions_response_next_cursor);
     g->a->next_cursor->topic_name = topic;
     g->a->next_cursor->partition_index = partition;
 }
 
-static void fill(struct page *g, const struct topic *t, int32_t from, struct describe_topic_partitions_response_topic *row)
+static void fill(struct page *g, const struct topic *t, int32_t from,
+                 struct describe_topic_partitions_response_topic *row)
 {
     struct broker *b = g->r->broker;
     int32_t n = MIN(t->partitions_n - from, g->left);
 
     row->topic_id = t->id;
     row->is_internal = t->internal;
-    row->partitions = arena_array(&g->r->arena, struct describe_topic_partitions_response_partition, (size_t)MAX(n, 0));
+    row->partitions = arena_array(&g->r->arena, struct describe_topic_partitions_response_partition,
+                                  (size_t)MAX(n, 0));
     for (int32_t i = 0; i < n; i++) {
-        struct describe_topic_partitions_response_partition *p = &row->partitions[row->partitions_n++];
+        struct describe_topic_partitions_response_partition *p =
+            &row->partitions[row->partitions_n++];
 
         p->partition_index = from + i;
         p->leader_id = b->opt.node_id;
@@ -72,12 +78,14 @@ static void one(struct page *g, struct str name, int32_t from)
     if (t)
         fill(g, t, from, row);
     else
-        row->error_code = topic_name_ok(name, &why) ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
+        row->error_code = topic_name_ok(name, &why) ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION
+                                                    : KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
 }
 
 static void refuse_cursor(struct page *g)
 {
-    g->a->topics = arena_array(&g->r->arena, struct describe_topic_partitions_response_topic, g->q->topics_n);
+    g->a->topics =
+        arena_array(&g->r->arena, struct describe_topic_partitions_response_topic, g->q->topics_n);
     g->a->topics_n = g->q->topics_n;
     for (size_t i = 0; i < g->q->topics_n; i++) {
         describe_topic_partitions_response_topic_init_defaults(&g->a->topics[i]);

@@ -3,24 +3,29 @@
  * partitions and looked at again when one of them moves. Only durable records count and are sent, as pieces of the
  * segment files.   SPDX-License-Identifier: Apache-2.0
  */
-#include "broker/api.h"
 #include "broker/fetch.h"
+#include "broker/api.h"
 #include "kafka/compress.h"
 #include "kafka/msg/fetch.h"
 
-enum { OLD_FORMATS_BELOW = 4, ZSTD_FROM_VERSION = 10, SESSION_EPOCH_NEW = 0, SESSION_EPOCH_NONE = -1 };
+enum {
+    OLD_FORMATS_BELOW = 4,
+    ZSTD_FROM_VERSION = 10,
+    SESSION_EPOCH_NEW = 0,
+    SESSION_EPOCH_NONE = -1
+};
 
 struct fetch {
-    struct list woken;                   /* in broker.fetches_woken */
+    struct list woken; /* in broker.fetches_woken */
     struct request *r;
     const struct fetch_request *q;
-    struct fetch_session *session;       /* NULL: none */
-    bool     incremental;
-    struct list parts;                   /* without a session */
-    size_t   bytes, min_bytes, max_bytes;
-    bool     hard_limits, read_committed;
-    bool     at_once;                    /* waiting would not help */
-    size_t   parts_n, parts_unknown;
+    struct fetch_session *session; /* NULL: none */
+    bool incremental;
+    struct list parts; /* without a session */
+    size_t bytes, min_bytes, max_bytes;
+    bool hard_limits, read_committed;
+    bool at_once; /* waiting would not help */
+    size_t parts_n, parts_unknown;
 };
 
 static struct list *parts_of(struct fetch *f)
@@ -40,7 +45,9 @@ static int16_t check_epoch(const struct broker *b, int32_t epoch)
 {
     int32_t ours = (int32_t)store_start_number(b->store);
 
-    return epoch == -1 || epoch == ours ? 0 : epoch < ours ? KAFKA_ERR_FENCED_LEADER_EPOCH : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
+    return epoch == -1 || epoch == ours ? 0
+           : epoch < ours               ? KAFKA_ERR_FENCED_LEADER_EPOCH
+                                        : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
 }
 
 static int16_t read_error(const struct err *e)
@@ -71,7 +78,8 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
 
     if (log_health(log, &e)) {
         p->error = KAFKA_ERR_KAFKA_STORAGE_ERROR;
-    } else if (p->t->config.compression == KAFKA_CODEC_ZSTD && request_version(f->r) < ZSTD_FROM_VERSION) {
+    } else if (p->t->config.compression == KAFKA_CODEC_ZSTD &&
+               request_version(f->r) < ZSTD_FROM_VERSION) {
         p->error = KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
     } else if ((p->error = check_epoch(f->r->broker, p->leader_epoch))) {
         f->at_once = true;
@@ -85,10 +93,11 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
         p->high = log_durable_end(log);
         p->start = log_start(log);
         if (p->offset >= p->high || (!left && !first_whole) || p->max_bytes < 0) return;
-        if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), p->high, first_whole, &p->slice, &e))
+        if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), p->high, first_whole,
+                     &p->slice, &e))
             p->error = read_error(&e);
         else if (p->slice.n && p->slice.offset_next < p->high)
-            f->at_once = true;           /* the end of a segment, or of a limit */
+            f->at_once = true; /* the end of a segment, or of a limit */
         f->bytes += p->slice.n;
     }
     if (p->error) {
@@ -134,7 +143,8 @@ static bool look(struct fetch *f)
 static bool worth_telling(const struct fetch *f, const struct fetch_part *p)
 {
     if (!f->incremental) return true;
-    return p->slice.n || p->error || p->diverging_epoch != -1 || p->high != p->sent_high || p->start != p->sent_start;
+    return p->slice.n || p->error || p->diverging_epoch != -1 || p->high != p->sent_high ||
+           p->start != p->sent_start;
 }
 
 static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_partition *a)
@@ -144,7 +154,9 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     a->error_code = p->error;
     a->high_watermark = a->last_stable_offset = p->high;
     a->log_start_offset = p->start;
-    a->aborted_transactions_null = !f->read_committed && p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION && p->error != KAFKA_ERR_UNKNOWN_TOPIC_ID;
+    a->aborted_transactions_null = !f->read_committed &&
+                                   p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION &&
+                                   p->error != KAFKA_ERR_UNKNOWN_TOPIC_ID;
     a->records = bytes_of("", 0);
     if (p->diverging_epoch != -1) {
         a->diverging_epoch.epoch = p->diverging_epoch;
@@ -157,13 +169,15 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     p->sent_high = p->error ? -1 : p->high;
     p->sent_start = p->error ? -1 : p->start;
     if (!p->slice.n) return;
-    a->records_file = (struct wr_file){log_slice_file(&p->slice), p->slice.at, (uint32_t)p->slice.n};
+    a->records_file =
+        (struct wr_file){log_slice_file(&p->slice), p->slice.at, (uint32_t)p->slice.n};
     p->t->bytes_out += p->slice.n;
     f->r->broker->stats.fetch_bytes += p->slice.n;
     request_hold(f->r, &p->slice);
 }
 
-static bool same_topic(const struct fetch *f, const struct fetch_response_topic *t, const struct fetch_part *p)
+static bool same_topic(const struct fetch *f, const struct fetch_response_topic *t,
+                       const struct fetch_part *p)
 {
     return request_version(f->r) >= 13 ? uuid_eq(&t->topic_id, &p->id) : str_eq(t->topic, p->topic);
 }
@@ -183,7 +197,8 @@ static void node_endpoint(struct fetch *f, struct fetch_response *a)
 static void build(struct fetch *f, struct fetch_response *a)
 {
     struct arena *arena = &f->r->arena;
-    struct fetch_response_partition *next = arena_array(arena, struct fetch_response_partition, f->parts_n);
+    struct fetch_response_partition *next =
+        arena_array(arena, struct fetch_response_partition, f->parts_n);
     struct fetch_response_topic *t = NULL;
     struct list moved;
 
@@ -203,12 +218,15 @@ static void build(struct fetch *f, struct fetch_response *a)
         }
         fill(f, p, next++);
         t->partitions_n++;
-        if (next[-1].current_leader.leader_id >= 0 && !a->node_endpoints_n && request_version(f->r) >= 16) node_endpoint(f, a);
+        if (next[-1].current_leader.leader_id >= 0 && !a->node_endpoints_n &&
+            request_version(f->r) >= 16)
+            node_endpoint(f, a);
         if (!sends || !f->session) continue;
-        list_remove(it);                 /* who got something goes last next time */
+        list_remove(it); /* who got something goes last next time */
         list_push(&moved, it);
     }
-    while (!list_empty(&moved)) list_push(parts_of(f), list_pop(&moved));
+    while (!list_empty(&moved))
+        list_push(parts_of(f), list_pop(&moved));
 }
 
 static void unpark(struct fetch *f)
@@ -276,7 +294,8 @@ static void park(struct fetch *f)
         if (p->partition) list_push(&p->partition->fetches, &p->wait);
     }
     request_park(r, on_cancel);
-    timer_set(r->broker->timers, &r->timer, broker_now_ms(r->broker) + (uint64_t)f->q->max_wait_ms, on_late);
+    timer_set(r->broker->timers, &r->timer, broker_now_ms(r->broker) + (uint64_t)f->q->max_wait_ms,
+              on_late);
 }
 
 static void wake(struct broker *b, struct fetch *f)
@@ -286,7 +305,8 @@ static void wake(struct broker *b, struct fetch *f)
 
 void fetches_moved(struct partition *p)
 {
-    list_each(it, &p->fetches) wake(p->topic->broker, container_of(it, struct fetch_part, wait)->fetch);
+    list_each(it, &p->fetches)
+        wake(p->topic->broker, container_of(it, struct fetch_part, wait)->fetch);
 }
 
 /* Not looked at now: the topic is still there. The turn comes back to it. */
@@ -307,7 +327,8 @@ void fetches_turn(struct broker *b)
     struct list now, *it;
 
     list_init(&now);
-    while ((it = list_pop(&b->fetches_woken))) list_push(&now, it);
+    while ((it = list_pop(&b->fetches_woken)))
+        list_push(&now, it);
     while ((it = list_pop(&now))) {
         struct fetch *f = container_of(it, struct fetch, woken);
         bool lost = false;
@@ -372,11 +393,13 @@ static void session_update(struct fetch *f)
 
     for (size_t i = 0; i < q->topics_n; i++)
         for (size_t k = 0; k < q->topics[i].partitions_n; k++)
-            part_set(fetch_session_put(ss, f->session, q->topics[i].topic, &q->topics[i].topic_id, q->topics[i].partitions[k].partition),
+            part_set(fetch_session_put(ss, f->session, q->topics[i].topic, &q->topics[i].topic_id,
+                                       q->topics[i].partitions[k].partition),
                      &q->topics[i].partitions[k]);
     for (size_t i = 0; i < q->forgotten_topics_data_n; i++)
         for (size_t k = 0; k < q->forgotten_topics_data[i].partitions_n; k++)
-            fetch_session_forget(ss, f->session, q->forgotten_topics_data[i].topic, &q->forgotten_topics_data[i].topic_id,
+            fetch_session_forget(ss, f->session, q->forgotten_topics_data[i].topic,
+                                 &q->forgotten_topics_data[i].topic_id,
                                  q->forgotten_topics_data[i].partitions[k]);
 }
 
@@ -401,7 +424,8 @@ static size_t parts_asked(const struct fetch_request *q)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < q->topics_n; i++) n += q->topics[i].partitions_n;
+    for (size_t i = 0; i < q->topics_n; i++)
+        n += q->topics[i].partitions_n;
     return n;
 }
 
@@ -437,9 +461,11 @@ static int16_t session_choose(struct fetch *f)
         parts_of_request(f);
         return 0;
     }
-    if (q->session_epoch != SESSION_EPOCH_NEW && q->session_epoch != SESSION_EPOCH_NONE) return session_continue(f);
+    if (q->session_epoch != SESSION_EPOCH_NEW && q->session_epoch != SESSION_EPOCH_NONE)
+        return session_continue(f);
     session_close(b, q->session_id);
-    if (q->session_epoch == SESSION_EPOCH_NEW && parts) f->session = fetch_session_new(b, parts, request_version(f->r) >= 13);
+    if (q->session_epoch == SESSION_EPOCH_NEW && parts)
+        f->session = fetch_session_new(b, parts, request_version(f->r) >= 13);
     if (f->session)
         session_update(f);
     else
@@ -468,7 +494,8 @@ static void answer_all(struct request *r, const struct fetch_request *q, int16_t
             fetch_response_partition_init_defaults(p);
             p->partition_index = q->topics[i].partitions[k].partition;
             p->error_code = code;
-            if (code == KAFKA_ERR_UNSUPPORTED_VERSION && !broker_partition(r->broker, t->topic, p->partition_index))
+            if (code == KAFKA_ERR_UNSUPPORTED_VERSION &&
+                !broker_partition(r->broker, t->topic, p->partition_index))
                 p->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
             p->high_watermark = p->last_stable_offset = p->log_start_offset = -1;
             p->aborted_transactions_null = q->isolation_level == 0;
@@ -499,7 +526,7 @@ void api_fetch(struct request *r)
         return;
     }
     if ((request_version(r) >= 15 ? q->replica_state.replica_id : q->replica_id) >= 0) {
-        answer_all(r, q, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER);      /* nobody replicates from here */
+        answer_all(r, q, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER); /* nobody replicates from here */
         return;
     }
     if (q->isolation_level != 0 && q->isolation_level != 1) {

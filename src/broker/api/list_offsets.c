@@ -1,14 +1,23 @@
 /* ListOffsets (key 2): the ends of a partition, or where a time begins. Only durable records exist here. A time is looked
  * up in the log's time index, which gives a batch; the record is found by opening it.   SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/list_offsets.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
 #include "kafka/batch.h"
-#include "kafka/msg/list_offsets.h"
 
-enum { LATEST = -1, EARLIEST = -2, MAX_TIMESTAMP = -3, EARLIEST_LOCAL = -4, EXPANDED_BYTES_MAX = 1 << 30 };
+enum {
+    LATEST = -1,
+    EARLIEST = -2,
+    MAX_TIMESTAMP = -3,
+    EARLIEST_LOCAL = -4,
+    EXPANDED_BYTES_MAX = 1 << 30
+};
 
-struct found { int64_t offset, timestamp; int32_t epoch; };
+struct found {
+    int64_t offset, timestamp;
+    int32_t epoch;
+};
 
 /* The first record of the batch at or after ts; with ts INT64_MIN the first of the latest ones. */
 static bool search(struct request *r, struct bytes raw, int64_t ts, struct found *ret)
@@ -30,21 +39,26 @@ static bool search(struct request *r, struct bytes raw, int64_t ts, struct found
     return false;
 }
 
-static enum rc by_time(struct request *r, struct log *log, int64_t ts, struct found *ret, struct err *e)
+static enum rc by_time(struct request *r, struct log *log, int64_t ts, struct found *ret,
+                       struct err *e)
 {
     AUTO(buf_fini) struct buf bytes = {0};
     AUTO(log_slice_fini) struct log_slice s = {0};
     int64_t high = log_durable_end(log);
 
-    if (ts == MAX_TIMESTAMP ? log_find_max_time(log, high, &s, e) : log_find_time(log, ts, high, &s, e)) return e->rc;
+    if (ts == MAX_TIMESTAMP ? log_find_max_time(log, high, &s, e)
+                            : log_find_time(log, ts, high, &s, e))
+        return e->rc;
     if (!s.n) return RC_OK;
     if (log_slice_load(&s, &bytes, e)) return e->rc;
-    if (!search(r, buf_view(&bytes), ts == MAX_TIMESTAMP ? INT64_MIN : ts, ret)) return err_set(e, RC_CORRUPT, "a batch cannot be read");
+    if (!search(r, buf_view(&bytes), ts == MAX_TIMESTAMP ? INT64_MIN : ts, ret))
+        return err_set(e, RC_CORRUPT, "a batch cannot be read");
     if (ret->offset >= high) *ret = (struct found){-1, -1, -1};
     return RC_OK;
 }
 
-static int16_t look_up(struct request *r, struct partition *p, const struct list_offsets_request_partition *q, struct found *ret)
+static int16_t look_up(struct request *r, struct partition *p,
+                       const struct list_offsets_request_partition *q, struct found *ret)
 {
     struct log *log = partition_log(p);
     int32_t ours = (int32_t)store_start_number(r->broker->store);
@@ -53,7 +67,8 @@ static int16_t look_up(struct request *r, struct partition *p, const struct list
     *ret = (struct found){-1, -1, -1};
     if (log_health(log, &e)) return KAFKA_ERR_KAFKA_STORAGE_ERROR;
     if (q->current_leader_epoch != -1 && q->current_leader_epoch != ours)
-        return q->current_leader_epoch < ours ? KAFKA_ERR_FENCED_LEADER_EPOCH : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
+        return q->current_leader_epoch < ours ? KAFKA_ERR_FENCED_LEADER_EPOCH
+                                              : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
     switch (q->timestamp) {
     case LATEST: *ret = (struct found){log_durable_end(log), -1, ours}; return 0;
     case EARLIEST:
@@ -68,18 +83,24 @@ static int16_t look_up(struct request *r, struct partition *p, const struct list
 }
 
 /* Version 0 answers a list: where to start from, the newest first. */
-static void old_style(struct request *r, struct partition *p, const struct list_offsets_request_partition *q, struct list_offsets_response_partition *a)
+static void old_style(struct request *r, struct partition *p,
+                      const struct list_offsets_request_partition *q,
+                      struct list_offsets_response_partition *a)
 {
     int64_t start = partition_start(p), high = partition_high(p);
 
     a->old_style_offsets = arena_array(&r->arena, int64_t, 2);
-    if (q->timestamp == LATEST && q->max_num_offsets > 0) a->old_style_offsets[a->old_style_offsets_n++] = high;
-    if (q->timestamp != LATEST && q->timestamp != EARLIEST && q->timestamp != EARLIEST_LOCAL) return;
-    if ((int32_t)a->old_style_offsets_n < q->max_num_offsets && (!a->old_style_offsets_n || start < high))
+    if (q->timestamp == LATEST && q->max_num_offsets > 0)
+        a->old_style_offsets[a->old_style_offsets_n++] = high;
+    if (q->timestamp != LATEST && q->timestamp != EARLIEST && q->timestamp != EARLIEST_LOCAL)
+        return;
+    if ((int32_t)a->old_style_offsets_n < q->max_num_offsets &&
+        (!a->old_style_offsets_n || start < high))
         a->old_style_offsets[a->old_style_offsets_n++] = start;
 }
 
-static void one(struct request *r, struct str topic, const struct list_offsets_request_partition *q, bool twice, struct list_offsets_response_partition *a)
+static void one(struct request *r, struct str topic, const struct list_offsets_request_partition *q,
+                bool twice, struct list_offsets_response_partition *a)
 {
     struct partition *p = broker_partition(r->broker, topic, q->partition_index);
     struct found f = {-1, -1, -1};
@@ -107,17 +128,21 @@ void api_list_offsets(struct request *r)
 
     if (!q) return;
     for (size_t i = 0; i < q->topics_n; i++)
-        for (size_t k = 0; k < q->topics[i].partitions_n; k++) seen_add(&seen, q->topics[i].name, q->topics[i].partitions[k].partition_index);
+        for (size_t k = 0; k < q->topics[i].partitions_n; k++)
+            seen_add(&seen, q->topics[i].name, q->topics[i].partitions[k].partition_index);
     a.topics = arena_array(&r->arena, struct list_offsets_response_topic, q->topics_n);
     a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
         a.topics[i].name = q->topics[i].name;
         a.topics[i].partitions_n = q->topics[i].partitions_n;
-        a.topics[i].partitions = arena_array(&r->arena, struct list_offsets_response_partition, q->topics[i].partitions_n);
+        a.topics[i].partitions = arena_array(&r->arena, struct list_offsets_response_partition,
+                                             q->topics[i].partitions_n);
         for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
             const struct list_offsets_request_partition *p = &q->topics[i].partitions[k];
 
-            one(r, q->topics[i].name, p, seen_count(&seen, q->topics[i].name, p->partition_index) > 1, &a.topics[i].partitions[k]);
+            one(r, q->topics[i].name, p,
+                seen_count(&seen, q->topics[i].name, p->partition_index) > 1,
+                &a.topics[i].partitions[k]);
         }
     }
     request_answer(r, &a);

@@ -1,6 +1,6 @@
 /* ListPartitionReassignments (key 46): none is ever under way on one node. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/list_partition_reassignments.h"
+#include "broker/api.h"
 
 void api_list_partition_reassignments(struct request *r)
 {

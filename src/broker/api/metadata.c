@@ -2,11 +2,12 @@
  * name and does not exist is created, if that is wanted, before the answer says that it is there.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/metadata.h"
 #include "base/diag.h"
 #include "broker/api.h"
-#include "kafka/msg/metadata.h"
 
-static void fill_partitions(struct request *r, const struct topic *t, int32_t *self, struct metadata_response_topic *a)
+static void fill_partitions(struct request *r, const struct topic *t, int32_t *self,
+                            struct metadata_response_topic *a)
 {
     a->partitions_n = (size_t)t->partitions_n;
     a->partitions = arena_array(&r->arena, struct metadata_response_partition, a->partitions_n);
@@ -21,12 +22,14 @@ static void fill_partitions(struct request *r, const struct topic *t, int32_t *s
     }
 }
 
-static void fill(struct request *r, const struct topic *t, const struct metadata_request *q, int32_t *self, struct metadata_response_topic *a)
+static void fill(struct request *r, const struct topic *t, const struct metadata_request *q,
+                 int32_t *self, struct metadata_response_topic *a)
 {
     a->name = t->name;
     a->topic_id = t->id;
     a->is_internal = t->internal;
-    if (q->include_topic_authorized_operations) a->topic_authorized_operations = TOPIC_OPERATIONS_ALL;
+    if (q->include_topic_authorized_operations)
+        a->topic_authorized_operations = TOPIC_OPERATIONS_ALL;
     fill_partitions(r, t, self, a);
 }
 
@@ -40,13 +43,15 @@ static int16_t auto_create(struct request *r, struct str name, bool wanted, stru
     struct err e;
 
     if (!topic_name_ok(name, &why)) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
-    if (!wanted || !b->config.auto_create_topics || str_starts(name, STR("__"))) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (!wanted || !b->config.auto_create_topics || str_starts(name, STR("__")))
+        return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if (!broker_topic_create(b, &spec, ret, &seq, &e)) return 0;
     diag(DIAG_INFO, "broker.topic_not_created", KV_STR("topic", name), KV_CSTR("why", e.text));
     return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
 }
 
-static void one(struct request *r, const struct metadata_request *q, const struct metadata_request_topic *t, int32_t *self,
+static void one(struct request *r, const struct metadata_request *q,
+                const struct metadata_request_topic *t, int32_t *self,
                 struct metadata_response_topic *a)
 {
     struct broker *b = r->broker;
@@ -66,11 +71,14 @@ static void one(struct request *r, const struct metadata_request *q, const struc
         a->name = (struct str){0};
         return;
     }
-    if (!found) a->error_code = auto_create(r, t->name, request_version(r) < 4 || q->allow_auto_topic_creation, &found);
+    if (!found)
+        a->error_code =
+            auto_create(r, t->name, request_version(r) < 4 || q->allow_auto_topic_creation, &found);
     if (found) fill(r, found, q, self, a);
 }
 
-static void all(struct request *r, const struct metadata_request *q, int32_t *self, struct metadata_response *a)
+static void all(struct request *r, const struct metadata_request *q, int32_t *self,
+                struct metadata_response *a)
 {
     struct broker *b = r->broker;
 
@@ -99,7 +107,8 @@ void api_metadata(struct request *r)
     a.brokers_n = 1;
     a.cluster_id = str_of(b->cluster_id);
     a.controller_id = self;
-    if (q->include_cluster_authorized_operations) a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
+    if (q->include_cluster_authorized_operations)
+        a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
     if (q->topics_null || (request_version(r) == 0 && !q->topics_n)) {
         all(r, q, &self, &a);
     } else {

@@ -4,41 +4,46 @@
  * Batches stay in the transport's buffer and are patched there. One above LOG_BATCH_INLINE_MAX is checked and written to a
  * file by a worker, and one for which the wal has no room waits for it: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/produce.h"
 #include "base/diag.h"
 #include "broker/api.h"
 #include "broker/validate.h"
-#include "kafka/msg/produce.h"
 #include "sys/worker.h"
 
-enum { SURPLUS_BYTES_IGNORED = 12, ZSTD_FROM_VERSION = 7, EXPANDED_BYTES_MAX = 1 << 30, OLD_FORMATS_BELOW = 3,
-       ROOM_SPARE_BYTES = 4096 };        /* a batch that is built anew may be a little larger */
+enum {
+    SURPLUS_BYTES_IGNORED = 12,
+    ZSTD_FROM_VERSION = 7,
+    EXPANDED_BYTES_MAX = 1 << 30,
+    OLD_FORMATS_BELOW = 3,
+    ROOM_SPARE_BYTES = 4096
+}; /* a batch that is built anew may be a little larger */
 
-struct large {                            /* one batch on a worker */
-    struct list link;                     /* in broker.produces_large */
+struct large {        /* one batch on a worker */
+    struct list link; /* in broker.produces_large */
     struct work work;
     struct log_large file;
-    struct produce *of;                   /* NULL: the client is gone */
+    struct produce *of; /* NULL: the client is gone */
     struct partition *to;
     struct batch_rules rules;
     struct batch_verdict verdict;
     struct broker *broker;
-    uint64_t reserved;                    /* memory that came with the frame */
-    bool crc_ok, written;                 /* written: to its file, and waits for room in the wal */
+    uint64_t reserved;    /* memory that came with the frame */
+    bool crc_ok, written; /* written: to its file, and waits for room in the wal */
 };
 
 struct produce {
-    struct list link;                     /* in broker.produces_held, for room in the wal */
+    struct list link; /* in broker.produces_held, for room in the wal */
     struct request *r;
     struct produce_request *q;
     struct produce_response a;
-    size_t topic, at;                     /* the next to be taken */
+    size_t topic, at; /* the next to be taken */
     uint64_t seq;
-    bool failed;                          /* any row */
-    int16_t refusal;                      /* of the whole request */
-    struct buf frame;                     /* ours while parked */
+    bool failed;      /* any row */
+    int16_t refusal;  /* of the whole request */
+    struct buf frame; /* ours while parked */
     uint64_t reserved;
     struct large *large;
-    bool held, frame_gone;                /* frame_gone: the last batch took it along */
+    bool held, frame_gone; /* frame_gone: the last batch took it along */
 };
 
 static void row_error(struct produce *p, struct produce_response_partition *row, int16_t code)
@@ -56,7 +61,8 @@ static struct str text_dup(struct produce *p, const char *s)
 
 /* ---- before anything is looked at in a log ---- */
 
-static int16_t check_structure(const struct request *r, const struct produce_request_partition *q, struct batch *b)
+static int16_t check_structure(const struct request *r, const struct produce_request_partition *q,
+                               struct batch *b)
 {
     bool old = request_version(r) < OLD_FORMATS_BELOW;
 
@@ -64,7 +70,8 @@ static int16_t check_structure(const struct request *r, const struct produce_req
     case BATCH_OK: break;
     case BATCH_NONE:
     case BATCH_CUT: return KAFKA_ERR_INVALID_RECORD;
-    case BATCH_MAGIC_OLD: return old ? KAFKA_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT : KAFKA_ERR_INVALID_RECORD;
+    case BATCH_MAGIC_OLD:
+        return old ? KAFKA_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT : KAFKA_ERR_INVALID_RECORD;
     case BATCH_LENGTH:
     case BATCH_MAGIC_UNKNOWN:
     case BATCH_CRC:
@@ -76,7 +83,8 @@ static int16_t check_structure(const struct request *r, const struct produce_req
     case BATCH_TRAILING: return KAFKA_ERR_CORRUPT_MESSAGE;
     }
     if (q->records.n - b->raw.n >= SURPLUS_BYTES_IGNORED) return KAFKA_ERR_INVALID_RECORD;
-    if (batch_codec(b) == KAFKA_CODEC_ZSTD && request_version(r) < ZSTD_FROM_VERSION) return KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
+    if (batch_codec(b) == KAFKA_CODEC_ZSTD && request_version(r) < ZSTD_FROM_VERSION)
+        return KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
     return 0;
 }
 
@@ -89,7 +97,9 @@ static int16_t check_transactions(const struct request *r, const struct produce_
 
     for (size_t i = 0; i < q->topics_n; i++)
         for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
-            if (batch_view(q->topics[i].partitions[k].records, &b) || !batch_is(&b, BATCH_TRANSACTIONAL)) continue;
+            if (batch_view(q->topics[i].partitions[k].records, &b) ||
+                !batch_is(&b, BATCH_TRANSACTIONAL))
+                continue;
             if (any && b.producer_id != id) several = true;
             any = true;
             id = b.producer_id;
@@ -97,10 +107,12 @@ static int16_t check_transactions(const struct request *r, const struct produce_
     if (!any) return 0;
     if (!q->transactional_id.p) return KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
     if (several) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
-    return request_version(r) >= 11 ? KAFKA_ERR_TRANSACTION_ABORTABLE : KAFKA_ERR_INVALID_TXN_STATE;   /* no transaction is open */
+    return request_version(r) >= 11 ? KAFKA_ERR_TRANSACTION_ABORTABLE
+                                    : KAFKA_ERR_INVALID_TXN_STATE; /* no transaction is open */
 }
 
-static int16_t check_before_log(struct produce *p, struct partition *to, const struct produce_request_partition *q, struct batch *b)
+static int16_t check_before_log(struct produce *p, struct partition *to,
+                                const struct produce_request_partition *q, struct batch *b)
 {
     int16_t code;
 
@@ -118,12 +130,17 @@ static struct batch_rules rules_of(const struct broker *b, const struct topic *t
 {
     const struct topic_config *c = &t->config;
 
-    return (struct batch_rules){.now_ms = broker_wall_ms(b), .before_max_ms = c->timestamp_before_max_ms, .after_max_ms = c->timestamp_after_max_ms,
-                                .compacted = (c->log.cleanup & LOG_CLEANUP_COMPACT) != 0, .log_append_time = c->log_append_time,
-                                .codec = c->compression, .expanded_bytes_max = EXPANDED_BYTES_MAX};
+    return (struct batch_rules){.now_ms = broker_wall_ms(b),
+                                .before_max_ms = c->timestamp_before_max_ms,
+                                .after_max_ms = c->timestamp_after_max_ms,
+                                .compacted = (c->log.cleanup & LOG_CLEANUP_COMPACT) != 0,
+                                .log_append_time = c->log_append_time,
+                                .codec = c->compression,
+                                .expanded_bytes_max = EXPANDED_BYTES_MAX};
 }
 
-static void row_verdict(struct produce *p, struct produce_response_partition *row, struct partition *to, const struct batch_verdict *v)
+static void row_verdict(struct produce *p, struct produce_response_partition *row,
+                        struct partition *to, const struct batch_verdict *v)
 {
     size_t n = MIN(v->faults_n, (size_t)RECORD_FAULTS_TOLD);
 
@@ -133,31 +150,42 @@ static void row_verdict(struct produce *p, struct produce_response_partition *ro
     row->record_errors_n = n;
     for (size_t i = 0; i < n; i++) {
         row->record_errors[i].batch_index = v->faults[i].index;
-        row->record_errors[i].batch_index_error_message = str_of(record_fault_text(v->faults[i].fault));
+        row->record_errors[i].batch_index_error_message =
+            str_of(record_fault_text(v->faults[i].fault));
     }
     if (v->faults_n)
-        row->error_message = arena_printf(&p->r->arena, "%zu records are refused, and so is the batch; the first %zu are listed", v->faults_n, n);
+        row->error_message = arena_printf(
+            &p->r->arena, "%zu records are refused, and so is the batch; the first %zu are listed",
+            v->faults_n, n);
     else if (v->why)
         row->error_message = text_dup(p, v->why);
 }
 
 static int16_t code_of(const struct err *e)
 {
-    return e->rc == RC_TOO_LARGE ? KAFKA_ERR_RECORD_LIST_TOO_LARGE : e->rc == RC_OVERLOAD ? KAFKA_ERR_REQUEST_TIMED_OUT : kafka_error_of(e);
+    return e->rc == RC_TOO_LARGE  ? KAFKA_ERR_RECORD_LIST_TOO_LARGE
+           : e->rc == RC_OVERLOAD ? KAFKA_ERR_REQUEST_TIMED_OUT
+                                  : kafka_error_of(e);
 }
 
-static void row_failed(struct produce *p, struct produce_response_partition *row, const struct partition *to, const struct err *e)
+static void row_failed(struct produce *p, struct produce_response_partition *row,
+                       const struct partition *to, const struct err *e)
 {
     row_error(p, row, code_of(e));
     row->error_message = text_dup(p, e->text);
-    diag(DIAG_WARN, "broker.append_failed", KV_STR("topic", to->topic->name), KV_I64("partition", to->number), KV_CSTR("why", e->text));
+    diag(DIAG_WARN, "broker.append_failed", KV_STR("topic", to->topic->name),
+         KV_I64("partition", to->number), KV_CSTR("why", e->text));
 }
 
 /* False: the row is filled already (a duplicate, or refused). */
-static bool check_producer(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
+static bool check_producer(struct produce *p, struct partition *to, const struct batch *b,
+                           struct produce_response_partition *row)
 {
-    struct producer_batch pb = {.producer_id = b->producer_id, .epoch = b->producer_epoch, .base_sequence = b->base_sequence,
-                                .last_offset_delta = b->last_offset_delta, .transactional = batch_is(b, BATCH_TRANSACTIONAL)};
+    struct producer_batch pb = {.producer_id = b->producer_id,
+                                .epoch = b->producer_epoch,
+                                .base_sequence = b->base_sequence,
+                                .last_offset_delta = b->last_offset_delta,
+                                .transactional = batch_is(b, BATCH_TRANSACTIONAL)};
     struct producer_verdict v;
     struct err e;
 
@@ -178,14 +206,17 @@ static bool check_producer(struct produce *p, struct partition *to, const struct
         row->log_append_time_ms = v.timestamp;
         p->seq = MAX(p->seq, v.seq);
         return false;
-    case PRODUCER_OUT_OF_ORDER: row_error(p, row, KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER); return false;
+    case PRODUCER_OUT_OF_ORDER:
+        row_error(p, row, KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+        return false;
     case PRODUCER_FENCED: row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_EPOCH); return false;
     }
     return false;
 }
 
-static void row_appended(struct produce *p, struct produce_response_partition *row, struct partition *to, const struct log_appended *at,
-                         size_t n, int32_t records, int64_t append_time)
+static void row_appended(struct produce *p, struct produce_response_partition *row,
+                         struct partition *to, const struct log_appended *at, size_t n,
+                         int32_t records, int64_t append_time)
 {
     struct broker *b = p->r->broker;
 
@@ -199,7 +230,8 @@ static void row_appended(struct produce *p, struct produce_response_partition *r
 }
 
 /* Puts right in place what Kafka puts right, and stamps the time where the topic asks for it. Returns that time, or -1. */
-static int64_t adjust(uint8_t *raw, const struct batch *b, const struct batch_rules *rules, int64_t max_timestamp)
+static int64_t adjust(uint8_t *raw, const struct batch *b, const struct batch_rules *rules,
+                      int64_t max_timestamp)
 {
     if (rules->log_append_time) {
         batch_set_log_append_time(raw, b->raw.n, rules->now_ms);
@@ -209,10 +241,11 @@ static int64_t adjust(uint8_t *raw, const struct batch *b, const struct batch_ru
     return -1;
 }
 
-static void append(struct produce *p, struct partition *to, const struct batch *b, const struct batch_rules *rules, int64_t max_timestamp,
+static void append(struct produce *p, struct partition *to, const struct batch *b,
+                   const struct batch_rules *rules, int64_t max_timestamp,
                    struct produce_response_partition *row)
 {
-    uint8_t *raw = (uint8_t *)(uintptr_t)b->raw.p;         /* the transport lets us patch its buffer */
+    uint8_t *raw = (uint8_t *)(uintptr_t)b->raw.p; /* the transport lets us patch its buffer */
     struct log_appended at;
     int64_t time = adjust(raw, b, rules, max_timestamp);
     struct err e;
@@ -223,8 +256,9 @@ static void append(struct produce *p, struct partition *to, const struct batch *
         row_appended(p, row, to, &at, b->raw.n, b->record_count, time);
 }
 
-static void append_rebuilt(struct produce *p, struct partition *to, const struct batch *b, const struct batch_rules *rules,
-                           int64_t max_timestamp, struct produce_response_partition *row)
+static void append_rebuilt(struct produce *p, struct partition *to, const struct batch *b,
+                           const struct batch_rules *rules, int64_t max_timestamp,
+                           struct produce_response_partition *row)
 {
     AUTO(buf_fini) struct buf anew = {0};
     enum kafka_codec codec = rules->codec >= 0 ? (enum kafka_codec)rules->codec : batch_codec(b);
@@ -232,7 +266,8 @@ static void append_rebuilt(struct produce *p, struct partition *to, const struct
     struct batch fresh;
     struct err e;
 
-    if (batch_rebuild(b, codec, br->codecs, &br->scratch, EXPANDED_BYTES_MAX, &anew, &e) || batch_view(buf_view(&anew), &fresh)) {
+    if (batch_rebuild(b, codec, br->codecs, &br->scratch, EXPANDED_BYTES_MAX, &anew, &e) ||
+        batch_view(buf_view(&anew), &fresh)) {
         row_failed(p, row, to, &e);
         return;
     }
@@ -248,7 +283,8 @@ static int16_t check_size(const struct partition *to, const struct batch *b)
 }
 
 /* False: the wal is full, and nothing has happened. */
-static bool take_small(struct produce *p, struct partition *to, const struct batch *b, struct produce_response_partition *row)
+static bool take_small(struct produce *p, struct partition *to, const struct batch *b,
+                       struct produce_response_partition *row)
 {
     struct broker *br = p->r->broker;
     struct batch_rules rules = rules_of(br, to->topic);
@@ -342,7 +378,7 @@ static void large_append(struct large *g)
     enum rc rc = g->file.rc;
 
     (void)batch_view(buf_view(&g->file.batch), &b);
-    if (!p || !g->to) {                   /* nobody waits, or the topic is gone */
+    if (!p || !g->to) { /* nobody waits, or the topic is gone */
         if (p) row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
     } else if (rc) {
         row_failed(p, row, g->to, &e);
@@ -352,7 +388,8 @@ static void large_append(struct large *g)
         if (rc)
             row_failed(p, row, g->to, &e);
         else
-            row_appended(p, row, g->to, &at, n, b.record_count, g->rules.log_append_time ? g->rules.now_ms : -1);
+            row_appended(p, row, g->to, &at, n, b.record_count,
+                         g->rules.log_append_time ? g->rules.now_ms : -1);
     }
     large_end(g);
 }
@@ -368,7 +405,8 @@ static void large_checked(struct work *w)
     struct produce *p = g->of;
     struct produce_response_partition *row = p ? row_now(p) : NULL;
 
-    if (p && g->to && g->crc_ok && !g->verdict.code && g->file.batch.n <= g->to->topic->config.log.segment_bytes) {
+    if (p && g->to && g->crc_ok && !g->verdict.code &&
+        g->file.batch.n <= g->to->topic->config.log.segment_bytes) {
         log_large_prepare(partition_log(g->to), &g->file);
         return;
     }
@@ -392,7 +430,8 @@ static void views_move(struct produce *p, const uint8_t *from)
 
             if (v->p) v->p = p->frame.p + (v->p - from);
         }
-    for (size_t i = p->topic; i < p->q->topics_n; i++) p->q->topics[i].name = p->a.topics[i].name;
+    for (size_t i = p->topic; i < p->q->topics_n; i++)
+        p->q->topics[i].name = p->a.topics[i].name;
 }
 
 /* The frame becomes ours: the buffer itself where it is one of its own, else a copy. */
@@ -442,7 +481,7 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
     g->to = to;
     g->broker = br;
     g->rules = rules_of(br, to->topic);
-    g->rules.codec = -1;                  /* stored as it came, whatever compression.type says */
+    g->rules.codec = -1; /* stored as it came, whatever compression.type says */
     g->file.done = large_written;
     g->file.ctx = g;
     g->work = (struct work){.run = large_check, .done = large_checked, .reply_to = br->mailbox};
@@ -455,7 +494,8 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
 /* ---- the request ---- */
 
 /* False: the wal is full, and nothing has happened. */
-static bool take(struct produce *p, const struct produce_request_topic *t, const struct produce_request_partition *q, struct produce_response_partition *row)
+static bool take(struct produce *p, const struct produce_request_topic *t,
+                 const struct produce_request_partition *q, struct produce_response_partition *row)
 {
     struct partition *to = broker_partition(p->r->broker, t->name, q->index);
     struct batch b;
@@ -484,7 +524,8 @@ static void refuse(struct request *r)
 
     for (size_t i = 0; i < p->a.topics_n; i++)
         for (size_t k = 0; k < p->a.topics[i].partitions_n; k++)
-            if (!p->a.topics[i].partitions[k].error_code) row_error(p, &p->a.topics[i].partitions[k], KAFKA_ERR_KAFKA_STORAGE_ERROR);
+            if (!p->a.topics[i].partitions[k].error_code)
+                row_error(p, &p->a.topics[i].partitions[k], KAFKA_ERR_KAFKA_STORAGE_ERROR);
     request_answer(r, &p->a);
 }
 
@@ -574,7 +615,8 @@ void produces_turn(struct broker *b)
         if (g->written) large_append(g);
     }
     list_init(&now);
-    while ((it = list_pop(&b->produces_held))) list_push(&now, it);
+    while ((it = list_pop(&b->produces_held)))
+        list_push(&now, it);
     while ((it = list_pop(&now))) {
         struct produce *p = container_of(it, struct produce, link);
 
@@ -598,7 +640,8 @@ void api_produce(struct request *r)
     p->a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
         p->a.topics[i].name = arena_dup_str(&r->arena, q->topics[i].name);
-        p->a.topics[i].partitions = arena_array(&r->arena, struct produce_response_partition, q->topics[i].partitions_n);
+        p->a.topics[i].partitions =
+            arena_array(&r->arena, struct produce_response_partition, q->topics[i].partitions_n);
     }
     go_on(p);
     if (!p->large && !p->held) return;

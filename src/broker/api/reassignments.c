@@ -5,10 +5,13 @@
 #include "kafka/msg/alter_partition_reassignments.h"
 #include "kafka/msg/list_partition_reassignments.h"
 
-static int16_t check(struct request *r, struct str topic, const struct alter_partition_reassignments_request_partition *q, const char **ret_why)
+static int16_t check(struct request *r, struct str topic,
+                     const struct alter_partition_reassignments_request_partition *q,
+                     const char **ret_why)
 {
     *ret_why = "there is no such partition";
-    if (!broker_partition(r->broker, topic, q->partition_index)) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (!broker_partition(r->broker, topic, q->partition_index))
+        return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     *ret_why = NULL;
     if (q->replicas_null) return KAFKA_ERR_NO_REASSIGNMENT_IN_PROGRESS;
     if (q->replicas_n == 1 && q->replicas[0] == r->broker->opt.node_id) return 0;
@@ -23,13 +26,15 @@ void api_alter_partition_reassignments(struct request *r)
 
     if (!q) return;
     a.responses_n = q->topics_n;
-    a.responses = arena_array(&r->arena, struct alter_partition_reassignments_response_topic, q->topics_n);
+    a.responses =
+        arena_array(&r->arena, struct alter_partition_reassignments_response_topic, q->topics_n);
     for (size_t i = 0; i < q->topics_n; i++) {
         struct alter_partition_reassignments_response_topic *t = &a.responses[i];
 
         t->name = q->topics[i].name;
         t->partitions_n = q->topics[i].partitions_n;
-        t->partitions = arena_array(&r->arena, struct alter_partition_reassignments_response_partition, t->partitions_n);
+        t->partitions = arena_array(
+            &r->arena, struct alter_partition_reassignments_response_partition, t->partitions_n);
         for (size_t k = 0; k < t->partitions_n; k++) {
             const char *why;
 

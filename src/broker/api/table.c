@@ -38,7 +38,7 @@ static const struct api apis[] = {
 
 const struct api *api_of(int16_t key)
 {
-    static int8_t at[API_KEYS];          /* row + 1; 0: not looked up, -1: none */
+    static int8_t at[API_KEYS]; /* row + 1; 0: not looked up, -1: none */
 
     if (key < 0 || key >= API_KEYS) return NULL;
     if (!at[key]) {

@@ -2,7 +2,10 @@
 #include "broker_client.h"
 #include "test.h"
 
-struct box { struct rig g; struct client k; };
+struct box {
+    struct rig g;
+    struct client k;
+};
 
 static struct box *box_open(uint64_t seed)
 {
@@ -44,7 +47,9 @@ static void every_acknowledged_batch_survives_a_power_cut(void **state)
 
         client_create(&x->k, "t", 2, NULL, NULL);
         for (int i = 0; i < 20; i++) {
-            assert_int_equal(client_produce(&x->k, "t", i % 2, client_batch(&x->k, 3, 1000, -1, -1), &offset), 0);
+            assert_int_equal(
+                client_produce(&x->k, "t", i % 2, client_batch(&x->k, 3, 1000, -1, -1), &offset),
+                0);
             assert_int_equal(offset, i / 2 * 3);
         }
         client_produce_send(&x->k, "t", 0, 0, client_batch(&x->k, 1, 10, -1, -1));
@@ -65,7 +70,8 @@ static void topics_settings_and_partitions_survive_a_power_cut(void **state)
     (void)state;
     client_create(&x->k, "kept", 3, "retention.ms", "1234");
     client_create(&x->k, "deleted", 1, NULL, NULL);
-    assert_int_equal(client_produce(&x->k, "deleted", 0, client_batch(&x->k, 1, 10, -1, -1), NULL), 0);
+    assert_int_equal(client_produce(&x->k, "deleted", 0, client_batch(&x->k, 1, 10, -1, -1), NULL),
+                     0);
     struct delete_topics_request_topic gone = {.name = STR("deleted")};
     struct delete_topics_request q = {.topics = &gone, .topics_n = 1};
     struct delete_topics_response *a = client_ask(&x->k, KAFKA_DELETE_TOPICS, 6, &q);
@@ -100,7 +106,8 @@ static void a_recreated_topic_is_another_one(void **state)
 static void producer_ids_are_never_handed_out_twice(void **state)
 {
     struct box *x = box_open(5);
-    struct init_producer_id_request q = {.transaction_timeout_ms = 1000, .producer_id = -1, .producer_epoch = -1};
+    struct init_producer_id_request q = {
+        .transaction_timeout_ms = 1000, .producer_id = -1, .producer_epoch = -1};
     int64_t last = -1;
 
     (void)state;
@@ -127,7 +134,8 @@ static void a_retried_batch_is_answered_with_its_first_offset_also_after_a_crash
     box_power_cut(x);
     assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 2, 10, 7, 0), &offset), 0);
     assert_int_equal(offset, 0);
-    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 2, 10, 7, 9), &offset), KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 2, 10, 7, 9), &offset),
+                     KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
     assert_int_equal(client_end(&x->k, "t", 0), 4);
     box_close(x);
 }
@@ -137,7 +145,8 @@ static void a_retried_batch_is_answered_with_its_first_offset_also_after_a_crash
 static void answers_come_in_the_order_of_the_requests(void **state)
 {
     struct box *x = box_open(7);
-    struct api_versions_request versions = {.client_software_name = STR("a"), .client_software_version = STR("1")};
+    struct api_versions_request versions = {.client_software_name = STR("a"),
+                                            .client_software_version = STR("1")};
 
     (void)state;
     client_create(&x->k, "t", 1, NULL, NULL);
@@ -159,7 +168,8 @@ static void a_long_poll_waits_for_records_and_holds_back_what_was_asked_after_it
     struct box *x = box_open(8);
     struct client other;
     struct fetch_response_partition *p;
-    struct api_versions_request versions = {.client_software_name = STR("a"), .client_software_version = STR("1")};
+    struct api_versions_request versions = {.client_software_name = STR("a"),
+                                            .client_software_version = STR("1")};
 
     (void)state;
     client_create(&x->k, "t", 1, NULL, NULL);
@@ -253,7 +263,9 @@ static void the_producer_id_of_the_bus_is_nobody_elses(void **state)
 
     (void)state;
     client_create(&x->k, "t", 1, NULL, NULL);
-    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 10, BROKER_BUS_PRODUCER_ID, 0), NULL), KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING);
+    assert_int_equal(
+        client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 10, BROKER_BUS_PRODUCER_ID, 0), NULL),
+        KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING);
     box_close(x);
 }
 
@@ -308,7 +320,8 @@ static void a_full_disk_refuses_producers_and_recovers_by_itself(void **state)
     client_create(&x->k, "t", 1, NULL, NULL);
     fs_sim_set_capacity(x->g.disk, 32 << 20);
     rig_advance(&x->g, 60000);
-    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 10, -1, -1), NULL), KAFKA_ERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 10, -1, -1), NULL),
+                     KAFKA_ERR_KAFKA_STORAGE_ERROR);
     assert_false(broker_is_ready(x->g.b, &why));
     fs_sim_set_capacity(x->g.disk, (uint64_t)1 << 40);
     rig_advance(&x->g, 60000);
@@ -338,7 +351,8 @@ static void a_failed_write_ends_acknowledgement(void **state)
     assert_non_null(a);
     assert_int_equal(a->topics[0].partitions[0].error_code, KAFKA_ERR_KAFKA_STORAGE_ERROR);
     assert_false(broker_is_ready(g.b, &why));
-    assert_int_equal(client_produce(&k, "t", 0, client_batch(&k, 1, 10, -1, -1), NULL), KAFKA_ERR_KAFKA_STORAGE_ERROR);
+    assert_int_equal(client_produce(&k, "t", 0, client_batch(&k, 1, 10, -1, -1), NULL),
+                     KAFKA_ERR_KAFKA_STORAGE_ERROR);
     client_close(&k);
     fs_fault_disarm(fault);
     rig_crash(&g);
@@ -353,9 +367,11 @@ static void a_full_wal_puts_producers_off_and_nothing_is_lost(void **state)
 
     (void)state;
     client_create(&x->k, "t", 8, NULL, NULL);
-    for (int i = 0; i < 8; i++) client_open(&k[i], &x->g);
+    for (int i = 0; i < 8; i++)
+        client_open(&k[i], &x->g);
     for (int round = 0; round < 6; round++)
-        for (int i = 0; i < 8; i++) client_produce_send(&k[i], "t", i, -1, client_batch(&k[i], 1, 900000, -1, -1));
+        for (int i = 0; i < 8; i++)
+            client_produce_send(&k[i], "t", i, -1, client_batch(&k[i], 1, 900000, -1, -1));
     rig_settle(&x->g);
     for (int i = 0; i < 8; i++) {
         for (int round = 0; round < 6; round++) {
@@ -373,7 +389,8 @@ static void a_request_larger_than_the_wal_is_appended_piece_by_piece(void **stat
 {
     struct box *x = box_open(30);
     struct produce_request_partition p[12] = {0};
-    struct produce_request_topic t = {.name = STR("t"), .partitions = p, .partitions_n = countof(p)};
+    struct produce_request_topic t = {
+        .name = STR("t"), .partitions = p, .partitions_n = countof(p)};
     struct produce_request q = {.acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
     struct produce_response *a;
 
@@ -393,15 +410,23 @@ static void a_request_larger_than_the_wal_is_appended_piece_by_piece(void **stat
         }
     }
     box_power_cut(x);
-    for (size_t i = 0; i < countof(p); i++) assert_int_equal(client_end(&x->k, "t", (int32_t)i), 3);
+    for (size_t i = 0; i < countof(p); i++)
+        assert_int_equal(client_end(&x->k, "t", (int32_t)i), 3);
     box_close(x);
 }
 
 /* ---- from inside the process ---- */
 
-struct told { int n; int64_t offset; enum rc rc; };
+struct told {
+    int n;
+    int64_t offset;
+    enum rc rc;
+};
 
-struct bus_append { struct broker_append a; struct told *told; };
+struct bus_append {
+    struct broker_append a;
+    struct told *told;
+};
 
 static void on_bus_append(struct broker_append *a)
 {
@@ -413,7 +438,8 @@ static void on_bus_append(struct broker_append *a)
     free(x);
 }
 
-static void bus_append(struct box *x, const char *topic, unsigned flags, size_t bytes, struct told *told)
+static void bus_append(struct box *x, const char *topic, unsigned flags, size_t bytes,
+                       struct told *told)
 {
     struct bus_append *a = xnew(struct bus_append);
 
@@ -446,14 +472,20 @@ static void the_bus_appends_in_order_small_and_large(void **state)
     box_close(x);
 }
 
-struct watcher { struct broker_watch w; int64_t next; int batches, done; enum rc rc; };
+struct watcher {
+    struct broker_watch w;
+    int64_t next;
+    int batches, done;
+    enum rc rc;
+};
 
 static void on_batches(struct broker_watch *w, struct bytes batches, int64_t next)
 {
     struct watcher *x = container_of(w, struct watcher, w);
     struct batch b;
 
-    for (size_t at = 0; at < batches.n; at += b.raw.n, x->batches++) assert_int_equal(batch_view(bytes_sub(batches, at, batches.n - at), &b), BATCH_OK);
+    for (size_t at = 0; at < batches.n; at += b.raw.n, x->batches++)
+        assert_int_equal(batch_view(bytes_sub(batches, at, batches.n - at), &b), BATCH_OK);
     x->next = next;
 }
 
@@ -468,7 +500,8 @@ static void on_watch_done(struct broker_watch *w)
 static void a_watch_hears_of_clients_appends_and_not_of_the_buss(void **state)
 {
     struct box *x = box_open(20);
-    struct watcher w = {.w = {.topic = STR("t"), .offset = -2, .batches = on_batches, .done = on_watch_done}};
+    struct watcher w = {
+        .w = {.topic = STR("t"), .offset = -2, .batches = on_batches, .done = on_watch_done}};
     struct told t = {0};
 
     (void)state;
@@ -492,7 +525,10 @@ static void a_watch_hears_of_clients_appends_and_not_of_the_buss(void **state)
     box_close(x);
 }
 
-struct fetcher { struct broker_fetch f; int done; };
+struct fetcher {
+    struct broker_fetch f;
+    int done;
+};
 
 static void on_fetched(struct broker_fetch *f)
 {
@@ -502,7 +538,8 @@ static void on_fetched(struct broker_fetch *f)
 static void a_fetch_of_the_bus_waits_until_its_deadline(void **state)
 {
     struct box *x = box_open(21);
-    struct fetcher f = {.f = {.topic = STR("t"), .offset = -1, .size_max = 1000, .done = on_fetched}};
+    struct fetcher f = {
+        .f = {.topic = STR("t"), .offset = -1, .size_max = 1000, .done = on_fetched}};
 
     (void)state;
     client_create(&x->k, "t", 1, NULL, NULL);
@@ -530,8 +567,13 @@ static void a_fetch_of_the_bus_waits_until_its_deadline(void **state)
 static void everything_outstanding_ends_when_the_broker_does(void **state)
 {
     struct box *x = box_open(22);
-    struct watcher w = {.w = {.topic = STR("t"), .offset = -2, .batches = on_batches, .done = on_watch_done}};
-    struct fetcher f = {.f = {.topic = STR("t"), .offset = -1, .size_max = 1000, .deadline_ms = UINT64_MAX, .done = on_fetched}};
+    struct watcher w = {
+        .w = {.topic = STR("t"), .offset = -2, .batches = on_batches, .done = on_watch_done}};
+    struct fetcher f = {.f = {.topic = STR("t"),
+                              .offset = -1,
+                              .size_max = 1000,
+                              .deadline_ms = UINT64_MAX,
+                              .done = on_fetched}};
 
     (void)state;
     client_create(&x->k, "t", 1, NULL, NULL);

@@ -1,8 +1,8 @@
 /* The broker behind real sockets on loopback: what peers may do to it. One thread; the loop is turned until something is so.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "kafka_call.h"
 #include "kafka/batch_build.h"
 #include "kafka/msg/all.h"
+#include "kafka_call.h"
 #include "net/loop.h"
 #include "test.h"
 
@@ -23,11 +23,16 @@ struct house {
     struct err e;
 };
 
-static struct house *house_open(uint64_t memory_max, uint32_t connections_max, const char *setting, const char *value)
+static struct house *house_open(uint64_t memory_max, uint32_t connections_max, const char *setting,
+                                const char *value)
 {
     struct house *h = xnew(struct house);
     struct broker_setting s = {str_of(setting), str_of(value)};
-    struct broker_options o = {.dir = "data", .memory_max = memory_max, .connections_max = connections_max, .settings = &s, .settings_n = setting ? 1 : 0};
+    struct broker_options o = {.dir = "data",
+                               .memory_max = memory_max,
+                               .connections_max = connections_max,
+                               .settings = &s,
+                               .settings_n = setting ? 1 : 0};
     struct broker_listen at = {.name = STR("kafka"), .host = STR("127.0.0.1")};
 
     h->disk = fs_sim_new(1);
@@ -52,7 +57,9 @@ static void house_close(struct house *h)
 
 static int dial(struct house *h)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(h->port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in to = {.sin_family = AF_INET,
+                             .sin_port = htons(h->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     assert_int_equal(connect(fd, (struct sockaddr *)&to, sizeof to), 0);
@@ -66,7 +73,11 @@ static void turn(struct house *h)
 
 static struct bytes frame_of(struct arena *a, int16_t key, int16_t version, const void *request)
 {
-    struct kafka_request_header head = {.api_key = key, .api_version = version, .correlation_id = 1, .client_id = STR("t"), .api = kafka_api_of(key)};
+    struct kafka_request_header head = {.api_key = key,
+                                        .api_version = version,
+                                        .correlation_id = 1,
+                                        .client_id = STR("t"),
+                                        .api = kafka_api_of(key)};
     AUTO(buf_fini) struct buf out = {0};
     AUTO(wr_fini) struct wr w;
     size_t at;
@@ -81,7 +92,9 @@ static struct bytes frame_of(struct arena *a, int16_t key, int16_t version, cons
 
 static struct bytes versions_frame(struct arena *a)
 {
-    return frame_of(a, KAFKA_API_VERSIONS, 3, &(struct api_versions_request){.client_software_name = STR("a"), .client_software_version = STR("1")});
+    return frame_of(a, KAFKA_API_VERSIONS, 3,
+                    &(struct api_versions_request){.client_software_name = STR("a"),
+                                                   .client_software_version = STR("1")});
 }
 
 /* Sends as much as the socket takes while the broker turns. False: the broker closed. */
@@ -127,7 +140,8 @@ static void a_request_is_answered_and_a_half_one_waits(void **state)
     int fd = dial(h);
 
     (void)state;
-    for (size_t i = 0; i < f.n; i++) assert_true(push(h, fd, bytes_sub(f, i, 1)));
+    for (size_t i = 0; i < f.n; i++)
+        assert_true(push(h, fd, bytes_sub(f, i, 1)));
     assert_true(pull(h, fd) > 100);
     close(fd);
     arena_fini(&a);
@@ -136,8 +150,9 @@ static void a_request_is_answered_and_a_half_one_waits(void **state)
 
 static void garbage_closes_its_connection_and_no_other(void **state)
 {
-    static const char *const garbage[] = {"GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "\xff\xff\xff\xff", "\x00\x00\x00\x02\x00\x12",
-                                          "\x00\x00\x00\x0b\x03\xe7\x00\x00\x00\x00\x00\x01\x00\x01x"};
+    static const char *const garbage[] = {
+        "GET / HTTP/1.1\r\n\r\n", "\x16\x03\x01\x02\x00\x01\x00\x01", "\xff\xff\xff\xff",
+        "\x00\x00\x00\x02\x00\x12", "\x00\x00\x00\x0b\x03\xe7\x00\x00\x00\x00\x00\x01\x00\x01x"};
     static const size_t n[] = {18, 8, 4, 6, 15};
     struct house *h = house_open(0, 0, NULL, NULL);
     struct arena a = {0};
@@ -174,7 +189,8 @@ static void at_the_ceiling_who_comes_waits_until_somebody_goes(void **state)
         assert_true(push(h, fd[i], versions_frame(&a)));
     }
     assert_true(pull(h, fd[0]) > 0 && pull(h, fd[1]) > 0);
-    for (int i = 0; i < 20; i++) turn(h);
+    for (int i = 0; i < 20; i++)
+        turn(h);
     broker_stats(h->b, &s);
     assert_int_equal(s.connections, 2);
     close(fd[0]);
@@ -188,7 +204,10 @@ static void at_the_ceiling_who_comes_waits_until_somebody_goes(void **state)
 static void a_client_that_hangs_up_while_it_waits_is_forgotten(void **state)
 {
     struct house *h = house_open(0, 0, NULL, NULL);
-    struct fetch_request_partition p = {.current_leader_epoch = -1, .last_fetched_epoch = -1, .log_start_offset = -1, .partition_max_bytes = 1000};
+    struct fetch_request_partition p = {.current_leader_epoch = -1,
+                                        .last_fetched_epoch = -1,
+                                        .log_start_offset = -1,
+                                        .partition_max_bytes = 1000};
     struct fetch_request_topic t = {.topic = STR("t"), .partitions = &p, .partitions_n = 1};
     struct fetch_request q;
     struct arena a = {0};
@@ -197,14 +216,19 @@ static void a_client_that_hangs_up_while_it_waits_is_forgotten(void **state)
     int fd = dial(h);
 
     (void)state;
-    assert_int_equal(broker_topic_create(h->b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 1, .replication = 1}, NULL, &seq, &h->e), RC_OK);
+    assert_int_equal(
+        broker_topic_create(
+            h->b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 1, .replication = 1},
+            NULL, &seq, &h->e),
+        RC_OK);
     fetch_request_init_defaults(&q);
     q.max_wait_ms = 600000;
     q.min_bytes = 1;
     q.topics = &t;
     q.topics_n = 1;
     assert_true(push(h, fd, frame_of(&a, KAFKA_FETCH, 11, &q)));
-    for (int i = 0; i < 20; i++) turn(h);
+    for (int i = 0; i < 20; i++)
+        turn(h);
     broker_stats(h->b, &s);
     assert_int_equal(s.requests_parked, 1);
     close(fd);
@@ -225,7 +249,9 @@ static struct bytes large_frame(struct arena *a, size_t bytes)
     struct produce_request_partition p = {.records = records};
     struct produce_request_topic t = {.name = STR("none"), .partitions = &p, .partitions_n = 1};
 
-    return frame_of(a, KAFKA_PRODUCE, 9, &(struct produce_request){.acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1});
+    return frame_of(
+        a, KAFKA_PRODUCE, 9,
+        &(struct produce_request){.acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1});
 }
 
 static void large_frames_wait_for_memory_in_turn(void **state)
@@ -239,14 +265,16 @@ static void large_frames_wait_for_memory_in_turn(void **state)
     (void)state;
     assert_true(push(h, first, bytes_sub(f, 0, f.n - 1000)));
     (void)send(second, f.p, 100000, MSG_DONTWAIT | MSG_NOSIGNAL);
-    for (int i = 0; i < 50; i++) turn(h);
+    for (int i = 0; i < 50; i++)
+        turn(h);
     broker_stats(h->b, &s);
     assert_in_range(s.memory_used, 4 << 20, 5 << 20);
     assert_true(push(h, first, bytes_sub(f, f.n - 1000, 1000)));
     assert_true(pull(h, first) > 0);
     assert_true(push(h, second, bytes_sub(f, 100000, f.n - 100000)));
     assert_true(pull(h, second) > 0);
-    for (int i = 0; i < 20; i++) turn(h);
+    for (int i = 0; i < 20; i++)
+        turn(h);
     broker_stats(h->b, &s);
     assert_int_equal(s.memory_used, 0);
     close(first);
@@ -298,7 +326,12 @@ static void who_does_not_read_is_not_asked_for_more(void **state)
     (void)setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
     for (int i = 0; i < 500; i++) {
         snprintf(name, sizeof name, "topic-%d", i);
-        assert_int_equal(broker_topic_create(h->b, &(struct broker_topic_spec){.name = str_of(name), .partitions = 10, .replication = 1}, NULL, &seq, &h->e), RC_OK);
+        assert_int_equal(broker_topic_create(h->b,
+                                             &(struct broker_topic_spec){.name = str_of(name),
+                                                                         .partitions = 10,
+                                                                         .replication = 1},
+                                             NULL, &seq, &h->e),
+                         RC_OK);
     }
     f = frame_of(&a, KAFKA_METADATA, 9, &q);
     for (int i = 0; i < 3000; i++) {
@@ -321,9 +354,11 @@ static void the_way_down_answers_what_was_asked(void **state)
 
     (void)state;
     assert_true(push(h, fd, versions_frame(&a)));
-    for (int i = 0; i < 10; i++) turn(h);
+    for (int i = 0; i < 10; i++)
+        turn(h);
     broker_drain(h->b);
-    for (int i = 0; i < TURNS_MAX && !broker_is_drained(h->b); i++) turn(h);
+    for (int i = 0; i < TURNS_MAX && !broker_is_drained(h->b); i++)
+        turn(h);
     assert_true(broker_is_drained(h->b));
     assert_true(pull(h, fd) > 0);
     close(fd);
