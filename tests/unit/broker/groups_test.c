@@ -318,6 +318,49 @@ static void records_that_cannot_be_read_are_passed_over(void **state)
     assert_int_equal(committed(h, "g", "t", 1), 9);
 }
 
+static uint64_t bytes_on_disk(struct house *h, int32_t partition)
+{
+    struct describe_log_dirs_request_topic t = {STR("__consumer_offsets"), &partition, 1};
+    struct describe_log_dirs_request q = {.topics = &t, .topics_n = 1};
+    struct describe_log_dirs_response *a = call(&h->a, KAFKA_DESCRIBE_LOG_DIRS, 4, &q, &h->arena);
+
+    return (uint64_t)a->results[0].topics[0].partitions[0].partition_size;
+}
+
+static void old_commits_are_compacted_away_and_the_last_ones_stay(void **state)
+{
+    static const struct broker_setting settings[] = {
+        {{"group.initial.rebalance.delay.ms", 32}, {"0", 1}}, {{"offsets.topic.segment.bytes", 27}, {"20000", 5}},
+        {{"offsets.topic.num.partitions", 28}, {"1", 1}}};
+    struct house *h = *state;
+    struct topic *t;
+    uint64_t seq, before;
+
+    house_hang_up(h);                                        /* another folder: the topic is made with these settings */
+    rig_fini(&h->rig);
+    rig_init(&h->rig, 2);
+    h->rig.opt.settings = settings;
+    h->rig.opt.settings_n = countof(settings);
+    house_open(h);
+    assert_int_equal(broker_topic_create(h->rig.b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 3, .replication = 1},
+                                         &t, &seq, &h->rig.err), RC_OK);
+    for (int i = 0; i < 3000; i++) {
+        assert_int_equal(commit(h, i % 2 ? "g" : "h", "t", i % 3, i), 0);
+        arena_reset(&h->arena);
+    }
+    before = bytes_on_disk(h, 0);
+    assert_true(before > 300000);
+    for (unsigned i = 0; i < 40 && bytes_on_disk(h, 0) > before / 4; i++) rig_advance(&h->rig, 16000);
+    assert_true(bytes_on_disk(h, 0) < before / 4);
+    for (unsigned i = 0; i < 2; i++) {
+        house_restart(h, i == 0);
+        assert_int_equal(committed(h, "h", "t", 0), 2994);
+        assert_int_equal(committed(h, "g", "t", 0), 2997);
+        assert_int_equal(committed(h, "h", "t", 2), 2996);
+        assert_int_equal(committed(h, "g", "t", 2), 2999);
+    }
+}
+
 static void there_is_a_ceiling(void **state)
 {
     struct house *h = *state;
@@ -356,6 +399,7 @@ int main(void)
         T(a_client_that_goes_away_while_it_waits_is_forgotten),
         T(who_waits_is_sent_away_when_the_broker_goes_down),
         T(records_that_cannot_be_read_are_passed_over),
+        T(old_commits_are_compacted_away_and_the_last_ones_stay),
         T(there_is_a_ceiling),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
