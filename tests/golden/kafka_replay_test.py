@@ -27,7 +27,15 @@ FORMATS = {'bool': '>?', 'i8': '>b', 'i16': '>h', 'u16': '>H', 'i32': '>i', 'u32
 # The settings of the recorded broker that are not ours by default.
 SETTINGS = ['group.initial.rebalance.delay.ms=0', 'message.max.bytes=1048588', 'socket.request.max.bytes=104857600',
             'log.retention.check.interval.ms=86400000', 'log.segment.bytes=1073741824', 'log.retention.hours=168', 'clock=1795368904830']
-GROUPS = [['01-apiversions', '02-topics', '03-produce', '04-fetch', '05-offsets'], ['09-admin', '10-unsupported']]
+GROUPS = [['01-apiversions', '02-topics', '03-produce', '04-fetch', '05-offsets'], ['06-groups', '07-group-offsets'], ['09-admin', '10-unsupported']]
+EARLY = {   # recorded where it was answered, but sent before that other one, for which it waited
+    'JoinGroup v9: B with id, waits for A': 'Heartbeat v4: A in PreparingRebalance',
+    'SyncGroup v5: B waits for the leader': 'SyncGroup v5: A gives assignments',
+    'JoinGroup v9: leader A rejoins in Stable': "Heartbeat v4: B learns of the leader's rejoin",
+    'JoinGroup v9: static i2 joins': 'Heartbeat v4: i1 learns of i2',
+    'JoinGroup v9: vote member 1': 'JoinGroup v9: vote member 0 rejoins',
+    'JoinGroup v9: vote member 2': 'JoinGroup v9: vote member 0 rejoins',
+}
 TEXTS = {'error_message', 'batch_index_error_message', 'documentation', 'port', 'cluster_id', 'finalized_features_epoch', 'log_dir',
          'total_bytes', 'usable_bytes'}
 KEYS = ('name', 'topic', 'topic_id', 'index', 'partition_index', 'partition', 'partition_id', 'api_key', 'resource_name', 'producer_id')
@@ -249,6 +257,9 @@ class Replay:
     def learn(self, want, have):
         """Kafka's ids and sessions on the left, ours on the right."""
         if isinstance(want, dict) and isinstance(have, dict):
+            member, ours = (x.get('member_id') or '' for x in (want, have))
+            if member != ours and len(member) == len(ours) and 'generation_id' in want:      # JoinGroup makes them up
+                self.ids[member.encode().hex()] = ours.encode().hex()
             if want.get('session_id') and have.get('session_id'):
                 self.ids[struct.pack('>i', want['session_id']).hex()] = struct.pack('>i', have['session_id']).hex()
             if want.get('topic_id', '0').strip('0') and have.get('topic_id', '0').strip('0'):
@@ -279,6 +290,7 @@ class Replay:
             self.tell(file, line, 'decodes', True, False)
             return
         self.learn(want, have)
+        want = self.codec.answer(key, line['v'], bytes.fromhex(self.frame(line['a'])))
         vary = {re.sub(r'(?<!^)(?=[A-Z])', '_', v.split('.')[-1].replace('[]', '')).lower() for v in line.get('vary', [])} - {'topic_id', 'session_id'}
         before = self.wrong
         for path, w, h in differences(canonical(want), canonical(have)):
@@ -317,6 +329,9 @@ class Replay:
             if last in line['q'] and len(batch) == len(last):
                 broker.ask(f'frame {conn} {line["q"].replace(last, batch)}')
 
+    def conn_of(self, file, line, opened):
+        return f'{file}/{line["conn"]}/{opened.setdefault((file, line["conn"]), 0)}'.replace(' ', '_')
+
     def later(self, broker, conn):
         for _ in range(32):
             broker.ask('wait 1000')
@@ -332,8 +347,18 @@ class Replay:
             for n, line in enumerate(lines):
                 if self.is_skipped(file, line['name']):
                     continue
-                label = f'{file}/{line["conn"]}'
-                conn = f'{label}/{opened.setdefault(label, 0)}'.replace(' ', '_')
+                early = [other for other in lines if EARLY.get(other['name']) == line['name']]
+                for other in early:
+                    waiting.append((file, self.conn_of(file, other, opened), other))
+                    if broker.ask(f'frame {waiting[-1][1]} {self.frame(other["q"])}')[0]:
+                        self.tell(file, other, 'waits', True, False)
+                conn = self.conn_of(file, line, opened)
+                if line['name'] in EARLY:
+                    mine = [w for w in waiting if w[2] is line]
+                    for w in mine:
+                        waiting.remove(w)
+                        self.compare(file, line, *self.later(broker, conn))
+                    continue
                 if ': fill ' in line['name']:
                     self.fill(broker, conn, line, lines[n:])
                 answers, closed = broker.ask(f'frame {conn} {self.frame(line["q"])}')
@@ -351,7 +376,7 @@ class Replay:
                 if VERBOSE:
                     print(file, line['name'], answers[:1], closed)
                 if closed or line.get('end') == 'closed':
-                    opened[label] += 1
+                    opened[file, line['conn']] += 1
         for w in waiting:
             self.compare(w[0], w[2], *self.later(broker, w[1]))
         broker.end()
