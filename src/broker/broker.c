@@ -43,6 +43,7 @@ static void resume_all(struct broker *b)
     if (!list_empty(&b->conns_short) && !memory_is_short(b))
         while ((it = list_pop(&b->conns_short)))
             list_push(&b->conns_resume, it);
+    if (!list_empty(&b->conns_short)) b->memory_wanted = true;
     if (!list_empty(&b->conns_room) && (b->fatal || store_has_room(b->store, LOG_BATCH_INLINE_MAX)))
         while ((it = list_pop(&b->conns_room)))
             list_push(&b->conns_resume, it);
@@ -54,6 +55,14 @@ static void resume_all(struct broker *b)
 
         if (c->waits && !c->closing) c->ops->resume(c);
     }
+}
+
+/* Something came up too late for this turn: memory given back by an answer, partitions that moved while it ended. */
+static bool is_left_over(const struct broker *b)
+{
+    return !list_empty(&b->conns_resume) || !list_empty(&b->reads_ready) ||
+           !list_empty(&b->watches_ready) || !list_empty(&b->appends_done) ||
+           !list_empty(&b->fetches_woken) || (!list_empty(&b->conns_short) && !memory_is_short(b));
 }
 
 void broker_turn(struct broker *b)
@@ -70,9 +79,7 @@ void broker_turn(struct broker *b)
     waits_turn(b);
     replies_release(b);
     b->in_turn = false;
-    if (!list_empty(&b->conns_resume) || !list_empty(&b->reads_ready) ||
-        !list_empty(&b->watches_ready) || !list_empty(&b->appends_done))
-        broker_again(b);
+    if (is_left_over(b)) broker_again(b);
     if (store_next_ms(b->store) != UINT64_MAX)
         timer_set(b->timers, &b->store_timer, store_next_ms(b->store), on_store_due);
     else

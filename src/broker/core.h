@@ -100,6 +100,7 @@ struct broker {
     uint32_t requests_pooled, replies_pooled;
     uint64_t memory_used, memory_max;    /* what peers make us hold: large frames, answers on their way */
     uint64_t memory_reserved;            /* of it, for large frames */
+    bool     memory_wanted;              /* somebody waits for some: what is given back makes a turn */
     bool     draining, fatal;
     char     fatal_text[256];
     uint32_t conns_n;

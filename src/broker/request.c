@@ -46,11 +46,17 @@ void memory_give(struct broker *b, uint64_t n)
 {
     must(b->memory_used >= n);
     b->memory_used -= n;
+    if (!n || !b->memory_wanted) return;
+    b->memory_wanted = false; /* who still finds too little sets it again */
+    broker_again(b);
 }
 
 bool memory_reserve(struct broker *b, uint64_t n)
 {
-    if (b->memory_reserved && b->memory_used + n > b->memory_max) return false;
+    if (b->memory_reserved && b->memory_used + n > b->memory_max) {
+        b->memory_wanted = true;
+        return false;
+    }
     memory_keep(b, n);
     return true;
 }
@@ -600,6 +606,7 @@ static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct
     if (memory_is_short(b) && !owner) {
         list_remove(&c->resume_link);
         list_push(&b->conns_short, &c->resume_link);
+        b->memory_wanted = true;
         return true;
     }
     if (api_of(key) && api_of(key)->flags & API_APPENDS && !b->fatal &&

@@ -266,10 +266,7 @@ static ssize_t write_some(struct sock *s)
     off_t from = (off_t)(p.offset + s->part_at);
     ssize_t got;
 
-    if (!p.file) { /* an empty part at the end */
-        sent(s, 0);
-        return 1;
-    }
+    must(p.file); /* sent() leaves no part of which nothing is left */
     got = sendfile(s->watch.fd, file_fd(p.file), &from,
                    MIN(p.n - s->part_at, (size_t)SEND_FILE_BYTES));
     if (got == 0) {
@@ -296,7 +293,7 @@ static void write_out(struct sock *s)
             die(s);
             return;
         }
-        if (s->out) sent(s, (size_t)n);
+        sent(s, (size_t)n);
         total += (size_t)n;
     }
     if (!s->out && s->closing) {
