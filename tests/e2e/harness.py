@@ -156,11 +156,12 @@ def free_port_pair():
 
 
 def wait_for(condition, seconds, what):
-    """Polls until the condition holds; what it last returned is the result."""
+    """Polls until the condition holds; what it last returned is the result. `what` is said when it never does: a text, or
+    a function that makes one then."""
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
         if result:
             return result
-        assert time.monotonic() < deadline, what
+        assert time.monotonic() < deadline, what() if callable(what) else what
         time.sleep(0.02)

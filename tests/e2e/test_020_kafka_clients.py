@@ -44,7 +44,7 @@ def consume(address, topic, count, **config):
     )
     consumer.subscribe([topic])
     got = []
-    wait_for(lambda: take(consumer, got) and len(got) >= count, 30, f"{len(got)} of {count} messages came")
+    wait_for(lambda: take(consumer, got) and len(got) >= count, 30, lambda: f"{len(got)} of {count} messages came")
     consumer.close()
     return got
 

@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import confluent_kafka
 import harness
@@ -52,17 +53,12 @@ def read_all(address, topic, partition):
     consumer = confluent_kafka.Consumer({"bootstrap.servers": address, "group.id": "check", "enable.auto.commit": False})
     low, high = consumer.get_watermark_offsets(confluent_kafka.TopicPartition(topic, partition), 30)
     consumer.assign([confluent_kafka.TopicPartition(topic, partition, low)])
-    got = []
-
-    def more():
-        message = consumer.poll(0.5)
-        if message is not None:
+    got, deadline = [], time.monotonic() + 60
+    while len(got) < high - low:
+        assert time.monotonic() < deadline, f"{len(got)} of {high - low} records came"
+        for message in consumer.consume(1000, 0.5):
             assert message.error() is None, message.error()
             got.append((message.offset(), message.value()))
-        return len(got) >= high - low
-
-    if high > low:
-        harness.wait_for(more, 60, f"{len(got)} of {high - low} records came")
     consumer.close()
     return got
 
@@ -74,7 +70,7 @@ def test_every_acknowledged_record_survives_kill_9(start, partitions):
     for round_number in range(ROUNDS):
         server = start("--broker-only", "--broker.config.num.partitions", str(partitions))
         load = Load(server.kafka, "crash", first)
-        harness.wait_for(lambda: load.count() > 300, 30, f"no load in round {round_number}: {server.errors()}")
+        harness.wait_for(lambda: load.count() > 300, 30, lambda: f"no load in round {round_number}: {server.errors()}")
         server.kill()
         load.stop()
         first = load.next

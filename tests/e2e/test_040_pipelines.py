@@ -27,7 +27,7 @@ def read_topic(plane, topic, at_least=1, seconds=20):
         got.extend(m for m in consumer.consume(100, 0.1) if m.error() is None)
         return len(got) >= at_least
 
-    wait_for(more, seconds, f"{len(got)} of {at_least} records came to {name}")
+    wait_for(more, seconds, lambda: f"{len(got)} of {at_least} records came to {name}")
     consumer.close()
     return got
 
@@ -39,7 +39,7 @@ def loaded(plane, toy, tmp_path):
         for text in texts:
             name = text.split("{name: ")[1].split("}")[0]
             wait_for(lambda n=name: requests.get(f"http://{plane.infer}/v2/pipelines/{n}/ready", timeout=10).status_code == 200,
-                     30, f"pipeline {name} never got ready: {plane.errors()}")
+                     30, lambda n=name: f"pipeline {n} never got ready: {plane.errors()}")
         return plane
 
     return load

@@ -20,7 +20,7 @@ def plane(tmp_path_factory, toy):
     server = Millrace(tmp_path_factory.mktemp("protocols") / "data")
     server.apply(tmp_path_factory.mktemp("yaml"), "---".join([resources.toys(toy), resources.CHAIN, resources.FAILING]))
     wait_for(lambda: requests.get(f"http://{server.infer}/v2/pipelines/chain/ready", timeout=10).status_code == 200, 30,
-             f"not ready: {server.errors()}")
+             lambda: f"not ready: {server.errors()}")
     yield server
     assert server.stop() == 0, server.errors()
 

@@ -32,7 +32,7 @@ def mlserver(tmp_path_factory):
     with open(folder / "mlserver.log", "wb") as log:
         child = subprocess.Popen([PYTHON.parent / "mlserver", "start", "."], cwd=folder, stdout=log, stderr=log)
         wait_for(lambda: answers(f"http://127.0.0.1:{http}/v2/health/ready"), 90,
-                 "MLServer did not get ready: " + (folder / "mlserver.log").read_text()[-2000:])
+                 lambda: "MLServer did not get ready: " + (folder / "mlserver.log").read_text()[-2000:])
         yield f"127.0.0.1:{grpc}", f"127.0.0.1:{http}", json.loads((folder / "labels.json").read_text())
         child.terminate()
         child.wait(30)
@@ -60,7 +60,7 @@ spec:
     plane = start()
     plane.apply(tmp_path, "---".join([server, resources.model("iris", "sklearn"), resources.model("scale", "python"), PIPELINE]))
     wait_for(lambda: requests.get(f"http://{plane.infer}/v2/pipelines/iris-scaled/ready", timeout=10).status_code == 200, 60,
-             f"not ready: {plane.errors()}")
+             lambda: f"not ready: {plane.errors()}")
     rows = expected["rows"]
     body = {"inputs": [{"name": "predict", "shape": [len(rows), 4], "datatype": "FP64", "data": rows}]}
     answer = requests.post(f"http://{plane.infer}/v2/pipelines/iris-scaled/infer", json=body, timeout=60)
