@@ -17,11 +17,13 @@
 #include "kafka/errors.h"
 
 const struct sm_state group_states[] = {
-    [GROUP_EMPTY]      = {"empty",      1u << GROUP_PREPARING  | 1u << GROUP_DEAD},
-    [GROUP_PREPARING]  = {"preparing",  1u << GROUP_COMPLETING | 1u << GROUP_EMPTY | 1u << GROUP_DEAD},
-    [GROUP_COMPLETING] = {"completing", 1u << GROUP_STABLE     | 1u << GROUP_PREPARING | 1u << GROUP_DEAD},
-    [GROUP_STABLE]     = {"stable",     1u << GROUP_PREPARING  | 1u << GROUP_DEAD},
-    [GROUP_DEAD]       = {"dead",       0},
+    [GROUP_EMPTY] = {"empty", 1u << GROUP_PREPARING | 1u << GROUP_DEAD},
+    [GROUP_PREPARING] = {"preparing",
+                         1u << GROUP_COMPLETING | 1u << GROUP_EMPTY | 1u << GROUP_DEAD},
+    [GROUP_COMPLETING] = {"completing",
+                          1u << GROUP_STABLE | 1u << GROUP_PREPARING | 1u << GROUP_DEAD},
+    [GROUP_STABLE] = {"stable", 1u << GROUP_PREPARING | 1u << GROUP_DEAD},
+    [GROUP_DEAD] = {"dead", 0},
 };
 
 const struct group_config group_config_default = {
@@ -32,22 +34,27 @@ const struct group_config group_config_default = {
 };
 
 enum {
-    REBALANCE_WAIT_MS_MIN = 100,          /* between two looks at who has come, whatever a member asked for */
-    ID_NAME_MAX = 1024,                   /* bytes of the client's name in a member id */
+    REBALANCE_WAIT_MS_MIN =
+        100,            /* between two looks at who has come, whatever a member asked for */
+    ID_NAME_MAX = 1024, /* bytes of the client's name in a member id */
 };
 
 const char *group_state_name(unsigned state)
 {
     static const char *const names[] = {
-        [GROUP_EMPTY] = "Empty", [GROUP_PREPARING] = "PreparingRebalance", [GROUP_COMPLETING] = "CompletingRebalance",
-        [GROUP_STABLE] = "Stable", [GROUP_DEAD] = "Dead",
+        [GROUP_EMPTY] = "Empty",
+        [GROUP_PREPARING] = "PreparingRebalance",
+        [GROUP_COMPLETING] = "CompletingRebalance",
+        [GROUP_STABLE] = "Stable",
+        [GROUP_DEAD] = "Dead",
     };
     return names[state];
 }
 
 /* ---- effects ---- */
 
-static struct group_fx *fx_push(struct group_effects *fx, enum group_fx_kind kind, void *token, int16_t error)
+static struct group_fx *fx_push(struct group_effects *fx, enum group_fx_kind kind, void *token,
+                                int16_t error)
 {
     struct group_fx *item;
 
@@ -64,7 +71,8 @@ static struct group_fx *fx_push(struct group_effects *fx, enum group_fx_kind kin
     return item;
 }
 
-static void answer_join_error(struct group_effects *fx, void *token, int16_t error, struct str member_id)
+static void answer_join_error(struct group_effects *fx, void *token, int16_t error,
+                              struct str member_id)
 {
     struct group_fx *a = fx_push(fx, GROUP_FX_JOINED, token, error);
 
@@ -72,7 +80,8 @@ static void answer_join_error(struct group_effects *fx, void *token, int16_t err
     a->joined.member_id = arena_dup_str(fx->arena, member_id);
 }
 
-static void answer_join(const struct group *g, const struct group_member *m, void *token, struct group_effects *fx)
+static void answer_join(const struct group *g, const struct group_member *m, void *token,
+                        struct group_effects *fx)
 {
     struct group_fx *a = fx_push(fx, GROUP_FX_JOINED, token, KAFKA_ERR_NONE);
     struct group_peer *peers;
@@ -86,13 +95,14 @@ static void answer_join(const struct group *g, const struct group_member *m, voi
     if (!str_eq(g->leader, m->id)) return;
 
     peers = arena_array(fx->arena, struct group_peer, g->members_n);
-    group_each_member(peer, g)
-        peers[n++] = (struct group_peer){peer->id, peer->instance_id, group_metadata(g, peer)};
+    group_each_member(peer, g) peers[n++] =
+        (struct group_peer){peer->id, peer->instance_id, group_metadata(g, peer)};
     a->joined.members = peers;
     a->joined.members_n = n;
 }
 
-static void answer_sync(const struct group *g, const struct group_member *m, void *token, struct group_effects *fx)
+static void answer_sync(const struct group *g, const struct group_member *m, void *token,
+                        struct group_effects *fx)
 {
     struct group_fx *a = fx_push(fx, GROUP_FX_SYNCED, token, KAFKA_ERR_NONE);
 
@@ -103,9 +113,15 @@ static void answer_sync(const struct group *g, const struct group_member *m, voi
 
 /* ---- time ---- */
 
-static uint64_t at_least_zero(int32_t ms) { return ms > 0 ? (uint64_t)ms : 0; }
+static uint64_t at_least_zero(int32_t ms)
+{
+    return ms > 0 ? (uint64_t)ms : 0;
+}
 
-static void want_tick(struct group *g, uint64_t at_ms) { g->tick_ms = MIN(g->tick_ms, at_ms); }
+static void want_tick(struct group *g, uint64_t at_ms)
+{
+    g->tick_ms = MIN(g->tick_ms, at_ms);
+}
 
 static void session_restart(struct group *g, struct group_member *m, uint64_t now_ms)
 {
@@ -129,19 +145,22 @@ static uint64_t rebalance_timeout_ms(const struct group *g)
 static void next_tick(struct group *g)
 {
     g->tick_ms = UINT64_MAX;
-    list_each(it, &g->pending) want_tick(g, container_of(it, struct group_pending, link)->deadline_ms);
-    group_each_member(m, g)
-        if (m->fresh || (!m->join && !m->sync)) want_tick(g, m->deadline_ms);
+    list_each(it, &g->pending)
+        want_tick(g, container_of(it, struct group_pending, link)->deadline_ms);
+    group_each_member(m, g) if (m->fresh || (!m->join && !m->sync)) want_tick(g, m->deadline_ms);
     if (g->state == GROUP_PREPARING) want_tick(g, g->join_deadline_ms);
     want_tick(g, g->sync_deadline_ms);
 }
 
 /* ---- parked requests ---- */
 
-static void join_park(struct group *g, struct group_member *m, void *token, struct group_effects *fx)
+static void join_park(struct group *g, struct group_member *m, void *token,
+                      struct group_effects *fx)
 {
-    if (m->join) answer_join_error(fx, m->join, KAFKA_ERR_REBALANCE_IN_PROGRESS, m->id);    /* asked twice */
-    else g->joined_n++;
+    if (m->join)
+        answer_join_error(fx, m->join, KAFKA_ERR_REBALANCE_IN_PROGRESS, m->id); /* asked twice */
+    else
+        g->joined_n++;
     m->join = token;
 }
 
@@ -151,7 +170,8 @@ static void join_unpark(struct group *g, struct group_member *m)
     g->joined_n--;
 }
 
-static void park_refuse(struct group *g, struct group_member *m, int16_t error, struct group_effects *fx)
+static void park_refuse(struct group *g, struct group_member *m, int16_t error,
+                        struct group_effects *fx)
 {
     if (m->join) {
         answer_join_error(fx, m->join, error, m->id);
@@ -163,7 +183,8 @@ static void park_refuse(struct group *g, struct group_member *m, int16_t error, 
 
 static void syncs_refuse(struct group *g, int16_t error, uint64_t now_ms, struct group_effects *fx)
 {
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         if (!m->sync) continue;
         fx_push(fx, GROUP_FX_SYNCED, m->sync, error);
         m->sync = NULL;
@@ -171,7 +192,8 @@ static void syncs_refuse(struct group *g, int16_t error, uint64_t now_ms, struct
     }
 }
 
-static void member_drop(struct group *g, struct group_member *m, int16_t error, struct group_effects *fx)
+static void member_drop(struct group *g, struct group_member *m, int16_t error,
+                        struct group_effects *fx)
 {
     park_refuse(g, m, error, fx);
     member_remove(g, m);
@@ -190,12 +212,14 @@ static void rebalance_start(struct group *g, const struct group_event *ev, struc
     g->initial = g->state == GROUP_EMPTY;
     g->joined_meanwhile = false;
     g->sync_deadline_ms = UINT64_MAX;
-    if (g->state == GROUP_COMPLETING) syncs_refuse(g, KAFKA_ERR_REBALANCE_IN_PROGRESS, ev->now_ms, fx);
+    if (g->state == GROUP_COMPLETING)
+        syncs_refuse(g, KAFKA_ERR_REBALANCE_IN_PROGRESS, ev->now_ms, fx);
     group_each_member(m, g) m->sync_owed = false;
     group_move(g, GROUP_PREPARING, ev->wall_ms);
 
     g->join_since_ms = ev->now_ms;
-    g->join_deadline_ms = ev->now_ms + (g->initial ? g->config->initial_rebalance_delay_ms : rebalance_timeout_ms(g));
+    g->join_deadline_ms =
+        ev->now_ms + (g->initial ? g->config->initial_rebalance_delay_ms : rebalance_timeout_ms(g));
     want_tick(g, g->join_deadline_ms);
 }
 
@@ -205,7 +229,8 @@ static bool leader_elect(struct group *g)
     struct group_member *leader = g->leader.p ? group_member(g, g->leader) : NULL;
 
     if (leader && leader->join) return true;
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         if (!m->join) continue;
         group_set_str(g, &g->leader, m->id);
         return true;
@@ -214,13 +239,15 @@ static bool leader_elect(struct group *g)
 }
 
 /* Everybody who came is answered. A static member that did not come keeps its place, and its own session's end. */
-static void generation_start(struct group *g, const struct group_event *ev, struct group_effects *fx)
+static void generation_start(struct group *g, const struct group_event *ev,
+                             struct group_effects *fx)
 {
     group_set_str(g, &g->protocol, group_vote(g, fx->arena));
     group_move(g, GROUP_COMPLETING, ev->wall_ms);
     g->sync_deadline_ms = ev->now_ms + rebalance_timeout_ms(g);
     want_tick(g, g->sync_deadline_ms);
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         if (!m->join) continue;
         answer_join(g, m, m->join, fx);
         join_unpark(g, m);
@@ -230,15 +257,19 @@ static void generation_start(struct group *g, const struct group_event *ev, stru
     }
 }
 
-static void rebalance_finish(struct group *g, const struct group_event *ev, struct group_effects *fx)
+static void rebalance_finish(struct group *g, const struct group_event *ev,
+                             struct group_effects *fx)
 {
-    list_each_safe(it, &g->members) {
+    list_each_safe(it, &g->members)
+    {
         struct group_member *m = container_of(it, struct group_member, link);
 
         if (!m->join && !m->instance_id.p) member_drop(g, m, KAFKA_ERR_UNKNOWN_MEMBER_ID, fx);
     }
-    if (g->members_n && !leader_elect(g)) {              /* only static members, none of them here: go on waiting */
-        g->join_deadline_ms = ev->now_ms + MAX(rebalance_timeout_ms(g), (uint64_t)REBALANCE_WAIT_MS_MIN);
+    if (g->members_n &&
+        !leader_elect(g)) { /* only static members, none of them here: go on waiting */
+        g->join_deadline_ms =
+            ev->now_ms + MAX(rebalance_timeout_ms(g), (uint64_t)REBALANCE_WAIT_MS_MIN);
         g->initial = false;
         want_tick(g, g->join_deadline_ms);
         return;
@@ -261,9 +292,11 @@ static bool rebalance_is_over(struct group *g, uint64_t now_ms)
 
     if (g->members_n == 0) return list_empty(&g->pending) || now_ms >= g->join_deadline_ms;
     if (!g->initial)
-        return (g->joined_n == g->members_n && list_empty(&g->pending)) || now_ms >= g->join_deadline_ms;
+        return (g->joined_n == g->members_n && list_empty(&g->pending)) ||
+               now_ms >= g->join_deadline_ms;
     if (now_ms < g->join_deadline_ms) return false;
-    if (!g->joined_meanwhile || g->config->initial_rebalance_delay_ms == 0 || now_ms >= limit_ms) return true;
+    if (!g->joined_meanwhile || g->config->initial_rebalance_delay_ms == 0 || now_ms >= limit_ms)
+        return true;
 
     g->joined_meanwhile = false;
     g->join_deadline_ms = MIN(now_ms + g->config->initial_rebalance_delay_ms, limit_ms);
@@ -272,11 +305,14 @@ static bool rebalance_is_over(struct group *g, uint64_t now_ms)
 }
 
 /* Draws the consequence of what a step has changed: `rebalance` says that members came, went or changed. */
-static void settle(struct group *g, bool rebalance, const struct group_event *ev, struct group_effects *fx)
+static void settle(struct group *g, bool rebalance, const struct group_event *ev,
+                   struct group_effects *fx)
 {
-    if (rebalance && (g->state == GROUP_STABLE || g->state == GROUP_COMPLETING || (g->state == GROUP_EMPTY && g->members_n)))
+    if (rebalance && (g->state == GROUP_STABLE || g->state == GROUP_COMPLETING ||
+                      (g->state == GROUP_EMPTY && g->members_n)))
         rebalance_start(g, ev, fx);
-    if (g->state == GROUP_PREPARING && rebalance_is_over(g, ev->now_ms)) rebalance_finish(g, ev, fx);
+    if (g->state == GROUP_PREPARING && rebalance_is_over(g, ev->now_ms))
+        rebalance_finish(g, ev, fx);
 }
 
 /* ---- JoinGroup ---- */
@@ -286,7 +322,8 @@ static struct group_member *static_member(const struct group *g, struct str inst
     return instance_id.p ? map_get_str(&g->by_instance, instance_id) : NULL;
 }
 
-static bool has_room(const struct group *g, const struct group_member *m, const struct group_join *j)
+static bool has_room(const struct group *g, const struct group_member *m,
+                     const struct group_join *j)
 {
     size_t waiting = g->state == GROUP_PREPARING ? g->joined_n : g->members_n;
 
@@ -301,11 +338,13 @@ static struct str id_make(const struct group_join *j, struct arena *a)
     struct str name = j->instance_id.p ? j->instance_id : j->client_id;
 
     if (name.n > ID_NAME_MAX)
-        for (name.n = ID_NAME_MAX; name.n && ((uint8_t)name.p[name.n] & 0xc0) == 0x80; ) name.n--;
+        for (name.n = ID_NAME_MAX; name.n && ((uint8_t)name.p[name.n] & 0xc0) == 0x80;)
+            name.n--;
     return arena_printf(a, STR_FMT "-" STR_FMT, STR_ARG(name), STR_ARG(j->uuid));
 }
 
-static void join_admit(struct group *g, struct str id, const struct group_event *ev, struct group_effects *fx)
+static void join_admit(struct group *g, struct str id, const struct group_event *ev,
+                       struct group_effects *fx)
 {
     const struct group_join *j = &ev->join;
     struct group_pending *p = pending_find(g, id);
@@ -323,7 +362,8 @@ static void join_admit(struct group *g, struct str id, const struct group_event 
     settle(g, true, ev, fx);
 }
 
-static void join_again(struct group *g, struct group_member *m, const struct group_event *ev, struct group_effects *fx)
+static void join_again(struct group *g, struct group_member *m, const struct group_event *ev,
+                       struct group_effects *fx)
 {
     member_update(g, m, &ev->join);
     join_park(g, m, ev->token, fx);
@@ -331,7 +371,8 @@ static void join_again(struct group *g, struct group_member *m, const struct gro
 }
 
 /* A static member is back without its id: it gets a new one and its old place. */
-static void join_replace(struct group *g, struct group_member *m, const struct group_event *ev, struct group_effects *fx)
+static void join_replace(struct group *g, struct group_member *m, const struct group_event *ev,
+                         struct group_effects *fx)
 {
     struct str leader = arena_dup_str(fx->arena, g->leader);
     struct group_fx *a;
@@ -351,7 +392,7 @@ static void join_replace(struct group *g, struct group_member *m, const struct g
     a = &fx->items[fx->n - 1];
     if (ev->join.can_skip_assignment) {
         a->joined.skip_assignment = a->joined.members_n > 0;
-    } else {                                             /* an old client that believed itself the leader would assign */
+    } else { /* an old client that believed itself the leader would assign */
         a->joined.leader = leader;
         a->joined.members = NULL;
         a->joined.members_n = 0;
@@ -383,7 +424,8 @@ static void join_without_id(struct group *g, const struct group_event *ev, struc
     answer_join_error(fx, ev->token, KAFKA_ERR_MEMBER_ID_REQUIRED, id);
 }
 
-static void join_with_id(struct group *g, struct group_member *m, const struct group_event *ev, struct group_effects *fx)
+static void join_with_id(struct group *g, struct group_member *m, const struct group_event *ev,
+                         struct group_effects *fx)
 {
     bool same = member_matches(m, &ev->join), leads = str_eq(g->leader, m->id);
 
@@ -398,14 +440,19 @@ static void join_with_id(struct group *g, struct group_member *m, const struct g
 static void on_join(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
     const struct group_join *j = &ev->join;
-    struct group_member *m = j->member_id.n ? group_member(g, j->member_id) : static_member(g, j->instance_id);
+    struct group_member *m =
+        j->member_id.n ? group_member(g, j->member_id) : static_member(g, j->instance_id);
     struct group_pending *p = j->member_id.n ? pending_find(g, j->member_id) : NULL;
     int16_t error = KAFKA_ERR_NONE;
 
-    if (g->state == GROUP_DEAD) error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
-    else if (!has_room(g, m, j)) error = KAFKA_ERR_GROUP_MAX_SIZE_REACHED;
-    else if (!group_supports(g, j)) error = KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL;
-    else if (j->member_id.n && !p) m = member_of(g, j->member_id, j->instance_id, &error);
+    if (g->state == GROUP_DEAD)
+        error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    else if (!has_room(g, m, j))
+        error = KAFKA_ERR_GROUP_MAX_SIZE_REACHED;
+    else if (!group_supports(g, j))
+        error = KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL;
+    else if (j->member_id.n && !p)
+        m = member_of(g, j->member_id, j->instance_id, &error);
 
     if (error == KAFKA_ERR_GROUP_MAX_SIZE_REACHED && p) pending_remove(g, p);
     if (error) {
@@ -413,14 +460,20 @@ static void on_join(struct group *g, const struct group_event *ev, struct group_
         settle(g, false, ev, fx);
         return;
     }
-    if (j->member_id.n == 0) join_without_id(g, ev, fx);
-    else if (p) join_admit(g, arena_dup_str(fx->arena, j->member_id), ev, fx);
-    else join_with_id(g, m, ev, fx);
+    if (j->member_id.n == 0)
+        join_without_id(g, ev, fx);
+    else if (p)
+        join_admit(g, arena_dup_str(fx->arena, j->member_id), ev, fx);
+    else
+        join_with_id(g, m, ev, fx);
 }
 
 /* ---- SyncGroup ---- */
 
-static bool protocol_differs(struct str given, struct str ours) { return given.p && !str_eq(given, ours); }
+static bool protocol_differs(struct str given, struct str ours)
+{
+    return given.p && !str_eq(given, ours);
+}
 
 /* Who the leader forgets gets nothing to do; who it names but is not here is ignored. */
 static void assign_all(struct group *g, const struct group_sync *s)
@@ -435,7 +488,8 @@ static void assign_all(struct group *g, const struct group_sync *s)
 
 static void sync_release(struct group *g, uint64_t now_ms, struct group_effects *fx)
 {
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         if (!m->sync) continue;
         answer_sync(g, m, m->sync, fx);
         m->sync = NULL;
@@ -443,10 +497,12 @@ static void sync_release(struct group *g, uint64_t now_ms, struct group_effects 
     }
 }
 
-static void sync_completing(struct group *g, struct group_member *m, const struct group_event *ev, struct group_effects *fx)
+static void sync_completing(struct group *g, struct group_member *m, const struct group_event *ev,
+                            struct group_effects *fx)
 {
     m->sync_owed = false;
-    if (m->sync) fx_push(fx, GROUP_FX_SYNCED, m->sync, KAFKA_ERR_REBALANCE_IN_PROGRESS);    /* asked twice */
+    if (m->sync)
+        fx_push(fx, GROUP_FX_SYNCED, m->sync, KAFKA_ERR_REBALANCE_IN_PROGRESS); /* asked twice */
     m->sync = ev->token;
     if (!str_eq(g->leader, m->id)) return;
 
@@ -462,10 +518,13 @@ static void on_sync(struct group *g, const struct group_event *ev, struct group_
     int16_t error;
     struct group_member *m = member_of(g, s->member_id, s->instance_id, &error);
 
-    if (m && s->generation != g->generation) error = KAFKA_ERR_ILLEGAL_GENERATION;
-    else if (m && (protocol_differs(s->protocol_type, g->protocol_type) || protocol_differs(s->protocol, g->protocol)))
+    if (m && s->generation != g->generation)
+        error = KAFKA_ERR_ILLEGAL_GENERATION;
+    else if (m && (protocol_differs(s->protocol_type, g->protocol_type) ||
+                   protocol_differs(s->protocol, g->protocol)))
         error = KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL;
-    else if (m && g->state == GROUP_PREPARING) error = KAFKA_ERR_REBALANCE_IN_PROGRESS;
+    else if (m && g->state == GROUP_PREPARING)
+        error = KAFKA_ERR_REBALANCE_IN_PROGRESS;
 
     if (error) {
         fx_push(fx, GROUP_FX_SYNCED, ev->token, error);
@@ -498,21 +557,29 @@ static void on_heartbeat(struct group *g, const struct group_event *ev, struct g
 static void on_commit(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
     const struct group_beat *b = &ev->beat;
-    bool simple = b->generation < 0 && (g->state == GROUP_EMPTY || (!b->member_id.n && !b->instance_id.p));
+    bool simple =
+        b->generation < 0 && (g->state == GROUP_EMPTY || (!b->member_id.n && !b->instance_id.p));
     int16_t error = KAFKA_ERR_NONE;
     struct group_member *m = NULL;
 
-    if (g->state == GROUP_DEAD) error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
-    else if (simple) error = g->state == GROUP_EMPTY ? KAFKA_ERR_NONE : KAFKA_ERR_UNKNOWN_MEMBER_ID;
-    else m = member_of(g, b->member_id, b->instance_id, &error);
+    if (g->state == GROUP_DEAD)
+        error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    else if (simple)
+        error = g->state == GROUP_EMPTY ? KAFKA_ERR_NONE : KAFKA_ERR_UNKNOWN_MEMBER_ID;
+    else
+        m = member_of(g, b->member_id, b->instance_id, &error);
 
-    if (m && b->generation != g->generation) error = KAFKA_ERR_ILLEGAL_GENERATION;
-    else if (m && g->state == GROUP_COMPLETING) error = KAFKA_ERR_REBALANCE_IN_PROGRESS;
-    else if (m && !m->fresh) session_restart(g, m, ev->now_ms);
+    if (m && b->generation != g->generation)
+        error = KAFKA_ERR_ILLEGAL_GENERATION;
+    else if (m && g->state == GROUP_COMPLETING)
+        error = KAFKA_ERR_REBALANCE_IN_PROGRESS;
+    else if (m && !m->fresh)
+        session_restart(g, m, ev->now_ms);
     fx_push(fx, GROUP_FX_DONE, ev->token, error);
 }
 
-static int16_t leave_one(struct group *g, const struct group_leaver *l, bool *removed, struct group_effects *fx)
+static int16_t leave_one(struct group *g, const struct group_leaver *l, bool *removed,
+                         struct group_effects *fx)
 {
     struct group_pending *p = l->instance_id.p ? NULL : pending_find(g, l->member_id);
     struct group_member *m;
@@ -522,8 +589,10 @@ static int16_t leave_one(struct group *g, const struct group_leaver *l, bool *re
         pending_remove(g, p);
         return KAFKA_ERR_NONE;
     }
-    if (l->instance_id.p && !l->member_id.n) m = static_member(g, l->instance_id);
-    else m = member_of(g, l->member_id, l->instance_id, &error);
+    if (l->instance_id.p && !l->member_id.n)
+        m = static_member(g, l->instance_id);
+    else
+        m = member_of(g, l->member_id, l->instance_id, &error);
     if (!m) return error ? error : KAFKA_ERR_UNKNOWN_MEMBER_ID;
 
     member_drop(g, m, KAFKA_ERR_UNKNOWN_MEMBER_ID, fx);
@@ -537,7 +606,8 @@ static void on_leave(struct group *g, const struct group_event *ev, struct group
     bool removed = false;
     struct group_fx *a;
 
-    for (size_t i = 0; i < ev->leave.n; i++) errors[i] = leave_one(g, &ev->leave.members[i], &removed, fx);
+    for (size_t i = 0; i < ev->leave.n; i++)
+        errors[i] = leave_one(g, &ev->leave.members[i], &removed, fx);
     a = fx_push(fx, GROUP_FX_DONE, ev->token, KAFKA_ERR_NONE);
     a->done.errors = errors;
     a->done.n = ev->leave.n;
@@ -548,7 +618,8 @@ static void on_leave(struct group *g, const struct group_event *ev, struct group
 
 static void on_evict(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         bool waits = m->join || m->sync;
 
         park_refuse(g, m, KAFKA_ERR_NOT_COORDINATOR, fx);
@@ -560,13 +631,17 @@ static void on_delete(struct group *g, const struct group_event *ev, struct grou
 {
     int16_t error = KAFKA_ERR_NONE;
 
-    if (g->state == GROUP_DEAD) error = KAFKA_ERR_GROUP_ID_NOT_FOUND;
-    else if (g->state != GROUP_EMPTY) error = KAFKA_ERR_NON_EMPTY_GROUP;
-    else group_move(g, GROUP_DEAD, ev->wall_ms);
+    if (g->state == GROUP_DEAD)
+        error = KAFKA_ERR_GROUP_ID_NOT_FOUND;
+    else if (g->state != GROUP_EMPTY)
+        error = KAFKA_ERR_NON_EMPTY_GROUP;
+    else
+        group_move(g, GROUP_DEAD, ev->wall_ms);
     if (ev->token) fx_push(fx, GROUP_FX_DONE, ev->token, error);
 }
 
-static void on_persist_failed(struct group *g, const struct group_event *ev, struct group_effects *fx)
+static void on_persist_failed(struct group *g, const struct group_event *ev,
+                              struct group_effects *fx)
 {
     if (g->state == GROUP_STABLE) settle(g, true, ev, fx);
 }
@@ -575,12 +650,14 @@ static void on_tick(struct group *g, const struct group_event *ev, struct group_
 {
     bool sync_over = ev->now_ms >= g->sync_deadline_ms, removed = false;
 
-    list_each_safe(it, &g->pending) {
+    list_each_safe(it, &g->pending)
+    {
         struct group_pending *p = container_of(it, struct group_pending, link);
 
         if (p->deadline_ms <= ev->now_ms) pending_remove(g, p);
     }
-    list_each_safe(it, &g->members) {
+    list_each_safe(it, &g->members)
+    {
         struct group_member *m = container_of(it, struct group_member, link);
 
         if (!member_expired(m, ev->now_ms) && !(sync_over && m->sync_owed)) continue;
@@ -599,10 +676,12 @@ static bool group_invariant(const struct group *g)
     if (g->joined_n > g->members_n || g->by_id.n != g->members_n) return false;
     switch ((enum group_state)g->state) {
     case GROUP_EMPTY:
-    case GROUP_DEAD:       return g->members_n == 0;
-    case GROUP_PREPARING:  return true;
+    case GROUP_DEAD: return g->members_n == 0;
+    case GROUP_PREPARING: return true;
     case GROUP_COMPLETING:
-    case GROUP_STABLE:     return leader_here && g->members_n > 0 && g->joined_n == 0 && g->protocol.p && g->generation > 0;
+    case GROUP_STABLE:
+        return leader_here && g->members_n > 0 && g->joined_n == 0 && g->protocol.p &&
+               g->generation > 0;
     }
     return false;
 }
@@ -610,15 +689,15 @@ static bool group_invariant(const struct group *g)
 void group_step(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
     switch (ev->kind) {
-    case GROUP_EV_JOIN:           on_join(g, ev, fx);           break;
-    case GROUP_EV_SYNC:           on_sync(g, ev, fx);           break;
-    case GROUP_EV_HEARTBEAT:      on_heartbeat(g, ev, fx);      break;
-    case GROUP_EV_LEAVE:          on_leave(g, ev, fx);          break;
-    case GROUP_EV_COMMIT:         on_commit(g, ev, fx);         break;
-    case GROUP_EV_DELETE:         on_delete(g, ev, fx);         break;
+    case GROUP_EV_JOIN: on_join(g, ev, fx); break;
+    case GROUP_EV_SYNC: on_sync(g, ev, fx); break;
+    case GROUP_EV_HEARTBEAT: on_heartbeat(g, ev, fx); break;
+    case GROUP_EV_LEAVE: on_leave(g, ev, fx); break;
+    case GROUP_EV_COMMIT: on_commit(g, ev, fx); break;
+    case GROUP_EV_DELETE: on_delete(g, ev, fx); break;
     case GROUP_EV_PERSIST_FAILED: on_persist_failed(g, ev, fx); break;
-    case GROUP_EV_EVICT:          on_evict(g, ev, fx);          break;
-    case GROUP_EV_TICK:           on_tick(g, ev, fx);           break;
+    case GROUP_EV_EVICT: on_evict(g, ev, fx); break;
+    case GROUP_EV_TICK: on_tick(g, ev, fx); break;
     }
     must(group_invariant(g));
 }
@@ -633,8 +712,11 @@ size_t group_parked(const struct group *g)
 
 void group_init(struct group *g, struct str id, const struct group_config *config, int64_t wall_ms)
 {
-    *g = (struct group){.state = GROUP_EMPTY, .config = config, .since_ms = wall_ms,
-                        .sync_deadline_ms = UINT64_MAX, .tick_ms = UINT64_MAX};
+    *g = (struct group){.state = GROUP_EMPTY,
+                        .config = config,
+                        .since_ms = wall_ms,
+                        .sync_deadline_ms = UINT64_MAX,
+                        .tick_ms = UINT64_MAX};
     list_init(&g->members);
     list_init(&g->pending);
     group_set_str(g, &g->id, id);
@@ -643,7 +725,8 @@ void group_init(struct group *g, struct str id, const struct group_config *confi
 void group_fini(struct group *g)
 {
     if (!g->config) return;
-    list_each_safe(it, &g->members) {
+    list_each_safe(it, &g->members)
+    {
         struct group_member *m = container_of(it, struct group_member, link);
 
         m->join = m->sync = NULL;
@@ -671,8 +754,11 @@ void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now
     for (size_t i = 0; i < s->members_n; i++) {
         const struct group_snapshot_member *from = &s->members[i];
         struct group_protocol only = {protocol, from->subscription};
-        struct group_join j = {.instance_id = from->instance_id, .client_id = from->client_id,
-                               .client_host = from->client_host, .protocols = &only, .protocols_n = 1,
+        struct group_join j = {.instance_id = from->instance_id,
+                               .client_id = from->client_id,
+                               .client_host = from->client_host,
+                               .protocols = &only,
+                               .protocols_n = 1,
                                .session_timeout_ms = from->session_timeout_ms,
                                .rebalance_timeout_ms = from->rebalance_timeout_ms};
         struct group_member *m;
@@ -685,7 +771,8 @@ void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now
     if (g->members_n == 0) return;
     group_set_str(g, &g->protocol, protocol);
     group_set_str(g, &g->leader, s->leader);
-    if (!g->leader.p || !group_member(g, g->leader))     /* a record like that is not ours, but it may be old */
+    if (!g->leader.p ||
+        !group_member(g, g->leader)) /* a record like that is not ours, but it may be old */
         group_set_str(g, &g->leader, container_of(g->members.next, struct group_member, link)->id);
     g->generation = MAX(g->generation, 1);
     g->state = GROUP_STABLE;

@@ -38,8 +38,10 @@ static void supporters_count(struct group *g, const struct group_member *m, int 
     for (size_t i = 0; i < m->protocols_n; i++) {
         intptr_t n = (intptr_t)map_get_str(&g->supporters, m->protocols[i].name) + by;
 
-        if (n > 0) (void)map_put_str(&g->supporters, m->protocols[i].name, (void *)n);
-        else (void)map_del_str(&g->supporters, m->protocols[i].name);
+        if (n > 0)
+            (void)map_put_str(&g->supporters, m->protocols[i].name, (void *)n);
+        else
+            (void)map_del_str(&g->supporters, m->protocols[i].name);
     }
 }
 
@@ -59,7 +61,8 @@ static size_t protocols_bytes(const struct group_join *j)
 {
     size_t bytes = j->protocols_n * sizeof(struct group_protocol);
 
-    for (size_t i = 0; i < j->protocols_n; i++) bytes += j->protocols[i].name.n + j->protocols[i].metadata.n;
+    for (size_t i = 0; i < j->protocols_n; i++)
+        bytes += j->protocols[i].name.n + j->protocols[i].metadata.n;
     return bytes;
 }
 
@@ -107,19 +110,21 @@ struct str group_vote(const struct group *g, struct arena *scratch)
 
     must(g->members_n > 0);
     votes = arena_array(scratch, size_t, first->protocols_n);
-    group_each_member(m, g) {
+    group_each_member(m, g)
+    {
         for (size_t i = 0; i < m->protocols_n; i++) {
             size_t k = 0;
 
             if (!supported_by_all(g, m->protocols[i].name)) continue;
-            while (!str_eq(first->protocols[k].name, m->protocols[i].name)) k++;
+            while (!str_eq(first->protocols[k].name, m->protocols[i].name))
+                k++;
             votes[k]++;
             break;
         }
     }
     for (size_t k = 0; k < first->protocols_n; k++)
         if (votes[k] && (best == SIZE_MAX || votes[k] > votes[best])) best = k;
-    must(best != SIZE_MAX);                    /* group_supports() let nobody in without a common protocol */
+    must(best != SIZE_MAX); /* group_supports() let nobody in without a common protocol */
     return first->protocols[best].name;
 }
 
@@ -128,7 +133,8 @@ bool member_matches(const struct group_member *m, const struct group_join *j)
     if (m->protocols_n != j->protocols_n) return false;
     for (size_t i = 0; i < m->protocols_n; i++)
         if (!str_eq(m->protocols[i].name, j->protocols[i].name) ||
-            !bytes_eq(m->protocols[i].metadata, j->protocols[i].metadata)) return false;
+            !bytes_eq(m->protocols[i].metadata, j->protocols[i].metadata))
+            return false;
     return true;
 }
 
@@ -137,13 +143,14 @@ bool member_matches(const struct group_member *m, const struct group_join *j)
 /* Ids are counted twice: the maps keep copies. */
 static size_t member_bytes(const struct group_member *m, size_t protocols)
 {
-    return sizeof *m + 2 * (m->id.n + m->instance_id.n) + m->client_id.n + m->client_host.n + protocols + m->assignment.n;
+    return sizeof *m + 2 * (m->id.n + m->instance_id.n) + m->client_id.n + m->client_host.n +
+           protocols + m->assignment.n;
 }
 
 size_t group_join_bytes(const struct group_join *j)
 {
-    return sizeof(struct group_member) + 2 * (j->member_id.n + j->instance_id.n + j->uuid.n) + 2 * j->client_id.n +
-           j->client_host.n + protocols_bytes(j);
+    return sizeof(struct group_member) + 2 * (j->member_id.n + j->instance_id.n + j->uuid.n) +
+           2 * j->client_id.n + j->client_host.n + protocols_bytes(j);
 }
 
 static void member_account(struct group *g, struct group_member *m)
@@ -226,7 +233,8 @@ struct group_member *group_member(const struct group *g, struct str id)
     return map_get_str(&g->by_id, id);
 }
 
-struct group_member *member_of(const struct group *g, struct str id, struct str instance_id, int16_t *ret_error)
+struct group_member *member_of(const struct group *g, struct str id, struct str instance_id,
+                               int16_t *ret_error)
 {
     struct group_member *m = group_member(g, id), *holder;
 

@@ -16,21 +16,21 @@
 
 #define TOPIC STR("__consumer_offsets")
 enum {
-    READ_BYTES = 1 << 20,                  /* of the topic, at a time */
-    BATCH_BYTES = 1 << 20,                 /* tombstones are put into batches of about that */
-    RECORD_BYTES_MAX = 256 << 20,          /* a batch of ours never expands beyond */
-    MEMORY_SHARE = 4,                      /* all groups together: this part of the broker's memory */
-    BUSY_MS = 5,                           /* a tick that finds the wal full comes back after that */
+    READ_BYTES = 1 << 20,         /* of the topic, at a time */
+    BATCH_BYTES = 1 << 20,        /* tombstones are put into batches of about that */
+    RECORD_BYTES_MAX = 256 << 20, /* a batch of ours never expands beyond */
+    MEMORY_SHARE = 4,             /* all groups together: this part of the broker's memory */
+    BUSY_MS = 5,                  /* a tick that finds the wal full comes back after that */
 };
 
 struct groups {
     struct broker *broker;
     struct map by_id;
-    struct group_entry **sorted;           /* by id */
+    struct group_entry **sorted; /* by id */
     size_t n, cap;
     size_t bytes;
     struct group_config config;
-    struct arena arena;                    /* effects of one step */
+    struct arena arena; /* effects of one step */
     struct timer expiry;
     struct codecs *codecs;
     struct buf batch;
@@ -45,8 +45,10 @@ static size_t place(const struct groups *gs, struct str id)
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
 
-        if (str_cmp(gs->sorted[mid]->g.id, id) < 0) lo = mid + 1;
-        else hi = mid;
+        if (str_cmp(gs->sorted[mid]->g.id, id) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     return lo;
 }
@@ -93,9 +95,20 @@ static void entry_free(struct group_entry *ge)
     free(ge);
 }
 
-struct group_entry *groups_find(const struct groups *gs, struct str id) { return map_get_str(&gs->by_id, id); }
-size_t groups_count(const struct groups *gs) { return gs->n; }
-size_t groups_bytes(const struct groups *gs) { return gs->bytes; }
+struct group_entry *groups_find(const struct groups *gs, struct str id)
+{
+    return map_get_str(&gs->by_id, id);
+}
+
+size_t groups_count(const struct groups *gs)
+{
+    return gs->n;
+}
+
+size_t groups_bytes(const struct groups *gs)
+{
+    return gs->bytes;
+}
 
 bool groups_have_room(const struct groups *gs, size_t more)
 {
@@ -122,13 +135,25 @@ struct group_entry *groups_next(const struct groups *gs, const struct group_entr
 int16_t groups_error(const struct err *e)
 {
     switch (e->rc) {
-    case RC_OK:        return KAFKA_ERR_NONE;
+    case RC_OK: return KAFKA_ERR_NONE;
     case RC_TOO_LARGE: return KAFKA_ERR_INVALID_COMMIT_OFFSET_SIZE;
-    case RC_OVERLOAD:  return KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS;
-    case RC_IO: case RC_CORRUPT: case RC_INVALID: case RC_NOT_FOUND: case RC_EXISTS: case RC_TIMEOUT: case RC_CANCELLED:
-    case RC_UNAVAILABLE: case RC_DISK_FULL: case RC_LOCKED: case RC_DENIED: case RC_AUTH: case RC_UNSUPPORTED:
-    case RC_UPSTREAM: case RC_UNSELECTED: case RC_FATAL:
-        return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    case RC_OVERLOAD: return KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS;
+    case RC_IO:
+    case RC_CORRUPT:
+    case RC_INVALID:
+    case RC_NOT_FOUND:
+    case RC_EXISTS:
+    case RC_TIMEOUT:
+    case RC_CANCELLED:
+    case RC_UNAVAILABLE:
+    case RC_DISK_FULL:
+    case RC_LOCKED:
+    case RC_DENIED:
+    case RC_AUTH:
+    case RC_UNSUPPORTED:
+    case RC_UPSTREAM:
+    case RC_UNSELECTED:
+    case RC_FATAL: return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     }
     return KAFKA_ERR_UNKNOWN_SERVER_ERROR;
 }
@@ -154,7 +179,9 @@ static enum rc write_end(struct group_entry *ge, struct batch_builder *w, struct
     struct log_appended done;
     struct bytes view;
 
-    if (!p) return err_set(e, RC_UNAVAILABLE, "group " STR_FMT ": __consumer_offsets does not exist", STR_ARG(ge->g.id));
+    if (!p)
+        return err_set(e, RC_UNAVAILABLE, "group " STR_FMT ": __consumer_offsets does not exist",
+                       STR_ARG(ge->g.id));
     if (batch_end(w, gs->codecs, &view, e)) return err_in(e, "group " STR_FMT, STR_ARG(ge->g.id));
     if (partition_append(p, gs->batch.p, gs->batch.n, LOG_APPEND_RESERVED, &done, e))
         return err_in(e, "group " STR_FMT, STR_ARG(ge->g.id));
@@ -187,7 +214,8 @@ static void on_timer(struct timer *t)
     struct broker *b = ge->groups->broker;
     struct group_event ev = {.kind = GROUP_EV_TICK};
 
-    if (!b->fatal && !store_has_room(b->store, ge->g.bytes))         /* the tick may have to write a record */
+    if (!b->fatal &&
+        !store_has_room(b->store, ge->g.bytes)) /* the tick may have to write a record */
         timer_set(b->timers, t, broker_now_ms(b) + BUSY_MS, on_timer);
     else
         groups_step(ge, &ev);
@@ -209,7 +237,9 @@ static void carry_out(struct group_entry *ge, struct group_effects *fx)
             *a = (struct group_fx){.kind = a->kind, .error = failed, .joined.generation = -1};
         asker->answer(asker, a, ge->seq);
     }
-    if (failed) groups_step(ge, &(struct group_event){.kind = GROUP_EV_PERSIST_FAILED, .persist_error = failed});
+    if (failed)
+        groups_step(
+            ge, &(struct group_event){.kind = GROUP_EV_PERSIST_FAILED, .persist_error = failed});
 }
 
 void groups_step(struct group_entry *ge, struct group_event *ev)
@@ -226,7 +256,8 @@ void groups_step(struct group_entry *ge, struct group_event *ev)
     ev->wall_ms = broker_wall_ms(b);
     group_step(&ge->g, ev, &fx);
     account(ge);
-    if (ge->g.tick_ms != UINT64_MAX && (!timer_is_set(&ge->timer) || ge->timer.at_ms > ge->g.tick_ms))
+    if (ge->g.tick_ms != UINT64_MAX &&
+        (!timer_is_set(&ge->timer) || ge->timer.at_ms > ge->g.tick_ms))
         timer_set(b->timers, &ge->timer, ge->g.tick_ms, on_timer);
     carry_out(ge, &fx);
 }
@@ -235,7 +266,8 @@ bool groups_session_ok(const struct groups *gs, int32_t session_timeout_ms)
 {
     const struct broker_config *c = &gs->broker->config;
 
-    return session_timeout_ms >= c->group_min_session_timeout_ms && session_timeout_ms <= c->group_max_session_timeout_ms;
+    return session_timeout_ms >= c->group_min_session_timeout_ms &&
+           session_timeout_ms <= c->group_max_session_timeout_ms;
 }
 
 /* ---- offsets ---- */
@@ -250,17 +282,20 @@ int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts
     if (n == 0) return KAFKA_ERR_NONE;
     write_begin(gs, &w);
     for (size_t i = 0; i < n; i++)
-        offsets_record_add(&w, ge->g.id, puts[i].topic, puts[i].committed.partition, &puts[i].committed, now_ms);
+        offsets_record_add(&w, ge->g.id, puts[i].topic, puts[i].committed.partition,
+                           &puts[i].committed, now_ms);
     if (write_end(ge, &w, &e)) {
         diag(DIAG_WARN, "offsets.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
         return groups_error(&e);
     }
-    for (size_t i = 0; i < n; i++) offsets_put(&ge->offsets, puts[i].topic, &puts[i].committed);
+    for (size_t i = 0; i < n; i++)
+        offsets_put(&ge->offsets, puts[i].topic, &puts[i].committed);
     account(ge);
     return KAFKA_ERR_NONE;
 }
 
-int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *dels, size_t n, size_t *ret_n)
+int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *dels, size_t n,
+                              size_t *ret_n)
 {
     int64_t now_ms = broker_wall_ms(ge->groups->broker);
     struct batch_builder w;
@@ -278,16 +313,21 @@ int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *d
             records++;
         }
         if (records && write_end(ge, &w, &e)) {
-            diag(DIAG_WARN, "offsets.not_deleted", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
+            diag(DIAG_WARN, "offsets.not_deleted", KV_STR("group", ge->g.id),
+                 KV_CSTR("why", e.text));
             return groups_error(&e);
         }
-        for (; from < to; from++) *ret_n += offsets_delete(&ge->offsets, dels[from].topic, dels[from].partition);
+        for (; from < to; from++)
+            *ret_n += offsets_delete(&ge->offsets, dels[from].topic, dels[from].partition);
     }
     account(ge);
     return KAFKA_ERR_NONE;
 }
 
-struct verdict { struct group_asker asker; int16_t error; };
+struct verdict {
+    struct group_asker asker;
+    int16_t error;
+};
 
 static void on_verdict(struct group_asker *a, const struct group_fx *fx, uint64_t seq)
 {
@@ -295,10 +335,12 @@ static void on_verdict(struct group_asker *a, const struct group_fx *fx, uint64_
     container_of(a, struct verdict, asker)->error = fx->error;
 }
 
-int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct str instance_id, int32_t generation)
+int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct str instance_id,
+                          int32_t generation)
 {
     struct verdict v = {.asker = {on_verdict}};
-    struct group_event ev = {.kind = GROUP_EV_COMMIT, .token = &v.asker, .beat = {member_id, instance_id, generation}};
+    struct group_event ev = {
+        .kind = GROUP_EV_COMMIT, .token = &v.asker, .beat = {member_id, instance_id, generation}};
 
     groups_step(ge, &ev);
     return v.error;
@@ -306,8 +348,10 @@ int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct s
 
 /* All offsets of the group that `which` picks. The names are copied: deleting frees them. */
 static struct offset_del *offsets_pick(const struct group_entry *ge, struct arena *a, size_t *ret_n,
-                                       bool (*which)(const struct group_entry *ge, const struct offsets_topic *t,
-                                                     const struct committed *c, void *ctx), void *ctx)
+                                       bool (*which)(const struct group_entry *ge,
+                                                     const struct offsets_topic *t,
+                                                     const struct committed *c, void *ctx),
+                                       void *ctx)
 {
     struct offset_del *dels = arena_array(a, struct offset_del, ge->offsets.n);
     size_t n = 0;
@@ -358,7 +402,8 @@ int16_t groups_remove(struct group_entry **pge, uint64_t *ret_seq)
     return KAFKA_ERR_NONE;
 }
 
-static bool is_of_topic(const struct group_entry *ge, const struct offsets_topic *t, const struct committed *c, void *ctx)
+static bool is_of_topic(const struct group_entry *ge, const struct offsets_topic *t,
+                        const struct committed *c, void *ctx)
 {
     (void)ge, (void)c;
     return str_eq(t->name, *(const struct str *)ctx);
@@ -373,7 +418,8 @@ void groups_topic_gone(struct groups *gs, struct str topic)
 
         if (!offsets_topic(&gs->sorted[i]->offsets, topic)) continue;
         dels = offsets_pick(gs->sorted[i], &a, &n, is_of_topic, &topic);
-        (void)groups_delete_offsets(gs->sorted[i], dels, n, &gone);      /* said in diag; expiry comes back to them */
+        (void)groups_delete_offsets(gs->sorted[i], dels, n,
+                                    &gone); /* said in diag; expiry comes back to them */
     }
 }
 
@@ -398,24 +444,27 @@ static bool subscription_names(struct bytes metadata, struct str topic)
 
 bool group_subscribes(const struct group *g, struct str topic)
 {
-    group_each_member(m, g)
-        if (subscription_names(group_metadata(g, m), topic)) return true;
+    group_each_member(m, g) if (subscription_names(group_metadata(g, m), topic)) return true;
     return false;
 }
 
 /* ---- expiry ---- */
 
-static bool is_expired(const struct group_entry *ge, const struct offsets_topic *t, const struct committed *c, void *ctx)
+static bool is_expired(const struct group_entry *ge, const struct offsets_topic *t,
+                       const struct committed *c, void *ctx)
 {
     const struct group *g = &ge->g;
     const struct broker *b = ge->groups->broker;
     int64_t now_ms = *(const int64_t *)ctx;
-    bool empty = g->state == GROUP_EMPTY, consumers = g->state == GROUP_STABLE && str_is(g->protocol_type, "consumer");
+    bool empty = g->state == GROUP_EMPTY,
+         consumers = g->state == GROUP_STABLE && str_is(g->protocol_type, "consumer");
 
-    if (!broker_topic(ge->groups->broker, t->name)) return true;     /* what a crash kept of a deleted topic */
+    if (!broker_topic(ge->groups->broker, t->name))
+        return true; /* what a crash kept of a deleted topic */
     if (!empty && !consumers) return false;
     if (!committed_is_expired(c, now_ms, b->config.offsets_retention_ms,
-                              empty && !group_is_simple(g) ? g->since_ms : INT64_MIN)) return false;
+                              empty && !group_is_simple(g) ? g->since_ms : INT64_MIN))
+        return false;
     return empty || !group_subscribes(g, t->name);
 }
 
@@ -428,8 +477,10 @@ static void expire_group(struct group_entry *ge, int64_t now_ms)
 
     dels = offsets_pick(ge, &a, &n, is_expired, &now_ms);
     if (groups_delete_offsets(ge, dels, n, &gone)) return;
-    if (gone) diag(DIAG_INFO, "offsets.expired", KV_STR("group", ge->g.id), KV_U64("offsets", gone));
-    if (ge->g.state == GROUP_EMPTY && ge->offsets.n == 0 && list_empty(&ge->g.pending)) (void)bury(ge, &seq);
+    if (gone)
+        diag(DIAG_INFO, "offsets.expired", KV_STR("group", ge->g.id), KV_U64("offsets", gone));
+    if (ge->g.state == GROUP_EMPTY && ge->offsets.n == 0 && list_empty(&ge->g.pending))
+        (void)bury(ge, &seq);
 }
 
 static void on_expiry(struct timer *t)
@@ -438,8 +489,11 @@ static void on_expiry(struct timer *t)
     struct broker *b = gs->broker;
     int64_t now_ms = broker_wall_ms(b);
 
-    for (size_t i = gs->n; i-- > 0 && !b->fatal && store_has_room(b->store, BATCH_BYTES);) expire_group(gs->sorted[i], now_ms);
-    timer_set(b->timers, t, broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
+    for (size_t i = gs->n; i-- > 0 && !b->fatal && store_has_room(b->store, BATCH_BYTES);)
+        expire_group(gs->sorted[i], now_ms);
+    timer_set(b->timers, t,
+              broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1),
+              on_expiry);
 }
 
 /* ---- start ---- */
@@ -451,8 +505,10 @@ static void apply(struct groups *gs, const struct offsets_record *r)
     if (!ge && r->gone) return;
     if (!ge) ge = entry_new(gs, r->group);
     if (r->kind == OFFSETS_RECORD_OFFSET) {
-        if (r->gone) (void)offsets_delete(&ge->offsets, r->topic, r->committed.partition);
-        else offsets_put(&ge->offsets, r->topic, &r->committed);
+        if (r->gone)
+            (void)offsets_delete(&ge->offsets, r->topic, r->committed.partition);
+        else
+            offsets_put(&ge->offsets, r->topic, &r->committed);
     } else {
         group_fini(&ge->g);
         group_init(&ge->g, r->group, &gs->config, broker_wall_ms(gs->broker));
@@ -474,8 +530,10 @@ static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *
     while (records_next(&it, &rec)) {
         struct offsets_record r;
 
-        if (offsets_record_decode(&rec, &a, &r, e)) {                /* somebody else's; the other records are good */
-            diag(DIAG_WARN, "offsets.unreadable", KV_I64("offset", rec.offset), KV_CSTR("why", e->text));
+        if (offsets_record_decode(&rec, &a, &r,
+                                  e)) { /* somebody else's; the other records are good */
+            diag(DIAG_WARN, "offsets.unreadable", KV_I64("offset", rec.offset),
+                 KV_CSTR("why", e->text));
             continue;
         }
         if (r.kind != OFFSETS_RECORD_OTHER) apply(gs, &r);
@@ -483,7 +541,8 @@ static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *
     }
     if (it.fault == BATCH_OK) return RC_OK;
 fault:
-    return err_set(e, RC_CORRUPT, "batch at offset %lld: %s", (long long)b->base_offset, batch_fault_name(it.fault));
+    return err_set(e, RC_CORRUPT, "batch at offset %lld: %s", (long long)b->base_offset,
+                   batch_fault_name(it.fault));
 }
 
 static enum rc load_partition(struct groups *gs, struct partition *p, struct err *e)
@@ -500,7 +559,9 @@ static enum rc load_partition(struct groups *gs, struct partition *p, struct err
             struct batch b;
             enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
 
-            if (fault) return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at, batch_fault_name(fault));
+            if (fault)
+                return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
+                               batch_fault_name(fault));
             if (load_batch(gs, &b, e)) return e->rc;
             done += b.raw.n;
         }
@@ -514,10 +575,16 @@ static enum rc topic_make(struct broker *b, struct topic **ret, struct err *e)
 {
     char segment[24];
     struct broker_setting configs[] = {
-        {STR("cleanup.policy"), STR("compact")}, {STR("compression.type"), STR("producer")}, {STR("segment.bytes"), {0}},
+        {STR("cleanup.policy"), STR("compact")},
+        {STR("compression.type"), STR("producer")},
+        {STR("segment.bytes"), {0}},
     };
-    struct broker_topic_spec spec = {.name = TOPIC, .partitions = b->config.offsets_topic_partitions, .replication = 1,
-                                     .configs = configs, .configs_n = countof(configs), .internal = true};
+    struct broker_topic_spec spec = {.name = TOPIC,
+                                     .partitions = b->config.offsets_topic_partitions,
+                                     .replication = 1,
+                                     .configs = configs,
+                                     .configs_n = countof(configs),
+                                     .internal = true};
     uint64_t seq;
 
     snprintf(segment, sizeof segment, "%lld", (long long)b->config.offsets_topic_segment_bytes);
@@ -532,8 +599,10 @@ static void wake(struct groups *gs)
     for (size_t i = gs->n; i-- > 0;) {
         struct group_entry *ge = gs->sorted[i];
 
-        if (!ge->on_record && ge->offsets.n == 0) entry_free(ge);
-        else if (ge->g.tick_ms != UINT64_MAX) timer_set(gs->broker->timers, &ge->timer, ge->g.tick_ms, on_timer);
+        if (!ge->on_record && ge->offsets.n == 0)
+            entry_free(ge);
+        else if (ge->g.tick_ms != UINT64_MAX)
+            timer_set(gs->broker->timers, &ge->timer, ge->g.tick_ms, on_timer);
     }
 }
 
@@ -552,7 +621,9 @@ enum rc groups_new(struct broker *b, struct groups **ret, struct err *e)
             goto fail;
         }
     wake(gs);
-    timer_set(b->timers, &gs->expiry, broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1), on_expiry);
+    timer_set(b->timers, &gs->expiry,
+              broker_now_ms(b) + (uint64_t)MAX(b->config.offsets_retention_check_interval_ms, 1),
+              on_expiry);
     *ret = gs;
     return RC_OK;
 fail:
@@ -563,7 +634,8 @@ fail:
 struct groups *groups_free(struct groups *gs)
 {
     if (!gs) return NULL;
-    while (gs->n) entry_free(gs->sorted[gs->n - 1]);
+    while (gs->n)
+        entry_free(gs->sorted[gs->n - 1]);
     timer_cancel(gs->broker->timers, &gs->expiry);
     map_fini(&gs->by_id);
     free(gs->sorted);
@@ -576,5 +648,6 @@ struct groups *groups_free(struct groups *gs)
 
 void groups_drain(struct groups *gs)
 {
-    for (size_t i = 0; i < gs->n; i++) groups_step(gs->sorted[i], &(struct group_event){.kind = GROUP_EV_EVICT});
+    for (size_t i = 0; i < gs->n; i++)
+        groups_step(gs->sorted[i], &(struct group_event){.kind = GROUP_EV_EVICT});
 }

@@ -27,8 +27,10 @@ static size_t topic_place(const struct offsets *o, struct str name, bool *ret_fo
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
 
-        if (str_cmp(o->topics[mid].name, name) < 0) lo = mid + 1;
-        else hi = mid;
+        if (str_cmp(o->topics[mid].name, name) < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     *ret_found = lo < o->topics_n && str_eq(o->topics[lo].name, name);
     return lo;
@@ -41,8 +43,10 @@ static size_t partition_place(const struct offsets_topic *t, int32_t partition, 
     while (lo < hi) {
         size_t mid = lo + (hi - lo) / 2;
 
-        if (t->items[mid].partition < partition) lo = mid + 1;
-        else hi = mid;
+        if (t->items[mid].partition < partition)
+            lo = mid + 1;
+        else
+            hi = mid;
     }
     *ret_found = lo < t->n && t->items[lo].partition == partition;
     return lo;
@@ -140,14 +144,16 @@ void offsets_fini(struct offsets *o)
     while (o->topics_n) {
         struct offsets_topic *t = &o->topics[o->topics_n - 1];
 
-        for (size_t i = 0; i < t->n; i++) text_drop(&t->items[i].metadata);
+        for (size_t i = 0; i < t->n; i++)
+            text_drop(&t->items[i].metadata);
         topic_remove(o, o->topics_n - 1);
     }
     free(o->topics);
     *o = (struct offsets){0};
 }
 
-bool committed_is_expired(const struct committed *c, int64_t now_ms, int64_t retention_ms, int64_t since_ms)
+bool committed_is_expired(const struct committed *c, int64_t now_ms, int64_t retention_ms,
+                          int64_t since_ms)
 {
     int64_t from = since_ms == INT64_MIN ? c->commit_ms : MAX(since_ms, c->commit_ms);
 

@@ -8,8 +8,12 @@
 #include "kafka/msg/offsets_topic.h"
 
 enum {
-    KEY_OFFSET_MIN = 0, KEY_OFFSET = 1, KEY_GROUP = 2,
-    VALUE_OFFSET_EXPIRING = 1, VALUE_OFFSET = 3, VALUE_GROUP = 3,
+    KEY_OFFSET_MIN = 0,
+    KEY_OFFSET = 1,
+    KEY_GROUP = 2,
+    VALUE_OFFSET_EXPIRING = 1,
+    VALUE_OFFSET = 3,
+    VALUE_GROUP = 3,
 };
 
 /* ---- reading ---- */
@@ -56,18 +60,29 @@ static bool read_group(const struct record *rec, struct rd *key, int16_t version
         const struct group_metadata_value_member *m = &v.members[i];
 
         members[i] = (struct group_snapshot_member){
-            .id = m->member_id, .instance_id = m->group_instance_id, .client_id = m->client_id,
-            .client_host = m->client_host, .session_timeout_ms = m->session_timeout,
-            .rebalance_timeout_ms = m->rebalance_timeout < 0 ? m->session_timeout : m->rebalance_timeout,
-            .subscription = m->subscription, .assignment = m->assignment};
+            .id = m->member_id,
+            .instance_id = m->group_instance_id,
+            .client_id = m->client_id,
+            .client_host = m->client_host,
+            .session_timeout_ms = m->session_timeout,
+            .rebalance_timeout_ms =
+                m->rebalance_timeout < 0 ? m->session_timeout : m->rebalance_timeout,
+            .subscription = m->subscription,
+            .assignment = m->assignment};
     }
-    ret->snapshot = (struct group_snapshot){
-        .protocol_type = v.protocol_type.n ? v.protocol_type : (struct str){0}, .protocol = v.protocol, .leader = v.leader,
-        .generation = v.generation, .since_ms = v.current_state_timestamp, .members = members, .members_n = v.members_n};
+    ret->snapshot = (struct group_snapshot){.protocol_type = v.protocol_type.n ? v.protocol_type
+                                                                               : (struct str){0},
+                                            .protocol = v.protocol,
+                                            .leader = v.leader,
+                                            .generation = v.generation,
+                                            .since_ms = v.current_state_timestamp,
+                                            .members = members,
+                                            .members_n = v.members_n};
     return true;
 }
 
-enum rc offsets_record_decode(const struct record *rec, struct arena *a, struct offsets_record *ret, struct err *e)
+enum rc offsets_record_decode(const struct record *rec, struct arena *a, struct offsets_record *ret,
+                              struct err *e)
 {
     struct rd key, value;
     int16_t version;
@@ -78,15 +93,20 @@ enum rc offsets_record_decode(const struct record *rec, struct arena *a, struct 
     version = rd_i16(&key);
     *ret = (struct offsets_record){.kind = OFFSETS_RECORD_OTHER};
     if (key.why) return rd_err(&key, e);
-    if (version >= KEY_OFFSET_MIN && version <= KEY_OFFSET) ok = read_offset(rec, &key, version, a, ret, &value);
-    else if (version == KEY_GROUP) ok = read_group(rec, &key, version, a, ret, &value);
+    if (version >= KEY_OFFSET_MIN && version <= KEY_OFFSET)
+        ok = read_offset(rec, &key, version, a, ret, &value);
+    else if (version == KEY_GROUP)
+        ok = read_group(rec, &key, version, a, ret, &value);
     if (ok) return RC_OK;
     return rd_err(key.why ? &key : &value, e);
 }
 
 /* ---- writing ---- */
 
-struct piece { struct buf buf; struct wr w; };
+struct piece {
+    struct buf buf;
+    struct wr w;
+};
 
 static void piece_begin(struct piece *p, int16_t version)
 {
@@ -104,15 +124,18 @@ static void piece_fini(struct piece *p)
 static void offset_value(struct piece *p, const struct committed *c)
 {
     int16_t version = c->expire_ms >= 0 ? VALUE_OFFSET_EXPIRING : VALUE_OFFSET;
-    struct offset_commit_value v = {.offset = c->offset, .leader_epoch = c->leader_epoch, .metadata = c->metadata,
-                                    .commit_timestamp = c->commit_ms, .expire_timestamp = c->expire_ms};
+    struct offset_commit_value v = {.offset = c->offset,
+                                    .leader_epoch = c->leader_epoch,
+                                    .metadata = c->metadata,
+                                    .commit_timestamp = c->commit_ms,
+                                    .expire_timestamp = c->expire_ms};
 
     piece_begin(p, version);
     must(offset_commit_value_encode(&p->w, version, &v));
 }
 
-void offsets_record_add(struct batch_builder *w, struct str group, struct str topic, int32_t partition,
-                        const struct committed *c, int64_t now_ms)
+void offsets_record_add(struct batch_builder *w, struct str group, struct str topic,
+                        int32_t partition, const struct committed *c, int64_t now_ms)
 {
     struct offset_commit_key k = {.group = group, .topic = topic, .partition = partition};
     struct piece key, value = {0};
@@ -120,7 +143,9 @@ void offsets_record_add(struct batch_builder *w, struct str group, struct str to
     piece_begin(&key, KEY_OFFSET);
     must(offset_commit_key_encode(&key.w, KEY_OFFSET, &k));
     if (c) offset_value(&value, c);
-    batch_add(w, &(struct record_new){.timestamp = now_ms, .key = buf_view(&key.buf), .value = buf_view(&value.buf)});
+    batch_add(w, &(struct record_new){.timestamp = now_ms,
+                                      .key = buf_view(&key.buf),
+                                      .value = buf_view(&value.buf)});
     piece_fini(&key);
     piece_fini(&value);
 }
@@ -135,18 +160,25 @@ static void group_key(struct piece *p, struct str group)
 
 static void group_value(struct piece *p, const struct group *g)
 {
-    struct group_metadata_value v = {
-        .protocol_type = g->protocol_type.p ? g->protocol_type : STR(""), .generation = g->generation, .protocol = g->protocol,
-        .leader = g->leader, .current_state_timestamp = g->since_ms, .members_n = g->members_n};
+    struct group_metadata_value v = {.protocol_type =
+                                         g->protocol_type.p ? g->protocol_type : STR(""),
+                                     .generation = g->generation,
+                                     .protocol = g->protocol,
+                                     .leader = g->leader,
+                                     .current_state_timestamp = g->since_ms,
+                                     .members_n = g->members_n};
     size_t n = 0;
 
     v.members = xnew_array(struct group_metadata_value_member, MAX(g->members_n, (size_t)1));
-    group_each_member(m, g)
-        v.members[n++] = (struct group_metadata_value_member){
-            .member_id = m->id, .group_instance_id = m->instance_id, .client_id = m->client_id,
-            .client_host = m->client_host, .rebalance_timeout = m->rebalance_timeout_ms,
-            .session_timeout = m->session_timeout_ms, .subscription = group_metadata(g, m),
-            .assignment = buf_view(&m->assignment)};
+    group_each_member(m, g) v.members[n++] =
+        (struct group_metadata_value_member){.member_id = m->id,
+                                             .group_instance_id = m->instance_id,
+                                             .client_id = m->client_id,
+                                             .client_host = m->client_host,
+                                             .rebalance_timeout = m->rebalance_timeout_ms,
+                                             .session_timeout = m->session_timeout_ms,
+                                             .subscription = group_metadata(g, m),
+                                             .assignment = buf_view(&m->assignment)};
     piece_begin(p, VALUE_GROUP);
     must(group_metadata_value_encode(&p->w, VALUE_GROUP, &v));
     free(v.members);
@@ -158,7 +190,9 @@ void group_record_add(struct batch_builder *w, const struct group *g, int64_t no
 
     group_key(&key, g->id);
     group_value(&value, g);
-    batch_add(w, &(struct record_new){.timestamp = now_ms, .key = buf_view(&key.buf), .value = buf_view(&value.buf)});
+    batch_add(w, &(struct record_new){.timestamp = now_ms,
+                                      .key = buf_view(&key.buf),
+                                      .value = buf_view(&value.buf)});
     piece_fini(&key);
     piece_fini(&value);
 }

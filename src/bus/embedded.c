@@ -13,13 +13,16 @@
 
 enum {
     MESSAGE_BYTES_MAX = 1000000000,
-    SWEEP_MS = 20,                       /* how late a deadline may be noticed */
-    RECORD_OVERHEAD = 48,                /* lengths and deltas around a record, and around a header */
+    SWEEP_MS = 20,        /* how late a deadline may be noticed */
+    RECORD_OVERHEAD = 48, /* lengths and deltas around a record, and around a header */
 };
 
 /* ---- operations ---- */
 
-void embedded_ref(struct embedded *em) { atomic_fetch_add_explicit(&em->refs, 1, memory_order_relaxed); }
+void embedded_ref(struct embedded *em)
+{
+    atomic_fetch_add_explicit(&em->refs, 1, memory_order_relaxed);
+}
 
 void embedded_unref(struct embedded *em)
 {
@@ -61,13 +64,19 @@ void op_fail(struct bus_op *op, enum rc rc, const char *fmt, ...)
     op_home(op);
 }
 
-uint64_t embedded_now_ms(const struct embedded *em) { return clock_mono_ms(em->clock); }
+uint64_t embedded_now_ms(const struct embedded *em)
+{
+    return clock_mono_ms(em->clock);
+}
 
 bool op_may_begin(struct embedded *em, struct bus_op *op)
 {
-    if (em->closing) op_fail(op, RC_CANCELLED, "the bus is closed");
-    else if (op->deadline_ms && embedded_now_ms(em) >= op->deadline_ms) op_fail(op, RC_TIMEOUT, "the deadline passed before it began");
-    else return true;
+    if (em->closing)
+        op_fail(op, RC_CANCELLED, "the bus is closed");
+    else if (op->deadline_ms && embedded_now_ms(em) >= op->deadline_ms)
+        op_fail(op, RC_TIMEOUT, "the deadline passed before it began");
+    else
+        return true;
     embedded_unref(em);
     return false;
 }
@@ -76,7 +85,8 @@ bool op_may_begin(struct embedded *em, struct bus_op *op)
 
 struct append {
     struct broker_append at_broker;
-    struct bus_append *op;               /* NULL: has gone home already, its deadline passed or the bus was closed */
+    struct bus_append
+        *op; /* NULL: has gone home already, its deadline passed or the bus was closed */
     struct embedded *em;
     struct list link;
     uint64_t deadline_ms;
@@ -84,7 +94,8 @@ struct append {
 };
 
 _Static_assert(sizeof(struct bus_header) == sizeof(struct record_header) &&
-               offsetof(struct bus_header, value) == offsetof(struct record_header, value), "one is read as the other");
+                   offsetof(struct bus_header, value) == offsetof(struct record_header, value),
+               "one is read as the other");
 
 static size_t batch_estimate(const struct bus_record *records, size_t n)
 {
@@ -98,10 +109,14 @@ static size_t batch_estimate(const struct bus_record *records, size_t n)
     return bytes;
 }
 
-static enum rc batch_make(const struct embedded *em, const struct bus_record *records, size_t n, struct buf *ret, struct err *e)
+static enum rc batch_make(const struct embedded *em, const struct bus_record *records, size_t n,
+                          struct buf *ret, struct err *e)
 {
-    static const struct batch_options ours = {.has_producer = true, .producer_id = BROKER_BUS_PRODUCER_ID, .producer_epoch = 0,
-                                              .base_sequence = -1, .leader_epoch = -1};
+    static const struct batch_options ours = {.has_producer = true,
+                                              .producer_id = BROKER_BUS_PRODUCER_ID,
+                                              .producer_epoch = 0,
+                                              .base_sequence = -1,
+                                              .leader_epoch = -1};
     size_t bytes = batch_estimate(records, n);
     int64_t now_ms = -1;
     struct batch_builder w;
@@ -109,20 +124,25 @@ static enum rc batch_make(const struct embedded *em, const struct bus_record *re
 
     if (n == 0) return err_set(e, RC_INVALID, "append: no records");
     if (bytes > em->message_bytes_max + BATCH_HEADER_BYTES + n * RECORD_OVERHEAD)
-        return err_set(e, RC_TOO_LARGE, "append: %zu bytes; messageMaxBytes is %zu", bytes, em->message_bytes_max);
+        return err_set(e, RC_TOO_LARGE, "append: %zu bytes; messageMaxBytes is %zu", bytes,
+                       em->message_bytes_max);
     buf_reserve(ret, bytes);
     batch_begin(&w, ret, &ours);
     for (size_t i = 0; i < n; i++) {
         int64_t ts = records[i].timestamp_ms;
 
         if (ts < 0) ts = now_ms >= 0 ? now_ms : (now_ms = clock_wall_ms(em->clock));
-        batch_add(&w, &(struct record_new){.timestamp = ts, .key = records[i].key, .value = records[i].value,
-                                           .headers = (const struct record_header *)(const void *)records[i].headers,
-                                           .headers_n = records[i].headers_n});
+        batch_add(&w, &(struct record_new){
+                          .timestamp = ts,
+                          .key = records[i].key,
+                          .value = records[i].value,
+                          .headers = (const struct record_header *)(const void *)records[i].headers,
+                          .headers_n = records[i].headers_n});
     }
     if (batch_end(&w, NULL, &view, e)) return e->rc;
     if (view.n > em->message_bytes_max)
-        return err_set(e, RC_TOO_LARGE, "append: a batch of %zu bytes; messageMaxBytes is %zu", view.n, em->message_bytes_max);
+        return err_set(e, RC_TOO_LARGE, "append: a batch of %zu bytes; messageMaxBytes is %zu",
+                       view.n, em->message_bytes_max);
     return RC_OK;
 }
 
@@ -138,7 +158,8 @@ static void append_done(struct broker_append *b)
     struct embedded *em = ap->em;
     struct bus_append *a = ap->op;
 
-    if (b->err.rc == RC_FATAL || b->err.rc == RC_DISK_FULL || atomic_load_explicit(&em->why, memory_order_relaxed))
+    if (b->err.rc == RC_FATAL || b->err.rc == RC_DISK_FULL ||
+        atomic_load_explicit(&em->why, memory_order_relaxed))
         embedded_check_ready(em);
     append_forget(ap);
     if (a) {
@@ -155,13 +176,15 @@ static void sweep(struct timer *t)
     struct embedded *em = container_of(t, struct embedded, sweep);
     uint64_t now_ms = embedded_now_ms(em);
 
-    list_each_safe(it, &em->appends) {
+    list_each_safe(it, &em->appends)
+    {
         struct append *ap = container_of(it, struct append, link);
         struct bus_append *a = ap->op;
 
         if (!ap->deadline_ms || now_ms < ap->deadline_ms) continue;
         append_forget(ap);
-        op_fail(&a->op, RC_TIMEOUT, "append to %s/%d: not on disk when the deadline passed", ap->topic, ap->at_broker.partition);
+        op_fail(&a->op, RC_TIMEOUT, "append to %s/%d: not on disk when the deadline passed",
+                ap->topic, ap->at_broker.partition);
     }
     if (!list_empty(&em->appends)) timer_set(em->timers, t, now_ms + SWEEP_MS, sweep);
 }
@@ -178,11 +201,13 @@ static void append_run(struct msg *m)
         return;
     }
     list_push(&em->appends, &ap->link);
-    if (ap->deadline_ms && !timer_is_set(&em->sweep)) timer_set(em->timers, &em->sweep, embedded_now_ms(em) + SWEEP_MS, sweep);
+    if (ap->deadline_ms && !timer_is_set(&em->sweep))
+        timer_set(em->timers, &em->sweep, embedded_now_ms(em) + SWEEP_MS, sweep);
     broker_append(em->broker, &ap->at_broker);
 }
 
-static void embedded_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n)
+static void embedded_append(struct bus *b, struct bus_append *a, const struct bus_record *records,
+                            size_t n)
 {
     struct embedded *em = embedded_of(b);
     struct buf batch = {0};
@@ -198,7 +223,8 @@ static void embedded_append(struct bus *b, struct bus_append *a, const struct bu
     memcpy(ap->topic, a->topic.p, a->topic.n);
     ap->at_broker.topic = (struct str){ap->topic, a->topic.n};
     ap->at_broker.partition = a->partition;
-    ap->at_broker.flags = (a->durability == BUS_CACHE ? BROKER_APPEND_NO_WAIT : 0) | (a->reserve ? BROKER_APPEND_RESERVE : 0);
+    ap->at_broker.flags = (a->durability == BUS_CACHE ? BROKER_APPEND_NO_WAIT : 0) |
+                          (a->reserve ? BROKER_APPEND_RESERVE : 0);
     ap->at_broker.batch = batch;
     ap->at_broker.done = append_done;
     ap->op = a;
@@ -222,8 +248,10 @@ void embedded_check_ready(struct embedded *em)
         return;
     }
     n = MIN(why.n, (size_t)WHY_BYTES - 1);
-    if (now && strlen(em->why_text[now - 1]) == n && memcmp(em->why_text[now - 1], why.p, n) == 0) return;
-    slot = em->why_next++ % WHY_SLOTS;           /* readers copy at once: a slot is written again three changes later */
+    if (now && strlen(em->why_text[now - 1]) == n && memcmp(em->why_text[now - 1], why.p, n) == 0)
+        return;
+    slot = em->why_next++ %
+           WHY_SLOTS; /* readers copy at once: a slot is written again three changes later */
     memcpy(em->why_text[slot], why.p, n);
     em->why_text[slot][n] = 0;
     atomic_store_explicit(&em->why, slot + 1, memory_order_release);
@@ -262,7 +290,8 @@ static bool embedded_ready(const struct bus *b, struct str *ret_why)
 
 static void appends_close(struct embedded *em)
 {
-    list_each_safe(it, &em->appends) {
+    list_each_safe(it, &em->appends)
+    {
         struct append *ap = container_of(it, struct append, link);
         struct bus_append *a = ap->op;
 
@@ -283,10 +312,21 @@ static void embedded_close(struct bus *b)
 }
 
 static const struct bus_ops ops = {
-    .append = embedded_append, .fetch = embedded_fetch, .watch = embedded_watch, .watch_more = embedded_watch_more,
-    .watch_tell = embedded_watch_tell, .watch_stop = embedded_watch_stop, .topic_ensure = embedded_topic_ensure, .topic_describe = embedded_topic_describe,
-    .topic_delete = embedded_topic_delete, .topics = embedded_topics, .commit = embedded_commit,
-    .committed = embedded_committed, .group_delete = embedded_group_delete, .ready = embedded_ready, .close = embedded_close,
+    .append = embedded_append,
+    .fetch = embedded_fetch,
+    .watch = embedded_watch,
+    .watch_more = embedded_watch_more,
+    .watch_tell = embedded_watch_tell,
+    .watch_stop = embedded_watch_stop,
+    .topic_ensure = embedded_topic_ensure,
+    .topic_describe = embedded_topic_describe,
+    .topic_delete = embedded_topic_delete,
+    .topics = embedded_topics,
+    .commit = embedded_commit,
+    .committed = embedded_committed,
+    .group_delete = embedded_group_delete,
+    .ready = embedded_ready,
+    .close = embedded_close,
 };
 
 struct bus *bus_embedded(const struct bus_embedded_options *opt)
@@ -297,7 +337,8 @@ struct bus *bus_embedded(const struct bus_embedded_options *opt)
     em->bus.ops = &ops;
     em->bus.facts.embedded = true;
     snprintf(em->bus.facts.cluster_id, sizeof em->bus.facts.cluster_id, STR_FMT, STR_ARG(cluster));
-    snprintf(em->bus.facts.incarnation, sizeof em->bus.facts.incarnation, "%u", broker_start_number(opt->broker));
+    snprintf(em->bus.facts.incarnation, sizeof em->bus.facts.incarnation, "%u",
+             broker_start_number(opt->broker));
     em->broker = opt->broker;
     em->mailbox = broker_mailbox(opt->broker);
     em->timers = opt->timers;

@@ -12,7 +12,12 @@ enum { METADATA_BYTES_MAX = 4096, NAME_BYTES_MAX = INT16_MAX };
 
 /* ---- waiting for the wal ---- */
 
-struct wait { struct broker_wait at_broker; struct embedded *em; struct bus_op *op; struct list link; };
+struct wait {
+    struct broker_wait at_broker;
+    struct embedded *em;
+    struct bus_op *op;
+    struct list link;
+};
 
 static void wait_end(struct wait *w)
 {
@@ -45,7 +50,8 @@ void op_home_when(struct embedded *em, struct bus_op *op, uint64_t seq)
 
 void embedded_waits_close(struct embedded *em)
 {
-    list_each_safe(it, &em->waits) {
+    list_each_safe(it, &em->waits)
+    {
         struct wait *w = container_of(it, struct wait, link);
 
         broker_wait_cancel(&w->at_broker);
@@ -64,7 +70,8 @@ static void op_end(struct embedded *em, struct bus_op *op)
 /* ---- topics ---- */
 
 _Static_assert(sizeof(struct bus_config) == sizeof(struct broker_setting) &&
-               offsetof(struct bus_config, value) == offsetof(struct broker_setting, value), "one is read as the other");
+                   offsetof(struct bus_config, value) == offsetof(struct broker_setting, value),
+               "one is read as the other");
 
 static void topic_fill(struct bus_topic *to, const struct topic *t)
 {
@@ -76,14 +83,22 @@ static void topic_fill(struct bus_topic *to, const struct topic *t)
 }
 
 /* A config that does not exist, or a value that cannot be. */
-static bool refused(enum rc rc) { return rc == RC_INVALID || rc == RC_NOT_FOUND; }
+static bool refused(enum rc rc)
+{
+    return rc == RC_INVALID || rc == RC_NOT_FOUND;
+}
 
 /* All that is wished; else without the configs, one by one; else with the broker's own numbers too. What had to be given up
  * is said. */
-static enum rc topic_create(struct embedded *em, struct bus_topic *t, struct topic **ret, uint64_t *seq, struct err *e)
+static enum rc topic_create(struct embedded *em, struct bus_topic *t, struct topic **ret,
+                            uint64_t *seq, struct err *e)
 {
-    struct broker_topic_spec spec = {.name = t->topic, .partitions = t->partitions, .replication = t->replication,
-                                     .configs = (const struct broker_setting *)(const void *)t->configs, .configs_n = t->configs_n};
+    struct broker_topic_spec spec = {.name = t->topic,
+                                     .partitions = t->partitions,
+                                     .replication = t->replication,
+                                     .configs =
+                                         (const struct broker_setting *)(const void *)t->configs,
+                                     .configs_n = t->configs_n};
     AUTO(buf_fini) struct buf kept = {0};
     enum rc rc = broker_topic_create(em->broker, &spec, ret, seq, e);
 
@@ -92,8 +107,10 @@ static enum rc topic_create(struct embedded *em, struct bus_topic *t, struct top
         struct err why;
 
         if (topic_config_check(t->configs[i].name, t->configs[i].value, &why))
-            diag(DIAG_WARN, "bus.topic_config_refused", KV_STR("topic", t->topic), KV_STR("config", t->configs[i].name), KV_CSTR("why", why.text));
-        else buf_append(&kept, bytes_of(&t->configs[i], sizeof t->configs[i]));
+            diag(DIAG_WARN, "bus.topic_config_refused", KV_STR("topic", t->topic),
+                 KV_STR("config", t->configs[i].name), KV_CSTR("why", why.text));
+        else
+            buf_append(&kept, bytes_of(&t->configs[i], sizeof t->configs[i]));
     }
     spec.configs = (const struct broker_setting *)(const void *)kept.p;
     spec.configs_n = kept.n / sizeof *spec.configs;
@@ -102,8 +119,10 @@ static enum rc topic_create(struct embedded *em, struct bus_topic *t, struct top
 
     spec.partitions = spec.replication = -1;
     rc = broker_topic_create(em->broker, &spec, ret, seq, &(struct err){0});
-    if (!rc) diag(DIAG_WARN, "bus.topic_counts_refused", KV_STR("topic", t->topic), KV_CSTR("why", e->text));
-    return rc;                                            /* still refused: the first reason is the one to tell */
+    if (!rc)
+        diag(DIAG_WARN, "bus.topic_counts_refused", KV_STR("topic", t->topic),
+             KV_CSTR("why", e->text));
+    return rc; /* still refused: the first reason is the one to tell */
 }
 
 static void ensure_run(struct msg *m)
@@ -175,8 +194,10 @@ static void delete_run(struct msg *m)
     uint64_t seq;
 
     if (!op_may_begin(em, &t->op)) return;
-    if (err_keep(broker_topic_delete(em->broker, t->topic, &seq, &t->op.err), &t->op.err)) op_end(em, &t->op);
-    else op_home_when(em, &t->op, seq);
+    if (err_keep(broker_topic_delete(em->broker, t->topic, &seq, &t->op.err), &t->op.err))
+        op_end(em, &t->op);
+    else
+        op_home_when(em, &t->op, seq);
 }
 
 void embedded_topic_delete(struct bus *b, struct bus_topic *t)
@@ -194,14 +215,16 @@ static void topics_run(struct msg *m)
     char *at;
 
     if (!op_may_begin(em, &t->op)) return;
-    for (struct topic *x = broker_topic_next(em->broker, NULL); x; x = broker_topic_next(em->broker, x)) {
+    for (struct topic *x = broker_topic_next(em->broker, NULL); x;
+         x = broker_topic_next(em->broker, x)) {
         if (!str_starts(topic_name(x), t->prefix)) continue;
         n++;
         bytes += topic_name(x).n + 1;
     }
     t->names = xcalloc(1, n * sizeof *t->names + bytes + 1);
     at = (char *)(t->names + n);
-    for (struct topic *x = broker_topic_next(em->broker, NULL); x; x = broker_topic_next(em->broker, x)) {
+    for (struct topic *x = broker_topic_next(em->broker, NULL); x;
+         x = broker_topic_next(em->broker, x)) {
         struct str name = topic_name(x);
 
         if (!str_starts(name, t->prefix)) continue;
@@ -229,24 +252,31 @@ static enum rc rc_of(int16_t code, struct str group, struct err *e)
 
     switch (code) {
     case KAFKA_ERR_NONE: return RC_OK;
-    case KAFKA_ERR_INVALID_COMMIT_OFFSET_SIZE: return err_set(e, RC_TOO_LARGE, "group " STR_FMT ": %s", STR_ARG(group), text);
-    case KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS: return err_set(e, RC_OVERLOAD, "group " STR_FMT ": the log is busy", STR_ARG(group));
-    case KAFKA_ERR_COORDINATOR_NOT_AVAILABLE: return err_set(e, RC_UNAVAILABLE, "group " STR_FMT ": %s", STR_ARG(group), text);
+    case KAFKA_ERR_INVALID_COMMIT_OFFSET_SIZE:
+        return err_set(e, RC_TOO_LARGE, "group " STR_FMT ": %s", STR_ARG(group), text);
+    case KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS:
+        return err_set(e, RC_OVERLOAD, "group " STR_FMT ": the log is busy", STR_ARG(group));
+    case KAFKA_ERR_COORDINATOR_NOT_AVAILABLE:
+        return err_set(e, RC_UNAVAILABLE, "group " STR_FMT ": %s", STR_ARG(group), text);
     case KAFKA_ERR_NON_EMPTY_GROUP:
     case KAFKA_ERR_UNKNOWN_MEMBER_ID:
-        return err_set(e, RC_INVALID, "group " STR_FMT " has members; only they may commit", STR_ARG(group));
+        return err_set(e, RC_INVALID, "group " STR_FMT " has members; only they may commit",
+                       STR_ARG(group));
     default: return err_set(e, RC_INVALID, "group " STR_FMT ": %s", STR_ARG(group), text);
     }
 }
 
 static enum rc commit_check(struct embedded *em, const struct bus_commit *c, struct err *e)
 {
-    if (c->group.n > NAME_BYTES_MAX) return err_set(e, RC_INVALID, "commit: a group id of %zu bytes", c->group.n);
+    if (c->group.n > NAME_BYTES_MAX)
+        return err_set(e, RC_INVALID, "commit: a group id of %zu bytes", c->group.n);
     for (size_t i = 0; i < c->offsets_n; i++) {
         if (!broker_partition(em->broker, c->topic, c->offsets[i].partition))
-            return err_set(e, RC_NOT_FOUND, "commit: there is no partition " STR_FMT "/%d", STR_ARG(c->topic), c->offsets[i].partition);
+            return err_set(e, RC_NOT_FOUND, "commit: there is no partition " STR_FMT "/%d",
+                           STR_ARG(c->topic), c->offsets[i].partition);
         if (c->offsets[i].metadata.n > METADATA_BYTES_MAX)
-            return err_set(e, RC_TOO_LARGE, "commit: %zu bytes of metadata; %d are the most", c->offsets[i].metadata.n, METADATA_BYTES_MAX);
+            return err_set(e, RC_TOO_LARGE, "commit: %zu bytes of metadata; %d are the most",
+                           c->offsets[i].metadata.n, METADATA_BYTES_MAX);
     }
     return RC_OK;
 }
@@ -261,10 +291,17 @@ static enum rc commit(struct embedded *em, struct bus_commit *c, uint64_t *ret_s
 
     if (commit_check(em, c, e)) return e->rc;
     ge = groups_get(broker_groups(em->broker), c->group);
-    if (!ge) return err_set(e, RC_OVERLOAD, "group " STR_FMT ": there is no room for another group", STR_ARG(c->group));
+    if (!ge)
+        return err_set(e, RC_OVERLOAD, "group " STR_FMT ": there is no room for another group",
+                       STR_ARG(c->group));
     for (size_t i = 0; i < c->offsets_n; i++)
-        puts[i] = (struct offset_put){c->topic, {.partition = c->offsets[i].partition, .leader_epoch = -1, .offset = c->offsets[i].offset,
-                                                 .commit_ms = now_ms, .expire_ms = -1, .metadata = c->offsets[i].metadata}};
+        puts[i] = (struct offset_put){c->topic,
+                                      {.partition = c->offsets[i].partition,
+                                       .leader_epoch = -1,
+                                       .offset = c->offsets[i].offset,
+                                       .commit_ms = now_ms,
+                                       .expire_ms = -1,
+                                       .metadata = c->offsets[i].metadata}};
     code = groups_may_commit(ge, STR(""), (struct str){0}, -1);
     if (!code) code = groups_put_offsets(ge, puts, c->offsets_n);
     *ret_seq = ge->seq;
@@ -278,8 +315,10 @@ static void commit_run(struct msg *m)
     uint64_t seq = 0;
 
     if (!op_may_begin(em, &c->op)) return;
-    if (err_keep(commit(em, c, &seq, &c->op.err), &c->op.err)) op_end(em, &c->op);
-    else op_home_when(em, &c->op, seq);
+    if (err_keep(commit(em, c, &seq, &c->op.err), &c->op.err))
+        op_end(em, &c->op);
+    else
+        op_home_when(em, &c->op, seq);
 }
 
 void embedded_commit(struct bus *b, struct bus_commit *c)
@@ -308,7 +347,9 @@ static void committed_run(struct msg *m)
     for (size_t i = 0; i < c->offsets_n; i++) {
         const struct committed *x = ge ? offsets_get(&ge->offsets, c->topic, (int32_t)i) : NULL;
 
-        c->offsets[i] = (struct bus_offset){.partition = (int32_t)i, .offset = x ? x->offset : -1, .metadata = {at, x ? x->metadata.n : 0}};
+        c->offsets[i] = (struct bus_offset){.partition = (int32_t)i,
+                                            .offset = x ? x->offset : -1,
+                                            .metadata = {at, x ? x->metadata.n : 0}};
         if (x && x->metadata.n) memcpy(at, x->metadata.p, x->metadata.n);
         at += c->offsets[i].metadata.n;
     }
@@ -331,8 +372,10 @@ static void group_delete_run(struct msg *m)
 
     if (!op_may_begin(em, &c->op)) return;
     ge = groups_find(broker_groups(em->broker), c->group);
-    if (ge && err_keep(rc_of(groups_remove(&ge, &seq), c->group, &c->op.err), &c->op.err)) op_end(em, &c->op);
-    else op_home_when(em, &c->op, seq);
+    if (ge && err_keep(rc_of(groups_remove(&ge, &seq), c->group, &c->op.err), &c->op.err))
+        op_end(em, &c->op);
+    else
+        op_home_when(em, &c->op, seq);
 }
 
 void embedded_group_delete(struct bus *b, struct bus_commit *c)

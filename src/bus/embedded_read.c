@@ -32,7 +32,8 @@ static void headers_take(struct decoded *d, const struct record *rec, struct bus
     }
 }
 
-static enum rc batch_decode(const struct batch *b, int64_t from, size_t bytes_max, struct codecs *codecs, struct decoded *d, struct err *e)
+static enum rc batch_decode(const struct batch *b, int64_t from, size_t bytes_max,
+                            struct codecs *codecs, struct decoded *d, struct err *e)
 {
     struct buf none = {0}, *plain = &none;
     struct records it;
@@ -49,14 +50,19 @@ static enum rc batch_decode(const struct batch *b, int64_t from, size_t bytes_ma
 
         if (rec.offset < from) continue;
         to = record_more(d);
-        *to = (struct bus_record){.offset = rec.offset, .timestamp_ms = rec.timestamp, .key = rec.key, .value = rec.value};
+        *to = (struct bus_record){.offset = rec.offset,
+                                  .timestamp_ms = rec.timestamp,
+                                  .key = rec.key,
+                                  .value = rec.value};
         headers_take(d, &rec, to);
     }
     if (!it.fault) return RC_OK;
-    return err_set(e, RC_CORRUPT, "batch at offset %lld: %s", (long long)b->base_offset, batch_fault_name(it.fault));
+    return err_set(e, RC_CORRUPT, "batch at offset %lld: %s", (long long)b->base_offset,
+                   batch_fault_name(it.fault));
 }
 
-enum rc batches_decode(struct bytes batches, int64_t from, size_t bytes_max, struct decoded *ret, int64_t *ret_next, struct err *e)
+enum rc batches_decode(struct bytes batches, int64_t from, size_t bytes_max, struct decoded *ret,
+                       int64_t *ret_next, struct err *e)
 {
     AUTO(codecs_freep) struct codecs *codecs = codecs_new();
     struct batch b;
@@ -65,9 +71,12 @@ enum rc batches_decode(struct bytes batches, int64_t from, size_t bytes_max, str
     for (size_t at = 0; at < batches.n; at += b.raw.n) {
         enum batch_fault fault = batch_view((struct bytes){batches.p + at, batches.n - at}, &b);
 
-        if (fault) return err_set(e, RC_CORRUPT, "batch behind offset %lld: %s", (long long)from, batch_fault_name(fault));
+        if (fault)
+            return err_set(e, RC_CORRUPT, "batch behind offset %lld: %s", (long long)from,
+                           batch_fault_name(fault));
         *ret_next = batch_next_offset(&b);
-        if (!batch_is(&b, BATCH_CONTROL) && batch_decode(&b, from, bytes_max, codecs, ret, e)) return e->rc;
+        if (!batch_is(&b, BATCH_CONTROL) && batch_decode(&b, from, bytes_max, codecs, ret, e))
+            return e->rc;
     }
     for (size_t i = 0; i < ret->records_n; i++)
         ret->records[i].headers = ret->headers + (uintptr_t)ret->records[i].headers;
@@ -76,7 +85,8 @@ enum rc batches_decode(struct bytes batches, int64_t from, size_t bytes_max, str
 
 void decoded_fini(struct decoded *d)
 {
-    for (size_t i = 0; i < d->plain_n; i++) buf_fini(&d->plain[i]);
+    for (size_t i = 0; i < d->plain_n; i++)
+        buf_fini(&d->plain[i]);
     free(d->plain);
     free(d->records);
     free(d->headers);
@@ -100,8 +110,10 @@ static struct bus_record *records_pack(const struct decoded *d)
     struct bus_header *headers;
     uint8_t *at;
 
-    for (size_t i = 0; i < d->records_n; i++) bytes += d->records[i].key.n + d->records[i].value.n;
-    for (size_t i = 0; i < d->headers_n; i++) bytes += d->headers[i].key.n + d->headers[i].value.n;
+    for (size_t i = 0; i < d->records_n; i++)
+        bytes += d->records[i].key.n + d->records[i].value.n;
+    for (size_t i = 0; i < d->headers_n; i++)
+        bytes += d->headers[i].key.n + d->headers[i].value.n;
     if (!d->records_n) return NULL;
     records = xcalloc(1, bytes + 1);
     headers = (struct bus_header *)(records + d->records_n);
@@ -127,7 +139,7 @@ struct fetch {
     struct embedded *em;
     struct list link;
     uint64_t wait_until_ms;
-    size_t bytes_max;                    /* of one decompressed batch */
+    size_t bytes_max; /* of one decompressed batch */
 };
 
 /* On the asker's thread. */
@@ -140,7 +152,9 @@ static void fetch_home(struct msg *m)
     f->next_offset = fe->at_broker.offset;
     f->start_offset = fe->at_broker.start_offset;
     f->end_offset = fe->at_broker.end_offset;
-    if (!f->op.err.rc && !err_keep(batches_decode(buf_view(&fe->at_broker.batches), f->next_offset, fe->bytes_max, &d, &f->next_offset, &f->op.err), &f->op.err)) {
+    if (!f->op.err.rc && !err_keep(batches_decode(buf_view(&fe->at_broker.batches), f->next_offset,
+                                                  fe->bytes_max, &d, &f->next_offset, &f->op.err),
+                                   &f->op.err)) {
         f->records = records_pack(&d);
         f->records_n = d.records_n;
     }
@@ -180,7 +194,9 @@ static void fetch_done(struct broker_fetch *bf)
     list_remove(&fe->link);
     f->op.err = bf->err;
     if (!bf->err.rc && !bf->batches.n && f->op.deadline_ms && f->op.deadline_ms < fe->wait_until_ms)
-        err_set(&f->op.err, RC_TIMEOUT, "fetch from " STR_FMT "/%d: nothing there when the deadline passed", STR_ARG(f->topic), f->partition);
+        err_set(&f->op.err, RC_TIMEOUT,
+                "fetch from " STR_FMT "/%d: nothing there when the deadline passed",
+                STR_ARG(f->topic), f->partition);
     f->op.msg.run = fetch_home;
     mailbox_post(f->op.reply_to, &f->op.msg);
     embedded_unref(em);
@@ -198,8 +214,13 @@ static void fetch_run(struct msg *m)
     }
     fe->wait_until_ms = embedded_now_ms(em) + f->wait_ms;
     fe->at_broker = (struct broker_fetch){
-        .topic = f->topic, .partition = f->partition, .offset = f->offset, .size_max = f->size_max, .done = fetch_done,
-        .deadline_ms = f->op.deadline_ms ? MIN(f->op.deadline_ms, fe->wait_until_ms) : fe->wait_until_ms};
+        .topic = f->topic,
+        .partition = f->partition,
+        .offset = f->offset,
+        .size_max = f->size_max,
+        .done = fetch_done,
+        .deadline_ms =
+            f->op.deadline_ms ? MIN(f->op.deadline_ms, fe->wait_until_ms) : fe->wait_until_ms};
     list_push(&em->fetches, &fe->link);
     broker_fetch(em->broker, &fe->at_broker);
 }
@@ -222,20 +243,20 @@ void embedded_fetch(struct bus *b, struct bus_fetch *f)
 
 struct watch_at {
     struct broker_watch at_broker;
-    struct embedded *em;                 /* the broker's loop only; gone when `ended` */
+    struct embedded *em; /* the broker's loop only; gone when `ended` */
     struct list link;
     bool ended;
 
     struct bus_watch *op;
-    struct mailbox *mailbox;             /* the broker's */
+    struct mailbox *mailbox; /* the broker's */
     size_t bytes_max;
     struct msg deliver, more, tell, stop;
-    struct buf batches;                  /* handed over with `deliver`, as are these */
+    struct buf batches; /* handed over with `deliver`, as are these */
     int64_t from, next;
-    bool stopping, asked, tell_wanted;   /* the asker's only */
-    atomic_bool telling;                 /* `tell` is on its way */
-    struct err why;                      /* … what it found wrong */
-    atomic_uint refs;                    /* the operation, and each `more` and `stop` on its way */
+    bool stopping, asked, tell_wanted; /* the asker's only */
+    atomic_bool telling;               /* `tell` is on its way */
+    struct err why;                    /* … what it found wrong */
+    atomic_uint refs;                  /* the operation, and each `more` and `stop` on its way */
 };
 
 static void watch_unref(struct watch_at *wa)
@@ -284,11 +305,13 @@ static void deliver_run(struct msg *m)
     wa->asked = false;
     wa->from = next;
     if (wa->stopping) return;
-    if (batches_decode(buf_view(&batches), from, wa->bytes_max, &d, &behind, &wa->why)) embedded_watch_stop(NULL, w);
+    if (batches_decode(buf_view(&batches), from, wa->bytes_max, &d, &behind, &wa->why))
+        embedded_watch_stop(NULL, w);
     else if (d.records_n || wa->tell_wanted) {
         wa->tell_wanted = false;
         w->records(w, d.records, d.records_n, next);
-    } else more_send(wa);
+    } else
+        more_send(wa);
     decoded_fini(&d);
 }
 
@@ -324,7 +347,7 @@ static void watch_run(struct msg *m)
 
     list_push(&em->watches, &wa->link);
     broker_watch(em->broker, &wa->at_broker);
-    wa->from = wa->at_broker.offset;                      /* -1 and -2 are numbers now */
+    wa->from = wa->at_broker.offset; /* -1 and -2 are numbers now */
     if (em->closing) broker_watch_stop(&wa->at_broker);
 }
 
@@ -336,8 +359,11 @@ void embedded_watch(struct bus *b, struct bus_watch *w)
     wa->op = w;
     wa->mailbox = wa->em->mailbox;
     wa->bytes_max = wa->em->message_bytes_max;
-    wa->at_broker = (struct broker_watch){.topic = w->topic, .partition = w->partition, .offset = w->offset,
-                                          .batches = watch_batches, .done = watch_done};
+    wa->at_broker = (struct broker_watch){.topic = w->topic,
+                                          .partition = w->partition,
+                                          .offset = w->offset,
+                                          .batches = watch_batches,
+                                          .done = watch_done};
     atomic_init(&wa->refs, 1);
     w->priv = wa;
     op_send(wa->em, &w->op, watch_run);
@@ -395,6 +421,8 @@ void embedded_watch_stop(struct bus *b, struct bus_watch *w)
 
 void embedded_reads_close(struct embedded *em)
 {
-    list_each_safe(it, &em->fetches) broker_fetch_cancel(&container_of(it, struct fetch, link)->at_broker);
-    list_each_safe(it, &em->watches) broker_watch_stop(&container_of(it, struct watch_at, link)->at_broker);
+    list_each_safe(it, &em->fetches)
+        broker_fetch_cancel(&container_of(it, struct fetch, link)->at_broker);
+    list_each_safe(it, &em->watches)
+        broker_watch_stop(&container_of(it, struct watch_at, link)->at_broker);
 }

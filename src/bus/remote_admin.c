@@ -82,7 +82,8 @@ static rd_kafka_AdminOptions_t *options(struct remote *r, rd_kafka_admin_op_t wh
 /* ---- metadata ---- */
 
 /* One topic's partition count, 0 when it does not exist, and how many replicas its first partition has. */
-static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret, int32_t *ret_replicas, struct err *e)
+static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret,
+                             int32_t *ret_replicas, struct err *e)
 {
     const struct kafka_lib *k = r->k;
     const struct rd_kafka_metadata *md;
@@ -259,7 +260,8 @@ static void describe_run(struct remote *r, struct bus_op *op)
 
     cstr(topic, sizeof topic, t->topic);
     t->start_offsets = t->end_offsets = NULL;
-    if (partitions_of(r, topic, &t->partitions, &t->replication, &op->err) || !t->partitions) return;
+    if (partitions_of(r, topic, &t->partitions, &t->replication, &op->err) || !t->partitions)
+        return;
     t->start_offsets = xnew_array(int64_t, (size_t)t->partitions);
     t->end_offsets = xnew_array(int64_t, (size_t)t->partitions);
     for (int32_t p = 0; p < t->partitions; p++) {

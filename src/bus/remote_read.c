@@ -355,8 +355,9 @@ static void fetch_waited(struct timer *t)
     struct reading *g = container_of(t, struct reading, timer);
 
     if (g->fetch->op.deadline_ms && loop_now_ms(g->r->loop) >= g->fetch->op.deadline_ms)
-        err_set(&g->fetch->op.err, RC_TIMEOUT, "nothing to read in %s [%d] when the deadline passed",
-                g->reader->topic, (int)g->reader->partition);
+        err_set(&g->fetch->op.err, RC_TIMEOUT,
+                "nothing to read in %s [%d] when the deadline passed", g->reader->topic,
+                (int)g->reader->partition);
     else if (!g->reader->at_end && g->reader->next < 0)
         err_set(&g->fetch->op.err, RC_TIMEOUT, "Kafka did not answer a read of %s [%d] in time",
                 g->reader->topic, (int)g->reader->partition);

@@ -1,17 +1,27 @@
 /* Groups and committed offsets under power cuts at random places: what a client was told is found again, and nothing that
  * nobody committed. SEEDS=first..last or a number in the environment chooses how many histories.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
-#include <stdio.h>
 #include "base/diag.h"
 #include "base/rng.h"
 #include "kafka/msg/all.h"
 #include "kafka_call.h"
+#include "test.h"
+#include <stdio.h>
 
-enum { GROUPS = 4, PARTITIONS = 3, CYCLES = 6, STEPS = 120, TRIES_MAX = STEPS, SEEDS_DEFAULT = 150 };
+enum {
+    GROUPS = 4,
+    PARTITIONS = 3,
+    CYCLES = 6,
+    STEPS = 120,
+    TRIES_MAX = STEPS,
+    SEEDS_DEFAULT = 150
+};
 
 /* What an offset may be: what was acknowledged last, or what was tried since. -1: none. */
-struct cell { int64_t acked, tried[TRIES_MAX]; unsigned tried_n; };
+struct cell {
+    int64_t acked, tried[TRIES_MAX];
+    unsigned tried_n;
+};
 
 struct history {
     struct rig rig;
@@ -19,14 +29,18 @@ struct history {
     struct rng rng;
     struct arena arena;
     struct cell cells[GROUPS][PARTITIONS];
-    char    member[80];                      /* the member of group "m" that was told its assignment; empty: none, or unsure */
+    char member
+        [80]; /* the member of group "m" that was told its assignment; empty: none, or unsure */
     int32_t generation;
     int64_t next;
     uint64_t seed;
     unsigned commits, restarts;
 };
 
-static uint64_t pick(struct history *h, uint64_t n) { return rng_below(&h->rng, n); }
+static uint64_t pick(struct history *h, uint64_t n)
+{
+    return rng_below(&h->rng, n);
+}
 
 static void fail_here(const struct history *h, const char *what)
 {
@@ -47,9 +61,14 @@ static void commit(struct history *h)
 {
     unsigned g = (unsigned)pick(h, GROUPS), p = (unsigned)pick(h, PARTITIONS);
     struct cell *c = &h->cells[g][p];
-    struct offset_commit_request_partition part = {.partition_index = (int32_t)p, .committed_offset = h->next, .committed_leader_epoch = -1};
+    struct offset_commit_request_partition part = {
+        .partition_index = (int32_t)p, .committed_offset = h->next, .committed_leader_epoch = -1};
     struct offset_commit_request_topic t = {STR("t"), &part, 1};
-    struct offset_commit_request q = {.group_id = group_name(g), .generation_id_or_member_epoch = -1, .topics = &t, .topics_n = 1, .retention_time_ms = -1};
+    struct offset_commit_request q = {.group_id = group_name(g),
+                                      .generation_id_or_member_epoch = -1,
+                                      .topics = &t,
+                                      .topics_n = 1,
+                                      .retention_time_ms = -1};
     struct offset_commit_response *a;
 
     c->tried[c->tried_n++] = h->next++;
@@ -67,19 +86,30 @@ static void delete_group(struct history *h)
     struct delete_groups_request q = {.groups_names = &name, .groups_names_n = 1};
     struct delete_groups_response *a;
 
-    for (unsigned p = 0; p < PARTITIONS; p++) h->cells[g][p].tried[h->cells[g][p].tried_n++] = -1;
+    for (unsigned p = 0; p < PARTITIONS; p++)
+        h->cells[g][p].tried[h->cells[g][p].tried_n++] = -1;
     a = call(&h->conn, KAFKA_DELETE_GROUPS, 2, &q, &h->arena);
     if (!a || a->results[0].error_code) return;
-    for (unsigned p = 0; p < PARTITIONS; p++) h->cells[g][p] = (struct cell){.acked = -1};
+    for (unsigned p = 0; p < PARTITIONS; p++)
+        h->cells[g][p] = (struct cell){.acked = -1};
 }
 
 /* A member of group "m" comes, gets its assignment, and sometimes goes. */
 static void visit(struct history *h)
 {
     static struct join_group_request_protocol range = {{"range", 5}, {(const uint8_t *)"m", 1}};
-    struct join_group_request j = {.group_id = STR("m"), .session_timeout_ms = 1800000, .rebalance_timeout_ms = 1000, .member_id = STR(""),
-                                   .protocol_type = STR("consumer"), .protocols = &range, .protocols_n = 1, .group_instance_id = STR("i")};
-    struct sync_group_request s = {.group_id = STR("m"), .protocol_type = STR("consumer"), .protocol_name = STR("range"), .group_instance_id = STR("i")};
+    struct join_group_request j = {.group_id = STR("m"),
+                                   .session_timeout_ms = 1800000,
+                                   .rebalance_timeout_ms = 1000,
+                                   .member_id = STR(""),
+                                   .protocol_type = STR("consumer"),
+                                   .protocols = &range,
+                                   .protocols_n = 1,
+                                   .group_instance_id = STR("i")};
+    struct sync_group_request s = {.group_id = STR("m"),
+                                   .protocol_type = STR("consumer"),
+                                   .protocol_name = STR("range"),
+                                   .group_instance_id = STR("i")};
     struct sync_group_request_assignment as = {.assignment = {(const uint8_t *)"A", 1}};
     struct join_group_response *ja;
     struct sync_group_response *sa;
@@ -110,11 +140,16 @@ static void step(struct history *h)
 {
     uint64_t what = pick(h, 100);
 
-    if (what < 75) commit(h);
-    else if (what < 80) delete_group(h);
-    else if (what < 88) visit(h);
-    else if (what < 91) leave(h);
-    else rig_advance(&h->rig, pick(h, 20000));
+    if (what < 75)
+        commit(h);
+    else if (what < 80)
+        delete_group(h);
+    else if (what < 88)
+        visit(h);
+    else if (what < 91)
+        leave(h);
+    else
+        rig_advance(&h->rig, pick(h, 20000));
     arena_reset(&h->arena);
 }
 
@@ -123,7 +158,8 @@ static void step(struct history *h)
 static void check_offsets(struct history *h)
 {
     for (unsigned g = 0; g < GROUPS; g++) {
-        struct offset_fetch_request_group qg = {.group_id = group_name(g), .member_epoch = -1, .topics_null = true};
+        struct offset_fetch_request_group qg = {
+            .group_id = group_name(g), .member_epoch = -1, .topics_null = true};
         struct offset_fetch_request q = {.groups = &qg, .groups_n = 1};
         struct offset_fetch_response *a = call(&h->conn, KAFKA_OFFSET_FETCH, 8, &q, &h->arena);
         int64_t found[PARTITIONS] = {-1, -1, -1};
@@ -131,14 +167,17 @@ static void check_offsets(struct history *h)
         if (!a) fail_here(h, "no answer to OffsetFetch");
         for (size_t t = 0; t < a->groups[0].topics_n; t++)
             for (size_t p = 0; p < a->groups[0].topics[t].partitions_n; p++)
-                found[a->groups[0].topics[t].partitions[p].partition_index] = a->groups[0].topics[t].partitions[p].committed_offset;
+                found[a->groups[0].topics[t].partitions[p].partition_index] =
+                    a->groups[0].topics[t].partitions[p].committed_offset;
         for (unsigned p = 0; p < PARTITIONS; p++) {
             struct cell *c = &h->cells[g][p];
             bool ok = found[p] == c->acked;
 
-            for (unsigned i = 0; i < c->tried_n; i++) ok = ok || found[p] == c->tried[i];
+            for (unsigned i = 0; i < c->tried_n; i++)
+                ok = ok || found[p] == c->tried[i];
             if (!ok) {
-                print_message("group %u partition %u: found %lld, acknowledged %lld\n", g, p, (long long)found[p], (long long)c->acked);
+                print_message("group %u partition %u: found %lld, acknowledged %lld\n", g, p,
+                              (long long)found[p], (long long)c->acked);
                 fail_here(h, "an acknowledged commit is lost, or one was invented");
             }
             *c = (struct cell){.acked = found[p]};
@@ -148,12 +187,16 @@ static void check_offsets(struct history *h)
 
 static void check_member(struct history *h)
 {
-    struct heartbeat_request q = {.group_id = STR("m"), .member_id = str_of(h->member), .group_instance_id = STR("i"), .generation_id = h->generation};
+    struct heartbeat_request q = {.group_id = STR("m"),
+                                  .member_id = str_of(h->member),
+                                  .group_instance_id = STR("i"),
+                                  .generation_id = h->generation};
     struct heartbeat_response *a;
 
     if (!h->member[0]) return;
     a = call(&h->conn, KAFKA_HEARTBEAT, 4, &q, &h->arena);
-    if (!a || a->error_code) fail_here(h, "a member with an assignment is not known after a restart");
+    if (!a || a->error_code)
+        fail_here(h, "a member with an assignment is not known after a restart");
 }
 
 /* ---- histories ---- */
@@ -161,7 +204,8 @@ static void check_member(struct history *h)
 static void open_whatever_happens(struct history *h)
 {
     for (unsigned tries = 0;; tries++) {
-        if (tries < 3 && pick(h, 3) == 0) fs_sim_cut_at(h->rig.disk, fs_sim_ops(h->rig.disk) + 1 + pick(h, 60));
+        if (tries < 3 && pick(h, 3) == 0)
+            fs_sim_cut_at(h->rig.disk, fs_sim_ops(h->rig.disk) + 1 + pick(h, 60));
         if (!rig_open(&h->rig)) {
             rig_settle(&h->rig);
             if (!fs_sim_is_cut(h->rig.disk)) break;
@@ -181,14 +225,20 @@ static void topic_make(struct history *h)
     struct topic *t;
     uint64_t seq;
 
-    assert_int_equal(broker_topic_create(h->rig.b, &(struct broker_topic_spec){.name = STR("t"), .partitions = PARTITIONS, .replication = 1},
-                                         &t, &seq, &h->rig.err), RC_OK);
+    assert_int_equal(broker_topic_create(h->rig.b,
+                                         &(struct broker_topic_spec){.name = STR("t"),
+                                                                     .partitions = PARTITIONS,
+                                                                     .replication = 1},
+                                         &t, &seq, &h->rig.err),
+                     RC_OK);
     rig_settle(&h->rig);
 }
 
 static void one_history(uint64_t seed)
 {
-    static const struct broker_setting settings[] = {{{"group.initial.rebalance.delay.ms", 32}, {"0", 1}}, {{"offsets.topic.num.partitions", 28}, {"3", 1}}};
+    static const struct broker_setting settings[] = {
+        {{"group.initial.rebalance.delay.ms", 32}, {"0", 1}},
+        {{"offsets.topic.num.partitions", 28}, {"3", 1}}};
     struct history *h = xnew(struct history);
 
     h->seed = seed;
@@ -197,14 +247,16 @@ static void one_history(uint64_t seed)
     h->rig.opt.settings = settings;
     h->rig.opt.settings_n = countof(settings);
     for (unsigned g = 0; g < GROUPS; g++)
-        for (unsigned p = 0; p < PARTITIONS; p++) h->cells[g][p].acked = -1;
+        for (unsigned p = 0; p < PARTITIONS; p++)
+            h->cells[g][p].acked = -1;
     if (rig_open(&h->rig)) fail_here(h, h->rig.err.text);
     rig_connect(&h->rig, &h->conn);
     topic_make(h);
 
     for (unsigned cycle = 0; cycle < CYCLES; cycle++) {
         if (pick(h, 4)) fs_sim_cut_at(h->rig.disk, fs_sim_ops(h->rig.disk) + 1 + pick(h, 150));
-        for (unsigned k = 0; k < STEPS && !fs_sim_is_cut(h->rig.disk); k++) step(h);
+        for (unsigned k = 0; k < STEPS && !fs_sim_is_cut(h->rig.disk); k++)
+            step(h);
         rig_hang_up(&h->conn);
         if (fs_sim_is_cut(h->rig.disk) || pick(h, 2)) {
             fs_sim_cut(h->rig.disk);
@@ -234,9 +286,12 @@ static void what_a_group_was_told_survives_power_cuts(void **state)
 
     (void)state;
     diag_set_levels(STR("error"));
-    if (s && strstr(s, "..")) first = strtoull(s, NULL, 10), last = strtoull(strstr(s, "..") + 2, NULL, 10);
-    else if (s) last = strtoull(s, NULL, 10);
-    for (uint64_t seed = first; seed <= last; seed++) one_history(seed);
+    if (s && strstr(s, ".."))
+        first = strtoull(s, NULL, 10), last = strtoull(strstr(s, "..") + 2, NULL, 10);
+    else if (s)
+        last = strtoull(s, NULL, 10);
+    for (uint64_t seed = first; seed <= last; seed++)
+        one_history(seed);
 }
 
 int main(void)

@@ -1,7 +1,7 @@
 /* DeleteGroups: groups without members, with all their offsets. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/delete_groups.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/delete_groups.h"
 
 void api_delete_groups(struct request *r)
 {

@@ -1,12 +1,15 @@
 /* DescribeGroups: what a group looks like now. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/describe_groups.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/describe_groups.h"
 
-enum { GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8 };    /* READ, DELETE, DESCRIBE: all there is to do to a group */
+enum {
+    GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8
+}; /* READ, DELETE, DESCRIBE: all there is to do to a group */
 
 /* Protocol, metadata and assignments mean something only when they are settled. */
-static bool describe(struct request *r, const struct group *g, struct describe_groups_response_group *to)
+static bool describe(struct request *r, const struct group *g,
+                     struct describe_groups_response_group *to)
 {
     bool stable = g->state == GROUP_STABLE;
     size_t n = 0;
@@ -16,11 +19,13 @@ static bool describe(struct request *r, const struct group *g, struct describe_g
     to->protocol_data = stable ? g->protocol : STR("");
     to->members = arena_array(&r->arena, struct describe_groups_response_member, g->members_n);
     if (g->members_n && !to->members) return false;
-    group_each_member(m, g)
-        to->members[n++] = (struct describe_groups_response_member){
-            .member_id = m->id, .group_instance_id = m->instance_id, .client_id = m->client_id,
-            .client_host = m->client_host, .member_metadata = stable ? group_metadata(g, m) : (struct bytes){0},
-            .member_assignment = stable ? buf_view(&m->assignment) : (struct bytes){0}};
+    group_each_member(m, g) to->members[n++] = (struct describe_groups_response_member){
+        .member_id = m->id,
+        .group_instance_id = m->instance_id,
+        .client_id = m->client_id,
+        .client_host = m->client_host,
+        .member_metadata = stable ? group_metadata(g, m) : (struct bytes){0},
+        .member_assignment = stable ? buf_view(&m->assignment) : (struct bytes){0}};
     to->members_n = n;
     return true;
 }

@@ -1,19 +1,26 @@
 /* FindCoordinator: it is always us. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api.h"
 #include "kafka/msg/find_coordinator.h"
+#include "broker/api.h"
 
 enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, SINCE_SEVERAL = 4 };
 
-static struct find_coordinator_response_coordinator find(struct request *r, int8_t key_type, struct str key)
+static struct find_coordinator_response_coordinator find(struct request *r, int8_t key_type,
+                                                         struct str key)
 {
     const struct broker_listener *l = r->conn->listener;
 
     if (key_type != KEY_GROUP && key_type != KEY_TRANSACTION)
         return (struct find_coordinator_response_coordinator){
-            .key = key, .node_id = -1, .port = -1, .error_code = KAFKA_ERR_INVALID_REQUEST,
+            .key = key,
+            .node_id = -1,
+            .port = -1,
+            .error_code = KAFKA_ERR_INVALID_REQUEST,
             .error_message = STR("key type must be 0 (group) or 1 (transaction)")};
-    return (struct find_coordinator_response_coordinator){
-        .key = key, .node_id = r->broker->opt.node_id, .host = l->host, .port = l->port, .error_message = STR("")};
+    return (struct find_coordinator_response_coordinator){.key = key,
+                                                          .node_id = r->broker->opt.node_id,
+                                                          .host = l->host,
+                                                          .port = l->port,
+                                                          .error_message = STR("")};
 }
 
 void api_find_coordinator(struct request *r)
@@ -31,8 +38,10 @@ void api_find_coordinator(struct request *r)
         a.host = one.host;
         a.port = one.port;
     } else {
-        a.coordinators = arena_array(&r->arena, struct find_coordinator_response_coordinator, q->coordinator_keys_n);
-        if (q->coordinator_keys_n && !a.coordinators) return request_close(r, "find coordinator: too many keys");
+        a.coordinators = arena_array(&r->arena, struct find_coordinator_response_coordinator,
+                                     q->coordinator_keys_n);
+        if (q->coordinator_keys_n && !a.coordinators)
+            return request_close(r, "find coordinator: too many keys");
         for (size_t i = 0; i < q->coordinator_keys_n; i++)
             a.coordinators[a.coordinators_n++] = find(r, q->key_type, q->coordinator_keys[i]);
     }

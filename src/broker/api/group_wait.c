@@ -3,9 +3,9 @@
 
 struct group_wait {
     struct group_asker asker;
-    struct list link;                    /* in broker.group_waits: a group that is dropped does not answer */
-    struct request *r;                   /* NULL: the client has gone away */
-    bool *answered;                      /* not NULL while the request's handler is still running */
+    struct list link;  /* in broker.group_waits: a group that is dropped does not answer */
+    struct request *r; /* NULL: the client has gone away */
+    bool *answered;    /* not NULL while the request's handler is still running */
     void (*answer)(struct request *r, const struct group_fx *fx, uint64_t seq);
 };
 
@@ -30,7 +30,8 @@ void group_waits_free(struct broker *b)
 {
     struct list *it;
 
-    while ((it = list_pop(&b->group_waits))) free(container_of(it, struct group_wait, link));
+    while ((it = list_pop(&b->group_waits)))
+        free(container_of(it, struct group_wait, link));
 }
 
 void group_wait_step(struct group_entry *ge, struct group_event *ev, struct request *r,

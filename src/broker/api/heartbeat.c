@@ -1,9 +1,13 @@
 /* Heartbeat. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/heartbeat.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/heartbeat.h"
 
-struct beat { struct group_asker asker; int16_t error; uint64_t seq; };
+struct beat {
+    struct group_asker asker;
+    int16_t error;
+    uint64_t seq;
+};
 
 static void on_answer(struct group_asker *a, const struct group_fx *fx, uint64_t seq)
 {
@@ -23,7 +27,9 @@ void api_heartbeat(struct request *r)
     if (!q) return;
     ge = groups_find(r->broker->groups, q->group_id);
     ev.beat = (struct group_beat){q->member_id, q->group_instance_id, q->generation_id};
-    if (q->group_id.n == 0) b.error = KAFKA_ERR_INVALID_GROUP_ID;
-    else if (ge) groups_step(ge, &ev);
+    if (q->group_id.n == 0)
+        b.error = KAFKA_ERR_INVALID_GROUP_ID;
+    else if (ge)
+        groups_step(ge, &ev);
     request_answer_when(r, &(struct heartbeat_response){.error_code = b.error}, b.seq);
 }

@@ -1,6 +1,6 @@
 /* JoinGroup: behaviour in broker/group.c; here is what lies around it. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api/group_wait.h"
 #include "kafka/msg/join_group.h"
+#include "broker/api/group_wait.h"
 
 enum { SINCE_REBALANCE_TIMEOUT = 1, SINCE_ID_REQUIRED = 4, SINCE_SKIP_ASSIGNMENT = 9 };
 
@@ -14,10 +14,14 @@ static int16_t code_for(const struct request *r, int16_t error)
 
 static void answer(struct request *r, const struct group_fx *fx, uint64_t seq)
 {
-    struct join_group_response a = {
-        .error_code = code_for(r, fx->error), .generation_id = fx->joined.generation,
-        .protocol_type = fx->joined.protocol_type, .protocol_name = fx->joined.protocol, .leader = fx->joined.leader,
-        .skip_assignment = fx->joined.skip_assignment, .member_id = fx->joined.member_id, .members_n = fx->joined.members_n};
+    struct join_group_response a = {.error_code = code_for(r, fx->error),
+                                    .generation_id = fx->joined.generation,
+                                    .protocol_type = fx->joined.protocol_type,
+                                    .protocol_name = fx->joined.protocol,
+                                    .leader = fx->joined.leader,
+                                    .skip_assignment = fx->joined.skip_assignment,
+                                    .member_id = fx->joined.member_id,
+                                    .members_n = fx->joined.members_n};
 
     a.members = arena_array(&r->arena, struct join_group_response_member, a.members_n);
     if (a.members_n && !a.members) {
@@ -34,7 +38,9 @@ static void answer(struct request *r, const struct group_fx *fx, uint64_t seq)
 
 static void refuse(struct request *r, int16_t error, struct str member_id)
 {
-    struct group_fx fx = {.kind = GROUP_FX_JOINED, .error = error, .joined = {.generation = -1, .member_id = member_id}};
+    struct group_fx fx = {.kind = GROUP_FX_JOINED,
+                          .error = error,
+                          .joined = {.generation = -1, .member_id = member_id}};
 
     answer(r, &fx, 0);
 }
@@ -44,7 +50,8 @@ static struct str host_of(const struct request *r, struct arena *a)
 {
     struct str peer = str_of(r->conn->peer);
 
-    while (peer.n && peer.p[peer.n - 1] != ':') peer.n--;
+    while (peer.n && peer.p[peer.n - 1] != ':')
+        peer.n--;
     if (peer.n) peer.n--;
     if (peer.n >= 2 && peer.p[0] == '[') peer = (struct str){peer.p + 1, peer.n - 2};
     return arena_printf(a, "/" STR_FMT, STR_ARG(peer));
@@ -56,18 +63,21 @@ static struct str uuid_text(struct arena *a)
     const uint8_t *b = u.b;
 
     random_bytes(u.b, sizeof u.b);
-    u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40);          /* RFC 4122, version 4 */
+    u.b[6] = (uint8_t)((u.b[6] & 0x0f) | 0x40); /* RFC 4122, version 4 */
     u.b[8] = (uint8_t)((u.b[8] & 0x3f) | 0x80);
-    return arena_printf(a, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x", b[0], b[1], b[2], b[3],
-                        b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11], b[12], b[13], b[14], b[15]);
+    return arena_printf(a, "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x",
+                        b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7], b[8], b[9], b[10], b[11],
+                        b[12], b[13], b[14], b[15]);
 }
 
-static bool protocols_take(struct request *r, const struct join_group_request *q, struct group_join *j)
+static bool protocols_take(struct request *r, const struct join_group_request *q,
+                           struct group_join *j)
 {
     struct group_protocol *ps = arena_array(&r->arena, struct group_protocol, q->protocols_n);
 
     if (q->protocols_n && !ps) return false;
-    for (size_t i = 0; i < q->protocols_n; i++) ps[i] = (struct group_protocol){q->protocols[i].name, q->protocols[i].metadata};
+    for (size_t i = 0; i < q->protocols_n; i++)
+        ps[i] = (struct group_protocol){q->protocols[i].name, q->protocols[i].metadata};
     j->protocols = ps;
     j->protocols_n = q->protocols_n;
     return true;
@@ -83,13 +93,21 @@ void api_join_group(struct request *r)
 
     if (!q) return;
     if (q->group_id.n == 0) return refuse(r, KAFKA_ERR_INVALID_GROUP_ID, q->member_id);
-    if (!groups_session_ok(gs, q->session_timeout_ms)) return refuse(r, KAFKA_ERR_INVALID_SESSION_TIMEOUT, q->member_id);
+    if (!groups_session_ok(gs, q->session_timeout_ms))
+        return refuse(r, KAFKA_ERR_INVALID_SESSION_TIMEOUT, q->member_id);
 
-    ev.join = (struct group_join){
-        .member_id = q->member_id, .instance_id = q->group_instance_id, .client_id = r->h.client_id,
-        .client_host = host_of(r, &r->arena), .protocol_type = q->protocol_type, .session_timeout_ms = q->session_timeout_ms,
-        .rebalance_timeout_ms = v < SINCE_REBALANCE_TIMEOUT ? q->session_timeout_ms : q->rebalance_timeout_ms,
-        .uuid = uuid_text(&r->arena), .id_required = v >= SINCE_ID_REQUIRED, .can_skip_assignment = v >= SINCE_SKIP_ASSIGNMENT};
+    ev.join = (struct group_join){.member_id = q->member_id,
+                                  .instance_id = q->group_instance_id,
+                                  .client_id = r->h.client_id,
+                                  .client_host = host_of(r, &r->arena),
+                                  .protocol_type = q->protocol_type,
+                                  .session_timeout_ms = q->session_timeout_ms,
+                                  .rebalance_timeout_ms = v < SINCE_REBALANCE_TIMEOUT
+                                                              ? q->session_timeout_ms
+                                                              : q->rebalance_timeout_ms,
+                                  .uuid = uuid_text(&r->arena),
+                                  .id_required = v >= SINCE_ID_REQUIRED,
+                                  .can_skip_assignment = v >= SINCE_SKIP_ASSIGNMENT};
     ge = groups_find(gs, q->group_id);
     if (!ge && q->member_id.n) return refuse(r, KAFKA_ERR_UNKNOWN_MEMBER_ID, q->member_id);
     if (!groups_have_room(gs, r->frame_n) || !protocols_take(r, q, &ev.join))

@@ -1,13 +1,17 @@
 /* LeaveGroup: one member up to version 2, several from 3 on, each with an answer of its own.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/leave_group.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/leave_group.h"
 
 enum { SINCE_SEVERAL = 3 };
 
-struct leave { struct group_asker asker; int16_t *errors; uint64_t seq; };
+struct leave {
+    struct group_asker asker;
+    int16_t *errors;
+    uint64_t seq;
+};
 
 static void on_answer(struct group_asker *a, const struct group_fx *fx, uint64_t seq)
 {
@@ -17,8 +21,8 @@ static void on_answer(struct group_asker *a, const struct group_fx *fx, uint64_t
     l->seq = seq;
 }
 
-static void answer(struct request *r, int16_t error, const struct group_leaver *leavers, const int16_t *errors, size_t n,
-                   uint64_t seq)
+static void answer(struct request *r, int16_t error, const struct group_leaver *leavers,
+                   const int16_t *errors, size_t n, uint64_t seq)
 {
     struct leave_group_response a = {.error_code = error};
 
@@ -29,7 +33,8 @@ static void answer(struct request *r, int16_t error, const struct group_leaver *
         a.members_n = a.members ? n : 0;
     }
     for (size_t i = 0; i < a.members_n; i++)
-        a.members[i] = (struct leave_group_response_member){leavers[i].member_id, leavers[i].instance_id, errors[i]};
+        a.members[i] = (struct leave_group_response_member){leavers[i].member_id,
+                                                            leavers[i].instance_id, errors[i]};
     request_answer_when(r, &a, seq);
 }
 
@@ -48,12 +53,17 @@ void api_leave_group(struct request *r)
     l.errors = arena_array(&r->arena, int16_t, n);
     if (n && (!leavers || !l.errors)) return request_close(r, "leave group: too many members");
 
-    if (request_version(r) < SINCE_SEVERAL) leavers[0] = (struct group_leaver){.member_id = q->member_id};
-    else for (size_t i = 0; i < n; i++) leavers[i] = (struct group_leaver){q->members[i].member_id, q->members[i].group_instance_id};
+    if (request_version(r) < SINCE_SEVERAL)
+        leavers[0] = (struct group_leaver){.member_id = q->member_id};
+    else
+        for (size_t i = 0; i < n; i++)
+            leavers[i] =
+                (struct group_leaver){q->members[i].member_id, q->members[i].group_instance_id};
     if (q->group_id.n == 0) return answer(r, KAFKA_ERR_INVALID_GROUP_ID, NULL, NULL, 0, 0);
 
     ge = groups_find(r->broker->groups, q->group_id);
-    for (size_t i = 0; i < n; i++) l.errors[i] = KAFKA_ERR_UNKNOWN_MEMBER_ID;
+    for (size_t i = 0; i < n; i++)
+        l.errors[i] = KAFKA_ERR_UNKNOWN_MEMBER_ID;
     ev.leave.members = leavers;
     ev.leave.n = n;
     if (ge) groups_step(ge, &ev);

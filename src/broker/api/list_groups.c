@@ -1,7 +1,7 @@
 /* ListGroups: all groups, or those in certain states and of certain types. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/list_groups.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/list_groups.h"
 
 static bool passes(const struct str *filter, size_t n, const char *what)
 {
@@ -23,8 +23,11 @@ void api_list_groups(struct request *r)
     for (const struct group_entry *ge = groups_next(gs, NULL); ge; ge = groups_next(gs, ge)) {
         const char *state = group_state_name(ge->g.state);
 
-        if (!passes(q->states_filter, q->states_filter_n, state) || !passes(q->types_filter, q->types_filter_n, "classic")) continue;
-        a.groups[a.groups_n++] = (struct list_groups_response_group){ge->g.id, ge->g.protocol_type, str_of(state), STR("classic")};
+        if (!passes(q->states_filter, q->states_filter_n, state) ||
+            !passes(q->types_filter, q->types_filter_n, "classic"))
+            continue;
+        a.groups[a.groups_n++] = (struct list_groups_response_group){ge->g.id, ge->g.protocol_type,
+                                                                     str_of(state), STR("classic")};
         seq = MAX(seq, ge->seq);
     }
     request_answer_when(r, &a, seq);

@@ -1,18 +1,18 @@
 /* OffsetCommit: checks partitions one by one, the member once, and writes what is left in one batch.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/offset_commit.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/offset_commit.h"
 
-enum { IN_ZOOKEEPER = 0 };               /* version 0 meant offsets kept there */
+enum { IN_ZOOKEEPER = 0 }; /* version 0 meant offsets kept there */
 
 struct commit {
     struct request *r;
     const struct offset_commit_request *q;
     struct offset_commit_response a;
     struct offset_put *puts;
-    int16_t **codes;                     /* of the puts, in the answer */
+    int16_t **codes; /* of the puts, in the answer */
     size_t puts_n;
 };
 
@@ -20,7 +20,8 @@ static size_t partitions_in(const struct offset_commit_request *q)
 {
     size_t n = 0;
 
-    for (size_t i = 0; i < q->topics_n; i++) n += q->topics[i].partitions_n;
+    for (size_t i = 0; i < q->topics_n; i++)
+        n += q->topics[i].partitions_n;
     return n;
 }
 
@@ -38,22 +39,28 @@ static bool answer_shape(struct commit *c)
         struct offset_commit_response_topic *to = &c->a.topics[c->a.topics_n++];
 
         to->name = from->name;
-        to->partitions = arena_array(a, struct offset_commit_response_partition, from->partitions_n);
+        to->partitions =
+            arena_array(a, struct offset_commit_response_partition, from->partitions_n);
         if (from->partitions_n && !to->partitions) return false;
         to->partitions_n = from->partitions_n;
-        for (size_t k = 0; k < from->partitions_n; k++) to->partitions[k].partition_index = from->partitions[k].partition_index;
+        for (size_t k = 0; k < from->partitions_n; k++)
+            to->partitions[k].partition_index = from->partitions[k].partition_index;
     }
     return true;
 }
 
-static struct committed committed_of(const struct commit *c, const struct offset_commit_request_partition *p)
+static struct committed committed_of(const struct commit *c,
+                                     const struct offset_commit_request_partition *p)
 {
     int64_t now_ms = broker_wall_ms(c->r->broker);
 
     return (struct committed){
-        .partition = p->partition_index, .leader_epoch = p->committed_leader_epoch, .offset = p->committed_offset,
+        .partition = p->partition_index,
+        .leader_epoch = p->committed_leader_epoch,
+        .offset = p->committed_offset,
         .commit_ms = p->commit_timestamp >= 0 ? p->commit_timestamp : now_ms,
-        .expire_ms = c->q->retention_time_ms >= 0 ? now_ms + c->q->retention_time_ms : -1, .metadata = p->committed_metadata};
+        .expire_ms = c->q->retention_time_ms >= 0 ? now_ms + c->q->retention_time_ms : -1,
+        .metadata = p->committed_metadata};
 }
 
 /* Kafka's order: unknown partitions say so whatever the group is like. */
@@ -73,7 +80,8 @@ static void partitions_check(struct commit *c)
                 *code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
             } else {
                 c->codes[c->puts_n] = code;
-                c->puts[c->puts_n++] = (struct offset_put){t->name, committed_of(c, &t->partitions[k])};
+                c->puts[c->puts_n++] =
+                    (struct offset_put){t->name, committed_of(c, &t->partitions[k])};
             }
         }
     }
@@ -85,7 +93,8 @@ static void metadata_check(struct commit *c)
     size_t n = 0;
 
     for (size_t i = 0; i < c->puts_n; i++) {
-        if ((int64_t)c->puts[i].committed.metadata.n > c->r->broker->config.offset_metadata_max_bytes) {
+        if ((int64_t)c->puts[i].committed.metadata.n >
+            c->r->broker->config.offset_metadata_max_bytes) {
             *c->codes[i] = KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
             continue;
         }
@@ -97,7 +106,8 @@ static void metadata_check(struct commit *c)
 
 static void all_codes(struct commit *c, int16_t error)
 {
-    for (size_t i = 0; i < c->puts_n; i++) *c->codes[i] = error;
+    for (size_t i = 0; i < c->puts_n; i++)
+        *c->codes[i] = error;
 }
 
 /* Who commits without being a member makes the group, if there is none. */
@@ -107,9 +117,12 @@ static struct group_entry *group_of(struct commit *c, int16_t *ret_error)
     struct group_entry *ge = groups_find(gs, c->q->group_id);
 
     *ret_error = KAFKA_ERR_NONE;
-    if (!ge && c->q->generation_id_or_member_epoch >= 0) *ret_error = KAFKA_ERR_ILLEGAL_GENERATION;
-    else if (!groups_have_room(gs, c->r->frame_n)) *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
-    else if (!ge && !(ge = groups_get(gs, c->q->group_id))) *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    if (!ge && c->q->generation_id_or_member_epoch >= 0)
+        *ret_error = KAFKA_ERR_ILLEGAL_GENERATION;
+    else if (!groups_have_room(gs, c->r->frame_n))
+        *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    else if (!ge && !(ge = groups_get(gs, c->q->group_id)))
+        *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     return *ret_error ? NULL : ge;
 }
 
@@ -118,7 +131,9 @@ static uint64_t commit(struct commit *c)
     int16_t error;
     struct group_entry *ge = group_of(c, &error);
 
-    if (ge) error = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id, c->q->generation_id_or_member_epoch);
+    if (ge)
+        error = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id,
+                                  c->q->generation_id_or_member_epoch);
     if (!error) metadata_check(c);
     if (!error) error = groups_put_offsets(ge, c->puts, c->puts_n);
     if (error) all_codes(c, error);

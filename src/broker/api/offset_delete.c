@@ -1,7 +1,7 @@
 /* OffsetDelete: single committed offsets of a group, where nobody is using them. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/offset_delete.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/offset_delete.h"
 
 struct del {
     struct request *r;
@@ -16,7 +16,8 @@ static int16_t group_check(const struct group_entry *ge, struct str id)
 {
     if (!id.n) return KAFKA_ERR_INVALID_GROUP_ID;
     if (!ge || ge->g.state == GROUP_DEAD) return KAFKA_ERR_GROUP_ID_NOT_FOUND;
-    if (ge->g.state != GROUP_EMPTY && !str_is(ge->g.protocol_type, "consumer")) return KAFKA_ERR_NON_EMPTY_GROUP;
+    if (ge->g.state != GROUP_EMPTY && !str_is(ge->g.protocol_type, "consumer"))
+        return KAFKA_ERR_NON_EMPTY_GROUP;
     return KAFKA_ERR_NONE;
 }
 
@@ -25,20 +26,23 @@ static bool room_make(struct del *d)
     struct arena *a = &d->r->arena;
     size_t n = 0;
 
-    for (size_t i = 0; i < d->q->topics_n; i++) n += d->q->topics[i].partitions_n;
+    for (size_t i = 0; i < d->q->topics_n; i++)
+        n += d->q->topics[i].partitions_n;
     d->dels = arena_array(a, struct offset_del, n);
     d->codes = arena_array(a, int16_t *, n);
     d->a.topics = arena_array(a, struct offset_delete_response_topic, d->q->topics_n);
     return (!n || (d->dels && d->codes)) && (!d->q->topics_n || d->a.topics);
 }
 
-static bool topic_check(struct del *d, const struct group_entry *ge, const struct offset_delete_request_topic *t)
+static bool topic_check(struct del *d, const struct group_entry *ge,
+                        const struct offset_delete_request_topic *t)
 {
     struct offset_delete_response_topic *to = &d->a.topics[d->a.topics_n++];
     bool in_use = ge->g.state != GROUP_EMPTY && group_subscribes(&ge->g, t->name);
 
     to->name = t->name;
-    to->partitions = arena_array(&d->r->arena, struct offset_delete_response_partition, t->partitions_n);
+    to->partitions =
+        arena_array(&d->r->arena, struct offset_delete_response_partition, t->partitions_n);
     if (t->partitions_n && !to->partitions) return false;
     for (size_t k = 0; k < t->partitions_n; k++) {
         int32_t partition = t->partitions[k].partition_index;
@@ -70,13 +74,15 @@ void api_offset_delete(struct request *r)
         bool ok = room_make(&d);
         int16_t error;
 
-        for (size_t i = 0; ok && i < d.q->topics_n; i++) ok = topic_check(&d, ge, &d.q->topics[i]);
+        for (size_t i = 0; ok && i < d.q->topics_n; i++)
+            ok = topic_check(&d, ge, &d.q->topics[i]);
         if (!ok) {
             request_close(r, "offset delete: too many partitions");
             return;
         }
         error = groups_delete_offsets(ge, d.dels, d.n, &gone);
-        for (size_t i = 0; error && i < d.n; i++) *d.codes[i] = error;
+        for (size_t i = 0; error && i < d.n; i++)
+            *d.codes[i] = error;
     }
     request_answer_when(r, &d.a, ge ? ge->seq : 0);
 }

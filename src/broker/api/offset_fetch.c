@@ -2,26 +2,33 @@
  * but -1. The older versions are read and answered as if they asked for one group of the newer shape.
  * SPDX-License-Identifier: Apache-2.0
  */
+#include "kafka/msg/offset_fetch.h"
 #include "broker/api.h"
 #include "broker/groups.h"
-#include "kafka/msg/offset_fetch.h"
 
 enum { IN_ZOOKEEPER = 0, SINCE_SEVERAL = 8 };
 
-typedef bool (*fill_fn)(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+typedef bool (*fill_fn)(struct request *r, const struct group_entry *ge,
+                        const struct offset_fetch_request_group *q,
                         struct offset_fetch_response_group *to);
 
-static struct offset_fetch_response_group_topic_partition row_of(const struct committed *c, int32_t partition)
+static struct offset_fetch_response_group_topic_partition row_of(const struct committed *c,
+                                                                 int32_t partition)
 {
     if (!c)
-        return (struct offset_fetch_response_group_topic_partition){
-            .partition_index = partition, .committed_offset = -1, .committed_leader_epoch = -1, .metadata = STR("")};
-    return (struct offset_fetch_response_group_topic_partition){
-        .partition_index = partition, .committed_offset = c->offset, .committed_leader_epoch = c->leader_epoch,
-        .metadata = c->metadata};
+        return (struct offset_fetch_response_group_topic_partition){.partition_index = partition,
+                                                                    .committed_offset = -1,
+                                                                    .committed_leader_epoch = -1,
+                                                                    .metadata = STR("")};
+    return (struct offset_fetch_response_group_topic_partition){.partition_index = partition,
+                                                                .committed_offset = c->offset,
+                                                                .committed_leader_epoch =
+                                                                    c->leader_epoch,
+                                                                .metadata = c->metadata};
 }
 
-static bool rows_begin(struct request *r, struct offset_fetch_response_group_topic *to, struct str name, size_t n)
+static bool rows_begin(struct request *r, struct offset_fetch_response_group_topic *to,
+                       struct str name, size_t n)
 {
     to->name = name;
     to->partitions = arena_array(&r->arena, struct offset_fetch_response_group_topic_partition, n);
@@ -29,12 +36,14 @@ static bool rows_begin(struct request *r, struct offset_fetch_response_group_top
     return !n || to->partitions;
 }
 
-static bool fill_all(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+static bool fill_all(struct request *r, const struct group_entry *ge,
+                     const struct offset_fetch_request_group *q,
                      struct offset_fetch_response_group *to)
 {
     (void)q;
     if (!ge) return true;
-    to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, ge->offsets.topics_n);
+    to->topics =
+        arena_array(&r->arena, struct offset_fetch_response_group_topic, ge->offsets.topics_n);
     if (ge->offsets.topics_n && !to->topics) return false;
     for (size_t i = 0; i < ge->offsets.topics_n; i++) {
         const struct offsets_topic *t = &ge->offsets.topics[i];
@@ -47,10 +56,12 @@ static bool fill_all(struct request *r, const struct group_entry *ge, const stru
     return true;
 }
 
-static bool fill_asked(struct request *r, const struct group_entry *ge, const struct offset_fetch_request_group *q,
+static bool fill_asked(struct request *r, const struct group_entry *ge,
+                       const struct offset_fetch_request_group *q,
                        struct offset_fetch_response_group *to)
 {
-    int16_t code = request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
+    int16_t code =
+        request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
 
     to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, q->topics_n);
     if (q->topics_n && !to->topics) return false;
@@ -62,15 +73,16 @@ static bool fill_asked(struct request *r, const struct group_entry *ge, const st
         for (size_t k = 0; k < t->partition_indexes_n; k++) {
             int32_t partition = t->partition_indexes[k];
 
-            rows->partitions[k] = row_of(ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
+            rows->partitions[k] = row_of(
+                ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
             rows->partitions[k].error_code = code;
         }
     }
     return true;
 }
 
-static bool one_group(struct request *r, const struct offset_fetch_request_group *q, struct offset_fetch_response_group *to,
-                      uint64_t *seq)
+static bool one_group(struct request *r, const struct offset_fetch_request_group *q,
+                      struct offset_fetch_response_group *to, uint64_t *seq)
 {
     const struct group_entry *ge = groups_find(r->broker->groups, q->group_id);
     fill_fn fill = q->topics_null ? fill_all : fill_asked;
@@ -81,9 +93,11 @@ static bool one_group(struct request *r, const struct offset_fetch_request_group
 }
 
 /* The older question in the newer shape. */
-static bool ask_old(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_request_group *to)
+static bool ask_old(struct request *r, const struct offset_fetch_request *q,
+                    struct offset_fetch_request_group *to)
 {
-    *to = (struct offset_fetch_request_group){.group_id = q->group_id, .topics_null = q->topics_null, .member_epoch = -1};
+    *to = (struct offset_fetch_request_group){
+        .group_id = q->group_id, .topics_null = q->topics_null, .member_epoch = -1};
     to->topics = arena_array(&r->arena, struct offset_fetch_request_group_topic, q->topics_n);
     if (q->topics_n && !to->topics) return false;
     for (size_t i = 0; i < q->topics_n; i++)
@@ -93,7 +107,8 @@ static bool ask_old(struct request *r, const struct offset_fetch_request *q, str
 }
 
 /* … and the newer answer in the older one. */
-static bool answer_old(struct request *r, const struct offset_fetch_response_group *from, struct offset_fetch_response *a)
+static bool answer_old(struct request *r, const struct offset_fetch_response_group *from,
+                       struct offset_fetch_response *a)
 {
     a->topics = arena_array(&r->arena, struct offset_fetch_response_topic, from->topics_n);
     if (from->topics_n && !a->topics) return false;
@@ -102,18 +117,22 @@ static bool answer_old(struct request *r, const struct offset_fetch_response_gro
         struct offset_fetch_response_topic *to = &a->topics[a->topics_n++];
 
         to->name = t->name;
-        to->partitions = arena_array(&r->arena, struct offset_fetch_response_partition, t->partitions_n);
+        to->partitions =
+            arena_array(&r->arena, struct offset_fetch_response_partition, t->partitions_n);
         if (t->partitions_n && !to->partitions) return false;
         for (size_t k = 0; k < t->partitions_n; k++)
             to->partitions[to->partitions_n++] = (struct offset_fetch_response_partition){
-                .partition_index = t->partitions[k].partition_index, .committed_offset = t->partitions[k].committed_offset,
-                .committed_leader_epoch = t->partitions[k].committed_leader_epoch, .metadata = t->partitions[k].metadata,
+                .partition_index = t->partitions[k].partition_index,
+                .committed_offset = t->partitions[k].committed_offset,
+                .committed_leader_epoch = t->partitions[k].committed_leader_epoch,
+                .metadata = t->partitions[k].metadata,
                 .error_code = t->partitions[k].error_code};
     }
     return true;
 }
 
-static bool fetch_one(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_response *a, uint64_t *seq)
+static bool fetch_one(struct request *r, const struct offset_fetch_request *q,
+                      struct offset_fetch_response *a, uint64_t *seq)
 {
     struct offset_fetch_request_group asked;
     struct offset_fetch_response_group found = {0};
@@ -121,7 +140,8 @@ static bool fetch_one(struct request *r, const struct offset_fetch_request *q, s
     return ask_old(r, q, &asked) && one_group(r, &asked, &found, seq) && answer_old(r, &found, a);
 }
 
-static bool fetch_several(struct request *r, const struct offset_fetch_request *q, struct offset_fetch_response *a, uint64_t *seq)
+static bool fetch_several(struct request *r, const struct offset_fetch_request *q,
+                          struct offset_fetch_response *a, uint64_t *seq)
 {
     a->groups = arena_array(&r->arena, struct offset_fetch_response_group, q->groups_n);
     if (q->groups_n && !a->groups) return false;
@@ -138,8 +158,12 @@ void api_offset_fetch(struct request *r)
     bool ok;
 
     if (!q) return;
-    if (request_version(r) < SINCE_SEVERAL) ok = fetch_one(r, q, &a, &seq);
-    else ok = fetch_several(r, q, &a, &seq);
-    if (ok) request_answer_when(r, &a, seq);
-    else request_close(r, "offset fetch: too many partitions");
+    if (request_version(r) < SINCE_SEVERAL)
+        ok = fetch_one(r, q, &a, &seq);
+    else
+        ok = fetch_several(r, q, &a, &seq);
+    if (ok)
+        request_answer_when(r, &a, seq);
+    else
+        request_close(r, "offset fetch: too many partitions");
 }

@@ -1,13 +1,15 @@
 /* SyncGroup: the leader brings assignments, the others wait for theirs. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/api/group_wait.h"
 #include "kafka/msg/sync_group.h"
+#include "broker/api/group_wait.h"
 
 enum { SINCE_PROTOCOL = 5 };
 
 static void answer(struct request *r, const struct group_fx *fx, uint64_t seq)
 {
-    struct sync_group_response a = {.error_code = fx->error, .protocol_type = fx->synced.protocol_type,
-                                    .protocol_name = fx->synced.protocol, .assignment = fx->synced.assignment};
+    struct sync_group_response a = {.error_code = fx->error,
+                                    .protocol_type = fx->synced.protocol_type,
+                                    .protocol_name = fx->synced.protocol,
+                                    .assignment = fx->synced.assignment};
 
     if (fx->error) a = (struct sync_group_response){.error_code = fx->error};
     request_answer_when(r, &a, seq);
@@ -36,9 +38,14 @@ void api_sync_group(struct request *r)
         return refuse(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
 
     for (size_t i = 0; i < q->assignments_n; i++)
-        as[i] = (struct group_assignment){q->assignments[i].member_id, q->assignments[i].assignment};
-    ev.sync = (struct group_sync){
-        .member_id = q->member_id, .instance_id = q->group_instance_id, .protocol_type = q->protocol_type,
-        .protocol = q->protocol_name, .generation = q->generation_id, .assignments = as, .assignments_n = q->assignments_n};
+        as[i] =
+            (struct group_assignment){q->assignments[i].member_id, q->assignments[i].assignment};
+    ev.sync = (struct group_sync){.member_id = q->member_id,
+                                  .instance_id = q->group_instance_id,
+                                  .protocol_type = q->protocol_type,
+                                  .protocol = q->protocol_name,
+                                  .generation = q->generation_id,
+                                  .assignments = as,
+                                  .assignments_n = q->assignments_n};
     group_wait_step(ge, &ev, r, answer);
 }

@@ -5,6 +5,7 @@
 #include "test.h"
 #include "broker/group.h"
 #include "kafka/errors.h"
+#include <stdio.h>
 
 struct rig {
     struct group g;

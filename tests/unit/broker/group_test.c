@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
 #include "group_rig.h"
+#include <stdio.h>
 
 static int setup(void **state)
 {
@@ -120,7 +120,7 @@ static void the_first_rebalance_waits_and_newcomers_prolong_it(void **state)
     rig_wait(r, 2000);
     b = join_new(r, id);
     assert_int_equal(rig_error(r, b), PARKED);
-    rig_wait(r, 3999);                                       /* 3000 passed, prolonged to 6000 */
+    rig_wait(r, 3999); /* 3000 passed, prolonged to 6000 */
     assert_int_equal(r->g.state, GROUP_PREPARING);
     rig_wait(r, 1);
     assert_int_equal(rig_error(r, a), 0);
@@ -152,10 +152,11 @@ static void a_session_timeout_does_not_end_a_parked_join(void **state)
 
     stable_with_one(r, a);
     t = join_new(r, b);
-    for (unsigned i = 0; i < 4; i++) {                       /* a lives, but does not rejoin; 20 s */
+    for (unsigned i = 0; i < 4; i++) { /* a lives, but does not rejoin; 20 s */
         rig_wait(r, 5000);
         assert_int_equal(r->fx.n, 0);
-        assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 1))), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+        assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 1))),
+                         KAFKA_ERR_REBALANCE_IN_PROGRESS);
     }
     rig_wait(r, 10000);
     assert_int_equal(rig_error(r, t), 0);
@@ -203,7 +204,8 @@ static void joins_that_do_not_fit_the_group_are_refused(void **state)
     ev = rig_join(r, "", NULL);
     ev.join.protocols = &sticky;
     assert_int_equal(rig_error(r, rig_step(r, ev)), KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "nobody", NULL))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "nobody", NULL))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
     assert_str(rig_answer(r, (void *)r->tokens)->joined.member_id, "nobody");
     assert_int_equal(r->g.state, GROUP_STABLE);
 }
@@ -216,8 +218,9 @@ static void a_group_has_a_size(void **state)
 
     r->config.members_max = 2;
     stable_with_two(r, a, b);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "", NULL))), KAFKA_ERR_GROUP_MAX_SIZE_REACHED);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, b, NULL))), 0);        /* who is in stays in */
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "", NULL))),
+                     KAFKA_ERR_GROUP_MAX_SIZE_REACHED);
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, b, NULL))), 0); /* who is in stays in */
 
     r->config.members_max = 10;
     r->config.bytes_max = r->g.bytes + 100;
@@ -231,7 +234,8 @@ static void a_group_has_a_size(void **state)
 static void the_protocol_is_elected_among_those_all_support(void **state)
 {
     struct rig *r = *state;
-    const struct group_protocol ab[] = {{STR("a"), {0}}, {STR("b"), {0}}}, bxa[] = {{STR("x"), {0}}, {STR("b"), {0}}, {STR("a"), {0}}};
+    const struct group_protocol ab[] = {{STR("a"), {0}}, {STR("b"), {0}}},
+                                bxa[] = {{STR("x"), {0}}, {STR("b"), {0}}, {STR("a"), {0}}};
     struct group_event ev;
     void *t = NULL;
 
@@ -239,7 +243,7 @@ static void the_protocol_is_elected_among_those_all_support(void **state)
     for (unsigned i = 0; i < 3; i++) {
         ev = rig_join(r, "", NULL);
         ev.join.id_required = false;
-        ev.join.protocols = i ? bxa : ab;                    /* prefer a, b, b: x is not for all */
+        ev.join.protocols = i ? bxa : ab; /* prefer a, b, b: x is not for all */
         ev.join.protocols_n = i ? 3 : 2;
         t = rig_step(r, ev);
     }
@@ -250,7 +254,8 @@ static void the_protocol_is_elected_among_those_all_support(void **state)
 
 /* ---- rejoining ---- */
 
-static void a_repeated_join_in_completing_repeats_the_answer_and_a_changed_one_rebalances(void **state)
+static void
+a_repeated_join_in_completing_repeats_the_answer_and_a_changed_one_rebalances(void **state)
 {
     struct rig *r = *state;
     const struct group_protocol other = {STR("range"), {(const uint8_t *)"n", 1}};
@@ -269,7 +274,8 @@ static void a_repeated_join_in_completing_repeats_the_answer_and_a_changed_one_r
     assert_str(bytes_str(a->joined.members[0].metadata), "n");
 }
 
-static void a_follower_that_rejoins_unchanged_is_told_the_generation_but_the_leader_rebalances(void **state)
+static void
+a_follower_that_rejoins_unchanged_is_told_the_generation_but_the_leader_rebalances(void **state)
 {
     struct rig *r = *state;
     char a[64], b[64];
@@ -283,10 +289,11 @@ static void a_follower_that_rejoins_unchanged_is_told_the_generation_but_the_lea
     t = rig_step(r, rig_join(r, a, NULL));
     assert_int_equal(rig_error(r, t), PARKED);
     assert_int_equal(r->g.state, GROUP_PREPARING);
-    assert_int_equal(rig_error(r, rig_step(r, rig_beat(b, NULL, 2))), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(rig_error(r, rig_step(r, rig_beat(b, NULL, 2))),
+                     KAFKA_ERR_REBALANCE_IN_PROGRESS);
     rig_step(r, rig_join(r, b, NULL));
     assert_int_equal(rig_error(r, t), 0);
-    assert_str(rig_answer(r, t)->joined.leader, a);          /* the previous leader leads again */
+    assert_str(rig_answer(r, t)->joined.leader, a); /* the previous leader leads again */
     assert_int_equal(r->g.generation, 3);
 }
 
@@ -329,8 +336,8 @@ static void an_id_given_out_holds_the_rebalance_until_it_expires(void **state)
     void *t;
 
     stable_with_one(r, a);
-    rig_step(r, rig_join(r, "", NULL));                      /* b's id is out */
-    assert_int_equal(r->g.state, GROUP_STABLE);              /* that alone disturbs nobody */
+    rig_step(r, rig_join(r, "", NULL));         /* b's id is out */
+    assert_int_equal(r->g.state, GROUP_STABLE); /* that alone disturbs nobody */
     t = rig_step(r, rig_join(r, a, NULL));
     assert_int_equal(rig_error(r, t), PARKED);
     rig_wait(r, 9999);
@@ -367,10 +374,10 @@ static void all_syncs_are_answered_when_the_leader_assigns_and_the_record_comes_
     assert_int_equal(r->fx.n, 3);
     assert_int_equal(r->fx.items[0].kind, GROUP_FX_PERSIST);
     assert_str(bytes_str(rig_answer(r, tb)->synced.assignment), "B");
-    assert_int_equal(rig_answer(r, ta)->synced.assignment.n, 0);        /* it forgot itself */
+    assert_int_equal(rig_answer(r, ta)->synced.assignment.n, 0); /* it forgot itself */
     assert_str(rig_answer(r, ta)->synced.protocol, "range");
 
-    tc = rig_step(r, rig_sync(c, NULL, 3));                  /* late, and again */
+    tc = rig_step(r, rig_sync(c, NULL, 3)); /* late, and again */
     assert_int_equal(rig_error(r, tc), 0);
     tb = rig_step(r, rig_sync(b, NULL, 3));
     assert_str(bytes_str(rig_answer(r, tb)->synced.assignment), "B");
@@ -383,7 +390,8 @@ static void syncs_that_do_not_fit_are_refused(void **state)
     char a[64], b[64];
 
     stable_with_two(r, a, b);
-    assert_int_equal(rig_error(r, rig_step(r, rig_sync("nobody", NULL, 2))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_sync("nobody", NULL, 2))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
     assert_int_equal(rig_error(r, rig_step(r, rig_sync(a, NULL, 1))), KAFKA_ERR_ILLEGAL_GENERATION);
     assert_int_equal(rig_error(r, rig_step(r, rig_sync(a, "i", 2))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
     ev = rig_sync(a, NULL, 2);
@@ -393,7 +401,8 @@ static void syncs_that_do_not_fit_are_refused(void **state)
     ev.sync.protocol = STR("sticky");
     assert_int_equal(rig_error(r, rig_step(r, ev)), KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
     rig_step(r, rig_join(r, a, NULL));
-    assert_int_equal(rig_error(r, rig_step(r, rig_sync(b, NULL, 2))), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(rig_error(r, rig_step(r, rig_sync(b, NULL, 2))),
+                     KAFKA_ERR_REBALANCE_IN_PROGRESS);
 }
 
 static void who_does_not_sync_in_time_is_removed_and_the_others_rejoin(void **state)
@@ -405,7 +414,7 @@ static void who_does_not_sync_in_time_is_removed_and_the_others_rejoin(void **st
     stable_with_two(r, a, b);
     rig_step(r, rig_join(r, a, NULL));
     rig_step(r, rig_join(r, b, NULL));
-    t = rig_step(r, rig_sync(b, NULL, 3));                   /* the leader never syncs, but lives */
+    t = rig_step(r, rig_sync(b, NULL, 3)); /* the leader never syncs, but lives */
     for (unsigned i = 0; i < 6 && rig_error(r, t) == PARKED; i++) {
         rig_step(r, rig_beat(a, NULL, 3));
         rig_wait(r, 5000);
@@ -423,7 +432,8 @@ static void a_record_that_cannot_be_written_makes_the_members_rejoin(void **stat
     char a[64];
 
     stable_with_one(r, a);
-    rig_step(r, (struct group_event){.kind = GROUP_EV_PERSIST_FAILED, .persist_error = KAFKA_ERR_KAFKA_STORAGE_ERROR});
+    rig_step(r, (struct group_event){.kind = GROUP_EV_PERSIST_FAILED,
+                                     .persist_error = KAFKA_ERR_KAFKA_STORAGE_ERROR});
     assert_int_equal(r->g.state, GROUP_PREPARING);
     assert_int_equal(rig_error(r, rig_step(r, rig_join(r, a, NULL))), 0);
     assert_int_equal(r->g.generation, 2);
@@ -440,7 +450,8 @@ static void heartbeats_are_checked(void **state)
     assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 2))), 0);
     assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 1))), KAFKA_ERR_ILLEGAL_GENERATION);
     assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 3))), KAFKA_ERR_ILLEGAL_GENERATION);
-    assert_int_equal(rig_error(r, rig_step(r, rig_beat("nobody", NULL, 2))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_beat("nobody", NULL, 2))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
     assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, "i9", 2))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
 }
 
@@ -455,7 +466,8 @@ static void a_silent_member_expires_and_the_others_rejoin(void **state)
     rig_wait(r, 4000);
     assert_int_equal(r->g.state, GROUP_PREPARING);
     assert_int_equal(r->g.members_n, 1);
-    assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 2))), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(rig_error(r, rig_step(r, rig_beat(a, NULL, 2))),
+                     KAFKA_ERR_REBALANCE_IN_PROGRESS);
 }
 
 static void commits_and_syncs_keep_a_session_alive(void **state)
@@ -466,8 +478,10 @@ static void commits_and_syncs_keep_a_session_alive(void **state)
     stable_with_one(r, a);
     for (unsigned i = 0; i < 10; i++) {
         rig_wait(r, 8000);
-        if (i % 2) rig_step(r, rig_commit(a, NULL, 1));
-        else rig_step(r, rig_sync(a, NULL, 1));
+        if (i % 2)
+            rig_step(r, rig_commit(a, NULL, 1));
+        else
+            rig_step(r, rig_sync(a, NULL, 1));
         assert_int_equal(rig_error(r, (void *)r->tokens), 0);
     }
 }
@@ -505,7 +519,7 @@ static void leaving_answers_what_was_parked_and_lets_the_others_go_on(void **sta
     ta = rig_step(r, rig_join(r, a, NULL));
     l = (struct group_leaver){str_of(b), {0}};
     rig_step(r, (struct group_event){.kind = GROUP_EV_LEAVE, .leave = {&l, 1}});
-    assert_int_equal(rig_error(r, ta), 0);                   /* nobody else is waited for */
+    assert_int_equal(rig_error(r, ta), 0); /* nobody else is waited for */
     leader_syncs(r, a);
 
     tb = join_new(r, b);
@@ -524,7 +538,8 @@ static void an_id_given_out_can_leave_too(void **state)
     rig_step(r, rig_join(r, "", NULL));
     a = rig_answer(r, rig_step(r, (struct group_event){.kind = GROUP_EV_LEAVE, .leave = {&l, 1}}));
     assert_int_equal(a->done.errors[0], 0);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "c-1", NULL))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "c-1", NULL))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
 }
 
 /* ---- static members ---- */
@@ -549,18 +564,23 @@ static void a_static_member_gets_its_place_back_without_a_rebalance(void **state
     assert_int_equal(r->fx.items[0].kind, GROUP_FX_PERSIST);
     assert_int_equal(r->g.state, GROUP_STABLE);
 
-    assert_int_equal(rig_error(r, rig_step(r, rig_beat(old, "i1", 1))), KAFKA_ERR_FENCED_INSTANCE_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_beat(old, NULL, 1))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, old, "i1"))), KAFKA_ERR_FENCED_INSTANCE_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_sync(old, "i1", 1))), KAFKA_ERR_FENCED_INSTANCE_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit(old, "i1", 1))), KAFKA_ERR_FENCED_INSTANCE_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_beat(old, "i1", 1))),
+                     KAFKA_ERR_FENCED_INSTANCE_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_beat(old, NULL, 1))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, old, "i1"))),
+                     KAFKA_ERR_FENCED_INSTANCE_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_sync(old, "i1", 1))),
+                     KAFKA_ERR_FENCED_INSTANCE_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit(old, "i1", 1))),
+                     KAFKA_ERR_FENCED_INSTANCE_ID);
     assert_int_equal(rig_error(r, rig_step(r, rig_sync("i1-2", "i1", 1))), 0);
 
-    ev = rig_join(r, "", "i1");                              /* a client that cannot skip the assignment */
+    ev = rig_join(r, "", "i1"); /* a client that cannot skip the assignment */
     ev.join.can_skip_assignment = false;
     t = rig_step(r, ev);
     snprintf(now, sizeof now, STR_FMT, STR_ARG(rig_answer(r, t)->joined.member_id));
-    assert_str(rig_answer(r, t)->joined.leader, "i1-2");     /* is not told that it leads */
+    assert_str(rig_answer(r, t)->joined.leader, "i1-2"); /* is not told that it leads */
     assert_int_equal(rig_answer(r, t)->joined.members_n, 0);
     assert_false(rig_answer(r, t)->joined.skip_assignment);
     assert_int_equal(rig_error(r, rig_step(r, rig_beat(now, "i1", 1))), 0);
@@ -583,7 +603,7 @@ static void the_predecessor_of_a_static_member_is_fenced_where_it_waits(void **s
     snprintf(b, sizeof b, STR_FMT, STR_ARG(r->fx.items[1].joined.member_id));
     sync = rig_step(r, rig_sync(b, "i2", 2));
     assert_int_equal(rig_error(r, sync), PARKED);
-    rig_step(r, rig_join(r, "", "i2"));                      /* in COMPLETING that is a rebalance */
+    rig_step(r, rig_join(r, "", "i2")); /* in COMPLETING that is a rebalance */
     assert_int_equal(rig_error(r, sync), KAFKA_ERR_FENCED_INSTANCE_ID);
     assert_int_equal(r->g.state, GROUP_PREPARING);
     (void)c;
@@ -606,7 +626,8 @@ static void a_static_member_that_changes_the_vote_rebalances(void **state)
     assert_str(rig_answer(r, t)->joined.protocol, "sticky");
 }
 
-static void static_members_that_do_not_rejoin_keep_their_place_until_their_session_ends(void **state)
+static void
+static_members_that_do_not_rejoin_keep_their_place_until_their_session_ends(void **state)
 {
     struct rig *r = *state;
     struct group_event ev;
@@ -619,7 +640,7 @@ static void static_members_that_do_not_rejoin_keep_their_place_until_their_sessi
     t = rig_step(r, ev);
     assert_int_equal(rig_error(r, t), 0);
     rig_step(r, rig_sync(a, "i1", 2));
-    t = join_new(r, b);                                      /* i1 does not answer for 30 s: b goes on, i1 is still listed */
+    t = join_new(r, b); /* i1 does not answer for 30 s: b goes on, i1 is still listed */
     rig_wait(r, 30000);
     assert_int_equal(rig_error(r, t), 0);
     assert_int_equal(rig_answer(r, t)->joined.members_n, 2);
@@ -629,7 +650,7 @@ static void static_members_that_do_not_rejoin_keep_their_place_until_their_sessi
         rig_wait(r, 5000);
         if (r->g.members_n == 2) rig_step(r, rig_beat(b, NULL, 3));
     }
-    assert_int_equal(r->now_ms, 1100000);                    /* when its session ended */
+    assert_int_equal(r->now_ms, 1100000); /* when its session ended */
     assert_int_equal(r->g.state, GROUP_PREPARING);
 }
 
@@ -659,7 +680,8 @@ static void a_rebalance_that_nobody_joins_goes_on_until_the_static_members_expir
 static void static_members_leave_by_instance_id(void **state)
 {
     struct rig *r = *state;
-    struct group_leaver l[3] = {{STR("wrong"), STR("i1")}, {STR(""), STR("i7")}, {STR(""), STR("i1")}};
+    struct group_leaver l[3] = {
+        {STR("wrong"), STR("i1")}, {STR(""), STR("i7")}, {STR(""), STR("i1")}};
     const struct group_fx *a;
     char id[64];
 
@@ -678,18 +700,25 @@ static void who_may_commit_offsets(void **state)
     struct rig *r = *state;
     char a[64], b[64];
 
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit("", NULL, -1))), 0);            /* nobody is in the group */
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit("", NULL, -1))),
+                     0); /* nobody is in the group */
     assert_int_equal(rig_error(r, rig_step(r, rig_commit("m", NULL, -1))), 0);
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit("m", NULL, 0))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit("m", NULL, 0))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
     stable_with_two(r, a, b);
     assert_int_equal(rig_error(r, rig_step(r, rig_commit(a, NULL, 2))), 0);
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit("", NULL, -1))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit("nobody", NULL, 2))), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit(a, NULL, 1))), KAFKA_ERR_ILLEGAL_GENERATION);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit("", NULL, -1))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit("nobody", NULL, 2))),
+                     KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit(a, NULL, 1))),
+                     KAFKA_ERR_ILLEGAL_GENERATION);
     rig_step(r, rig_join(r, a, NULL));
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit(b, NULL, 2))), 0);              /* a last one before rejoining */
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit(b, NULL, 2))),
+                     0); /* a last one before rejoining */
     rig_step(r, rig_join(r, b, NULL));
-    assert_int_equal(rig_error(r, rig_step(r, rig_commit(b, NULL, 3))), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(rig_error(r, rig_step(r, rig_commit(b, NULL, 3))),
+                     KAFKA_ERR_REBALANCE_IN_PROGRESS);
 }
 
 static void only_an_empty_group_can_be_deleted(void **state)
@@ -705,7 +734,8 @@ static void only_an_empty_group_can_be_deleted(void **state)
     rig_step(r, (struct group_event){.kind = GROUP_EV_LEAVE, .leave = {&l, 1}});
     assert_int_equal(rig_error(r, rig_step(r, del)), 0);
     assert_int_equal(r->g.state, GROUP_DEAD);
-    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "", NULL))), KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+    assert_int_equal(rig_error(r, rig_step(r, rig_join(r, "", NULL))),
+                     KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
     assert_int_equal(rig_error(r, rig_step(r, del)), KAFKA_ERR_GROUP_ID_NOT_FOUND);
 }
 
@@ -714,7 +744,8 @@ static void a_restart_goes_unnoticed(void **state)
     struct rig *r = *state;
     struct group_snapshot_member ms[] = {
         {STR("a-1"), {0}, STR("a"), STR("/h"), 10000, 30000, bytes_of("s1", 2), bytes_of("A", 1)},
-        {STR("i-2"), STR("i"), STR("b"), STR("/h"), 20000, 30000, bytes_of("s2", 2), bytes_of("B", 1)},
+        {STR("i-2"), STR("i"), STR("b"), STR("/h"), 20000, 30000, bytes_of("s2", 2),
+         bytes_of("B", 1)},
     };
     struct group_snapshot s = {STR("consumer"), STR("range"), STR("a-1"), 7, 99, ms, 2};
     void *t;
@@ -730,7 +761,7 @@ static void a_restart_goes_unnoticed(void **state)
     rig_wait(r, 9000);
     assert_int_equal(r->g.members_n, 2);
     rig_wait(r, 1000);
-    assert_int_equal(r->g.members_n, 1);                     /* sessions run from the restart on */
+    assert_int_equal(r->g.members_n, 1); /* sessions run from the restart on */
 }
 
 static void an_empty_group_comes_back_empty(void **state)

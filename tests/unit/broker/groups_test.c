@@ -2,14 +2,18 @@
  *
  * Groups of a whole broker, asked over its protocol: what is on record, what a restart finds, what expires.
  */
-#include "test.h"
-#include <stdio.h>
 #include "broker/groups.h"
 #include "broker/offsets_record.h"
 #include "kafka/msg/all.h"
 #include "kafka_call.h"
+#include "test.h"
+#include <stdio.h>
 
-struct house { struct rig rig; struct rig_conn a, b; struct arena arena; };
+struct house {
+    struct rig rig;
+    struct rig_conn a, b;
+    struct arena arena;
+};
 
 static void house_open(struct house *h)
 {
@@ -27,7 +31,8 @@ static void house_hang_up(struct house *h)
 static void house_restart(struct house *h, bool clean)
 {
     house_hang_up(h);
-    if (clean) rig_close(&h->rig);
+    if (clean)
+        rig_close(&h->rig);
     else {
         fs_sim_cut(h->rig.disk);
         rig_crash(&h->rig);
@@ -48,8 +53,11 @@ static int setup(void **state)
     h->rig.opt.settings = &no_delay;
     h->rig.opt.settings_n = 1;
     house_open(h);
-    assert_int_equal(broker_topic_create(h->rig.b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 3, .replication = 1},
-                                         &t, &seq, &h->rig.err), RC_OK);
+    assert_int_equal(broker_topic_create(h->rig.b,
+                                         &(struct broker_topic_spec){
+                                             .name = STR("t"), .partitions = 3, .replication = 1},
+                                         &t, &seq, &h->rig.err),
+                     RC_OK);
     rig_settle(&h->rig);
     *state = h;
     return 0;
@@ -68,13 +76,23 @@ static int teardown(void **state)
 
 /* ---- asking ---- */
 
-static struct join_group_response_member *members_of(struct join_group_response *a) { return a->members; }
+static struct join_group_response_member *members_of(struct join_group_response *a)
+{
+    return a->members;
+}
 
 static void join_send(struct house *h, struct rig_conn *c, struct str id, struct str instance)
 {
-    static struct join_group_request_protocol range = {{"range", 5}, {(const uint8_t *)"\0\0\0\0\0\1\0\1t\377\377\377\377", 13}};
-    struct join_group_request q = {.group_id = STR("g"), .session_timeout_ms = 10000, .rebalance_timeout_ms = 20000, .member_id = id,
-                                   .group_instance_id = instance, .protocol_type = STR("consumer"), .protocols = &range, .protocols_n = 1};
+    static struct join_group_request_protocol range = {
+        {"range", 5}, {(const uint8_t *)"\0\0\0\0\0\1\0\1t\377\377\377\377", 13}};
+    struct join_group_request q = {.group_id = STR("g"),
+                                   .session_timeout_ms = 10000,
+                                   .rebalance_timeout_ms = 20000,
+                                   .member_id = id,
+                                   .group_instance_id = instance,
+                                   .protocol_type = STR("consumer"),
+                                   .protocols = &range,
+                                   .protocols_n = 1};
 
     (void)h;
     call_send(c, KAFKA_JOIN_GROUP, 9, &q);
@@ -92,28 +110,43 @@ static struct join_group_response *join(struct house *h, struct rig_conn *c)
     return call_answer(c, KAFKA_JOIN_GROUP, 9, &h->arena);
 }
 
-static struct sync_group_response *sync_up(struct house *h, struct rig_conn *c, struct str id, int32_t generation, const char *assignment)
+static struct sync_group_response *sync_up(struct house *h, struct rig_conn *c, struct str id,
+                                           int32_t generation, const char *assignment)
 {
     struct sync_group_request_assignment as = {id, str_bytes(str_of(assignment))};
-    struct sync_group_request q = {.group_id = STR("g"), .generation_id = generation, .member_id = id, .protocol_type = STR("consumer"),
-                                   .protocol_name = STR("range"), .assignments = &as, .assignments_n = assignment ? 1 : 0};
+    struct sync_group_request q = {.group_id = STR("g"),
+                                   .generation_id = generation,
+                                   .member_id = id,
+                                   .protocol_type = STR("consumer"),
+                                   .protocol_name = STR("range"),
+                                   .assignments = &as,
+                                   .assignments_n = assignment ? 1 : 0};
 
     return call(c, KAFKA_SYNC_GROUP, 5, &q, &h->arena);
 }
 
 static int beat(struct house *h, struct rig_conn *c, struct str id, int32_t generation)
 {
-    struct heartbeat_request q = {.group_id = STR("g"), .member_id = id, .generation_id = generation};
+    struct heartbeat_request q = {
+        .group_id = STR("g"), .member_id = id, .generation_id = generation};
 
     return ((struct heartbeat_response *)call(c, KAFKA_HEARTBEAT, 4, &q, &h->arena))->error_code;
 }
 
-static int commit(struct house *h, const char *group, const char *topic, int32_t partition, int64_t offset)
+static int commit(struct house *h, const char *group, const char *topic, int32_t partition,
+                  int64_t offset)
 {
-    struct offset_commit_request_partition p = {.partition_index = partition, .committed_offset = offset, .committed_leader_epoch = -1,
-                                                .committed_metadata = STR("m"), .commit_timestamp = -1};
+    struct offset_commit_request_partition p = {.partition_index = partition,
+                                                .committed_offset = offset,
+                                                .committed_leader_epoch = -1,
+                                                .committed_metadata = STR("m"),
+                                                .commit_timestamp = -1};
     struct offset_commit_request_topic t = {str_of(topic), &p, 1};
-    struct offset_commit_request q = {.group_id = str_of(group), .generation_id_or_member_epoch = -1, .retention_time_ms = -1, .topics = &t, .topics_n = 1};
+    struct offset_commit_request q = {.group_id = str_of(group),
+                                      .generation_id_or_member_epoch = -1,
+                                      .retention_time_ms = -1,
+                                      .topics = &t,
+                                      .topics_n = 1};
     struct offset_commit_response *a = call(&h->a, KAFKA_OFFSET_COMMIT, 8, &q, &h->arena);
 
     return a ? a->topics[0].partitions[0].error_code : -1000;
@@ -122,7 +155,8 @@ static int commit(struct house *h, const char *group, const char *topic, int32_t
 static int64_t committed(struct house *h, const char *group, const char *topic, int32_t partition)
 {
     struct offset_fetch_request_group_topic t = {str_of(topic), &partition, 1};
-    struct offset_fetch_request_group g = {.group_id = str_of(group), .member_epoch = -1, .topics = &t, .topics_n = 1};
+    struct offset_fetch_request_group g = {
+        .group_id = str_of(group), .member_epoch = -1, .topics = &t, .topics_n = 1};
     struct offset_fetch_request q = {.groups = &g, .groups_n = 1};
     struct offset_fetch_response *a = call(&h->a, KAFKA_OFFSET_FETCH, 8, &q, &h->arena);
 
@@ -155,7 +189,7 @@ static void members_go_on_after_a_restart_or_a_power_cut(void **state)
     }
     rig_advance(&h->rig, 9999);
     assert_int_equal(beat(h, &h->a, j->member_id, 1), 0);
-    rig_advance(&h->rig, 10000);                             /* the session runs on after a restart */
+    rig_advance(&h->rig, 10000); /* the session runs on after a restart */
     assert_string_equal(state_of(h, "g"), "Empty");
     house_restart(h, false);
     assert_string_equal(state_of(h, "g"), "Empty");
@@ -204,8 +238,11 @@ static void a_deleted_topic_takes_its_offsets_with_it(void **state)
     assert_int_equal(broker_topic_delete(h->rig.b, STR("t"), &seq, &h->rig.err), RC_OK);
     rig_settle(&h->rig);
     house_restart(h, false);
-    assert_int_equal(broker_topic_create(h->rig.b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 1, .replication = 1},
-                                         &t, &seq, &h->rig.err), RC_OK);
+    assert_int_equal(broker_topic_create(h->rig.b,
+                                         &(struct broker_topic_spec){
+                                             .name = STR("t"), .partitions = 1, .replication = 1},
+                                         &t, &seq, &h->rig.err),
+                     RC_OK);
     assert_int_equal(committed(h, "g", "t", 0), -1);
 }
 
@@ -223,7 +260,8 @@ static void offsets_expire_when_their_group_has_long_been_empty(void **state)
     assert_int_equal(committed(h, "g", "t", 0), 5);
     rig_advance(&h->rig, look_ms + 1);
     assert_int_equal(committed(h, "g", "t", 0), -1);
-    assert_int_equal(committed(h, "g", "t", 1), 6);          /* a simple group's offsets each have their own time */
+    assert_int_equal(committed(h, "g", "t", 1),
+                     6); /* a simple group's offsets each have their own time */
     rig_advance(&h->rig, week_ms);
     assert_string_equal(state_of(h, "g"), "Dead");
     house_restart(h, false);
@@ -237,19 +275,24 @@ static void offsets_of_live_members_do_not_expire(void **state)
 
     assert_int_equal(sync_up(h, &h->a, j->member_id, 1, "x")->error_code, 0);
     {
-        struct offset_commit_request_partition p = {.partition_index = 0, .committed_offset = 3, .commit_timestamp = 1};   /* 1970 */
+        struct offset_commit_request_partition p = {
+            .partition_index = 0, .committed_offset = 3, .commit_timestamp = 1}; /* 1970 */
         struct offset_commit_request_topic t = {STR("t"), &p, 1};
-        struct offset_commit_request q = {.group_id = STR("g"), .member_id = j->member_id, .generation_id_or_member_epoch = 1,
-                                          .retention_time_ms = -1, .topics = &t, .topics_n = 1};
+        struct offset_commit_request q = {.group_id = STR("g"),
+                                          .member_id = j->member_id,
+                                          .generation_id_or_member_epoch = 1,
+                                          .retention_time_ms = -1,
+                                          .topics = &t,
+                                          .topics_n = 1};
         struct offset_commit_response *a = call(&h->b, KAFKA_OFFSET_COMMIT, 1, &q, &h->arena);
 
         assert_int_equal(a->topics[0].partitions[0].error_code, 0);
     }
-    for (unsigned i = 0; i < 150; i++) {                     /* 20 minutes: two looks */
+    for (unsigned i = 0; i < 150; i++) { /* 20 minutes: two looks */
         rig_advance(&h->rig, 8000);
         assert_int_equal(beat(h, &h->b, j->member_id, 1), 0);
     }
-    assert_int_equal(committed(h, "g", "t", 0), 3);          /* it is subscribed to t */
+    assert_int_equal(committed(h, "g", "t", 0), 3); /* it is subscribed to t */
 }
 
 /* ---- clients that come and go ---- */
@@ -260,14 +303,14 @@ static void a_client_that_goes_away_while_it_waits_is_forgotten(void **state)
     struct join_group_response *j = join(h, &h->a);
 
     assert_int_equal(sync_up(h, &h->a, j->member_id, 1, "x")->error_code, 0);
-    assert_null(join(h, &h->b));                             /* waits for a */
+    assert_null(join(h, &h->b)); /* waits for a */
     rig_hang_up(&h->b);
     rig_settle(&h->rig);
     rig_connect(&h->rig, &h->b);
     assert_int_equal(beat(h, &h->a, j->member_id, 1), KAFKA_ERR_REBALANCE_IN_PROGRESS);
     join_send(h, &h->a, j->member_id, (struct str){0});
     j = call_answer(&h->a, KAFKA_JOIN_GROUP, 9, &h->arena);
-    assert_int_equal(j->members_n, 2);                       /* it counts until its session ends */
+    assert_int_equal(j->members_n, 2); /* it counts until its session ends */
     assert_int_equal(sync_up(h, &h->a, j->member_id, 2, "x")->error_code, 0);
     rig_advance(&h->rig, 9000);
     assert_int_equal(beat(h, &h->a, j->member_id, 2), 0);
@@ -293,7 +336,10 @@ static void who_waits_is_sent_away_when_the_broker_goes_down(void **state)
 
 static bool appended;
 
-static void on_appended(struct broker_append *a) { appended = a->err.rc == RC_OK; }
+static void on_appended(struct broker_append *a)
+{
+    appended = a->err.rc == RC_OK;
+}
 
 static void records_that_cannot_be_read_are_passed_over(void **state)
 {
@@ -305,9 +351,10 @@ static void records_that_cannot_be_read_are_passed_over(void **state)
     assert_int_equal(commit(h, "g", "t", 0, 5), 0);
     bad.partition = kafka_partition_of_group(STR("g"), 50);
     batch_begin(&w, &bad.batch, NULL);
-    batch_add(&w, &(struct record_new){.key = bytes_of("\0\1\0\1", 4)});                 /* cut short */
-    batch_add(&w, &(struct record_new){.key = bytes_of("\0\7what", 6)});                 /* of a later version */
-    offsets_record_add(&w, STR("g"), STR("t"), 1, &(struct committed){.partition = 1, .offset = 9, .expire_ms = -1}, 1);
+    batch_add(&w, &(struct record_new){.key = bytes_of("\0\1\0\1", 4)}); /* cut short */
+    batch_add(&w, &(struct record_new){.key = bytes_of("\0\7what", 6)}); /* of a later version */
+    offsets_record_add(&w, STR("g"), STR("t"), 1,
+                       &(struct committed){.partition = 1, .offset = 9, .expire_ms = -1}, 1);
     assert_int_equal(batch_end(&w, NULL, &view, &h->rig.err), RC_OK);
     appended = false;
     broker_append(h->rig.b, &bad);
@@ -330,27 +377,32 @@ static uint64_t bytes_on_disk(struct house *h, int32_t partition)
 static void old_commits_are_compacted_away_and_the_last_ones_stay(void **state)
 {
     static const struct broker_setting settings[] = {
-        {{"group.initial.rebalance.delay.ms", 32}, {"0", 1}}, {{"offsets.topic.segment.bytes", 27}, {"20000", 5}},
+        {{"group.initial.rebalance.delay.ms", 32}, {"0", 1}},
+        {{"offsets.topic.segment.bytes", 27}, {"20000", 5}},
         {{"offsets.topic.num.partitions", 28}, {"1", 1}}};
     struct house *h = *state;
     struct topic *t;
     uint64_t seq, before;
 
-    house_hang_up(h);                                        /* another folder: the topic is made with these settings */
+    house_hang_up(h); /* another folder: the topic is made with these settings */
     rig_fini(&h->rig);
     rig_init(&h->rig, 2);
     h->rig.opt.settings = settings;
     h->rig.opt.settings_n = countof(settings);
     house_open(h);
-    assert_int_equal(broker_topic_create(h->rig.b, &(struct broker_topic_spec){.name = STR("t"), .partitions = 3, .replication = 1},
-                                         &t, &seq, &h->rig.err), RC_OK);
+    assert_int_equal(broker_topic_create(h->rig.b,
+                                         &(struct broker_topic_spec){
+                                             .name = STR("t"), .partitions = 3, .replication = 1},
+                                         &t, &seq, &h->rig.err),
+                     RC_OK);
     for (int i = 0; i < 3000; i++) {
         assert_int_equal(commit(h, i % 2 ? "g" : "h", "t", i % 3, i), 0);
         arena_reset(&h->arena);
     }
     before = bytes_on_disk(h, 0);
     assert_true(before > 300000);
-    for (unsigned i = 0; i < 40 && bytes_on_disk(h, 0) > before / 4; i++) rig_advance(&h->rig, 16000);
+    for (unsigned i = 0; i < 40 && bytes_on_disk(h, 0) > before / 4; i++)
+        rig_advance(&h->rig, 16000);
     assert_true(bytes_on_disk(h, 0) < before / 4);
     for (unsigned i = 0; i < 2; i++) {
         house_restart(h, i == 0);
@@ -381,8 +433,10 @@ static void there_is_a_ceiling(void **state)
     assert_true(n > 100);
     assert_true(groups_bytes(broker_groups(h->rig.b)) <= (1 << 20) / 4);
     join_send(h, &h->b, STR(""), (struct str){0});
-    assert_int_equal(((struct join_group_response *)call_answer(&h->b, KAFKA_JOIN_GROUP, 9, &h->arena))->error_code,
-                     KAFKA_ERR_GROUP_MAX_SIZE_REACHED);
+    assert_int_equal(
+        ((struct join_group_response *)call_answer(&h->b, KAFKA_JOIN_GROUP, 9, &h->arena))
+            ->error_code,
+        KAFKA_ERR_GROUP_MAX_SIZE_REACHED);
 }
 
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)

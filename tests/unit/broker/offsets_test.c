@@ -1,16 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
-#include <stdio.h>
 #include "base/rng.h"
 #include "broker/offsets.h"
+#include "test.h"
+#include <stdio.h>
 
 static struct committed at(int32_t partition, int64_t offset, struct str metadata)
 {
-    return (struct committed){.partition = partition, .offset = offset, .leader_epoch = 3, .commit_ms = 100, .expire_ms = -1,
+    return (struct committed){.partition = partition,
+                              .offset = offset,
+                              .leader_epoch = 3,
+                              .commit_ms = 100,
+                              .expire_ms = -1,
                               .metadata = metadata};
 }
 
-static void put(struct offsets *o, struct str topic, int32_t partition, int64_t offset, struct str metadata)
+static void put(struct offsets *o, struct str topic, int32_t partition, int64_t offset,
+                struct str metadata)
 {
     struct committed c = at(partition, offset, metadata);
 
@@ -78,23 +83,26 @@ static void any_history_of_commits_and_deletions_is_remembered(void **state)
         }
         assert_int_equal(o.n, n);
         p = (unsigned)rng_below(&rng, PARTITIONS);
-        if (model[t][p] < 0) assert_null(offsets_get(&o, str_of(name), (int32_t)p));
-        else assert_int_equal(offsets_get(&o, str_of(name), (int32_t)p)->offset, model[t][p]);
+        if (model[t][p] < 0)
+            assert_null(offsets_get(&o, str_of(name), (int32_t)p));
+        else
+            assert_int_equal(offsets_get(&o, str_of(name), (int32_t)p)->offset, model[t][p]);
     }
     offsets_fini(&o);
 }
 
 static void offsets_expire_by_the_right_clock(void **state)
 {
-    struct committed c = at(0, 1, STR(""));               /* committed at 100 */
+    struct committed c = at(0, 1, STR("")); /* committed at 100 */
 
     (void)state;
     assert_false(committed_is_expired(&c, 1099, 1000, INT64_MIN));
     assert_true(committed_is_expired(&c, 1100, 1000, INT64_MIN));
-    assert_false(committed_is_expired(&c, 1100, 1000, 500));        /* the group became empty at 500 */
+    assert_false(committed_is_expired(&c, 1100, 1000, 500)); /* the group became empty at 500 */
     assert_true(committed_is_expired(&c, 1500, 1000, 500));
-    assert_false(committed_is_expired(&c, 50, 0, INT64_MIN));       /* a clock that went back deletes nothing */
-    c.expire_ms = 300;                                              /* its own wish wins */
+    assert_false(
+        committed_is_expired(&c, 50, 0, INT64_MIN)); /* a clock that went back deletes nothing */
+    c.expire_ms = 300;                               /* its own wish wins */
     assert_false(committed_is_expired(&c, 299, 0, INT64_MIN));
     assert_true(committed_is_expired(&c, 300, INT64_MAX, 500));
 }

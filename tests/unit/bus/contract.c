@@ -1,18 +1,24 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "contract.h"
 #include "sys/clock.h"
+#include "test.h"
 #include <stdio.h>
 
-enum { PATIENCE_MS = 20000 };            /* no test waits that long unless it fails */
+enum { PATIENCE_MS = 20000 }; /* no test waits that long unless it fails */
 
-static struct contract *the;             /* cmocka gives a group no argument */
+static struct contract *the; /* cmocka gives a group no argument */
 
-static uint64_t now_ms(void) { return clock_mono_ms(&clock_real); }
+static uint64_t now_ms(void)
+{
+    return clock_mono_ms(&clock_real);
+}
 
 /* ---- operations, one at a time ---- */
 
-struct flag { bool done; unsigned times; };
+struct flag {
+    bool done;
+    unsigned times;
+};
 static struct flag flag_of_last;
 
 static void on_done(struct bus_op *op)
@@ -33,7 +39,8 @@ static bool turn_until(const bool *what)
 {
     uint64_t until = now_ms() + PATIENCE_MS;
 
-    while (!*what && now_ms() < until) loop_turn(the->loop, 20);
+    while (!*what && now_ms() < until)
+        loop_turn(the->loop, 20);
     return *what;
 }
 
@@ -73,7 +80,8 @@ static enum rc describe(struct bus_topic *t, struct str name)
     return end(&t->op);
 }
 
-static enum rc append(struct bus_append *a, struct str name, int32_t partition, const struct bus_record *records, size_t n)
+static enum rc append(struct bus_append *a, struct str name, int32_t partition,
+                      const struct bus_record *records, size_t n)
 {
     *a = (struct bus_append){.topic = name, .partition = partition};
     begin(&a->op);
@@ -81,16 +89,22 @@ static enum rc append(struct bus_append *a, struct str name, int32_t partition, 
     return end(&a->op);
 }
 
-static enum rc append_text(struct bus_append *a, struct str name, int32_t partition, const char *value)
+static enum rc append_text(struct bus_append *a, struct str name, int32_t partition,
+                           const char *value)
 {
     struct bus_record r = {.timestamp_ms = -1, .value = str_bytes(str_of(value))};
 
     return append(a, name, partition, &r, 1);
 }
 
-static enum rc fetch(struct bus_fetch *f, struct str name, int32_t partition, int64_t offset, uint64_t wait_ms)
+static enum rc fetch(struct bus_fetch *f, struct str name, int32_t partition, int64_t offset,
+                     uint64_t wait_ms)
 {
-    *f = (struct bus_fetch){.topic = name, .partition = partition, .offset = offset, .size_max = 1 << 20, .wait_ms = wait_ms};
+    *f = (struct bus_fetch){.topic = name,
+                            .partition = partition,
+                            .offset = offset,
+                            .size_max = 1 << 20,
+                            .wait_ms = wait_ms};
     begin(&f->op);
     bus_fetch(the->bus, f);
     return end(&f->op);
@@ -127,7 +141,8 @@ static void a_topic_is_made_once_and_described(void **state)
     assert_int_equal(describe(&t, topic("made")), RC_OK);
     assert_int_equal(t.partitions, 3);
     assert_int_equal(t.replication, 1);
-    for (unsigned i = 0; i < 3; i++) assert_int_equal(t.start_offsets[i] + t.end_offsets[i], 0);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(t.start_offsets[i] + t.end_offsets[i], 0);
     assert_string_equal(t.cleanup_policy, "delete");
     id = t.id;
     bus_topic_fini(&t);
@@ -141,11 +156,13 @@ static void a_topic_is_made_once_and_described(void **state)
     if (memcmp(&id, &none, sizeof id)) assert_memory_not_equal(&id, &t.id, sizeof id);
 }
 
-static enum rc ensure_with(struct bus_topic *t, struct str name, const char *config, const char *value)
+static enum rc ensure_with(struct bus_topic *t, struct str name, const char *config,
+                           const char *value)
 {
     struct bus_config c = {str_of(config), str_of(value)};
 
-    *t = (struct bus_topic){.topic = name, .partitions = 1, .replication = 1, .configs = &c, .configs_n = 1};
+    *t = (struct bus_topic){
+        .topic = name, .partitions = 1, .replication = 1, .configs = &c, .configs_n = 1};
     begin(&t->op);
     bus_topic_ensure(the->bus, t);
     return end(&t->op);
@@ -198,7 +215,10 @@ static void topics_are_listed_by_prefix(void **state)
     bus_topics(the->bus, &ts);
     assert_int_equal(end(&ts.op), RC_OK);
     assert_int_equal(ts.names_n, 2);
-    for (size_t i = 0; i < 2; i++) found |= str_eq(ts.names[i], topic("list.a")) ? 1u : str_eq(ts.names[i], topic("list.b")) ? 2u : 4u;
+    for (size_t i = 0; i < 2; i++)
+        found |= str_eq(ts.names[i], topic("list.a"))   ? 1u
+                 : str_eq(ts.names[i], topic("list.b")) ? 2u
+                                                        : 4u;
     assert_int_equal(found, 3);
     bus_topics_fini(&ts);
 }
@@ -207,9 +227,14 @@ static void topics_are_listed_by_prefix(void **state)
 
 static void records_come_back_as_they_went(void **state)
 {
-    struct bus_header headers[] = {{STR("h"), bytes_of("v", 1)}, {STR("null"), {0}}, {STR("h"), bytes_of("", 0)}};
+    struct bus_header headers[] = {
+        {STR("h"), bytes_of("v", 1)}, {STR("null"), {0}}, {STR("h"), bytes_of("", 0)}};
     struct bus_record rs[] = {
-        {.timestamp_ms = 1700000000123, .key = bytes_of("k", 1), .value = bytes_of("one", 3), .headers = headers, .headers_n = 3},
+        {.timestamp_ms = 1700000000123,
+         .key = bytes_of("k", 1),
+         .value = bytes_of("one", 3),
+         .headers = headers,
+         .headers_n = 3},
         {.timestamp_ms = -1, .value = bytes_of("", 0)},
         {.timestamp_ms = 1700000000125, .key = bytes_of("", 0)},
     };
@@ -247,7 +272,7 @@ static void records_come_back_as_they_went(void **state)
     assert_null(f.records[2].value.p);
     bus_fetch_fini(&f);
 
-    assert_int_equal(fetch(&f, topic("back"), 0, 1, PATIENCE_MS), RC_OK);      /* from inside a batch */
+    assert_int_equal(fetch(&f, topic("back"), 0, 1, PATIENCE_MS), RC_OK); /* from inside a batch */
     assert_int_equal(f.records[0].offset, 1);
     bus_fetch_fini(&f);
     assert_int_equal(fetch(&f, topic("back"), 0, -2, 0), RC_OK);
@@ -282,10 +307,13 @@ static void appends_keep_their_order(void **state)
     all_appended = false;
     for (unsigned i = 0; i < MANY; i++) {
         char text[16];
-        struct bus_record r = {.timestamp_ms = -1, .value = bytes_of(text, (size_t)snprintf(text, sizeof text, "%u", i))};
+        struct bus_record r = {.timestamp_ms = -1,
+                               .value =
+                                   bytes_of(text, (size_t)snprintf(text, sizeof text, "%u", i))};
 
-        as[i] = (struct bus_append){.topic = topic("order"),
-                                    .op = {.reply_to = loop_mailbox(the->loop), .done = on_appended}};
+        as[i] =
+            (struct bus_append){.topic = topic("order"),
+                                .op = {.reply_to = loop_mailbox(the->loop), .done = on_appended}};
         bus_append(the->bus, &as[i], &r, 1);
     }
     assert_true(turn_until(&all_appended));
@@ -355,7 +383,8 @@ static void a_fetch_waits_for_the_first_record(void **state)
     assert_true(now_ms() - begun >= 50);
     bus_fetch_fini(&f);
 
-    f = (struct bus_fetch){.topic = topic("wait"), .offset = 0, .size_max = 1000, .wait_ms = PATIENCE_MS};
+    f = (struct bus_fetch){
+        .topic = topic("wait"), .offset = 0, .size_max = 1000, .wait_ms = PATIENCE_MS};
     begin(&f.op);
     bus_fetch(the->bus, &f);
     loop_turn(the->loop, 30);
@@ -374,7 +403,10 @@ static void a_deadline_before_the_wait_is_over_is_a_timeout(void **state)
 
     (void)state;
     assert_int_equal(ensure(&t, topic("late"), 1), RC_OK);
-    f = (struct bus_fetch){.topic = topic("late"), .size_max = 1000, .wait_ms = PATIENCE_MS, .op.deadline_ms = now_ms() + 50};
+    f = (struct bus_fetch){.topic = topic("late"),
+                           .size_max = 1000,
+                           .wait_ms = PATIENCE_MS,
+                           .op.deadline_ms = now_ms() + 50};
     begin(&f.op);
     bus_fetch(the->bus, &f);
     assert_int_equal(end(&f.op), RC_TIMEOUT);
@@ -391,7 +423,8 @@ struct watcher {
     int64_t next;
 };
 
-static void on_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next_offset)
+static void on_records(struct bus_watch *w, const struct bus_record *records, size_t n,
+                       int64_t next_offset)
 {
     struct watcher *me = (struct watcher *)(void *)w;
 
@@ -402,7 +435,8 @@ static void on_records(struct bus_watch *w, const struct bus_record *records, si
         return;
     }
     for (size_t i = 0; i < n && me->n < countof(me->values); i++)
-        snprintf(me->values[me->n++], sizeof me->values[0], STR_FMT, STR_ARG(bytes_str(records[i].value)));
+        snprintf(me->values[me->n++], sizeof me->values[0], STR_FMT,
+                 STR_ARG(bytes_str(records[i].value)));
     assert_true(next_offset > records[n - 1].offset);
 }
 
@@ -418,7 +452,9 @@ static struct watcher *watch(const char *name, int64_t offset)
 {
     struct watcher *me = xnew(struct watcher);
 
-    me->w = (struct bus_watch){.topic = topic(name), .offset = offset, .records = on_records,
+    me->w = (struct bus_watch){.topic = topic(name),
+                               .offset = offset,
+                               .records = on_records,
                                .op = {.reply_to = loop_mailbox(the->loop), .done = on_watch_done}};
     bus_watch(the->bus, &me->w);
     return me;
@@ -478,7 +514,7 @@ static void a_watch_shows_what_others_append(void **state)
     assert_int_equal(append_text(&a, topic("watch"), 0, "own"), RC_OK);
     the->outside(the, topic("watch").p, 0, "k", "after");
     loop_turn(the->loop, 50);
-    assert_int_equal(me->calls, 1);                          /* not before it is asked for */
+    assert_int_equal(me->calls, 1); /* not before it is asked for */
     bus_watch_more(the->bus, &me->w);
     watch_until(me, the->own_are_watched ? 3 : 2, true);
     assert_string_equal(me->values[me->n - 1], "after");
@@ -509,11 +545,11 @@ static void a_watch_begins_where_it_is_told(void **state)
     watch_until(me, 1, true);
     assert_string_equal(me->values[0], "2");
     bus_watch_stop(the->bus, &me->w);
-    bus_watch_stop(the->bus, &me->w);                        /* twice is fine */
+    bus_watch_stop(the->bus, &me->w); /* twice is fine */
     watch_end(me, RC_CANCELLED);
 
     me = watch("from", -2);
-    stand_at(me, 3);                                         /* the end is where it is when the watch has begun */
+    stand_at(me, 3); /* the end is where it is when the watch has begun */
     the->outside(the, topic("from").p, 0, "k", "3");
     watch_until(me, 1, true);
     assert_string_equal(me->values[0], "3");
@@ -576,7 +612,8 @@ static enum rc committed(struct bus_commit *c, const char *group, const char *na
 
 static enum rc commit(const char *group, const char *name, struct bus_offset *offsets, size_t n)
 {
-    struct bus_commit c = {.group = topic(group), .topic = topic(name), .offsets = offsets, .offsets_n = n};
+    struct bus_commit c = {
+        .group = topic(group), .topic = topic(name), .offsets = offsets, .offsets_n = n};
 
     begin(&c.op);
     bus_commit(the->bus, &c);
@@ -592,7 +629,8 @@ static void committed_offsets_are_remembered_until_the_group_is_deleted(void **s
     (void)state;
     assert_int_equal(ensure(&t, topic("committed"), 3), RC_OK);
     assert_int_equal(committed(&c, "group", "committed", 3), RC_OK);
-    for (unsigned i = 0; i < 3; i++) assert_int_equal(c.offsets[i].offset, -1);
+    for (unsigned i = 0; i < 3; i++)
+        assert_int_equal(c.offsets[i].offset, -1);
     bus_committed_fini(&c);
 
     assert_int_equal(commit("group", "committed", os, 2), RC_OK);
@@ -606,7 +644,7 @@ static void committed_offsets_are_remembered_until_the_group_is_deleted(void **s
     assert_str(c.offsets[2].metadata, "some words");
     bus_committed_fini(&c);
 
-    for (unsigned i = 0; i < 2; i++) {                       /* also when there is none */
+    for (unsigned i = 0; i < 2; i++) { /* also when there is none */
         c = (struct bus_commit){.group = topic("group")};
         begin(&c.op);
         bus_group_delete(the->bus, &c);
@@ -665,6 +703,9 @@ int contract_run(struct contract *c)
     };
 
     the = c;
-    if (getenv("TEST")) cmocka_set_test_filter(getenv("TEST"));        /* TEST='*watch*' runs some of them */
-    return cmocka_run_group_tests_name(c->bus->facts.embedded ? "the bus's contract, embedded" : "the bus's contract, remote", tests, NULL, NULL);
+    if (getenv("TEST"))
+        cmocka_set_test_filter(getenv("TEST")); /* TEST='*watch*' runs some of them */
+    return cmocka_run_group_tests_name(c->bus->facts.embedded ? "the bus's contract, embedded"
+                                                              : "the bus's contract, remote",
+                                       tests, NULL, NULL);
 }

@@ -2,8 +2,8 @@
  *
  * The embedded bus under the contract: a broker on a thread of its own, a simulated disk, the asker's loop here.
  */
-#include "test.h"
 #include "house.h"
+#include "test.h"
 #include <stdio.h>
 
 /* ---- what only the embedded bus promises ---- */
@@ -25,7 +25,8 @@ static void begin(struct bus_op *op, struct loop *mine)
 
 static void await(struct loop *mine)
 {
-    for (unsigned i = 0; i < 1000 && !done; i++) loop_turn(mine, 20);
+    for (unsigned i = 0; i < 1000 && !done; i++)
+        loop_turn(mine, 20);
     assert_true(done);
 }
 
@@ -105,7 +106,8 @@ int main(void)
         cmocka_unit_test(what_was_acknowledged_outlives_a_power_cut),
     };
     struct house h = {0};
-    struct contract c = {.prefix = "contract", .message_bytes_max = 1 << 20, .outside = house_outside, .ctx = &h};
+    struct contract c = {
+        .prefix = "contract", .message_bytes_max = 1 << 20, .outside = house_outside, .ctx = &h};
     struct err e;
     int failed;
 

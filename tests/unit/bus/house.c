@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "house.h"
 #include "kafka/batch_build.h"
 #include "sys/thread.h"
 #include "sys/worker.h"
+#include "test.h"
 
 static void turn(void *arg)
 {
@@ -14,7 +14,8 @@ static void turn(void *arg)
 
 void house_open(struct house *h, size_t message_bytes_max, bool listen)
 {
-    static const struct broker_setting settings[] = {{{"auto.create.topics.enable", 25}, {"false", 5}}};
+    static const struct broker_setting settings[] = {
+        {{"auto.create.topics.enable", 25}, {"false", 5}}};
     struct broker_options opt = {0};
     struct err e;
 
@@ -28,11 +29,17 @@ void house_open(struct house *h, size_t message_bytes_max, bool listen)
     opt.settings = settings;
     opt.settings_n = countof(settings);
     if (broker_new(&opt, &h->broker, &e)) fail_msg("%s", e.text);
-    h->bus = bus_embedded(&(struct bus_embedded_options){.broker = h->broker, .timers = loop_timers(h->loop), .clock = &clock_real,
+    h->bus = bus_embedded(&(struct bus_embedded_options){.broker = h->broker,
+                                                         .timers = loop_timers(h->loop),
+                                                         .clock = &clock_real,
                                                          .message_bytes_max = message_bytes_max});
     h->port = 0;
     if (listen)
-        assert_int_equal(broker_listen(h->broker, &(struct broker_listen){.name = STR("kafka"), .host = STR("127.0.0.1")}, &h->port, &e), RC_OK);
+        assert_int_equal(
+            broker_listen(h->broker,
+                          &(struct broker_listen){.name = STR("kafka"), .host = STR("127.0.0.1")},
+                          &h->port, &e),
+            RC_OK);
     assert_int_equal(thread_start("broker", turn, h, &h->thread, &e), RC_OK);
 }
 
@@ -55,14 +62,29 @@ static void house_end(struct house *h, struct broker *(*end)(struct broker *b))
     h->workers = workers_free(h->workers);
 }
 
-void house_close(struct house *h) { house_end(h, broker_free); }
-void house_crash(struct house *h) { house_end(h, broker_abandon); }
+void house_close(struct house *h)
+{
+    house_end(h, broker_free);
+}
+void house_crash(struct house *h)
+{
+    house_end(h, broker_abandon);
+}
 
 /* ---- somebody who is not the bus ---- */
 
-struct outsider { struct msg msg; struct broker_append a; struct house *house; struct mailbox *home; bool done; };
+struct outsider {
+    struct msg msg;
+    struct broker_append a;
+    struct house *house;
+    struct mailbox *home;
+    bool done;
+};
 
-static void outsider_home(struct msg *m) { container_of(m, struct outsider, msg)->done = true; }
+static void outsider_home(struct msg *m)
+{
+    container_of(m, struct outsider, msg)->done = true;
+}
 
 static void outsider_done(struct broker_append *a)
 {
@@ -79,7 +101,8 @@ static void outsider_run(struct msg *m)
     broker_append(o->house->broker, &o->a);
 }
 
-void house_outside(struct contract *c, const char *topic, int32_t partition, const char *key, const char *value)
+void house_outside(struct contract *c, const char *topic, int32_t partition, const char *key,
+                   const char *value)
 {
     struct outsider o = {.house = c->ctx, .home = loop_mailbox(c->loop), .msg.run = outsider_run};
     struct batch_builder w;
@@ -90,10 +113,13 @@ void house_outside(struct contract *c, const char *topic, int32_t partition, con
     o.a.partition = partition;
     o.a.done = outsider_done;
     batch_begin(&w, &o.a.batch, NULL);
-    batch_add(&w, &(struct record_new){.timestamp = 1, .key = str_bytes(str_of(key)), .value = str_bytes(str_of(value))});
+    batch_add(&w, &(struct record_new){.timestamp = 1,
+                                       .key = str_bytes(str_of(key)),
+                                       .value = str_bytes(str_of(value))});
     assert_int_equal(batch_end(&w, NULL, &view, &e), RC_OK);
     mailbox_post(loop_mailbox(o.house->loop), &o.msg);
-    for (unsigned i = 0; i < 1000 && !o.done; i++) loop_turn(c->loop, 20);
+    for (unsigned i = 0; i < 1000 && !o.done; i++)
+        loop_turn(c->loop, 20);
     assert_true(o.done);
     assert_int_equal(o.a.err.rc, RC_OK);
 }

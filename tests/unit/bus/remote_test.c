@@ -3,33 +3,46 @@
  * The remote bus under the same contract: librdkafka speaks to our own broker over a socket, or to the Kafka whose address is
  * the argument (./dev ci gives that of a real Apache Kafka 3.8.1; auto.create.topics.enable must be off there).
  */
-#include "test.h"
-#include "house.h"
 #include "base/rng.h"
 #include "bus/remote.h"
+#include "house.h"
+#include "test.h"
 #include <stdio.h>
 
 static bool appended;
 
-static void on_appended(struct bus_op *op) { appended = op->err.rc == RC_OK; }
+static void on_appended(struct bus_op *op)
+{
+    appended = op->err.rc == RC_OK;
+}
 
 /* Somebody else: another client. */
-static void outside(struct contract *c, const char *topic, int32_t partition, const char *key, const char *value)
+static void outside(struct contract *c, const char *topic, int32_t partition, const char *key,
+                    const char *value)
 {
-    struct bus_record r = {.timestamp_ms = -1, .key = str_bytes(str_of(key)), .value = str_bytes(str_of(value))};
-    struct bus_append a = {.topic = str_of(topic), .partition = partition, .op = {.reply_to = loop_mailbox(c->loop), .done = on_appended}};
+    struct bus_record r = {
+        .timestamp_ms = -1, .key = str_bytes(str_of(key)), .value = str_bytes(str_of(value))};
+    struct bus_append a = {.topic = str_of(topic),
+                           .partition = partition,
+                           .op = {.reply_to = loop_mailbox(c->loop), .done = on_appended}};
 
     appended = false;
     bus_append(c->ctx, &a, &r, 1);
-    for (unsigned i = 0; i < 1000 && !appended; i++) loop_turn(c->loop, 20);
+    for (unsigned i = 0; i < 1000 && !appended; i++)
+        loop_turn(c->loop, 20);
     assert_true(appended);
 }
 
 static struct bus *connect(const char *address)
 {
-    struct remote_options o = {.bootstrap = str_of(address), .offset_reset = STR("earliest"), .session_timeout_ms = 6000,
-                               .metadata_refresh_ms = 100, .metadata_propagation_ms = 2000, .consume_bytes_max = 2 << 20,
-                               .produce_bytes_max = 1 << 20, .connect_ms = 10000};
+    struct remote_options o = {.bootstrap = str_of(address),
+                               .offset_reset = STR("earliest"),
+                               .session_timeout_ms = 6000,
+                               .metadata_refresh_ms = 100,
+                               .metadata_propagation_ms = 2000,
+                               .consume_bytes_max = 2 << 20,
+                               .produce_bytes_max = 1 << 20,
+                               .connect_ms = 10000};
     struct bus *b = NULL;
     struct err e;
 
