@@ -64,3 +64,14 @@ struct bytes bytes_sub(struct bytes b, size_t from, size_t n)
     must(from <= b.n && n <= b.n - from);
     return (struct bytes){from ? b.p + from : b.p, n};      /* nothing is added to a null pointer */
 }
+
+struct str decimal(uint64_t v, char into[DECIMAL_MAX])
+{
+    size_t at = DECIMAL_MAX;
+
+    do {
+        into[--at] = (char)('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return (struct str){into + at, DECIMAL_MAX - at};
+}

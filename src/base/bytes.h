@@ -28,6 +28,8 @@ bool str_ends(struct str s, struct str suffix);
 bool str_eq_nocase(struct str a, struct str b);         /* ASCII only */
 int  str_cmp(struct str a, struct str b);               /* bytewise, shorter first */
 bool str_to_i64(struct str s, int64_t *ret);            /* decimal, optional sign, whole string, no overflow */
+enum { DECIMAL_MAX = 20 };
+struct str decimal(uint64_t v, char into[DECIMAL_MAX]);        /* decimal, for where printf would be felt */
 /* Cuts s at the first c: *head is before it, *tail after it. False (head = s, tail empty) when c is absent. */
 bool str_cut(struct str s, char c, struct str *head, struct str *tail);
 struct bytes bytes_sub(struct bytes b, size_t from, size_t n);   /* must lie inside b */

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/internal.h"
 #include "oip/json.h"
-#include <stdio.h>
 
 static const struct header json_type = {STR("content-type"), STR("application/json")};
 
@@ -25,7 +24,7 @@ void answer_error(struct exchange *x, int http, int grpc, struct str text, uint3
     uint32_t after = retry_after_s(http, retry_ms);
     struct header h[2] = {json_type};
     struct buf body = {0};
-    char seconds[16];
+    char digits[DECIMAL_MAX];
 
     if (x->grpc) {
         exchange_respond_grpc(x, &(struct grpc_reply){.status = grpc, .message = text}, NULL);
@@ -34,9 +33,7 @@ void answer_error(struct exchange *x, int http, int grpc, struct str text, uint3
     buf_append_str(&body, STR("{\"error\":"));
     json_put_str(&body, text);
     buf_append_str(&body, STR("}"));
-    if (after)
-        h[1] = (struct header){STR("retry-after"),
-                               {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
+    if (after) h[1] = HEADER("retry-after", decimal(after, digits));
     exchange_respond(x, http, h, after ? 2 : 1, &body);
 }
 

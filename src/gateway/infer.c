@@ -5,7 +5,6 @@
 #include "net/loop.h"
 #include "oip/json.h"
 #include "oip/pb.h"
-#include <stdio.h>
 
 struct infer {
     struct flow_request flow;
@@ -53,7 +52,7 @@ static void answer_rest(struct infer *i, struct status s, struct header *h)
     size_t n = headers_of(i, h, true), json_bytes;
     uint32_t after = retry_after_s(s.http, f->retry_after_ms);
     struct str type = STR("application/json");
-    char length[24], seconds[16];
+    char digits[DECIMAL_MAX];
     struct buf body = {0};
     struct err e;
 
@@ -67,15 +66,10 @@ static void answer_rest(struct infer *i, struct status s, struct header *h)
         buf_append_str(&body, STR("{\"error\":"));
         json_put_str(&body, buf_str(&f->message_text));
         buf_append_str(&body, STR("}"));
-        if (after)
-            h[n++] =
-                (struct header){STR("retry-after"),
-                                {seconds, (size_t)snprintf(seconds, sizeof seconds, "%u", after)}};
+        if (after) h[n++] = HEADER("retry-after", decimal(after, digits));
     } else if (json_bytes < body.n) {
         type = STR("application/octet-stream");
-        h[n++] =
-            (struct header){STR("inference-header-content-length"),
-                            {length, (size_t)snprintf(length, sizeof length, "%zu", json_bytes)}};
+        h[n++] = HEADER("inference-header-content-length", decimal(json_bytes, digits));
     }
     h[n++] = (struct header){STR("content-type"), type};
     exchange_respond(i->x, s.http, h, n, &body);

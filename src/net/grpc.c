@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "net/grpc.h"
 #include <isa-l/igzip_lib.h>
-#include <stdio.h>
 
 static const char *const code_names[] = {
     [GRPC_OK] = "OK",
@@ -109,11 +108,12 @@ bool grpc_timeout_parse(struct str text, uint64_t *ret_ms)
 struct str grpc_timeout_text(uint64_t ms, char into[GRPC_TIMEOUT_TEXT_MAX])
 {
     bool small = ms <= 99999999; /* eight digits are allowed */
-    uint64_t v = small ? ms : MIN(ms / 1000, (uint64_t)99999999);
-    int n =
-        snprintf(into, GRPC_TIMEOUT_TEXT_MAX, "%llu%c", (unsigned long long)v, small ? 'm' : 'S');
+    char digits[DECIMAL_MAX];
+    struct str n = decimal(small ? ms : MIN(ms / 1000, (uint64_t)99999999), digits);
 
-    return (struct str){into, (size_t)n};
+    memcpy(into, n.p, n.n);
+    into[n.n] = small ? 'm' : 'S';
+    return (struct str){into, n.n + 1};
 }
 
 static void freep(struct inflate_state **p)

@@ -7,7 +7,6 @@
 #include "net/h2.h"
 #include "net/http_conn.h"
 #include <nghttp2/nghttp2.h>
-#include <stdio.h>
 
 enum {
     STREAM_WINDOW = 256 << 10,
@@ -19,7 +18,7 @@ enum {
     BODY_RATE_BYTES = 4 << 10,
     STREAMS_KEPT = 256,
     STUCK_LOOKS_MAX = 3,
-    NV_MAX = 64,
+    NV_MAX = 256,
 };
 
 struct piece { /* one run of output: of an answer, or of a stream */
@@ -359,9 +358,10 @@ static size_t nv_add(nghttp2_nv *nv, size_t at, const struct header *list, size_
 static void trailers_keep(struct h2_stream *st, const struct grpc_reply *r)
 {
     struct buf *b = &st->trailers;
+    char digits[DECIMAL_MAX];
 
     buf_append(b, bytes_of("grpc-status", 12));
-    buf_printf(b, "%d", r->status);
+    buf_append_str(b, decimal((uint64_t)r->status, digits));
     buf_append_byte(b, 0);
     if (r->message.n) {
         buf_append(b, bytes_of("grpc-message", 13));
@@ -479,12 +479,11 @@ static void submit(struct h2_stream *st, int status, const struct header *list, 
 {
     nghttp2_data_provider from = {.source.ptr = st, .read_callback = on_read};
     nghttp2_nv nv[NV_MAX];
-    char text[8];
+    char text[DECIMAL_MAX];
     size_t at = 0;
 
     if (status >= 400 && status < 500) st->h->hc->server->counters.refused_4xx++;
-    snprintf(text, sizeof text, "%d", status);
-    nv[at++] = nv_of(STR(":status"), str_of(text));
+    nv[at++] = nv_of(STR(":status"), decimal((uint64_t)status, text));
     at = nv_add(nv, at, more, more_n);
     at = nv_add(nv, at, list, n);
     if (!body) at = trailers_nv(st, nv, at);
@@ -499,10 +498,9 @@ static void respond(struct exchange *x, int status, const struct header *list, s
                     struct buf *body)
 {
     struct h2_stream *st = stream_of(x);
-    char length[24];
-    struct header more[2] = {
-        HEADER("date", http_server_date(st->h->hc->server)),
-        {STR("content-length"), {length, (size_t)snprintf(length, sizeof length, "%zu", body->n)}}};
+    char length[DECIMAL_MAX];
+    struct header more[2] = {HEADER("date", http_server_date(st->h->hc->server)),
+                             HEADER("content-length", decimal(body->n, length))};
     bool has_body = body->n && !st->head_only;
 
     if (has_body)

@@ -7,7 +7,7 @@ enum {
     STREAM_WINDOW = 4 << 20,
     CONN_WINDOW = 64 << 20,
     COPY_MAX = 4 << 10,
-    HEADERS_MAX = 64,
+    HEADERS_MAX = 256,
     HEADER_LIST_MAX = 256 << 10
 };
 

@@ -445,10 +445,15 @@ static void head_put(struct http1 *h, int status, const struct header *list, siz
 {
     struct http_server *s = h->hc->server;
     struct buf *b = &s->scratch;
+    char digits[DECIMAL_MAX];
 
     if (status >= 400 && status < 500) s->counters.refused_4xx++;
     buf_clear(b);
-    buf_printf(b, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
+    buf_append_str(b, STR("HTTP/1.1 "));
+    buf_append_str(b, decimal((uint64_t)status, digits));
+    buf_append_str(b, STR(" "));
+    buf_append_str(b, str_of(http_reason(status)));
+    buf_append_str(b, STR("\r\n"));
     for (size_t i = 0; i < n; i++) {
         if (!http_header_fits(&list[i])) continue;
         buf_append_str(b, list[i].name);
@@ -457,8 +462,11 @@ static void head_put(struct http1 *h, int status, const struct header *list, siz
         buf_append_str(b, STR("\r\n"));
     }
     if (length != UINT64_MAX) {
-        if (status != 204 && status != 304)
-            buf_printf(b, "content-length: %llu\r\n", (unsigned long long)length);
+        if (status != 204 && status != 304) {
+            buf_append_str(b, STR("content-length: "));
+            buf_append_str(b, decimal(length, digits));
+            buf_append_str(b, STR("\r\n"));
+        }
     } else if (h->chunked_out) {
         buf_append_str(b, STR("transfer-encoding: chunked\r\n"));
     }

@@ -39,9 +39,20 @@ static void crc32c_agrees_with_the_published_check_value(void **state)
     assert_int_equal(crc32c_more(crc32c(bytes_of("1234", 4)), bytes_of("56789", 5)), 0xe3069283);
 }
 
+static void numbers_are_written_without_printf(void **state)
+{
+    char text[DECIMAL_MAX];
+
+    (void)state;
+    assert_str(decimal(0, text), "0");
+    assert_str(decimal(1048576, text), "1048576");
+    assert_str(decimal(UINT64_MAX, text), "18446744073709551615");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_are_written_without_printf),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
         cmocka_unit_test(a_string_is_cut_at_the_first_separator),
         cmocka_unit_test(crc32c_agrees_with_the_published_check_value),
