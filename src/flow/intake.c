@@ -115,7 +115,7 @@ static void place_opened(struct place *p, const struct ends *e)
     p->busy = false;
     why_set(&p->why, NULL);
     p->tries = 0;
-    if (p->state != PLACE_OFFSETS) return;
+    if (p->state != PLACE_OFFSETS || p->f->watches_closed) return;       /* nobody would end a watch that begins now */
     p->state = PLACE_READY;
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];

@@ -455,6 +455,25 @@ static void a_drain_commits_and_leaves_outside_records_to_the_next_start(void **
     fixture_close(&x);
 }
 
+static void a_drain_ends_also_while_offsets_are_still_looked_up(void **state)
+{
+    (void)state;
+    for (int turns = 0; turns < 12; turns++) {   /* wherever the beginning is when the drain comes */
+        struct fixture x;
+        bool drained = false;
+
+        open(&x);
+        APPLY(&x, "p: echo; out < echo");
+        for (int i = 0; i < turns; i++)
+            loop_turn(x.loop, 0);
+        flow_drain(x.flow, clock_mono_ms(&x.clock.clock) + 100, set_flag, &drained);
+        fixture_settle(&x);
+        fixture_advance(&x, 200);
+        assert_true(drained);
+        fixture_close(&x);
+    }
+}
+
 /* ---- two executors ---- */
 
 static void the_commit_waits_for_what_the_other_executor_has_not_finished(void **state)
@@ -577,6 +596,7 @@ int main(void)
         cmocka_unit_test(a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared),
         cmocka_unit_test(records_wait_in_the_log_when_there_is_no_room),
         cmocka_unit_test(a_drain_commits_and_leaves_outside_records_to_the_next_start),
+        cmocka_unit_test(a_drain_ends_also_while_offsets_are_still_looked_up),
         cmocka_unit_test(recovery_survives_a_bus_that_fails_at_first),
         cmocka_unit_test(the_commit_waits_for_what_the_other_executor_has_not_finished),
         cmocka_unit_test(what_only_the_other_executor_ran_is_committed_too),
