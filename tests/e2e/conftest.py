@@ -35,12 +35,13 @@ def kafka_cluster(bus_kind, tmp_path_factory):
 def toy(tmp_path_factory):
     server = harness.Process([harness.TOY_SERVER], tmp_path_factory.mktemp("toy") / "toy.log")
     yield server.ready["infer"]
-    server.stop()
+    assert server.stop() == 0, server.errors()
 
 
 @pytest.fixture
 def start(tmp_path):
-    """start(*options): a millrace on a data folder of this test; ended with it, and its exit status must be 0."""
+    """start(*options): a millrace on a data folder of this test; ended with it. Its exit status must be 0, unless the test
+    killed it: one that crashed in the middle is found here at the latest."""
     running = []
 
     def run(*options, data="data", **more):
@@ -50,7 +51,7 @@ def start(tmp_path):
 
     yield run
     for server in running:
-        if server.child.poll() is None:
+        if not server.killed:
             assert server.stop() == 0, server.errors()
 
 

@@ -22,6 +22,8 @@ KAFKA381 = os.environ.get("KAFKA381_DIR", str(ROOT / "build/kafka381"))
 class Process:
     """A child that says `ready name=HOST:PORT …` on standard output. Its standard error goes to a file."""
 
+    killed = False
+
     def __init__(self, args, log, env=None, timeout=30):
         self.args, self.log = [str(a) for a in args], pathlib.Path(log)
         self.stderr = open(self.log, "ab")
@@ -51,6 +53,7 @@ class Process:
 
     def kill(self):
         """kill -9, and wait for the end."""
+        self.killed = True
         self.child.kill()
         self.child.wait(30)
 
