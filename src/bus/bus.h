@@ -13,7 +13,7 @@
 #include "sys/mailbox.h"
 
 struct bus;
-struct bus_uuid { uint8_t b[16]; };              /* a topic id; all zero = not known */
+struct bus_uuid { uint8_t b[16]; };              /* a topic id */
 
 struct bus_op {
     struct msg msg;                              /* the bus's own until done */
@@ -91,7 +91,7 @@ struct bus_topic {
     int32_t partitions, replication;             /* in: wanted (-1: the cluster's default); out: effective; 0 = none */
     const struct bus_config *configs;            /* ensure only; borrowed */
     size_t configs_n;
-    struct bus_uuid id;                          /* out */
+    struct bus_uuid id;                          /* out; remote: made of the name, so the same when it is made again */
     int64_t *start_offsets, *end_offsets;        /* out of describe: one per partition, owned by the op */
     char cleanup_policy[32];                     /* out of describe */
     bool created;                                /* out of ensure */

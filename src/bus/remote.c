@@ -345,8 +345,7 @@ static void remote_append(struct bus *b, struct bus_append *a, const struct bus_
     a->op.err = (struct err){0};
     a->offset = -1;
     if (!n) {
-        err_set(&a->op.err, RC_INVALID, "append: no records");
-        remote_done(&a->op);
+        remote_fail(&a->op, RC_INVALID, "nothing to append");
         return;
     }
     for (size_t i = 0; i < n; i++)
@@ -494,13 +493,14 @@ static void confs_make(struct remote *r, const struct remote_options *o)
 
         conf_add(list, n, STR("bootstrap.servers"), o->bootstrap);
         conf_add(list, n, STR("client.id"), STR("millrace"));
+        conf_add(list, n, STR("allow.auto.create.topics"), STR("false"));
         conf_number(list, n, STR("topic.metadata.refresh.interval.ms"), o->metadata_refresh_ms);
         conf_number(list, n, STR("topic.metadata.propagation.max.ms"), o->metadata_propagation_ms);
         if (o->debug.n) conf_add(list, n, STR("debug"), o->debug);
     }
     conf_number(c, cn, STR("session.timeout.ms"), o->session_timeout_ms);
     conf_add(c, cn, STR("auto.offset.reset"),
-             str_is(o->offset_reset, "none") ? STR("error") : o->offset_reset);
+             STR("error")); /* a reader says that its offset is lost */
     conf_add(c, cn, STR("enable.auto.commit"), STR("false"));
     conf_add(c, cn, STR("enable.partition.eof"), STR("true"));
     conf_add(c, cn, STR("group.id"),

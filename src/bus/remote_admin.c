@@ -58,7 +58,7 @@ static rd_kafka_event_t *answer(struct remote *r, rd_kafka_queue_t *queue, struc
     rd_kafka_event_t *ev = r->k->rd_kafka_queue_poll(queue, ADMIN_MS + 5000);
 
     if (!ev) {
-        err_set(e, RC_TIMEOUT, "Kafka did not answer an admin request within %d ms", ADMIN_MS);
+        err_set(e, RC_TIMEOUT, "Kafka did not answer an admin request in time");
         return NULL;
     }
     if (r->k->rd_kafka_event_error(ev)) {
@@ -70,33 +70,67 @@ static rd_kafka_event_t *answer(struct remote *r, rd_kafka_queue_t *queue, struc
     return ev;
 }
 
-static rd_kafka_AdminOptions_t *options(struct remote *r, rd_kafka_admin_op_t what)
+/* Between two looks at something that a cluster takes a moment for. */
+static void nap(void)
+{
+    nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
+}
+
+/* What is left of an operation's deadline, at most so much. */
+static int patience_ms(const struct bus_op *op, int most)
+{
+    uint64_t now = clock_mono_ms(&clock_real);
+
+    if (!op->deadline_ms) return most;
+    return op->deadline_ms > now ? (int)MIN(op->deadline_ms - now, (uint64_t)most) : 1;
+}
+
+static rd_kafka_AdminOptions_t *options(struct remote *r, const struct bus_op *op,
+                                        rd_kafka_admin_op_t what)
 {
     rd_kafka_AdminOptions_t *o = r->k->rd_kafka_AdminOptions_new(r->all.rk, what);
     char why[ERRSTR_BYTES];
 
-    r->k->rd_kafka_AdminOptions_set_request_timeout(o, ADMIN_MS, why, sizeof why);
+    r->k->rd_kafka_AdminOptions_set_request_timeout(o, patience_ms(op, ADMIN_MS), why, sizeof why);
     return o;
 }
 
 /* ---- metadata ---- */
 
-/* One topic's partition count, 0 when it does not exist, and how many replicas its first partition has. */
-static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret,
-                             int32_t *ret_replicas, struct err *e)
+/* The library tells no topic ids. What stands in for one is made of the name: another topic has another id, on every
+ * replica the same; only that a topic was deleted and made again cannot be seen in it. Written into run ids: FNV-1a. */
+static struct bus_uuid id_of(const char *topic)
+{
+    unsigned __int128 hash = ((unsigned __int128)0x6c62272e07bb0142 << 64) | 0x62b821756295c58d;
+    struct bus_uuid id;
+
+    for (; *topic; topic++)
+        hash = (hash ^ (uint8_t)*topic) * (((unsigned __int128)1 << 88) | 0x13b);
+    for (size_t i = 0; i < sizeof id.b; i++)
+        id.b[i] = (uint8_t)(hash >> (8 * (sizeof id.b - 1 - i)));
+    return id;
+}
+
+/* What the cluster knows of the topic: its partitions (0 when it does not exist), replication and id. */
+static enum rc look(struct remote *r, struct bus_topic *t, const char *topic)
 {
     const struct kafka_lib *k = r->k;
     const struct rd_kafka_metadata *md;
-    rd_kafka_resp_err_t code = k->rd_kafka_metadata(r->all.rk, 1, NULL, &md, METADATA_MS);
+    rd_kafka_topic_t *rkt = k->rd_kafka_topic_new(r->all.rk, topic, NULL);
+    rd_kafka_resp_err_t code;
 
-    if (code) return kafka_lib_error(k, code, NULL, e);
-    *ret = *ret_replicas = 0;
+    if (!rkt) return err_set(&t->op.err, RC_INVALID, "topic name %s", topic);
+    code = k->rd_kafka_metadata(r->all.rk, 0, rkt, &md, patience_ms(&t->op, METADATA_MS));
+    k->rd_kafka_topic_destroy(rkt);
+    if (code) return kafka_lib_error(k, code, NULL, &t->op.err);
+    t->partitions = t->replication = 0;
+    t->id = id_of(topic);
     for (int i = 0; i < md->topic_cnt; i++) {
-        const rd_kafka_metadata_topic_t *t = &md->topics[i];
+        const struct rd_kafka_metadata_topic *found = &md->topics[i];
 
-        if (strcmp(t->topic, topic) || t->err) continue;
-        *ret = t->partition_cnt;
-        *ret_replicas = t->partition_cnt ? t->partitions[0].replica_cnt : 0;
+        if (strcmp(found->topic, topic) != 0 || found->err || !found->partition_cnt) continue;
+        t->partitions = found->partition_cnt;
+        t->replication = found->partitions[0].replica_cnt;
     }
     atomic_store(&r->brokers_down, false);
     k->rd_kafka_metadata_destroy(md);
@@ -105,29 +139,32 @@ static enum rc partitions_of(struct remote *r, const char *topic, int32_t *ret,
 
 /* ---- topics ---- */
 
+enum { CONFIGS_MAX = 64 };
+
 struct wanted {
-    bool configs, replication, partitions;
+    int32_t replication, partitions; /* -1: the cluster's default */
+    uint64_t refused;                /* a bit for each config */
 };
 
-static enum rc create(struct remote *r, struct bus_topic *t, const char *topic, struct wanted want,
-                      struct err *e)
+static enum rc create(struct remote *r, struct bus_topic *t, const char *topic,
+                      const struct wanted *want, struct err *e)
 {
     const struct kafka_lib *k = r->k;
     char why[ERRSTR_BYTES], name[256], value[512];
     rd_kafka_NewTopic_t *nt =
-        k->rd_kafka_NewTopic_new(topic, want.partitions ? t->partitions : -1,
-                                 want.replication ? t->replication : -1, why, sizeof why);
+        k->rd_kafka_NewTopic_new(topic, want->partitions, want->replication, why, sizeof why);
     rd_kafka_queue_t *queue;
     rd_kafka_AdminOptions_t *o;
     rd_kafka_event_t *ev;
     size_t n;
 
     if (!nt) return err_set(e, RC_INVALID, "topic %s: %s", topic, why);
-    for (size_t i = 0; want.configs && i < t->configs_n; i++)
-        k->rd_kafka_NewTopic_set_config(nt, cstr(name, sizeof name, t->configs[i].name),
-                                        cstr(value, sizeof value, t->configs[i].value));
+    for (size_t i = 0; i < t->configs_n; i++)
+        if (!(want->refused >> i & 1))
+            k->rd_kafka_NewTopic_set_config(nt, cstr(name, sizeof name, t->configs[i].name),
+                                            cstr(value, sizeof value, t->configs[i].value));
     queue = k->rd_kafka_queue_new(r->all.rk);
-    o = options(r, RD_KAFKA_ADMIN_OP_CREATETOPICS);
+    o = options(r, &t->op, RD_KAFKA_ADMIN_OP_CREATETOPICS);
     k->rd_kafka_CreateTopics(r->all.rk, &nt, 1, o, queue);
     *e = (struct err){0};
     ev = answer(r, queue, e);
@@ -146,31 +183,36 @@ static enum rc create(struct remote *r, struct bus_topic *t, const char *topic, 
     return e->rc;
 }
 
-/* What the cluster refuses is left to it: the replication factor, the partitions, or the configs
- * (all: it does not say which). */
-static const char *give_up(struct wanted *want, const struct err *e)
+/* What the cluster refuses is left to it: the replication factor, the partitions, the configs that its refusal names, or
+ * all configs when it names none. NULL: nothing is left to give up. */
+static const char *give_up(struct wanted *want, const struct bus_topic *t, const struct err *e)
 {
-    if (e->sys == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && want->replication) {
-        want->replication = false;
+    uint64_t all = t->configs_n ? UINT64_MAX >> (CONFIGS_MAX - t->configs_n) : 0, named = 0;
+    char name[256];
+
+    if (e->sys == RD_KAFKA_RESP_ERR_INVALID_REPLICATION_FACTOR && want->replication >= 0) {
+        want->replication = -1;
         return "replication factor";
     }
-    if (e->sys == RD_KAFKA_RESP_ERR_INVALID_PARTITIONS && want->partitions) {
-        want->partitions = false;
+    if (e->sys == RD_KAFKA_RESP_ERR_INVALID_PARTITIONS && want->partitions >= 0) {
+        want->partitions = -1;
         return "partitions";
     }
-    if (!want->configs) return NULL;
-    want->configs = false;
+    if (want->refused == all) return NULL;
+    for (size_t i = 0; i < t->configs_n; i++)
+        if (strstr(e->text, cstr(name, sizeof name, t->configs[i].name))) named |= (uint64_t)1 << i;
+    want->refused |= named & ~want->refused ? named : all;
     return "configs";
 }
 
 static enum rc create_somehow(struct remote *r, struct bus_topic *t, const char *topic,
                               struct err *e)
 {
-    struct wanted want = {true, true, true};
+    struct wanted want = {t->replication, t->partitions, 0};
     enum rc rc;
 
-    while ((rc = create(r, t, topic, want, e)) == RC_INVALID) {
-        const char *given_up = give_up(&want, e);
+    while ((rc = create(r, t, topic, &want, e)) == RC_INVALID) {
+        const char *given_up = give_up(&want, t, e);
 
         if (!given_up) break;
         diag(DIAG_WARN, "kafka.topic.refused", KV_CSTR("topic", topic), KV_CSTR("error", e->text),
@@ -179,42 +221,49 @@ static enum rc create_somehow(struct remote *r, struct bus_topic *t, const char 
     return rc;
 }
 
+/* Until the metadata of the cluster names the new topic. */
+static void creation_await(struct remote *r, struct bus_topic *t, const char *topic)
+{
+    uint64_t until = clock_mono_ms(&clock_real) + r->metadata_propagation_ms;
+
+    if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
+    while (!look(r, t, topic) && !t->partitions) {
+        if (clock_mono_ms(&clock_real) >= until) {
+            err_set(&t->op.err, RC_TIMEOUT,
+                    "Topic metadata refresh timeout: %s was created but is not in the cluster's "
+                    "metadata "
+                    "(raise topicMetadataPropagationMaxMs)",
+                    topic);
+            return;
+        }
+        nap();
+    }
+}
+
 static void ensure_run(struct remote *r, struct bus_op *op)
 {
     struct bus_topic *t = container_of(op, struct bus_topic, op);
+    struct bus_topic wanted = *t;
     char topic[256];
-    int32_t n = 0, replicas = 0;
     enum rc rc;
 
     t->created = false;
     cstr(topic, sizeof topic, t->topic);
-    if (partitions_of(r, topic, &n, &replicas, &op->err)) return;
-    if (!n) {
-        rc = create_somehow(r, t, topic, &op->err);
-        if (rc && rc != RC_EXISTS) {
-            if (rc == RC_DENIED)
-                err_in(&op->err, "topic %s does not exist and this user may not create it", topic);
-            return;
-        }
-        t->created = rc == RC_OK;
-        op->err = (struct err){0};
-        for (uint64_t waited = 0; !n;
-             waited += 50) { /* until the metadata of the cluster names it */
-            if (partitions_of(r, topic, &n, &replicas, &op->err)) return;
-            if (n) break;
-            if (waited >= r->metadata_propagation_ms) {
-                err_set(&op->err, RC_TIMEOUT,
-                        "Topic metadata refresh timeout: %s was created but is not in the "
-                        "cluster's metadata "
-                        "(raise topicMetadataPropagationMaxMs)",
-                        topic);
-                return;
-            }
-            nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-        }
+    if (t->configs_n > CONFIGS_MAX) {
+        err_set(&op->err, RC_INVALID, "topic %s: %zu configs, at most %d are taken", topic,
+                t->configs_n, CONFIGS_MAX);
+        return;
     }
-    t->partitions = n;
-    t->replication = replicas;
+    if (look(r, t, topic) || t->partitions) return;
+    rc = create_somehow(r, &wanted, topic, &op->err);
+    if (rc && rc != RC_EXISTS) {
+        if (rc == RC_DENIED)
+            err_in(&op->err, "topic %s does not exist and this user may not create it", topic);
+        return;
+    }
+    t->created = rc == RC_OK;
+    op->err = (struct err){0};
+    creation_await(r, t, topic);
 }
 
 void remote_topic_ensure(struct bus *b, struct bus_topic *t)
@@ -222,13 +271,13 @@ void remote_topic_ensure(struct bus *b, struct bus_topic *t)
     job_start(b, &t->op, ensure_run);
 }
 
-static void cleanup_policy(struct remote *r, const char *topic, char *to, size_t to_n)
+static void cleanup_policy(struct remote *r, struct bus_topic *t, const char *topic)
 {
     const struct kafka_lib *k = r->k;
     rd_kafka_ConfigResource_t *resource =
         k->rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
     rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
-    rd_kafka_AdminOptions_t *o = options(r, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
+    rd_kafka_AdminOptions_t *o = options(r, &t->op, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_event_t *ev;
     struct err e;
     size_t n, entries = 0;
@@ -245,12 +294,36 @@ static void cleanup_policy(struct remote *r, const char *topic, char *to, size_t
 
         for (size_t i = 0; i < entries; i++)
             if (!strcmp(k->rd_kafka_ConfigEntry_name(entry[i]), "cleanup.policy"))
-                snprintf(to, to_n, "%s", k->rd_kafka_ConfigEntry_value(entry[i]));
+                snprintf(t->cleanup_policy, sizeof t->cleanup_policy, "%s",
+                         k->rd_kafka_ConfigEntry_value(entry[i]));
         k->rd_kafka_event_destroy(ev);
     }
     k->rd_kafka_AdminOptions_destroy(o);
     k->rd_kafka_queue_destroy(queue);
     k->rd_kafka_ConfigResource_destroy(resource);
+}
+
+/* A topic that is new, or moves, has no leader for a moment. */
+static bool has_no_leader(rd_kafka_resp_err_t code)
+{
+    return code == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE ||
+           code == RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION ||
+           code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART ||
+           code == RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION;
+}
+
+static rd_kafka_resp_err_t ends_of(struct remote *r, struct bus_topic *t, const char *topic,
+                                   int32_t p)
+{
+    uint64_t until = clock_mono_ms(&clock_real) + (uint64_t)patience_ms(&t->op, METADATA_MS);
+    rd_kafka_resp_err_t code;
+
+    while ((code = r->k->rd_kafka_query_watermark_offsets(r->all.rk, topic, p, &t->start_offsets[p],
+                                                          &t->end_offsets[p],
+                                                          patience_ms(&t->op, METADATA_MS))) &&
+           has_no_leader(code) && clock_mono_ms(&clock_real) < until)
+        nap();
+    return code;
 }
 
 static void describe_run(struct remote *r, struct bus_op *op)
@@ -260,25 +333,34 @@ static void describe_run(struct remote *r, struct bus_op *op)
 
     cstr(topic, sizeof topic, t->topic);
     t->start_offsets = t->end_offsets = NULL;
-    if (partitions_of(r, topic, &t->partitions, &t->replication, &op->err) || !t->partitions)
-        return;
+    if (look(r, t, topic) || !t->partitions) return;
     t->start_offsets = xnew_array(int64_t, (size_t)t->partitions);
     t->end_offsets = xnew_array(int64_t, (size_t)t->partitions);
     for (int32_t p = 0; p < t->partitions; p++) {
-        rd_kafka_resp_err_t code = r->k->rd_kafka_query_watermark_offsets(
-            r->all.rk, topic, p, &t->start_offsets[p], &t->end_offsets[p], METADATA_MS);
+        rd_kafka_resp_err_t code = ends_of(r, t, topic, p);
 
         if (code) {
             kafka_lib_error(r->k, code, NULL, &op->err);
             return;
         }
     }
-    cleanup_policy(r, topic, t->cleanup_policy, sizeof t->cleanup_policy);
+    cleanup_policy(r, t, topic);
 }
 
 void remote_topic_describe(struct bus *b, struct bus_topic *t)
 {
     job_start(b, &t->op, describe_run);
+}
+
+/* Until the metadata no longer names it, so that who makes it again gets a new one. It is deleted, whatever is seen here. */
+static void deletion_await(struct remote *r, struct bus_topic *t, const char *topic)
+{
+    uint64_t until = clock_mono_ms(&clock_real) + r->metadata_propagation_ms;
+
+    if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
+    while (!look(r, t, topic) && t->partitions && clock_mono_ms(&clock_real) < until)
+        nap();
+    t->op.err = (struct err){0};
 }
 
 static void delete_run(struct remote *r, struct bus_op *op)
@@ -288,7 +370,7 @@ static void delete_run(struct remote *r, struct bus_op *op)
     char topic[256];
     rd_kafka_DeleteTopic_t *dt = k->rd_kafka_DeleteTopic_new(cstr(topic, sizeof topic, t->topic));
     rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
-    rd_kafka_AdminOptions_t *o = options(r, RD_KAFKA_ADMIN_OP_DELETETOPICS);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_event_t *ev;
     size_t n;
 
@@ -306,6 +388,7 @@ static void delete_run(struct remote *r, struct bus_op *op)
     k->rd_kafka_AdminOptions_destroy(o);
     k->rd_kafka_queue_destroy(queue);
     k->rd_kafka_DeleteTopic_destroy(dt);
+    if (!op->err.rc) deletion_await(r, t, topic);
 }
 
 void remote_topic_delete(struct bus *b, struct bus_topic *t)
@@ -317,7 +400,8 @@ static void topics_run(struct remote *r, struct bus_op *op)
 {
     struct bus_topics *t = container_of(op, struct bus_topics, op);
     const struct rd_kafka_metadata *md;
-    rd_kafka_resp_err_t code = r->k->rd_kafka_metadata(r->all.rk, 1, NULL, &md, METADATA_MS);
+    rd_kafka_resp_err_t code =
+        r->k->rd_kafka_metadata(r->all.rk, 1, NULL, &md, patience_ms(op, METADATA_MS));
     size_t bytes = 0;
     char *at;
 
@@ -372,7 +456,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_AlterConsumerGroupOffsets_t *request;
     rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
-    rd_kafka_AdminOptions_t *o = options(r, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
 
@@ -445,7 +529,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_ListConsumerGroupOffsets_t *request;
     rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
-    rd_kafka_AdminOptions_t *o = options(r, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
 
@@ -484,7 +568,7 @@ static void group_delete_run(struct remote *r, struct bus_op *op)
     char group[512];
     rd_kafka_DeleteGroup_t *dg = k->rd_kafka_DeleteGroup_new(cstr(group, sizeof group, c->group));
     rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
-    rd_kafka_AdminOptions_t *o = options(r, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
     rd_kafka_event_t *ev;
     size_t n;
 

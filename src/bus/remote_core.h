@@ -34,7 +34,7 @@ struct remote {
     struct list             readers;             /* struct remote_reader, most recently used first */
     rd_kafka_t             *consumers[8];        /* made when needed; two readers of one partition use two */
     size_t                  consumers_n;
-    struct remote_reader   *taking;              /* whose messages the library is being asked for */
+    struct remote_reader   *taking;              /* whose queue the library is asked for just now */
     struct remote_property *consumer_conf;       /* owned texts */
     size_t                  consumer_conf_n;
     struct remote_property *producer_conf;
@@ -62,8 +62,7 @@ void remote_watch_more(struct bus *b, struct bus_watch *w);
 void remote_watch_tell(struct bus *b, struct bus_watch *w);
 void remote_watch_stop(struct bus *b, struct bus_watch *w);
 void remote_readers_close(struct remote *r);
-/* What the library says beside the messages: about the one that is being asked for, or about the client. */
-void remote_reader_error(rd_kafka_t *rk, int code, const char *reason, void *opaque);
+void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg);
 
 /* remote_admin.c; any thread */
 void remote_topic_ensure(struct bus *b, struct bus_topic *t);

@@ -33,7 +33,7 @@ struct remote_reader {
     rd_kafka_message_t *held[MESSAGES_MAX]; /* taken from the queue for the one who reads */
     size_t held_n, held_bytes;
     bool at_end;
-    rd_kafka_resp_err_t failed; /* it cannot be read any more */
+    struct err why; /* the library gave it up */
 };
 
 /* A fetch or a watch under way; made on the asker's thread. */
@@ -44,6 +44,7 @@ struct reading {
     struct bus_watch *watching;
     struct remote_reader *reader;
     struct timer timer;
+    uint64_t asked_ms;
     struct msg end;   /* a watch's last message, to the asker */
     atomic_uint refs; /* of a watch: the bus, the asker, every wish on its way */
     bool wants, tell, ended;
@@ -178,10 +179,11 @@ static enum rc reader_for(struct remote *r, struct str topic, int32_t partition,
     return reader_new(r, topic, partition, offset, ret, e);
 }
 
-/* On the loop, inside rd_kafka_consume_queue(): errors of a partition come this way, not as messages. */
-void remote_reader_error(rd_kafka_t *rk, int code, const char *reason, void *opaque)
+/* Called by the library while it looks into a reader's queue: errors of a topic or a partition come this way, not as
+ * messages. Anything else it finds there is about the client. */
+void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg)
 {
-    struct remote *r = opaque;
+    struct remote *r = arg;
 
     (void)rk;
     switch (code) {
@@ -190,12 +192,12 @@ void remote_reader_error(rd_kafka_t *rk, int code, const char *reason, void *opa
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET:
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
-        if (r->taking) r->taking->failed = (rd_kafka_resp_err_t)code;
+        if (r->taking) kafka_lib_error(r->k, (rd_kafka_resp_err_t)code, text, &r->taking->why);
         return;
     case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN: atomic_store(&r->brokers_down, true); break;
     default: break;
     }
-    diag(DIAG_WARN, "kafka.error", KV_CSTR("error", reason));
+    diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
 }
 
 /* Takes messages from the library up to size_max bytes. False: the partition cannot be read, e says
@@ -224,13 +226,12 @@ static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e
             k->rd_kafka_message_destroy(m);
             continue;
         }
-        kafka_lib_error(k, m->err, m->payload, e);
+        kafka_lib_error(k, m->err, m->payload, &rd->why);
         k->rd_kafka_message_destroy(m);
-        return false;
+        break;
     }
-    if (!rd->failed || rd->held_n) return true;
-    kafka_lib_error(k, rd->failed, NULL, e);
-    err_in(e, "read %s [%d]", rd->topic, (int)rd->partition);
+    if (!rd->why.rc || rd->held_n) return true; /* first what came before the error */
+    *e = rd->why;
     return false;
 }
 
@@ -353,12 +354,10 @@ static void fetch_step(struct reading *g)
 static void fetch_waited(struct timer *t)
 {
     struct reading *g = container_of(t, struct reading, timer);
+    const struct bus_fetch *f = g->fetch;
+    bool waited = f->wait_ms && g->asked_ms + f->wait_ms <= loop_now_ms(g->r->loop);
 
-    if (g->fetch->op.deadline_ms && loop_now_ms(g->r->loop) >= g->fetch->op.deadline_ms)
-        err_set(&g->fetch->op.err, RC_TIMEOUT,
-                "nothing to read in %s [%d] when the deadline passed", g->reader->topic,
-                (int)g->reader->partition);
-    else if (!g->reader->at_end && g->reader->next < 0)
+    if (!waited || (!g->reader->at_end && g->reader->next < 0))
         err_set(&g->fetch->op.err, RC_TIMEOUT, "Kafka did not answer a read of %s [%d] in time",
                 g->reader->topic, (int)g->reader->partition);
     fetch_end(g);
@@ -369,8 +368,9 @@ static void fetch_start(struct msg *m)
     struct reading *g = container_of(m, struct reading, start);
     struct bus_fetch *f = g->fetch;
     struct remote *r = g->r;
-    uint64_t now = loop_now_ms(r->loop), until = now + (f->wait_ms ? f->wait_ms : FETCH_CEILING_MS);
+    uint64_t until = loop_now_ms(r->loop) + (f->wait_ms ? f->wait_ms : FETCH_CEILING_MS);
 
+    g->asked_ms = loop_now_ms(r->loop);
     if (r->closing)
         err_set(&f->op.err, RC_CANCELLED, "the bus is closing");
     else
@@ -456,7 +456,8 @@ static void watch_step(struct reading *g)
         watch_end(g);
         return;
     }
-    if (!rd->held_n && !g->tell) return;
+    if (!rd->held_n && (!g->tell || rd->next < 0))
+        return; /* < 0: it does not know yet where it is */
     g->wants = g->tell = false;
     d = xnew(struct delivery);
     *d = (struct delivery){.msg.run = deliver, .w = g->watching, .next = rd->next};

@@ -133,7 +133,7 @@ def kafka_tool(name, *args, stdin=None, timeout=120, check=True):
     done = subprocess.run(
         [pathlib.Path(KAFKA381) / "bin" / name, *map(str, args)],
         input=stdin, capture_output=True, text=True, timeout=timeout,
-        env={**os.environ, "JAVA_OPTS": "-Xmx256m -XX:TieredStopAtLevel=1"},
+        env={**os.environ, "JAVA_OPTS": "-Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1"},
     )
     assert not check or done.returncode == 0, f"{name} {args}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done

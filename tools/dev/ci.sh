@@ -26,7 +26,7 @@ cmd_ci() {
     kafka381
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py --kafka "$modes" -k "kraft or zk"
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py --kafka "$modes" -k "kraft or zk"
     if [ $full = 1 ]; then
         [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py
         . tools/dev/sim.sh

@@ -12,6 +12,7 @@ struct contract {
     struct loop *loop;                   /* the asker's; turned by the tests */
     const char *prefix;                  /* of all topics and groups: nobody else uses it */
     size_t message_bytes_max;            /* of one append; 0: too large to be tried */
+    bool ids_are_names;                  /* a topic made again has the id of the one before */
     bool own_are_watched;                /* a watch shows the bus's own records too */
     /* Appends one record without the bus, and waits for it. */
     void (*outside)(struct contract *c, const char *topic, int32_t partition, const char *key, const char *value);

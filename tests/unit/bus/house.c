@@ -14,8 +14,6 @@ static void turn(void *arg)
 
 void house_open(struct house *h, size_t message_bytes_max, bool listen)
 {
-    static const struct broker_setting settings[] = {
-        {{"auto.create.topics.enable", 25}, {"false", 5}}};
     struct broker_options opt = {0};
     struct err e;
 
@@ -26,8 +24,6 @@ void house_open(struct house *h, size_t message_bytes_max, bool listen)
     opt.fs = fs_sim_fs(h->disk);
     opt.workers = h->workers;
     opt.dir = "data";
-    opt.settings = settings;
-    opt.settings_n = countof(settings);
     if (broker_new(&opt, &h->broker, &e)) fail_msg("%s", e.text);
     h->bus = bus_embedded(&(struct bus_embedded_options){.broker = h->broker,
                                                          .timers = loop_timers(h->loop),

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * The remote bus under the same contract: librdkafka speaks to our own broker over a socket, or to the Kafka whose address is
- * the argument (./dev ci gives that of a real Apache Kafka 3.8.1; auto.create.topics.enable must be off there).
+ * the argument (tests/e2e/test_045_bus.py gives that of a real Apache Kafka 3.8.1).
  */
 #include "base/rng.h"
 #include "bus/remote.h"
@@ -36,10 +36,9 @@ static void outside(struct contract *c, const char *topic, int32_t partition, co
 static struct bus *connect(const char *address)
 {
     struct remote_options o = {.bootstrap = str_of(address),
-                               .offset_reset = STR("earliest"),
                                .session_timeout_ms = 6000,
-                               .metadata_refresh_ms = 100,
-                               .metadata_propagation_ms = 2000,
+                               .metadata_refresh_ms = 300000,
+                               .metadata_propagation_ms = 1000,
                                .consume_bytes_max = 2 << 20,
                                .produce_bytes_max = 1 << 20,
                                .connect_ms = 10000};
@@ -53,7 +52,10 @@ static struct bus *connect(const char *address)
 int main(int argc, char **argv)
 {
     struct house h = {0};
-    struct contract c = {.message_bytes_max = 1 << 20, .own_are_watched = true, .outside = outside};
+    struct contract c = {.message_bytes_max = 1 << 20,
+                         .ids_are_names = true,
+                         .own_are_watched = true,
+                         .outside = outside};
     char address[64], prefix[64];
     struct bus *other;
     struct err e;
