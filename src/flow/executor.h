@@ -135,6 +135,7 @@ struct flow_run {
     struct str id;                               /* the millrace-run header */
     struct flow_request *request;                /* who waits for the answer; NULL: nobody, or answered */
     bool outside;                                /* the input was not written by a gateway */
+    bool json;                                   /* … and is JSON, as its answer shall be */
     struct run_call *calls;                      /* by step */
     struct list calls_done;
     struct list windows;

@@ -7,6 +7,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
+#include "flow/payload.h"
 #include <inttypes.h>
 
 enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
@@ -318,17 +319,29 @@ static bool clocks_set(struct flow_run *r, const struct run_id *own)
     return true;
 }
 
+/* A model's inputs topic takes more forms than a pipeline's; what is made of them is the run's own. */
+static enum rc input_take(struct flow_run *r, const struct bus_record *rec, struct headers h, struct err *e)
+{
+    AUTO(buf_fini) struct buf made = {0};
+    const struct str *type = headers_get(h, "seldon-infer-type");
+    struct bytes value = rec->value;
+
+    r->run.points[0].headers = h;
+    if (!rec->value.p) return err_set(e, RC_INVALID, "a record without a value");
+    if (r->place->model && payload_read(value, type ? *type : (struct str){0}, &r->run.arena, &made, &r->json, e)) return e->rc;
+    if (made.n) value = buf_view(&made);
+    if (run_accept(&r->run, value, h, rec->timestamp_ms, e)) return e->rc;
+    r->run.points[0].owned = buf_take(&made);
+    return RC_OK;
+}
+
 static void run_begin(struct flow_run *r, const struct bus_record *rec, const struct run_id *own)
 {
     struct flow *f = r->f;
-    struct headers h = record_headers(&r->run.arena, rec);
     int64_t age = clock_wall_ms(loop_clock(f->loop)) - rec->timestamp_ms;
     struct err e;
 
-    r->run.points[0].headers = h;
-    if (!rec->value.p) {
-        flow_run_fail(r, RC_INVALID, STR("poison: a record without a value"));
-    } else if (run_accept(&r->run, rec->value, h, rec->timestamp_ms, &e)) {
+    if (input_take(r, rec, record_headers(&r->run.arena, rec), &e)) {
         flow_run_fail(r, RC_INVALID, arena_printf(&r->run.arena, "poison: %s", e.text));
     } else if (r->attempt > 1 && age > (int64_t)f->o.recover_within_ms) {
         flow_run_fail(r, RC_TIMEOUT, arena_printf(&r->run.arena, "expired: %" PRId64 " ms old when it could be finished", age));

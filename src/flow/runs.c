@@ -5,6 +5,7 @@
  * anything still needs the run. A run ends when its machine has, its records are acknowledged and
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "flow/payload.h"
 #include <inttypes.h>
 
 enum { SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
@@ -258,15 +259,19 @@ static void outcome_error(struct flow_run *r)
 
 static void outcome_output(struct flow_run *r)
 {
+    AUTO(buf_fini) struct buf json = {0};
     const struct run_point *p = &r->run.output;
+    struct bytes value = p->message;
+    struct err e;
 
+    if (r->json && payload_write_json(&p->view, &json, &e) == RC_OK) value = buf_view(&json);
     if (r->record == FLOW_RECORD_ERRORS && !r->outside) { /* an outside producer has no other answer */
         r->outcome_done = true;
         return;
     }
     append_record(r, &(struct append_what){.kind = APPEND_OUTCOME,
                                            .place = r->place,
-                                           .value = p->message,
+                                           .value = value,
                                            .headers = p->headers,
                                            .timestamp_ms = p->timestamp_ms});
 }

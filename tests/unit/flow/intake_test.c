@@ -122,6 +122,53 @@ static void a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic(v
     fixture_close(&x);
 }
 
+static void produce_typed(struct fixture *x, const char *type, struct bytes value)
+{
+    struct bus_header h = {STR("seldon-infer-type"), str_bytes(str_of(type))};
+    struct bus_record r = {.timestamp_ms = -1, .key = str_bytes(STR("k")), .value = value, .headers = &h, .headers_n = type ? 1 : 0};
+
+    fake_bus_produce(x->bus, TOPIC("model.mul10.inputs"), 0, &r);
+    fixture_settle(x);
+}
+
+static void a_models_topic_takes_every_form_of_the_original(void **state)
+{
+    static const char request[] = "{\"inputs\":[{\"name\":\"INPUT\",\"shape\":[2],\"datatype\":\"FP32\",\"data\":[1,2]}]}";
+    static const char response[] = " {\"outputs\":[{\"name\":\"O\",\"shape\":[2],\"datatype\":\"FP32\",\"data\":[1,2]}]}";
+    static const char answer[] =
+        "{\"model_name\":\"mul10\",\"model_version\":\"1\",\"outputs\":[{\"data\":[10,20],\"name\":\"OUTPUT\",\"shape\":[2],\"datatype\":\"FP32\"}]}";
+    static const uint8_t raw_response[] = {0x2a, 0x0c, 0x0a, 0x01, 'O', 0x12, 0x04, 'F', 'P', '3', '2', 0x1a, 0x01, 0x02,
+                                           0x32, 0x08, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40};
+    static const struct { const char *type; struct bytes value; bool json; } cases[] = {
+        {NULL, {(const uint8_t *)request, sizeof request - 1}, true},
+        {NULL, {(const uint8_t *)response, sizeof response - 1}, true},
+        {"json/inferModelRequest", {(const uint8_t *)request, sizeof request - 1}, true},
+        {"json/inferModelResponse", {(const uint8_t *)response, sizeof response - 1}, true},
+        {NULL, {raw_response, sizeof raw_response}, false},
+        {"proto/InferModelResponse", {raw_response, sizeof raw_response}, false},
+        {"proto/InferModelRequest", {raw_response, sizeof raw_response}, false},
+    };
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    fixture_apply(&x, NULL, (const char *const[]){"mul10", NULL});
+    fixture_settle(&x);
+    for (size_t i = 0; i < countof(cases); i++) {
+        const struct fake_record *r;
+
+        produce_typed(&x, cases[i].type, cases[i].value);
+        r = fake_bus_record(x.bus, TOPIC("model.mul10.outputs"), 0, i);
+        assert_non_null(r);
+        if (cases[i].json) assert_str(buf_str(&r->value), answer);
+        else assert_string_equal(message_text(buf_view(&r->value)), "OUTPUT=10,20");
+    }
+    produce_typed(&x, "foo", bytes_of(request, sizeof request - 1));
+    produce_typed(&x, NULL, bytes_of("\xff\xff", 2));
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("errors.errors")), 2);
+    fixture_close(&x);
+}
+
 static void what_was_there_before_the_first_apply_is_not_run(void **state)
 {
     struct fixture x;
@@ -582,6 +629,7 @@ int main(void)
         cmocka_unit_test(poison_ends_in_an_error_record_and_the_next_record_is_run),
         cmocka_unit_test(a_record_that_names_another_pipeline_only_is_left_alone),
         cmocka_unit_test(a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic),
+        cmocka_unit_test(a_models_topic_takes_every_form_of_the_original),
         cmocka_unit_test(what_was_there_before_the_first_apply_is_not_run),
         cmocka_unit_test(the_commit_stays_at_the_oldest_unfinished_input),
         cmocka_unit_test(an_input_without_outcome_is_run_again_after_a_crash_and_only_that),
