@@ -47,6 +47,13 @@ printf '\033[2m$ millrace infer pipeline tumour --grpc -f rows\033[0m\n'
 "$millrace" infer pipeline tumour --grpc -f "$work/grpc.json" --output json >"$work/grpc.out"
 table 6 12 "$work/grpc.out"
 
+title "All rows of the test part, in one request"
+request 0 "$(jq length $rows)" >"$work/all.json"
+"$millrace" infer pipeline tumour -f "$work/all.json" --output json >"$work/all.out"
+jq -r --slurpfile rows $rows '(.outputs | map({(.name): .data}) | add).malignant as $m
+    | [range(0; $m | length) | select(($m[.] > 0.5) == $rows[0][.].malignant)] | length as $right
+    | "\($right) of \($m | length) verdicts agree with the true label"' "$work/all.out"
+
 title "Every hop is a record in a Kafka topic"
 shown "$millrace" topic list
 
