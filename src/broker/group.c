@@ -763,7 +763,7 @@ void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now
                                .rebalance_timeout_ms = from->rebalance_timeout_ms};
         struct group_member *m;
 
-        if (group_member(g, from->id)) continue;
+        if (group_member(g, from->id) || static_member(g, from->instance_id)) continue;
         m = member_add(g, from->id, &j);
         member_assign(g, m, from->assignment);
         session_restart(g, m, now_ms);

@@ -1,0 +1,86 @@
+/* Records of __consumer_offsets, as a start finds them: the first byte is the key's length, then key and value (none left:
+ * null). What is read is written again as the same, and a group made of it keeps its books whatever happens next.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "broker/offsets_record.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void write_again(struct batch_builder *w, const struct offsets_record *r, const struct group *g)
+{
+    if (r->kind == OFFSETS_RECORD_OFFSET)
+        offsets_record_add(w, r->group, r->topic, r->committed.partition, r->gone ? NULL : &r->committed, 1);
+    else if (r->gone)
+        group_record_add_gone(w, r->group, 1);
+    else
+        group_record_add(w, g, 1);
+}
+
+static void read_again(struct bytes batch, struct arena *a, struct offsets_record *ret)
+{
+    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
+    AUTO(buf_fini) struct buf scratch = {0};
+    struct records it;
+    struct record rec;
+    struct batch b;
+    struct err e;
+
+    must(!batch_view(batch, &b) && !batch_check(&b));
+    must(!records_open(&it, &b, codecs, 1 << 30, &scratch) && records_next(&it, &rec));
+    must(!offsets_record_decode(&rec, a, ret, &e));
+}
+
+static void check_same(const struct offsets_record *was, const struct offsets_record *is)
+{
+    must(was->kind == is->kind && was->gone == is->gone && str_eq(was->group, is->group));
+    if (was->kind == OFFSETS_RECORD_GROUP) return;
+    must(str_eq(was->topic, is->topic) && was->committed.partition == is->committed.partition);
+    if (was->gone) return;
+    must(was->committed.offset == is->committed.offset && was->committed.commit_ms == is->committed.commit_ms);
+    must(str_eq(was->committed.metadata, is->committed.metadata));
+}
+
+/* Everybody expires, one after the other. */
+static void live_on(struct group *g)
+{
+    uint64_t now_ms = 1000;
+
+    for (unsigned i = 0; g->tick_ms != UINT64_MAX && i < 1000; i++) {
+        AUTO(arena_fini) struct arena a = {0};
+        struct group_effects fx = {.arena = &a};
+
+        now_ms = MAX(now_ms, g->tick_ms);
+        group_step(g, &(struct group_event){.kind = GROUP_EV_TICK, .now_ms = now_ms}, &fx);
+    }
+    /* A session of weeks that is looked at every 100 ms takes longer than we wait. */
+    must(g->tick_ms != UINT64_MAX || (g->state == GROUP_EMPTY && g->members_n == 0));
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    AUTO(arena_fini) struct arena a = {0};
+    AUTO(buf_fini) struct buf out = {0};
+    struct offsets_record r, again;
+    struct record rec = {0};
+    struct batch_builder w;
+    struct group g;
+    struct bytes view;
+    struct err e;
+    size_t key;
+
+    if (!size) return 0;
+    key = MIN((size_t)data[0], size - 1);
+    rec.key = bytes_of(data + 1, key);
+    if (size - 1 > key) rec.value = bytes_of(data + 1 + key, size - 1 - key);
+    if (offsets_record_decode(&rec, &a, &r, &e) || r.kind == OFFSETS_RECORD_OTHER) return 0;
+
+    group_init(&g, r.group, &group_config_default, 0);
+    if (r.kind == OFFSETS_RECORD_GROUP && !r.gone) group_restore(&g, &r.snapshot, 1000);
+    batch_begin(&w, &out, NULL);
+    write_again(&w, &r, &g);
+    must(!batch_end(&w, NULL, &view, &e));
+    read_again(view, &a, &again);
+    check_same(&r, &again);
+    live_on(&g);
+    group_fini(&g);
+    return 0;
+}
