@@ -1,9 +1,9 @@
 /* control/browse.c - looking into the log: topics with their offsets, records, one request's way, what flowed where.
  *
- * A browse is a list of topics that are visited one after the other: describe, then every partition is scanned in
- * windows. Unless a start is given, windows go from the end backwards and grow, so that "the last few" costs little.
- * What a browse may cost is bounded (records looked at, bytes read, bytes answered, the deadline); where a bound stopped
- * it, the answer says "complete":false. SPDX-License-Identifier: Apache-2.0 */
+ * A browse is a list of topics, a few of which are visited at a time (a Kafka far away takes long for each): describe,
+ * then every partition is scanned in windows. Unless a start is given, windows go from the end backwards and grow, so
+ * that "the last few" costs little. What a browse may cost is bounded (records looked at, bytes read, bytes answered,
+ * the deadline); where a bound stopped it, the answer says "complete":false. SPDX-License-Identifier: Apache-2.0 */
 #include "control/core.h"
 #include "control/record_json.h"
 #include "flow/graph.h"
@@ -11,36 +11,40 @@
 #include <inttypes.h>
 
 enum {
-    BROWSES_MAX = 4, LIMIT_PRESET = 10, LIMIT_MAX = 10000, WINDOW_RECORDS = 64, SCAN_RECORDS = 10000, TRACE_RECORDS = 5000, FETCH_BYTES = 4 << 20,
-    READ_BYTES_MAX = 256 << 20, ANSWER_BYTES_MAX = 32 << 20, OP_MS = 5000
+    BROWSES_MAX = 4, LIMIT_PRESET = 10, LIMIT_MAX = 10000, WINDOW_RECORDS = 64, SCAN_RECORDS = 10000, TRACE_RECORDS = 5000, TRACE_WINDOW = 1024, FETCH_BYTES = 4 << 20,
+    READ_BYTES_MAX = 256 << 20, ANSWER_BYTES_MAX = 32 << 20, OP_MS = 5000, VISITS_AT_ONCE = 16
 };
 
-struct visit { struct str topic; struct bus_uuid id; int32_t partitions; int64_t *start, *end; };
+struct visit {
+    struct browse *b;
+    struct str topic;
+    int32_t partitions; int64_t *start, *end;    /* 0: no such topic */
+    int32_t partition;                           /* the one under way */
+    int64_t low, high, at;                       /* the window [low, high), and how far it is read */
+    size_t window, scanned, found;
+    struct bus_topic describe;
+    struct bus_fetch fetch;
+};
 struct hit { size_t visit; int rank; int64_t timestamp_ms, offset; int32_t partition; size_t at, n; };
 
 struct browse {
     struct control *c;
     struct control_call *call;
     struct arena arena;
-    struct visit *visits; size_t visits_n, visit;        /* the one under way */
+    struct visit *visits; size_t visits_n, begun, running;
+    struct err err;                              /* the first failure: nothing more is begun */
     struct str pipeline, tensor;                 /* only records of this pipeline; only this tensor */
     bool partial, stop;                          /* something was not looked at; a bound was reached: look at nothing more */
     uint32_t limit;
-    /* the partition under way */
-    int32_t partition;
-    int64_t low, high, at;                       /* the window [low, high), and how far it is read */
-    size_t window, scanned, found;
     size_t bytes_read;
     int *depths; size_t depths_n; struct str depths_of;  /* of the steps of one pipeline */
     struct hit *hits; size_t hits_n, hits_cap;
     struct buf texts;
     struct bus_topics topics;
-    struct bus_topic describe;
-    struct bus_fetch fetch;
 };
 
-static void visit_next(struct browse *b);
-static void partition_next(struct browse *b);
+static void visits_run(struct browse *b);
+static void partition_next(struct visit *v);
 
 /* ---- the end ---- */
 
@@ -62,11 +66,14 @@ static void finish(struct browse *b)
     control_settle(c);
 }
 
-static void fail(struct browse *b, const struct err *e, const char *what)
+/* This visit is over; with an error the whole browse is. */
+static void visit_end(struct visit *v, const struct err *e)
 {
-    b->call->err = *e;
-    err_in(&b->call->err, "%s", what);
-    finish(b);
+    struct browse *b = v->b;
+
+    if (e && !b->err.rc) b->err = *e;
+    b->running--;
+    visits_run(b);
 }
 
 static int by_way(const void *a, const void *b)
@@ -226,19 +233,19 @@ static bool wanted(const struct browse *b, const struct bus_record *r)
     return (record_header(r, "x-request-id", &value) && str_eq(value, b->call->name)) || (r->key.p && key_is_of(r->key, b->call->name));
 }
 
-static void keep(struct browse *b, const struct bus_record *r)
+static void keep(struct visit *v, const struct bus_record *r)
 {
-    const struct visit *v = &b->visits[b->visit];
+    struct browse *b = v->b;
     size_t at = b->texts.n;
 
-    record_put_json(v->topic, b->partition, r, b->tensor, &b->texts);
+    record_put_json(v->topic, v->partition, r, b->tensor, &b->texts);
     if (b->hits_n == b->hits_cap) {
         b->hits_cap = b->hits_cap ? 2 * b->hits_cap : 32;
         b->hits = xrealloc(b->hits, b->hits_cap, sizeof *b->hits);
     }
-    b->hits[b->hits_n++] = (struct hit){.visit = b->visit, .rank = rank_of(b, v->topic, r), .timestamp_ms = r->timestamp_ms, .offset = r->offset,
-                                        .partition = b->partition, .at = at, .n = b->texts.n - at};
-    b->found++;
+    b->hits[b->hits_n++] = (struct hit){.visit = (size_t)(v - b->visits), .rank = rank_of(b, v->topic, r), .timestamp_ms = r->timestamp_ms, .offset = r->offset,
+                                        .partition = v->partition, .at = at, .n = b->texts.n - at};
+    v->found++;
     if (b->texts.n > ANSWER_BYTES_MAX) b->partial = b->stop = true;
 }
 
@@ -248,152 +255,152 @@ static bool is_forward(const struct browse *b) { return b->call->what == CONTROL
 
 static size_t scan_max(const struct browse *b) { return b->call->what == CONTROL_TRACE ? TRACE_RECORDS : SCAN_RECORDS; }
 
-static void fetch_next(struct browse *b);
+static void fetch_next(struct visit *v);
+
+static bool is_late(const struct browse *b)
+{
+    return b->c->state == CONTROL_STOPPING || loop_now_ms(b->c->o.loop) >= b->call->deadline_ms;
+}
+
+static uint64_t op_deadline(const struct browse *b) { return MIN(b->call->deadline_ms, loop_now_ms(b->c->o.loop) + OP_MS); }
 
 /* The window is read; is there reason to look further back? */
-static void window_done(struct browse *b)
+static void window_done(struct visit *v)
 {
-    const struct visit *v = &b->visits[b->visit];
-    bool more = b->low > v->start[b->partition] && (b->call->what == CONTROL_TRACE || b->found < b->limit);
+    struct browse *b = v->b;
+    bool more = v->low > v->start[v->partition] && (b->call->what == CONTROL_TRACE || v->found < b->limit);
 
     if (is_forward(b) || b->stop || !more) {
-        partition_next(b);
-    } else if (b->scanned >= scan_max(b)) {
+        partition_next(v);
+    } else if (v->scanned >= scan_max(b)) {
         b->partial = true;                       /* older records were not looked at */
-        partition_next(b);
+        partition_next(v);
     } else {
-        b->window *= 2;
-        b->high = b->low;
-        b->low = MAX(v->start[b->partition], b->high - (int64_t)b->window);
-        b->at = b->low;
-        fetch_next(b);
+        v->window *= 2;
+        v->high = v->low;
+        v->low = MAX(v->start[v->partition], v->high - (int64_t)v->window);
+        v->at = v->low;
+        fetch_next(v);
     }
 }
 
 static void fetched(struct bus_op *op)
 {
-    struct browse *b = container_of(op, struct browse, fetch.op);
-    struct bus_fetch *f = &b->fetch;
+    struct visit *v = container_of(op, struct visit, fetch.op);
+    struct browse *b = v->b;
+    struct bus_fetch *f = &v->fetch;
     struct err e = op->err;
 
     for (size_t i = 0; i < f->records_n && !e.rc && !b->stop; i++) {
         const struct bus_record *r = &f->records[i];
-        if (r->offset < b->at || r->offset >= b->high) continue;
-        b->scanned++;
+        if (r->offset < v->at || r->offset >= v->high) continue;
+        v->scanned++;
         b->bytes_read += r->value.n + r->key.n;
-        if (wanted(b, r)) keep(b, r);
-        if (is_forward(b) && b->found >= b->limit) b->high = r->offset + 1;
+        if (wanted(b, r)) keep(v, r);
+        if (is_forward(b) && v->found >= b->limit) v->high = r->offset + 1;
     }
-    b->at = MAX(f->next_offset, b->at);
-    if (!f->records_n) b->at = b->high;          /* nothing but control records up to the end */
+    v->at = MAX(f->next_offset, v->at);
+    if (!f->records_n) v->at = v->high;          /* nothing but control records up to the end */
     bus_fetch_fini(f);
     if (e.rc) {
-        fail(b, &e, "read");
+        err_in(&e, "read " STR_FMT, STR_ARG(v->topic));
+        visit_end(v, &e);
         return;
     }
     if (b->bytes_read > READ_BYTES_MAX) b->partial = b->stop = true;
-    if (b->at < b->high && !b->stop) fetch_next(b);
-    else window_done(b);
+    if (v->at < v->high && !b->stop) fetch_next(v);
+    else window_done(v);
 }
 
-static void fetch_next(struct browse *b)
+static void fetch_next(struct visit *v)
 {
-    uint64_t now_ms = loop_now_ms(b->c->o.loop);
+    struct browse *b = v->b;
 
-    if (b->c->state == CONTROL_STOPPING || now_ms >= b->call->deadline_ms) {
-        b->partial = true;
-        answer(b);
+    if (is_late(b)) {
+        b->partial = b->stop = true;
+        visit_end(v, NULL);
         return;
     }
-    b->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = fetched, .deadline_ms = MIN(b->call->deadline_ms, now_ms + OP_MS)},
-                                  .topic = b->visits[b->visit].topic, .partition = b->partition, .offset = b->at, .size_max = FETCH_BYTES};
-    bus_fetch(b->c->o.bus, &b->fetch);
+    v->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = fetched, .deadline_ms = op_deadline(b)}, .topic = v->topic,
+                                  .partition = v->partition, .offset = v->at, .size_max = FETCH_BYTES};
+    bus_fetch(b->c->o.bus, &v->fetch);
 }
 
-static void partition_begin(struct browse *b)
+static void partition_begin(struct visit *v)
 {
-    const struct visit *v = &b->visits[b->visit];
-    int64_t start = v->start[b->partition], end = v->end[b->partition];
+    struct browse *b = v->b;
+    int64_t start = v->start[v->partition], end = v->end[v->partition];
 
-    b->scanned = b->found = 0;
-    b->window = b->call->what == CONTROL_TRACE ? 1024 : MAX(b->limit, (uint32_t)WINDOW_RECORDS);
-    b->high = end;
-    b->low = is_forward(b) ? MAX(start, b->call->offset) : MAX(start, end - (int64_t)b->window);
-    b->at = b->low;
-    if (b->low >= b->high) partition_next(b);
-    else fetch_next(b);
+    v->scanned = v->found = 0;
+    v->window = b->call->what == CONTROL_TRACE ? TRACE_WINDOW : MAX(b->limit, (uint32_t)WINDOW_RECORDS);
+    v->high = end;
+    v->low = is_forward(b) ? MAX(start, b->call->offset) : MAX(start, end - (int64_t)v->window);
+    v->at = v->low;
+    if (v->low >= v->high) partition_next(v);
+    else fetch_next(v);
 }
 
-static void partition_next(struct browse *b)
+static void partition_next(struct visit *v)
 {
-    bool one = b->call->what == CONTROL_RECORDS && b->call->partition >= 0;
+    const struct control_call *call = v->b->call;
+    bool one = call->what == CONTROL_RECORDS && call->partition >= 0;
 
-    if (b->stop) {
-        answer(b);
-        return;
-    }
-    b->partition++;
-    if (one || b->partition >= b->visits[b->visit].partitions) {
-        b->visit++;
-        visit_next(b);
-    } else {
-        partition_begin(b);
-    }
+    if (v->b->stop || one || ++v->partition >= v->partitions) visit_end(v, NULL);
+    else partition_begin(v);
 }
 
 /* ---- topics ---- */
 
 static void described(struct bus_op *op)
 {
-    struct browse *b = container_of(op, struct browse, describe.op);
-    struct visit *v = &b->visits[b->visit];
+    struct visit *v = container_of(op, struct visit, describe.op);
+    const struct control_call *call = v->b->call;
+    bool records = call->what == CONTROL_RECORDS;
     struct err e = op->err;
-    size_t n = (size_t)MAX(b->describe.partitions, 0);
+    size_t n = (size_t)MAX(v->describe.partitions, 0);
 
     if (!e.rc && n) {
-        v->partitions = b->describe.partitions;
+        v->partitions = v->describe.partitions;
         v->start = xnew_array(int64_t, n);
         v->end = xnew_array(int64_t, n);
-        memcpy(v->start, b->describe.start_offsets, n * sizeof *v->start);
-        memcpy(v->end, b->describe.end_offsets, n * sizeof *v->end);
+        memcpy(v->start, v->describe.start_offsets, n * sizeof *v->start);
+        memcpy(v->end, v->describe.end_offsets, n * sizeof *v->end);
     }
-    bus_topic_fini(&b->describe);
-    if (e.rc) {
-        fail(b, &e, "describe");
-    } else if (b->call->what == CONTROL_RECORDS && !n) {
-        err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " does not exist", STR_ARG(v->topic));
-        b->call->err = e;
-        finish(b);
-    } else if (b->call->what == CONTROL_RECORDS && b->call->partition >= (int32_t)n) {
+    bus_topic_fini(&v->describe);
+    if (e.rc) err_in(&e, "describe " STR_FMT, STR_ARG(v->topic));
+    else if (records && !n) err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " does not exist", STR_ARG(v->topic));
+    else if (records && call->partition >= (int32_t)n)
         err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " has the partitions 0 to %zu", STR_ARG(v->topic), n - 1);
-        b->call->err = e;
-        finish(b);
-    } else if (b->call->what == CONTROL_TOPICS || !n) {
-        b->visit++;
-        visit_next(b);
-    } else {
-        b->partition = b->call->what == CONTROL_RECORDS && b->call->partition >= 0 ? b->call->partition : 0;
-        partition_begin(b);
+    if (e.rc || call->what == CONTROL_TOPICS || !n) {
+        visit_end(v, e.rc ? &e : NULL);
+        return;
     }
+    v->partition = records && call->partition >= 0 ? call->partition : 0;
+    partition_begin(v);
 }
 
-static void visit_next(struct browse *b)
+/* Keeps a few visits going; whoever ends last answers. */
+static void visits_run(struct browse *b)
 {
-    uint64_t now_ms = loop_now_ms(b->c->o.loop);
-
-    if (b->visit == b->visits_n) {
-        answer(b);
-        return;
+    while (b->begun < b->visits_n && b->running < VISITS_AT_ONCE && !b->err.rc && !b->stop) {
+        struct visit *v = &b->visits[b->begun];
+        if (is_late(b)) {
+            b->partial = b->stop = true;
+            break;
+        }
+        b->begun++;
+        b->running++;
+        v->b = b;
+        v->describe = (struct bus_topic){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = described, .deadline_ms = op_deadline(b)}, .topic = v->topic};
+        bus_topic_describe(b->c->o.bus, &v->describe);
     }
-    if (b->c->state == CONTROL_STOPPING || now_ms >= b->call->deadline_ms) {
-        b->partial = true;
-        b->visits_n = b->call->what == CONTROL_TOPICS ? b->visit : b->visits_n;
+    if (b->running) return;
+    if (b->err.rc) {
+        b->call->err = b->err;
+        finish(b);
+    } else {
         answer(b);
-        return;
     }
-    b->describe = (struct bus_topic){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = described, .deadline_ms = MIN(b->call->deadline_ms, now_ms + OP_MS)},
-                                     .topic = b->visits[b->visit].topic};
-    bus_topic_describe(b->c->o.bus, &b->describe);
 }
 
 static void visit_add(struct browse *b, struct str topic)
@@ -418,11 +425,13 @@ static void listed(struct bus_op *op)
         if (b->call->what == CONTROL_TOPICS || carries_data(b->topics.names[i])) visit_add(b, b->topics.names[i]);
     bus_topics_fini(&b->topics);
     if (e.rc) {
-        fail(b, &e, "list topics");
+        b->call->err = e;
+        err_in(&b->call->err, "list topics");
+        finish(b);
         return;
     }
     if (b->visits_n) qsort(b->visits, b->visits_n, sizeof *b->visits, by_topic);
-    visit_next(b);
+    visits_run(b);
 }
 
 static void list_topics(struct browse *b)
@@ -521,14 +530,14 @@ void control_browse(struct control *c, struct control_call *call)
     switch (call->what) {
     case CONTROL_RECORDS:
         visit_add(b, call->name);
-        visit_next(b);
+        visits_run(b);
         break;
     case CONTROL_INSPECT:
         if (inspect_plan(b, &e)) {
             call->err = e;
             finish(b);
         } else {
-            visit_next(b);
+            visits_run(b);
         }
         break;
     case CONTROL_TRACE:
