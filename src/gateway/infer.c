@@ -154,12 +154,12 @@ static struct infer *infer_new(struct gateway *g, struct exchange *x, const stru
 
 static void refuse(struct infer *i, const struct err *e)
 {
-    struct status s = {http_status_of(e->rc), grpc_status_of(e->rc)};
+    struct status s = status_of_refusal(e->rc, i->g->o.status_seldon);
     struct resource r = {i->flow.name, i->flow.model};
 
     count_request(i->g, i->x, resource_known(i->g, &r) ? r.name : (struct str){0}, s, i->begun_us);
     buf_fini(&i->message);
-    answer_err(i->x, e);
+    answer_error(i->x, s.http, s.grpc, str_of(e->text), 0);
 }
 
 static void start(struct infer *i, struct bytes message)

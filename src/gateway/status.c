@@ -89,13 +89,18 @@ static struct status of_model(const struct flow_request *r)
     return (struct status){http_of_model_code(code), code};
 }
 
+struct status status_of_refusal(enum rc rc, bool seldon)
+{
+    if (seldon && rc == RC_INVALID) return (struct status){400, GRPC_FAILED_PRECONDITION};
+    if (seldon && (rc == RC_NOT_FOUND || rc == RC_UNAVAILABLE))
+        return (struct status){500, GRPC_FAILED_PRECONDITION};
+    return (struct status){http_status_of(rc), grpc_status_of(rc)};
+}
+
 /* The original knows two answers: a step failed, or something around it did. */
 static struct status as_seldon(const struct flow_request *r)
 {
-    if (r->step.n) return (struct status){400, GRPC_UNKNOWN};
-    if (r->err.rc == RC_NOT_FOUND || r->err.rc == RC_UNAVAILABLE)
-        return (struct status){500, GRPC_FAILED_PRECONDITION};
-    return (struct status){http_status_of(r->err.rc), grpc_status_of(r->err.rc)};
+    return r->step.n ? (struct status){400, GRPC_UNKNOWN} : status_of_refusal(r->err.rc, true);
 }
 
 struct status status_of(const struct flow_request *r, bool seldon)

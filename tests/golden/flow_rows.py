@@ -110,4 +110,5 @@ def main():
                 print(*row, sep="\t")
 
 
-main()
+if __name__ == "__main__":
+    main()
