@@ -205,6 +205,8 @@ static void apply(struct control *c, struct control_call *call)
 
     if (resources_parse(&in, &a.list, &a.n) && a.n == 0)
         problem_add(&a.problems, STR(""), 0, 0, "there is no resource in it");
+    if (c->by_key.n + a.n > RESOURCES_MAX)
+        problem_add(&a.problems, STR(""), 0, 0, "%zu resources are there, %zu more are too many: at most %d", c->by_key.n, a.n, RESOURCES_MAX);
     if (!a.problems.n) {
         for (size_t i = 0; i < a.n; i++)
             if (a.list[i]->kind == RESOURCE_PIPELINE) warn_missing_models(&a, a.list[i]);

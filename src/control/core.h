@@ -7,7 +7,7 @@
 #include "net/loop.h"
 #include "sys/worker.h"
 
-enum { RECORD_FORMAT = 1, CALLS_MAX = 1000, RECORDS_BYTES = 8 << 20 };
+enum { RECORD_FORMAT = 1, CALLS_MAX = 1000, RESOURCES_MAX = 100000, RECORDS_BYTES = 8 << 20 };
 enum control_state { CONTROL_STARTING, CONTROL_RUNNING, CONTROL_FAILED, CONTROL_STOPPING };
 
 /* One record of the store: key "Kind/name", value the resource in JSON, or null. */

@@ -14,10 +14,10 @@ struct pipeline_reading {
     struct flow_pipeline_def *def;
     struct arena *a;
     struct map steps;                            /* name -> struct flow_step_def */
-    size_t problems_before;
+    size_t problems_before, refs_n;
 };
 
-enum { PARTS_MAX = 6 };
+enum { PARTS_MAX = 6, REFS_MAX = 20000 };
 
 /* Cuts at dots; more than PARTS_MAX parts count as PARTS_MAX. */
 static size_t parts_of(struct str text, struct str parts[PARTS_MAX])
@@ -33,11 +33,6 @@ static bool side_of(struct str part, bool *ret_inputs)
 {
     *ret_inputs = str_is(part, "inputs");
     return *ret_inputs || str_is(part, "outputs");
-}
-
-static bool ref_eq(const struct flow_ref *a, const struct flow_ref *b)
-{
-    return str_eq(a->step, b->step) && a->inputs == b->inputs && str_eq(a->tensor, b->tensor);
 }
 
 static struct str ref_text(const struct pipeline_reading *pr, const struct flow_ref *r)
@@ -96,6 +91,11 @@ static struct flow_ref *refs_read(struct pipeline_reading *pr, struct yaml_map *
     struct flow_ref *refs = n ? arena_array(pr->a, struct flow_ref, n) : NULL;
     struct map seen = {0};
 
+    pr->refs_n += n;
+    if (n && pr->refs_n > REFS_MAX) {
+        yaml_problem(m, texts[0].at, STR_FMT ": %s: more than %d references in one pipeline are too many", STR_ARG(where), list, REFS_MAX);
+        n = 0;
+    }
     for (size_t i = 0; i < n; i++) {
         struct place at = {m, where, list, i, output};
         if (!ref_read(pr, &at, &texts[i], &refs[kept])) continue;
@@ -120,13 +120,12 @@ static enum flow_join join_read(struct yaml_map *m, const char *key)
     return FLOW_INNER;
 }
 
-/* Does one of the references carry this tensor? */
-static bool refs_carry(const struct flow_ref *refs, size_t n, const struct flow_ref *wanted)
+/* Does one of the references, in full in `carried`, carry this tensor? */
+static bool is_carried(const struct pipeline_reading *pr, const struct map *carried, struct flow_ref wanted)
 {
-    for (size_t i = 0; i < n; i++)
-        if (str_eq(refs[i].step, wanted->step) && refs[i].inputs == wanted->inputs && (!refs[i].tensor.n || str_eq(refs[i].tensor, wanted->tensor)))
-            return true;
-    return false;
+    if (map_get_str(carried, ref_text(pr, &wanted))) return true;
+    wanted.tensor = STR("");
+    return map_get_str(carried, ref_text(pr, &wanted)) != NULL;
 }
 
 static bool rename_read(struct pipeline_reading *pr, struct yaml_map *m, const struct yaml_node *key, const struct yaml_node *value,
@@ -156,6 +155,7 @@ static struct flow_rename *renames_read(struct pipeline_reading *pr, struct yaml
 {
     const struct yaml_node *map = yaml_map_any(m, "tensorMap");
     struct flow_rename *renames;
+    struct map carried = {0};
     size_t kept = 0;
 
     *ret_n = 0;
@@ -164,15 +164,21 @@ static struct flow_rename *renames_read(struct pipeline_reading *pr, struct yaml
         yaml_problem(m, map, "tensorMap: STEP.outputs.TENSOR: NEW_NAME is wanted");
         return NULL;
     }
+    if ((pr->refs_n += map->n) > REFS_MAX) {
+        yaml_problem(m, map, "tensorMap: more than %d references in one pipeline are too many", REFS_MAX);
+        return NULL;
+    }
     renames = arena_array(pr->a, struct flow_rename, map->n);
+    for (size_t i = 0; i < refs_n; i++) map_put_str(&carried, ref_text(pr, &refs[i]), pr);
     for (size_t i = 0; i < map->n; i++) {
         struct flow_rename *r = &renames[kept];
         if (!rename_read(pr, m, map->keys[i], map->items[i], r)) continue;
         struct flow_ref wanted = {str_eq(r->source, pr->def->name) ? STR("") : r->source, r->inputs, r->tensor};
-        if (all_good && !refs_carry(refs, refs_n, &wanted))
+        if (all_good && !is_carried(pr, &carried, wanted))
             warn_at(pr->rd, map->keys[i], "tensorMap: " STR_FMT " is not among what arrives here, so it never applies", STR_ARG(map->keys[i]->text));
         kept++;
     }
+    map_fini(&carried);
     *ret_n = kept;
     return renames;
 }
@@ -191,11 +197,15 @@ static void batch_read(struct yaml_map *step, struct flow_step_def *s)
 
 static void overlap_check(struct pipeline_reading *pr, struct yaml_map *m, const struct flow_step_def *s)
 {
-    for (size_t i = 0; i < s->inputs_n; i++)
-        for (size_t k = 0; k < s->triggers_n; k++)
-            if (ref_eq(&s->inputs[i], &s->triggers[k]))
-                yaml_problem(m, yaml_get(m->node, "triggers"), "step " STR_FMT ": " STR_FMT " is both an input and a trigger", STR_ARG(s->name),
-                             STR_ARG(ref_text(pr, &s->inputs[i])));
+    struct map inputs = {0};
+
+    for (size_t i = 0; i < s->inputs_n && s->triggers_n; i++) map_put_str(&inputs, ref_text(pr, &s->inputs[i]), pr);
+    for (size_t i = 0; i < s->triggers_n; i++) {
+        struct str text = ref_text(pr, &s->triggers[i]);
+        if (map_get_str(&inputs, text))
+            yaml_problem(m, yaml_get(m->node, "triggers"), "step " STR_FMT ": " STR_FMT " is both an input and a trigger", STR_ARG(s->name), STR_ARG(text));
+    }
+    map_fini(&inputs);
 }
 
 static void step_read(struct pipeline_reading *pr, struct yaml_map *m, struct flow_step_def *s)

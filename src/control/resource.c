@@ -15,7 +15,7 @@ static const struct { const char *kind, *plural, *brief; } kinds[RESOURCE_KINDS]
     [RESOURCE_PIPELINE] = {"Pipeline", "pipelines", "mlp"},
 };
 
-enum { TOPIC_NAME_MAX = 249 };
+enum { TOPIC_NAME_MAX = 249, DOCUMENTS_MAX = 20000 };
 
 const char *resource_kind_name(enum resource_kind k) { return kinds[k].kind; }
 
@@ -451,6 +451,10 @@ bool resources_parse(const struct resource_input *in, struct resource ***ret, si
     size_t n, before = in->problems->n, warned = in->warnings->n;
 
     if (!yaml_parse(in->text, in->file, &tree, in->problems, &docs, &n)) return false;
+    if (n > DOCUMENTS_MAX) {
+        problem_add(in->problems, in->file, docs[DOCUMENTS_MAX]->line, 1, "%zu documents are too many at once: at most %d", n, DOCUMENTS_MAX);
+        return false;
+    }
     if (n) list = xnew_array(struct resource *, n);
     for (size_t i = 0; i < n; i++) list[i] = document_read(in, docs[i]);
     duplicates_check(in, list, docs, n);

@@ -9,11 +9,15 @@
 #include <jansson.h>
 #include <yaml.h>
 
+struct weight { size_t nodes, bytes; };          /* of a node and all below it, as often as it is named */
+struct anchored { struct yaml_node *node; struct weight weight; };
+
 struct open {                                    /* a list or map that is not closed yet */
     struct yaml_node *node;
     struct yaml_node *key;                       /* map: waiting for its value */
     struct map seen;                             /* map: keys so far */
-    size_t cap, nodes_before;
+    size_t cap;
+    struct weight before;
     struct str anchor;
 };
 
@@ -21,9 +25,10 @@ struct builder {
     struct arena *a;
     struct str file;
     struct problems *problems;
-    struct map anchors, weights;                 /* name -> node; node -> how many nodes it stands for */
+    struct map anchors;                          /* name -> struct anchored */
     struct open stack[YAML_DEPTH_MAX];
-    size_t depth, nodes;
+    size_t depth;
+    struct weight total;
     bool failed;
     struct yaml_node **docs; size_t docs_n;
 };
@@ -36,12 +41,22 @@ static void refuse(struct builder *b, const yaml_mark_t *at, const char *what)
     b->failed = true;
 }
 
-static bool count(struct builder *b, size_t more, const yaml_mark_t *at)
+static bool count(struct builder *b, struct weight more, const yaml_mark_t *at)
 {
-    b->nodes += more;
-    if (b->nodes <= YAML_NODES_MAX) return true;
-    refuse(b, at, "the document is too large: more than a million values");
+    b->total.nodes += more.nodes;
+    b->total.bytes += more.bytes;
+    if (b->total.nodes <= YAML_NODES_MAX && b->total.bytes <= 2 * (size_t)YAML_BYTES_MAX) return true;
+    refuse(b, at, "too large: more than a million values, or aliases that stand for too much");
     return false;
+}
+
+static void anchor(struct builder *b, struct str name, struct yaml_node *n, struct weight before)
+{
+    struct anchored *a = arena_new(b->a, struct anchored);
+
+    a->node = n;
+    a->weight = (struct weight){b->total.nodes - before.nodes, b->total.bytes - before.bytes};
+    map_put_str(&b->anchors, name, a);
 }
 
 static void grow(struct builder *b, struct yaml_node ***list, size_t n, size_t *cap)
@@ -94,27 +109,31 @@ static struct yaml_node *node_new(struct builder *b, enum yaml_kind kind, const 
 
 static void on_scalar(struct builder *b, const yaml_event_t *ev)
 {
-    if (!count(b, 1, &ev->start_mark)) return;
+    struct weight before = b->total;
+
+    if (!count(b, (struct weight){1, ev->data.scalar.length}, &ev->start_mark)) return;
     struct yaml_node *n = node_new(b, YAML_SCALAR, ev);
     n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
     n->text = arena_dup_str(b->a, (struct str){(const char *)ev->data.scalar.value, ev->data.scalar.length});
     if (memchr(n->text.p, 0, n->text.n)) refuse(b, &ev->start_mark, "a NUL character has no meaning here");
     if (ev->data.scalar.tag && ev->data.scalar.quoted_implicit == 0 && ev->data.scalar.plain_implicit == 0)
         refuse(b, &ev->start_mark, "tags (!…) have no meaning here");
-    if (ev->data.scalar.anchor) map_put_str(&b->anchors, of_yaml(ev->data.scalar.anchor), n);
+    if (ev->data.scalar.anchor) anchor(b, of_yaml(ev->data.scalar.anchor), n, before);
     place(b, n, &ev->start_mark);
 }
 
-static void on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind, const yaml_char_t *anchor)
+static void on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind, const yaml_char_t *name)
 {
+    struct weight before = b->total;
+
     if (b->depth == YAML_DEPTH_MAX) {
         refuse(b, &ev->start_mark, "lists and maps are nested too deeply");
         return;
     }
-    if (!count(b, 1, &ev->start_mark)) return;
+    if (!count(b, (struct weight){1, 0}, &ev->start_mark)) return;
     struct open *o = &b->stack[b->depth++];
-    *o = (struct open){.node = node_new(b, kind, ev), .nodes_before = b->nodes - 1};
-    if (anchor) o->anchor = arena_dup_str(b->a, of_yaml(anchor));
+    *o = (struct open){.node = node_new(b, kind, ev), .before = before};
+    if (name) o->anchor = arena_dup_str(b->a, of_yaml(name));
 }
 
 static void on_close(struct builder *b, const yaml_event_t *ev)
@@ -122,22 +141,18 @@ static void on_close(struct builder *b, const yaml_event_t *ev)
     struct open *o = &b->stack[--b->depth];
     struct yaml_node *n = o->node;
     map_fini(&o->seen);
-    if (o->anchor.n) {
-        map_put_str(&b->anchors, o->anchor, n);
-        map_put_u64(&b->weights, (uint64_t)(uintptr_t)n, (void *)(uintptr_t)(b->nodes - o->nodes_before));
-    }
+    if (o->anchor.n) anchor(b, o->anchor, n, o->before);
     place(b, n, &ev->start_mark);
 }
 
 static void on_alias(struct builder *b, const yaml_event_t *ev)
 {
-    struct yaml_node *n = map_get_str(&b->anchors, of_yaml(ev->data.alias.anchor));
-    if (!n) {
+    const struct anchored *a = map_get_str(&b->anchors, of_yaml(ev->data.alias.anchor));
+    if (!a) {
         refuse(b, &ev->start_mark, "this alias names nothing that was complete before it");
         return;
     }
-    size_t weight = (size_t)(uintptr_t)map_get_u64(&b->weights, (uint64_t)(uintptr_t)n);
-    if (count(b, MAX(weight, (size_t)1), &ev->start_mark)) place(b, n, &ev->start_mark);
+    if (count(b, a->weight, &ev->start_mark)) place(b, a->node, &ev->start_mark);
 }
 
 static void on_event(struct builder *b, const yaml_event_t *ev)
@@ -149,7 +164,7 @@ static void on_event(struct builder *b, const yaml_event_t *ev)
     case YAML_SEQUENCE_END_EVENT:
     case YAML_MAPPING_END_EVENT:    on_close(b, ev); break;
     case YAML_ALIAS_EVENT:          on_alias(b, ev); break;
-    case YAML_DOCUMENT_END_EVENT:   map_fini(&b->anchors); map_fini(&b->weights); break;
+    case YAML_DOCUMENT_END_EVENT:   map_fini(&b->anchors); break;
     case YAML_NO_EVENT: case YAML_STREAM_START_EVENT: case YAML_STREAM_END_EVENT: case YAML_DOCUMENT_START_EVENT: break;
     }
 }
@@ -191,7 +206,6 @@ bool yaml_parse(struct str text, struct str file, struct arena *a, struct proble
     }
     while (b.depth) map_fini(&b.stack[--b.depth].seen);
     map_fini(&b.anchors);
-    map_fini(&b.weights);
     yaml_parser_delete(&parser);
     if (!b.failed) {
         *ret = arena_array(a, struct yaml_node *, b.docs_n + 1);

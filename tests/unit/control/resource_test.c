@@ -284,6 +284,19 @@ static void a_tensor_map_that_never_applies_is_said(void **state)
                  "line 10:17: tensorMap: a.outputs.u is not among what arrives here, so it never applies\n");
 }
 
+static void size_is_bounded(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    for (int i = 0; i < 20001; i++) buf_printf(&b, "kind: Model\nmetadata: {name: m%d}\nspec: {}\n---\n", i);
+    assert_refused(buf_cstr(&b), "line 80001:1: 20001 documents are too many at once: at most 20000\n");
+    buf_clear(&b);
+    buf_append_str(&b, STR(PIPELINE("  steps:\n  - name: a\n  - name: b\n    inputs:\n")));
+    for (int i = 0; i < 20001; i++) buf_printf(&b, "    - a.outputs.t%d\n", i);
+    assert_refused(buf_cstr(&b), "line 9:7: step b: inputs: more than 20000 references in one pipeline are too many\n");
+    buf_fini(&b);
+}
+
 static void what_a_later_version_runs_is_refused_with_a_reason(void **state)
 {
     (void)state;
@@ -420,6 +433,7 @@ int main(void)
         cmocka_unit_test(a_pipeline_needs_steps),
         cmocka_unit_test(cycles_through_inputs_and_triggers_are_named),
         cmocka_unit_test(a_tensor_map_that_never_applies_is_said),
+        cmocka_unit_test(size_is_bounded),
         cmocka_unit_test(what_a_later_version_runs_is_refused_with_a_reason),
         cmocka_unit_test(known_shapes_of_pipelines_are_taken),
         cmocka_unit_test(models_find_their_servers),

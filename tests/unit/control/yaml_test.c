@@ -115,7 +115,24 @@ static void a_few_aliases_cannot_stand_for_millions_of_nodes(void **state)
     for (int i = 1; i < 9; i++) buf_printf(&b, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     p = parse(buf_cstr(&b));
     assert_false(p.ok);
-    assert_true(str_is(p.problems.list[0].text, "the document is too large: more than a million values"));
+    assert_true(str_is(p.problems.list[0].text, "too large: more than a million values, or aliases that stand for too much"));
+    drop(&p);
+    buf_fini(&b);
+}
+
+static void a_long_text_cannot_be_multiplied_either(void **state)
+{
+    (void)state;
+    struct buf b = {0};
+    struct parsed p;
+    buf_append_str(&b, STR("a: &a "));
+    for (int i = 0; i < 100000; i++) buf_append_byte(&b, 'x');
+    buf_append_str(&b, STR("\nb: ["));
+    for (int i = 0; i < 1000; i++) buf_append_str(&b, STR("*a, "));
+    buf_append_str(&b, STR("]\n"));
+    p = parse(buf_cstr(&b));
+    assert_false(p.ok);
+    assert_true(str_starts(p.problems.list[0].text, STR("too large: ")));
     drop(&p);
     buf_fini(&b);
 }
@@ -218,6 +235,7 @@ int main(void)
         cmocka_unit_test(an_alias_is_the_node_once_more),
         cmocka_unit_test(an_alias_inside_itself_is_refused),
         cmocka_unit_test(a_few_aliases_cannot_stand_for_millions_of_nodes),
+        cmocka_unit_test(a_long_text_cannot_be_multiplied_either),
         cmocka_unit_test(depth_is_bounded),
         cmocka_unit_test(stored_json_reads_back_the_same),
         cmocka_unit_test(tags_are_refused),
