@@ -258,6 +258,7 @@ enum rc broker_config_set(struct broker_config *c, enum config_source level, str
          : level == CONFIG_SOURCE_DEFAULT_BROKER ? &c->set[row].by_default
                                                  : &c->set[row].dynamic;
     text_replace(at, value);
+    c->topic_is_known = false;
     store_field(c, &broker_defs[row], broker_value(c, row));
     return RC_OK;
 }
@@ -369,7 +370,7 @@ static void apply_time_difference(struct topic_config *t, const struct broker_co
     }
 }
 
-void topic_config_resolve(struct topic_config *t, const struct broker_config *c)
+static void resolve_all(struct topic_config *t, const struct broker_config *c)
 {
     char text[32];
 
@@ -378,6 +379,33 @@ void topic_config_resolve(struct topic_config *t, const struct broker_config *c)
     for (size_t i = 0; i < TOPIC_CONFIGS_N; i++)
         store_field(t, &topic_defs[i], topic_value(t, c, i, text));
     apply_time_difference(t, c);
+}
+
+/* The effective values without the own settings, which stay as they are. */
+static void copy_values(struct topic_config *to, const struct topic_config *from)
+{
+    char *set[TOPIC_CONFIGS_N];
+
+    memcpy(set, to->set, sizeof set);
+    *to = *from;
+    memcpy(to->set, set, sizeof set);
+}
+
+/* Most topics have few settings of their own or none, and there may be very many topics: those start from one that has
+ * none. */
+void topic_config_resolve(struct topic_config *t, struct broker_config *c)
+{
+    bool any = false;
+
+    if (!c->topic_is_known) resolve_all(&c->topic, c);
+    c->topic_is_known = true;
+    copy_values(t, &c->topic);
+    for (size_t i = 0; i < TOPIC_CONFIGS_N; i++) {
+        if (!t->set[i]) continue;
+        store_field(t, &topic_defs[i], str_of(t->set[i]));
+        any = true;
+    }
+    if (any) apply_time_difference(t, c);
 }
 
 void topic_config_copy(struct topic_config *to, const struct topic_config *from)

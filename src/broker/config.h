@@ -39,6 +39,8 @@ struct broker_config {
     int64_t retention_check_interval_ms, cleaner_backoff_ms;
     int32_t fetch_session_slots, request_partitions_max;
     struct { char *from_file, *by_default, *dynamic; } set[BROKER_CONFIGS_MAX];      /* texts by row; NULL: not set */
+    struct topic_config topic;           /* of a topic without own settings; worked out when it is asked for */
+    bool    topic_is_known;
 };
 
 void broker_config_init(struct broker_config *c);                /* the defaults */
@@ -57,7 +59,7 @@ struct str broker_config_own(const struct broker_config *c, enum config_source l
 enum rc topic_config_set(struct topic_config *t, struct str name, struct str value, struct err *e) MUST_USE;
 /* Would the value be accepted? Also answers for keys that combine with others. */
 enum rc topic_config_check(struct str name, struct str value, struct err *e) MUST_USE;
-void topic_config_resolve(struct topic_config *t, const struct broker_config *c);
+void topic_config_resolve(struct topic_config *t, struct broker_config *c);
 void topic_config_copy(struct topic_config *to, const struct topic_config *from);
 void topic_config_fini(struct topic_config *t);
 

@@ -383,8 +383,7 @@ static enum rc apply_topic(struct broker *b, struct rd *r, struct err *e)
         topic_remove(b, t); /* a snapshot repeats what records before it said */
     if ((t = topic_by_id(b, &id))) topic_remove(b, t);
     t = topic_make(b, name, &id, internal, partitions);
-    get_settings(r, &t->config);
-    topic_config_resolve(&t->config, &b->config);
+    get_settings(r, &t->config);         /* resolved when everything is read */
     topic_insert(b, t);
     return RC_OK;
 }
@@ -407,7 +406,6 @@ static enum rc apply_to_topic(struct broker *b, enum meta_kind kind, struct rd *
     } else {
         topic_config_fini(&t->config);
         get_settings(r, &t->config);
-        topic_config_resolve(&t->config, &b->config);
     }
     return RC_OK;
 }
