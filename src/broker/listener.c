@@ -160,9 +160,10 @@ static void on_connection(struct watch *w, uint32_t events)
 static void on_turn(struct turn_hook *h)
 {
     struct sock_listener *l = container_of(h, struct sock_listener, hook);
-    bool any = !list_empty(&l->dead);
+    bool any;
 
     socks_turn(l);
+    any = !list_empty(&l->dead);
     while (!list_empty(&l->dead))
         sock_delete(container_of(l->dead.next, struct sock, link));
     if (any && l->paused && l->watch.active && l->l.broker->conns_n < connections_max(l->l.broker))

@@ -201,6 +201,24 @@ static void at_the_ceiling_who_comes_waits_until_somebody_goes(void **state)
     house_close(h);
 }
 
+static void at_the_ceiling_who_is_closed_makes_room_too(void **state)
+{
+    static const char unknown_api[] = "\x00\x00\x00\x0b\x03\xe7\x00\x00\x00\x00\x00\x01\x00\x01x";
+    struct house *h = house_open(0, 1, NULL, NULL);
+    struct arena a = {0};
+    int bad = dial(h), next = dial(h);
+
+    (void)state;
+    assert_true(push(h, next, versions_frame(&a)));
+    assert_true(push(h, bad, bytes_of(unknown_api, sizeof unknown_api - 1)));
+    assert_int_equal(pull(h, bad), 0);
+    assert_true(pull(h, next) > 0);
+    close(bad);
+    close(next);
+    arena_fini(&a);
+    house_close(h);
+}
+
 static void a_client_that_hangs_up_while_it_waits_is_forgotten(void **state)
 {
     struct house *h = house_open(0, 0, NULL, NULL);
@@ -372,6 +390,7 @@ int main(void)
         cmocka_unit_test(a_request_is_answered_and_a_half_one_waits),
         cmocka_unit_test(garbage_closes_its_connection_and_no_other),
         cmocka_unit_test(at_the_ceiling_who_comes_waits_until_somebody_goes),
+        cmocka_unit_test(at_the_ceiling_who_is_closed_makes_room_too),
         cmocka_unit_test(a_client_that_hangs_up_while_it_waits_is_forgotten),
         cmocka_unit_test(large_frames_wait_for_memory_in_turn),
         cmocka_unit_test(one_frame_above_the_memory_limit_is_read_when_it_is_alone),
