@@ -1,7 +1,11 @@
 """Bad input: each gets its documented answer and is counted, and the process goes on serving."""
 
+import contextlib
+import os
 import socket
 import struct
+import threading
+import time
 
 import pytest
 import requests
@@ -132,3 +136,61 @@ def test_refusals_are_counted(plane):
     post(plane, "{")
     metrics = requests.get(f"http://{plane.infer}/metrics", timeout=10).text
     assert any('code="400"' in line and not line.endswith(" 0") for line in metrics.splitlines()), metrics
+
+
+@contextlib.contextmanager
+def peer_that(answer):
+    """A model server that is none: accepts, reads a little, answers as told, until the test is over."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen()
+        listening.settimeout(0.2)
+        over = threading.Event()
+
+        def serve():
+            open_connections = []
+            while not over.is_set():
+                try:
+                    connection, _ = listening.accept()
+                except TimeoutError:
+                    continue
+                open_connections.append(connection)
+                connection.settimeout(5)
+                with contextlib.suppress(OSError):
+                    connection.recv(65536)
+                    answer(connection)
+            for connection in open_connections:
+                connection.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield "127.0.0.1:%d" % listening.getsockname()[1]
+        over.set()
+        thread.join()
+
+
+def http_200(body):
+    return lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+
+@pytest.mark.parametrize("protocol, answer, statuses", [
+    ("address", lambda c: c.sendall(os.urandom(500)), {502, 503}),
+    ("address", lambda c: c.close(), {502, 503}),
+    ("address", lambda c: None, {504}),
+    ("restAddress", lambda c: c.sendall(os.urandom(500)), {502, 503}),
+    ("restAddress", http_200(b"{not json"), {502}),
+    ("restAddress", http_200(b'{"outputs":[{"name":"X","datatype":"FP32","shape":[2],"data":[1]}]}'), {502}),
+    ("restAddress", lambda c: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nshort") or c.close(), {502, 503}),
+    ("restAddress", lambda c: None, {504}),
+])
+def test_a_model_server_that_answers_garbage_or_nothing_is_named(plane, tmp_path, protocol, answer, statuses):
+    with peer_that(answer) as address:
+        name = "odd%d" % time.monotonic_ns()
+        server = resources.server(address).replace("name: toy", f"name: {name}").replace("[toy]", f"[{name}]")
+        lines = [line for line in server.splitlines() if "ddress:" not in line or f" {protocol}:" in line]
+        plane.apply(tmp_path, "\n".join(lines) + "\n---" + resources.model(name, name))
+        begun = time.monotonic()
+        answered = post(plane, '{"inputs":[{"name":"INPUT","shape":[1],"datatype":"FP32","data":[1]}]}', f"/v2/models/{name}/infer",
+                        headers={"x-request-timeout": "1.5"})
+        assert answered.status_code in statuses | {504}, answered.text
+        assert name in answered.json()["error"] and time.monotonic() - begun < 5, answered.text
