@@ -220,6 +220,7 @@ void infer_rest(struct gateway *g, struct exchange *x, const struct resource *r)
         refuse(i, &e);
         return;
     }
+    if (!i->wants.n) buf_fini(&x->body); /* nothing is borrowed from it any more */
     start(i, buf_view(&i->message));
 }
 

@@ -12,8 +12,8 @@ enum {
     STREAM_WINDOW = 256 << 10,
     STREAM_WINDOW_MAX = 8 << 20,
     CONN_WINDOW = 16 << 20,
-    COPY_MAX =
-        4 << 10, /* answers up to this size are copied into frames, larger ones become blobs */
+    COPY_MAX = 4 << 10,    /* answers up to this are copied into frames, larger ones become blobs */
+    MESSAGE_MAX = 4 << 10, /* of grpc-message, encoded: clients take 8 KiB of metadata in all */
     STREAM_OUT_FULL = 1 << 20,
     BODY_RATE_BYTES = 4 << 10,
     STREAMS_KEPT = 256,
@@ -355,6 +355,22 @@ static size_t nv_add(nghttp2_nv *nv, size_t at, const struct header *list, size_
     return at;
 }
 
+/* As much of it as is MESSAGE_MAX bytes percent-encoded, without cutting a character. */
+static struct str message_cut(struct str s)
+{
+    size_t n = 0, cost = 0;
+
+    for (; n < s.n; n++) {
+        uint8_t c = (uint8_t)s.p[n];
+
+        cost += c >= 0x20 && c <= 0x7e && c != '%' ? 1 : 3;
+        if (cost > MESSAGE_MAX) break;
+    }
+    while (n < s.n && n && ((uint8_t)s.p[n] & 0xc0) == 0x80)
+        n--;
+    return (struct str){s.p, n};
+}
+
 static void trailers_keep(struct h2_stream *st, const struct grpc_reply *r)
 {
     struct buf *b = &st->trailers;
@@ -365,7 +381,7 @@ static void trailers_keep(struct h2_stream *st, const struct grpc_reply *r)
     buf_append_byte(b, 0);
     if (r->message.n) {
         buf_append(b, bytes_of("grpc-message", 13));
-        grpc_message_encode(b, r->message);
+        grpc_message_encode(b, message_cut(r->message));
         buf_append_byte(b, 0);
     }
     for (size_t i = 0; i < r->trailers_n; i++) {

@@ -45,6 +45,15 @@ static void on_request(void *ctx, struct exchange *x)
     struct buf body = {0};
 
     w->requests++;
+    if (x->grpc) { /* fails with a text that ends in the middle of the third byte of a character at the limit */
+        buf_append_str(&body, STR("-"));
+        while (body.n < 20000)
+            buf_append_str(&body, STR("\xe2\x82\xac"));
+        exchange_respond_grpc(
+            x, &(struct grpc_reply){.status = GRPC_INTERNAL, .message = buf_str(&body)}, NULL);
+        buf_fini(&body);
+        return;
+    }
     if (w->keep) {
         x->priv = w;
         x->gone = on_gone;
@@ -351,6 +360,23 @@ static void slow_bodies_and_large_headers_are_refused(void **state)
     world_free(&w);
 }
 
+static void a_long_error_text_is_cut_to_what_clients_take(void **state)
+{
+    struct world w;
+    struct bytes p;
+    uint8_t flags;
+
+    (void)state;
+    world_new(&w);
+    headers(&w, 1, 0, "POST", "/s/M",
+            (const char *const[]){"content-type", "application/grpc", NULL});
+    frame(&w, DATA, END_STREAM, 1, "\0\0\0\0\0", 5);
+    turns(&w);
+    assert_true(frame_find(&w, HEADERS, 1, 0, &flags, &p) && (flags & END_STREAM));
+    assert_true(p.n > 2000 && p.n < 4200);
+    world_free(&w);
+}
+
 static void draining_says_goodbye_and_finishes(void **state)
 {
     struct world w;
@@ -418,6 +444,7 @@ int main(void)
         cmocka_unit_test(an_early_answer_stops_the_body),
         cmocka_unit_test(a_reset_stream_cancels_its_request_only),
         cmocka_unit_test(slow_bodies_and_large_headers_are_refused),
+        cmocka_unit_test(a_long_error_text_is_cut_to_what_clients_take),
         cmocka_unit_test(draining_says_goodbye_and_finishes),
         cmocka_unit_test(an_idle_connection_is_closed),
         cmocka_unit_test(garbage_ends_the_connection),
