@@ -1,7 +1,7 @@
 /* broker/offsets_record.h - what stands in __consumer_offsets: committed offsets and groups, in Kafka's own format.
  *
  * A key names what the record is about, a null value says that it is gone, the last record of a key holds.
- * On disk: docs/disk-format.md, "__consumer_offsets".   Used by: broker/groups.c.   SPDX-License-Identifier: Apache-2.0
+ * On disk: schema/kafka/offsets_topic.msg, and the top of the .c file.   Used by: broker/groups.c.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "broker/group.h"
