@@ -4,7 +4,7 @@
 #include "control/yaml.h"
 #include <stdio.h>
 
-static void complain(const char *fmt, va_list ap)
+PRINTF(1, 0) static void complain(const char *fmt, va_list ap)
 {
     AUTO(buf_fini) struct buf text = {0};
 

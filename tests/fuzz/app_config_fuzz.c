@@ -28,7 +28,7 @@ static enum rc load(const char *flag, struct bytes text, struct config **ret)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static const enum config_format formats[] = {CONFIG_AS_TABLE, CONFIG_AS_JSON, CONFIG_AS_YAML};
-    AUTO(buf_fini) struct buf yaml = {0}, again = {0};
+    AUTO(buf_fini) struct buf yaml = {0};
     struct config *c, *d;
 
     if (!size || load(data[0] == '{' ? "--kafka-config-path" : "--config", bytes_of(data, size), &c)) return 0;
