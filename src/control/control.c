@@ -288,6 +288,7 @@ void control_advance(struct control *c)
         list_push(&c->stored, &call->link);
         c->calls_n++;
         mutation_end(c);
+        stored_answer(c);                        /* its records may be read back, and in use, before its append is acknowledged */
     }
     if (c->publish_pending) control_publish(c);
     next_mutation(c);

@@ -36,7 +36,7 @@ void fake_bus_release(struct fake_bus *b)
 {
     struct msg *m = b->held;
 
-    b->hold = false;
+    b->hold = b->hold_appends = false;
     b->held = NULL;
     b->held_end = &b->held;
     for (size_t i = 0; i < b->held_n; i++) {
@@ -244,6 +244,7 @@ static void watches_wake(struct fake_bus *b, struct str topic, int32_t n)
 static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_record *records, size_t n)
 {
     struct fake_bus *b = of(bus);
+    bool held;
     struct fake_partition *p;
 
     b->appends++;
@@ -253,7 +254,10 @@ static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_
             store(b, p, &records[i], false);
         watches_wake(b, a->topic, a->partition);
     }
+    held = b->hold;
+    b->hold |= b->hold_appends;
     answer(b, &a->op);
+    b->hold = held;
 }
 
 static void fake_fetch(struct bus *bus, struct bus_fetch *f)

@@ -31,6 +31,7 @@ struct fake_bus {
     size_t watches_n;
     /* What to do to the next operations: */
     bool hold;                                   /* answers wait for fake_bus_release() */
+    bool hold_appends;                           /* those of appends do */
     struct msg *held, **held_end;
     struct mailbox *held_to[4096];
     size_t held_n;

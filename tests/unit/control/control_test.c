@@ -406,6 +406,24 @@ static void an_apply_is_answered_only_when_executors_use_it(void **state)
     house_free(h);
 }
 
+static void an_apply_may_be_in_use_before_it_is_acknowledged(void **state)
+{
+    (void)state;
+    struct house *h = house_new();
+    start(h);
+    h->bus->hold_appends = true;                 /* the append is there, its acknowledgement is not */
+    struct asked *a = APPLY(h, M("a"));
+    produce(h, "other", NULL);
+    assert_int_equal(h->snapshot->models_n, 1);
+    assert_false(a->done);
+    fake_bus_release(h->bus);
+    settle(h);
+    assert_true(a->done);
+    assert_int_equal(a->call.err.rc, RC_OK);
+    asked_free(a);
+    house_free(h);
+}
+
 static void a_change_that_takes_too_long_is_answered_at_its_deadline(void **state)
 {
     (void)state;
@@ -663,6 +681,7 @@ int main(void)
         cmocka_unit_test(while_the_log_is_away_the_start_is_tried_again),
         cmocka_unit_test(a_failed_append_is_told_and_changes_nothing),
         cmocka_unit_test(an_apply_is_answered_only_when_executors_use_it),
+        cmocka_unit_test(an_apply_may_be_in_use_before_it_is_acknowledged),
         cmocka_unit_test(a_change_that_takes_too_long_is_answered_at_its_deadline),
         cmocka_unit_test(changes_are_made_one_after_the_other),
         cmocka_unit_test(a_stop_cancels_what_waits),
