@@ -415,6 +415,71 @@ static void a_request_larger_than_the_wal_is_appended_piece_by_piece(void **stat
     box_close(x);
 }
 
+/* ---- ceilings ---- */
+
+static int32_t new_session(struct client *k)
+{
+    struct fetch_request_partition p = {.current_leader_epoch = -1, .last_fetched_epoch = -1, .log_start_offset = -1, .partition_max_bytes = 1000};
+    struct fetch_request_topic t = {.topic = STR("t"), .partitions = &p, .partitions_n = 1};
+    struct fetch_request q;
+    struct fetch_response *a;
+
+    fetch_request_init_defaults(&q);
+    q.session_epoch = 0;
+    q.topics = &t;
+    q.topics_n = 1;
+    a = client_ask(k, KAFKA_FETCH, 11, &q);
+    assert_int_equal(a->error_code, 0);
+    return a->session_id;
+}
+
+static void fetch_sessions_have_a_ceiling_and_idle_ones_make_room(void **state)
+{
+    struct broker_setting slots = {STR("max.incremental.fetch.session.cache.slots"), STR("2")};
+    struct box *x = xnew(struct box);
+    struct fetch_request q;
+    int32_t first;
+
+    (void)state;
+    rig_init(&x->g, 31);
+    x->g.opt.settings = &slots;
+    x->g.opt.settings_n = 1;
+    assert_int_equal(rig_open(&x->g), RC_OK);
+    client_open(&x->k, &x->g);
+    client_create(&x->k, "t", 1, NULL, NULL);
+    first = new_session(&x->k);
+    assert_true(first > 0);
+    assert_true(new_session(&x->k) > 0);
+    assert_int_equal(new_session(&x->k), 0);
+    rig_advance(&x->g, 121000);
+    assert_true(new_session(&x->k) > 0);
+    fetch_request_init_defaults(&q);
+    q.session_id = first;
+    q.session_epoch = 1;
+    struct fetch_response *a = client_ask(&x->k, KAFKA_FETCH, 11, &q);
+    assert_int_equal(a->error_code, KAFKA_ERR_FETCH_SESSION_ID_NOT_FOUND);
+    box_close(x);
+}
+
+static void topics_and_partitions_have_ceilings(void **state)
+{
+    struct box *x = xnew(struct box);
+    struct broker_topic_spec spec = {.name = STR("second"), .partitions = 1, .replication = 1};
+    uint64_t seq;
+
+    (void)state;
+    rig_init(&x->g, 32);
+    x->g.opt.topics_max = 2;             /* __consumer_offsets is one */
+    assert_int_equal(rig_open(&x->g), RC_OK);
+    client_open(&x->k, &x->g);
+    spec.partitions = 2000000000;
+    assert_int_equal(broker_topic_create(x->g.b, &spec, NULL, &seq, &x->g.err), RC_OVERLOAD);
+    client_create(&x->k, "first", 1, NULL, NULL);
+    spec.partitions = 1;
+    assert_int_equal(broker_topic_create(x->g.b, &spec, NULL, &seq, &x->g.err), RC_OVERLOAD);
+    box_close(x);
+}
+
 /* ---- from inside the process ---- */
 
 struct told {
@@ -613,6 +678,8 @@ int main(void)
         cmocka_unit_test(a_failed_write_ends_acknowledgement),
         cmocka_unit_test(a_full_wal_puts_producers_off_and_nothing_is_lost),
         cmocka_unit_test(a_request_larger_than_the_wal_is_appended_piece_by_piece),
+        cmocka_unit_test(fetch_sessions_have_a_ceiling_and_idle_ones_make_room),
+        cmocka_unit_test(topics_and_partitions_have_ceilings),
         cmocka_unit_test(the_bus_appends_in_order_small_and_large),
         cmocka_unit_test(a_watch_hears_of_clients_appends_and_not_of_the_buss),
         cmocka_unit_test(a_fetch_of_the_bus_waits_until_its_deadline),
