@@ -142,7 +142,7 @@ static void lookup_run(struct work *w)
 {
     struct addr_lookup *q = container_of(w, struct addr_lookup, work);
 
-    q->err.rc = addr_resolve(str_of(q->hostport), &q->addrs, &q->err);
+    err_keep(addr_resolve(str_of(q->hostport), &q->addrs, &q->err), &q->err);
 }
 
 static void lookup_done(struct work *w)

@@ -110,9 +110,9 @@ static void job_run(struct work *w)
         if ((l = map_get(&s->by_path, buf_view(&j->path)))) loaded_free(s, l);
         return;
     }
-    if (fetch(s, &j->path, &m, &j->err)) return;
+    if (err_keep(fetch(s, &j->path, &m, &j->err), &j->err)) return;
     if (j->what == BUILTIN_PREDICT)
-        j->err.rc = xgb_predict(m, buf_view(&j->request), &j->response, &j->err);
+        err_keep(xgb_predict(m, buf_view(&j->request), &j->response, &j->err), &j->err);
     else if (j->what == BUILTIN_METADATA)
         xgb_metadata(m, buf_str(&j->model), buf_str(&j->version), &j->response);
 }
