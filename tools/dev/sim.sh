@@ -4,5 +4,5 @@ cmd_sim() {
     need $PKGS_BUILD
     mkdir -p build
     build release
-    SIM_SEEDS=$seeds meson test -C build/release --no-rebuild --print-errorlogs --suite crash --timeout-multiplier 0
+    SEEDS=$seeds meson test -C build/release --no-rebuild --print-errorlogs --suite crash --timeout-multiplier 0
 }
