@@ -182,7 +182,7 @@ static void capture(struct store *s, bool all)
         capture_log(c, l, all);
     }
     if (!s->state_file) c->state_file = 1;
-    else if (s->state_bytes + c->frames.n > 2 * s->state_base_bytes + STATE_REWRITE_BYTES) capture_rewrite(c);
+    else if (s->state_bytes + c->frames.n > 2 * s->wal.super.state_base + STATE_REWRITE_BYTES) capture_rewrite(c);
     c->gone = buf_take(&s->gone);
     s->dirty_any = s->checkpoint_wanted = false;
     store_path(s, "", root);
@@ -200,6 +200,7 @@ void checkpoint_place(struct store *s)
     c->super = wal_super_next(&s->wal);
     c->super.state_file = c->state_file;
     c->super.state_bytes = (anew ? 0 : s->state_bytes) + c->frames.n;
+    if (anew) c->super.state_base = c->frames.n;
     c->placed = true;
 }
 
@@ -438,7 +439,6 @@ static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf 
         state_path(s, s->state_file, path);
         if (s->state_file) add_name(paths, path);
         s->state_file = c->state_file;
-        s->state_base_bytes = c->frames.n;
     }
     s->state_bytes = c->super.state_bytes;
     remove_gone(c, paths);
@@ -484,7 +484,7 @@ static void checkpoint_undo(struct checkpoint *c)
         store_dirty(s, l);
     }
     s->dirty_any = true;
-    s->wal.wrap_held = false;
+    s->wal.held_at = 0;
     s->checkpoint_retry_ms = clock_mono_ms(s->opt.clock) + RETRY_MS;
     s->checkpoint = NULL;
     checkpoint_free(c);

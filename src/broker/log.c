@@ -9,8 +9,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { TOPIC_NAME_MAX = 256 };
-
 const struct log_config log_config_default = {
     .segment_bytes = 1u << 30,
     .segment_index_bytes = 10u << 20,
@@ -297,7 +295,7 @@ static enum rc prepare(struct log *l, size_t payload, size_t disk, unsigned flag
 {
     struct store *s = l->store;
 
-    if (!wal_has_room(&s->wal, payload + 2 * WAL_HEADER_BYTES + TOPIC_NAME_MAX)) {
+    if (!wal_has_room(&s->wal, payload + APPEND_OVERHEAD)) {
         store_want_ring(s, store_ring_wanted(s, payload));
         store_checkpoint_soon(s);
         return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");

@@ -50,7 +50,7 @@ struct bytes store_folder_id(const struct store *s)       { return bytes_of(s->w
 
 bool store_has_room(const struct store *s, size_t bytes)
 {
-    return wal_has_room(&s->wal, MIN(bytes, (size_t)(s->wal.super.ring.bytes / INLINE_SHARE)));
+    return wal_has_room(&s->wal, MIN(bytes, (size_t)(s->wal.super.ring.bytes / INLINE_SHARE)) + APPEND_OVERHEAD);
 }
 
 size_t store_inline_max(const struct store *s)

@@ -17,6 +17,8 @@
 #include "sys/worker.h"
 
 enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5 };
+/* What an append may need beside its own record: the one that creates the log. */
+enum { APPEND_OVERHEAD = 2 * WAL_HEADER_BYTES + 256 };
 enum { META_BYTES_MAX = 1 << 20, STORE_PATH_BYTES = SEGMENT_PATH_BYTES };
 
 struct log {
@@ -91,14 +93,14 @@ struct store {
     struct buf state_new;                      /* META and GONE frames since the last checkpoint began */
     struct list dirty;                         /* struct log.dirty_link */
     struct buf gone;                           /* folders and files to remove after the next checkpoint: NUL-ended names */
-    uint64_t state_file, state_bytes, state_base_bytes;   /* the current checkpoint file; its size when it was last rewritten */
+    uint64_t state_file, state_bytes;          /* the current checkpoint file */
     struct checkpoint *checkpoint;             /* running; NULL: none */
     bool     checkpoint_wanted, dirty_any;
     uint64_t checkpoint_ms;                    /* monotonic, of the last end */
     uint64_t checkpoint_retry_ms;              /* not before */
     uint64_t replay_to;                        /* during recovery */
 
-    bool     fatal, closing, replaying;
+    bool     fresh, fatal, closing, replaying;
     struct err fatal_why;
     uint64_t disk_free, disk_checked_ms, disk_spent;
     struct store_stats stats;

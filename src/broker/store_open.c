@@ -57,7 +57,7 @@ static enum rc read_state(struct store *s, struct err *e)
     char path[STORE_PATH_BYTES], name[32];
 
     s->state_file = s->wal.super.state_file;
-    s->state_bytes = s->state_base_bytes = s->wal.super.state_bytes;
+    s->state_bytes = s->wal.super.state_bytes;
     if (!s->state_file) return RC_OK;
     snprintf(name, sizeof name, "state.%" PRIu64, s->state_file);
     store_path(s, name, path);
@@ -157,12 +157,67 @@ static enum rc recover(struct store *s, struct err *e)
     return RC_OK;
 }
 
+/* ---- leftovers of a crash ---- */
+
+struct leftovers { struct store *store; struct map known; };
+
+static void note_known(struct store *s, struct map *known)
+{
+    struct bytes key;
+    void        *v;
+
+    for (size_t at = 0; map_next(&s->logs, &at, &key, &v);) map_put_str(known, str_of(strrchr(((struct log *)v)->dir, '/') + 1), v);
+}
+
+/* A folder of a log: it has a number at its end and says whose it is. */
+static bool is_log_folder(const struct store *s, const char *name)
+{
+    char           path[STORE_PATH_BYTES];
+    const char    *dash = strrchr(name, '-');
+    struct fs_stat st;
+    struct err     e;
+    int64_t        number;
+
+    if (!dash || !str_to_i64(str_of(dash + 1), &number)) return false;
+    must((size_t)snprintf(path, sizeof path, "%s/%s/partition.metadata", s->dir, name) < sizeof path);
+    return !fs_stat(s->fs, path, &st, &e);
+}
+
+static void note_leftover(void *ctx, const char *name)
+{
+    struct leftovers *x = ctx;
+    char              current[32];
+
+    snprintf(current, sizeof current, "state.%" PRIu64, x->store->state_file);
+    if (map_get_str(&x->known, str_of(name))) return;
+    if (!str_starts(str_of(name), STR("deleted.")) && !str_is(STR("wal.tmp"), name) &&
+        !(str_starts(str_of(name), STR("state.")) && strcmp(name, current) != 0) && !is_log_folder(x->store, name))
+        return;
+    buf_append(&x->store->gone, bytes_of(name, strlen(name) + 1));
+    x->store->dirty_any = true;
+}
+
+/* Folders whose log's deletion is on record, but which were not gone yet; files of a checkpoint that was not the last. */
+static void find_leftovers(struct store *s)
+{
+    struct leftovers x = {.store = s};
+    struct err       e;
+
+    if (s->wal.super.clean) return;
+    note_known(s, &x.known);
+    if (fs_list(s->fs, s->dir, note_leftover, &x, &e)) diag(DIAG_WARN, "store.leftovers_unknown", KV_CSTR("why", e.text));
+    map_fini(&x.known);
+}
+
 /* ---- opening ---- */
+
+static void note_state(void *ctx, const char *name) { *(bool *)ctx |= str_starts(str_of(name), STR("state.")); }
 
 static enum rc folder_is_ours(struct store *s, struct err *e)
 {
     struct fs_stat st;
     char           path[STORE_PATH_BYTES];
+    bool           has_state = false;
 
     if (fs_mkdir_all(s->fs, s->dir, e)) return e->rc;
     store_path(s, "lock", path);
@@ -173,9 +228,9 @@ static enum rc folder_is_ours(struct store *s, struct err *e)
     store_path(s, "wal", path);
     if (!fs_stat(s->fs, path, &st, e)) return RC_OK;
     if (e->rc != RC_NOT_FOUND) return e->rc;
-    store_path(s, "state.1", path);
-    if (!fs_stat(s->fs, path, &st, e)) return err_set(e, RC_CORRUPT, "%s: there is a checkpoint but no wal; nothing was changed", s->dir);
-    return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
+    s->fresh = true;
+    if (fs_list(s->fs, s->dir, note_state, &has_state, e)) return e->rc;
+    return has_state ? err_set(e, RC_CORRUPT, "%s: there is a checkpoint but no wal; nothing was changed", s->dir) : RC_OK;
 }
 
 static enum rc open_wal(struct store *s, struct err *e)
@@ -185,7 +240,7 @@ static enum rc open_wal(struct store *s, struct err *e)
 
     store_path(s, "wal", path);
     if (wal_open(s->fs, path, first, s->opt.wal_bytes_max, &s->wal, e)) return e->rc;
-    if (fs_sync_dir(s->fs, s->dir, e)) return e->rc;
+    if (s->fresh && fs_sync_dir(s->fs, s->dir, e)) return e->rc;
     if (!file_is_direct(s->wal.file) && s->fs == &fs_real)
         diag(DIAG_WARN, "wal.not_direct", KV_CSTR("dir", s->dir), KV_CSTR("why", "no O_DIRECT on this file system: plain writes with O_DSYNC"));
     return RC_OK;
@@ -197,6 +252,7 @@ static enum rc begin_start(struct store *s, struct err *e)
     uint32_t last = s->wal.super.start_number;
 
     if (last == INT32_MAX) return err_set(e, RC_UNSUPPORTED, "%s was started %" PRIu32 " times", s->dir, last);
+    find_leftovers(s);
     s->wal.start_number = last == UINT32_MAX ? 0 : last + 1;
     s->durable_seq = s->wal.seq_next - 1;
     return checkpoint_now(s, false, e);

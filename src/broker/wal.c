@@ -124,10 +124,9 @@ bool wal_launch(struct wal *w)
 {
     struct wal_group *g = &w->building, idle = w->flying;
     size_t            padded = align_up(g->n, FS_ALIGN);
-    uint64_t          lap_left = w->super.ring.bytes - (w->end - w->super.ring.base) % w->super.ring.bytes;
 
     if (w->in_flight || !g->n) return false;
-    if (w->wrap_held && padded > lap_left) return false;
+    if (w->held_at && w->end + padded > w->held_at) return false;
     must(padded <= w->super.ring.bytes - wal_used(w));
     memset(g->p, 0, WAL_HEADER_BYTES);
     store_le32(g->p + 4, GROUP_MAGIC);
@@ -189,6 +188,7 @@ static void super_encode(const struct wal_super *s, uint8_t *b)
     store_le64(b + 96, s->group);
     store_le64(b + 104, s->state_file);
     store_le64(b + 112, s->state_bytes);
+    store_le64(b + 120, s->state_base);
     store_le32(b + 12, crc32c(bytes_of(b + 16, FS_ALIGN - 16)));
 }
 
@@ -212,6 +212,7 @@ static enum rc super_decode(const uint8_t *b, struct wal_super *s, struct err *e
     s->group = load_le64(b + 96);
     s->state_file = load_le64(b + 104);
     s->state_bytes = load_le64(b + 112);
+    s->state_base = load_le64(b + 120);
     if (!s->ring.bytes || s->ring.bytes % FS_ALIGN || s->ring.base % FS_ALIGN || s->begin % FS_ALIGN || s->begin < s->ring.base)
         return err_set(e, RC_NOT_FOUND, "a superblock with impossible numbers");
     return RC_OK;
@@ -263,8 +264,8 @@ struct wal_super wal_super_next(struct wal *w)
     must(!w->building.n);
     if (w->zeroed_bytes > s.ring.bytes && (begin - s.ring.base) / s.ring.bytes == lap) {
         s.ring.base += lap * s.ring.bytes;                        /* all that lives is in one lap: its places stay */
+        w->held_at = s.ring.base + s.ring.bytes;
         s.ring.bytes = w->zeroed_bytes;
-        w->wrap_held = true;
     }
     return s;
 }
@@ -272,7 +273,7 @@ struct wal_super wal_super_next(struct wal *w)
 void wal_super_done(struct wal *w, const struct wal_super *s)
 {
     w->super = *s;
-    w->wrap_held = false;
+    w->held_at = 0;
 }
 
 /* ---- files ---- */

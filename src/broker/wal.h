@@ -41,6 +41,7 @@ struct wal_super {                             /* what the newest superblock say
     uint64_t begin;                            /* position of the oldest record that is needed */
     uint64_t seq, group;                       /* the first record and group from `begin` on have these */
     uint64_t state_file, state_bytes;          /* the checkpoint: file number and valid length */
+    uint64_t state_base;                       /* its length when it was last written anew */
 };
 
 /* A group on its way: filled on the loop, written on a worker. */
@@ -59,7 +60,7 @@ struct wal {
     uint64_t end;                              /* position behind the last submitted group */
     uint64_t seq_next, group_next;
     uint64_t zeroed_bytes;                     /* the file is prepared up to here: the ring may grow to it */
-    bool     wrap_held;                        /* a superblock that grows the ring is being written */
+    uint64_t held_at;                          /* no group beyond this position while a superblock that grows the ring is written; 0: free */
     struct wal_group building, flying;
     bool     in_flight;
     uint32_t start_number;

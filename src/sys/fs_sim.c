@@ -652,12 +652,13 @@ static enum rc sim_free_bytes(struct fs *fs, const char *path, uint64_t *ret, st
 static enum rc sim_lock(struct fs *fs, const char *path, struct file **ret, struct err *e)
 {
     struct fs_sim *s = sim_of(fs);
+    struct file   *file;
     enum rc        rc;
 
     pthread_mutex_lock(&s->lock);
-    rc = open_locked(s, path, FS_READ | FS_WRITE | FS_CREATE, ret, e);
+    rc = open_locked(s, path, FS_READ | FS_WRITE | FS_CREATE, &file, e);
     if (!rc) {
-        struct sim_file *f = sim_file_of(*ret);
+        struct sim_file *f = sim_file_of(file);
 
         if (f->inode->locked) {
             inode_unref(f->inode);
@@ -665,6 +666,7 @@ static enum rc sim_lock(struct fs *fs, const char *path, struct file **ret, stru
             rc = err_set(e, RC_LOCKED, "%s: held by another process", path);
         } else {
             f->inode->locked = f->holds_lock = true;
+            *ret = file;
         }
     }
     pthread_mutex_unlock(&s->lock);

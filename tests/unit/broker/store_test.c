@@ -1,64 +1,490 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#include <stdio.h>
+#include "base/diag.h"
 #include "storage.h"
+
+struct rig { struct fs_sim *disk; struct storage t; };
+
+static void rig_init(struct rig *r)
+{
+    r->disk = fs_sim_new(1);
+    storage_init(&r->t, fs_sim_fs(r->disk), "data");
+}
+
+static void rig_open(struct rig *r)
+{
+    if (storage_open(&r->t)) fail_msg("%s", r->t.err.text);
+}
+
+static void rig_fini(struct rig *r)
+{
+    storage_fini(&r->t);
+    fs_sim_free(r->disk);
+}
+
+static void crash(struct rig *r)
+{
+    fs_sim_cut(r->disk);
+    r->t.store = store_abandon(r->t.store);
+    fs_sim_power_on(r->disk);
+}
+
+static uint64_t meta(struct rig *r, const char *text)
+{
+    uint64_t seq;
+
+    if (store_meta_append(r->t.store, str_bytes(str_of(text)), &seq, &r->t.err)) fail_msg("%s", r->t.err.text);
+    buf_append(&r->t.meta, bytes_of(text, strlen(text) + 1));
+    return seq;
+}
+
+static enum rc put(struct rig *r, uint8_t n, struct batch_of b, struct log_appended *ret) { return log_put(&r->t, storage_log(&r->t, n), b, ret); }
 
 static void what_was_acknowledged_is_there_after_a_crash(void **state)
 {
-    struct fs_sim      *disk = fs_sim_new(1);
-    struct storage      t;
+    struct rig          r;
     struct log         *l;
+    struct log_appended a;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(store_start_number(r.t.store), 0);
+    meta(&r, "topic ta");
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "one"}, &a), RC_OK);
+    assert_int_equal(a.base_offset, 0);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "two", .n = 3}, &a), RC_OK);
+    assert_int_equal(a.base_offset, 1);
+    assert_int_equal(a.last_offset, 3);
+    l = storage_log(&r.t, 0);
+    assert_null(log_text(&r.t, l, 0));
+    storage_turn(&r.t);
+    assert_int_equal(log_durable_end(l), 4);
+    assert_true(store_durable_seq(r.t.store) >= a.seq);
+    assert_int_equal(r.t.durable, store_durable_seq(r.t.store));
+    assert_int_equal(r.t.advanced_n, 1);
+    crash(&r);
+    rig_open(&r);
+    assert_int_equal(store_start_number(r.t.store), 1);
+    assert_string_equal((char *)r.t.meta.p, "topic ta");
+    l = storage_log(&r.t, 0);
+    assert_int_equal(log_durable_end(l), 4);
+    assert_string_equal(log_text(&r.t, l, 0), "one");
+    assert_string_equal(log_text(&r.t, l, 1), "two");
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "three"}, &a), RC_OK);
+    assert_int_equal(a.base_offset, 4);
+    rig_fini(&r);
+}
+
+static void a_clean_stop_leaves_nothing_to_replay(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct store_stats  st;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "staged, not even submitted"}, &a), RC_OK);
+    r.t.store = store_close(r.t.store);
+    rig_open(&r);
+    store_stats(r.t.store, &st);
+    assert_true(st.opened_clean);
+    assert_int_equal(st.replayed_records, 0);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 0), "staged, not even submitted");
+    crash(&r);
+    rig_open(&r);
+    store_stats(r.t.store, &st);
+    assert_false(st.opened_clean);
+    assert_int_equal(store_start_number(r.t.store), 2);
+    rig_fini(&r);
+}
+
+static void one_write_is_in_flight_and_the_next_group_gathers_meanwhile(void **state)
+{
+    struct rig          r;
+    struct log_appended a, b, c;
+    struct store_stats  st;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "a"}, &a), RC_OK);
+    store_turn_end(r.t.store);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "b"}, &b), RC_OK);
+    store_turn_end(r.t.store);
+    assert_int_equal(put(&r, 1, (struct batch_of){.text = "c"}, &c), RC_OK);
+    store_turn_end(r.t.store);
+    storage_settle(&r.t);
+    assert_true(store_durable_seq(r.t.store) >= a.seq && store_durable_seq(r.t.store) < b.seq);
+    storage_turn(&r.t);
+    assert_int_equal(store_durable_seq(r.t.store), c.seq);
+    store_stats(r.t.store, &st);
+    assert_int_equal(st.wal_groups, 2);
+    rig_fini(&r);
+}
+
+static void a_folder_in_use_is_refused_with_a_sentence(void **state)
+{
+    struct rig     r;
+    struct store  *second;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(store_open(&r.t.opt, &second, &r.t.err), RC_LOCKED);
+    assert_string_equal(r.t.err.text, "the data folder data is in use by another process");
+    r.t.store = store_close(r.t.store);
+    rig_open(&r);
+    rig_fini(&r);
+}
+
+static void a_full_wal_holds_appends_until_its_checkpoint(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    unsigned            n = 0, held = 0;
+
+    (void)state;
+    rig_init(&r);
+    r.t.opt.wal_bytes_max = 256 << 10;
+    rig_open(&r);
+    for (; n < 100; n++) {
+        enum rc rc = put(&r, 0, (struct batch_of){.text = "x", .pad = 20000}, &a);
+
+        if (rc == RC_OVERLOAD) {
+            assert_false(store_has_room(r.t.store, 20000 + 61));
+            assert_true(r.t.err.retry);
+            held++;
+            storage_turn(&r.t);
+            storage_turn(&r.t);
+            assert_true(store_has_room(r.t.store, 20000));
+        } else {
+            assert_int_equal(rc, RC_OK);
+        }
+    }
+    assert_true(held > 0 && held < 20);
+    storage_turn(&r.t);
+    assert_int_equal(log_durable_end(storage_log(&r.t, 0)), n - held);
+    rig_fini(&r);
+}
+
+static void a_small_ring_grows_under_load(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct store_stats  st;
+
+    (void)state;
+    rig_init(&r);
+    r.t.opt.wal_bytes_first = 64 << 10;
+    r.t.opt.wal_bytes_max = 1 << 20;
+    rig_open(&r);
+    for (unsigned n = 0; n < 300; n++) {
+        (void)put(&r, 0, (struct batch_of){.text = "x", .pad = 5000}, &a);
+        storage_turn(&r.t);
+    }
+    store_stats(r.t.store, &st);
+    assert_int_equal(st.wal_bytes, 1 << 20);
+    crash(&r);
+    rig_open(&r);
+    store_stats(r.t.store, &st);
+    assert_int_equal(st.wal_bytes, 1 << 20);
+    assert_int_equal(log_end(storage_log(&r.t, 0)), a.last_offset + 1);
+    rig_fini(&r);
+}
+
+static void checkpoints_come_by_themselves(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct store_stats  before, after;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(store_next_ms(r.t.store), UINT64_MAX);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+    storage_turn(&r.t);
+    store_stats(r.t.store, &before);
+    assert_int_equal(store_next_ms(r.t.store), clock_mono_ms(&r.t.clock.clock) + 30000);
+    clock_sim_advance(&r.t.clock, 29999000);
+    storage_turn(&r.t);
+    store_stats(r.t.store, &after);
+    assert_int_equal(after.checkpoints, before.checkpoints);
+    clock_sim_advance(&r.t.clock, 1000);
+    storage_turn(&r.t);
+    store_stats(r.t.store, &after);
+    assert_int_equal(after.checkpoints, before.checkpoints + 1);
+    assert_int_equal(after.wal_used_bytes, 0);
+    crash(&r);
+    rig_open(&r);
+    store_stats(r.t.store, &after);
+    assert_int_equal(after.replayed_records, 0);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 0), "");
+    rig_fini(&r);
+}
+
+static void metadata_survives_many_rewrites_of_the_checkpoint(void **state)
+{
+    struct rig r;
+    struct buf want = {0};
+    char       text[1200];
+    unsigned   n = 0;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    for (unsigned round = 0; round < 40; round++) {
+        for (unsigned k = 0; k < 60; k++) {
+            memset(text, 'a' + (int)(n % 26), sizeof text);
+            snprintf(text + 1180, 20, "%u", n++);
+            meta(&r, text);
+            buf_append(&want, bytes_of(text, strlen(text) + 1));
+        }
+        store_checkpoint_soon(r.t.store);
+        storage_turn(&r.t);
+        if (round % 4) continue;
+        crash(&r);
+        rig_open(&r);
+        assert_true(bytes_eq(buf_view(&r.t.meta), buf_view(&want)));
+    }
+    {
+        struct fs_stat st;
+
+        assert_int_equal(fs_stat(fs_sim_fs(r.disk), "data/state.1", &st, &r.t.err), RC_NOT_FOUND);
+    }
+    buf_fini(&want);
+    rig_fini(&r);
+}
+
+static void a_deleted_log_is_gone_and_its_name_is_free(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct log         *l;
+    struct fs_stat      st;
+    uint64_t            seq;
+    struct topic_id     id = topic_n(0), other = topic_n(9);
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "old"}, &a), RC_OK);
+    storage_turn(&r.t);
+    l = storage_log(&r.t, 0);
+    assert_int_equal(store_log_delete(r.t.store, &l, &seq, &r.t.err), RC_OK);
+    assert_null(l);
+    assert_null(store_log_find(r.t.store, &id, 0));
+    l = store_log(r.t.store, &other, STR("ta"), 0);
+    assert_int_equal(log_put(&r.t, l, (struct batch_of){.text = "new"}, &a), RC_OVERLOAD);   /* until the deletion is durable */
+    storage_turn(&r.t);
+    assert_int_equal(log_put(&r.t, l, (struct batch_of){.text = "new"}, &a), RC_OK);
+    assert_int_equal(a.base_offset, 0);
+    storage_turn(&r.t);
+    crash(&r);
+    rig_open(&r);
+    assert_null(store_log_find(r.t.store, &id, 0));
+    assert_string_equal(log_text(&r.t, store_log_find(r.t.store, &other, 0), 0), "new");
+    l = store_log_find(r.t.store, &other, 0);
+    assert_int_equal(store_log_delete(r.t.store, &l, &seq, &r.t.err), RC_OK);
+    storage_turn(&r.t);
+    storage_turn(&r.t);
+    storage_turn(&r.t);
+    assert_int_equal(fs_stat(fs_sim_fs(r.disk), "data/ta-0", &st, &r.t.err), RC_NOT_FOUND);
+    rig_fini(&r);
+}
+
+static void a_full_disk_is_decided_before_the_append_and_recovers_by_itself(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct buf          batch = {0};
+    uint64_t            seq;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+    assert_false(store_disk_is_full(r.t.store));
+    fs_sim_set_capacity(r.disk, 70 << 20);                        /* less than the wal and 64 MiB stay free */
+    clock_sim_advance(&r.t.clock, 2000000);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_DISK_FULL);
+    assert_true(r.t.err.retry);
+    assert_true(store_disk_is_full(r.t.store));
+    batch_make(&batch, (struct batch_of){.text = "outcome"});
+    assert_int_equal(log_append(storage_log(&r.t, 0), batch.p, batch.n, LOG_APPEND_RESERVED, &a, &r.t.err), RC_OK);
+    assert_int_equal(a.base_offset, 1);
+    assert_int_equal(store_meta_append(r.t.store, str_bytes(STR("meta")), &seq, &r.t.err), RC_OK);
+    storage_turn(&r.t);
+    assert_int_equal(log_durable_end(storage_log(&r.t, 0)), 2);
+    fs_sim_set_capacity(r.disk, 1ull << 40);
+    clock_sim_advance(&r.t.clock, 2000000);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+    assert_int_equal(a.base_offset, 2);
+    buf_fini(&batch);
+    rig_fini(&r);
+}
+
+static void a_disk_without_a_byte_left_gives_no_offset_twice(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct buf          batch = {0};
+    uint64_t            left;
+    int64_t             next = 0;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    for (unsigned k = 0; k < 60; k++) {
+        enum rc rc;
+
+        if (k == 5) {
+            assert_int_equal(fs_free_bytes(fs_sim_fs(r.disk), "data", &left, &r.t.err), RC_OK);
+            fs_sim_set_capacity(r.disk, (1ull << 40) - left + 10000);
+        }
+        if (k == 40) fs_sim_set_capacity(r.disk, 1ull << 40);
+        clock_sim_advance(&r.t.clock, 31000000);                  /* checkpoints come and find no room */
+        buf_clear(&batch);
+        batch_make(&batch, (struct batch_of){.text = "x", .pad = 3000});
+        rc = log_append(storage_log(&r.t, 0), batch.p, batch.n, LOG_APPEND_RESERVED, &a, &r.t.err);
+        if (!rc) assert_int_equal(a.base_offset, next++);
+        else assert_int_equal(rc, RC_DISK_FULL);
+        storage_turn(&r.t);
+        assert_false(store_is_fatal(r.t.store));
+        assert_true(rc == RC_OK || (k > 5 && k < 40));
+    }
+    assert_true(next < 60);
+    storage_turn(&r.t);
+    crash(&r);
+    rig_open(&r);
+    assert_int_equal(log_end(storage_log(&r.t, 0)), next);
+    for (int64_t i = 0; i < next; i++) assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), i), "");
+    buf_fini(&batch);
+    rig_fini(&r);
+}
+
+static void a_failed_wal_write_ends_acknowledgement_until_a_restart(void **state)
+{
+    struct fs_sim      *disk = fs_sim_new(1);
+    struct fs_fault    *fault = fs_fault_new(fs_sim_fs(disk));
+    struct storage      t;
     struct log_appended a;
     uint64_t            seq;
 
     (void)state;
-    storage_init(&t, fs_sim_fs(disk), "data");
+    storage_init(&t, fs_fault_fs(fault), "data");
     assert_int_equal(storage_open(&t), RC_OK);
-    assert_int_equal(store_start_number(t.store), 0);
-    l = storage_log(&t, 0);
-    assert_int_equal(store_meta_append(t.store, str_bytes(STR("topic ta")), &seq, &t.err), RC_OK);
-    assert_int_equal(log_put(&t, l, (struct batch_of){.text = "one"}, &a), RC_OK);
-    assert_int_equal(a.base_offset, 0);
-    assert_int_equal(log_put(&t, l, (struct batch_of){.text = "two", .n = 3}, &a), RC_OK);
-    assert_int_equal(a.base_offset, 1);
-    assert_int_equal(a.last_offset, 3);
-    assert_int_equal(log_durable_end(l), 0);
-    assert_null(log_text(&t, l, 0));
+    assert_int_equal(log_put(&t, storage_log(&t, 0), (struct batch_of){.text = "safe"}, &a), RC_OK);
     storage_turn(&t);
-    assert_int_equal(log_durable_end(l), 4);
-    assert_true(store_durable_seq(t.store) >= a.seq);
-    assert_int_equal(t.durable, store_durable_seq(t.store));
-    assert_string_equal(log_text(&t, l, 0), "one");
-    assert_string_equal(log_text(&t, l, 2), "two");
-
-    fs_sim_cut(disk);
-    t.store = store_abandon(t.store);
-    fs_sim_power_on(disk);
-    assert_int_equal(storage_open(&t), RC_OK);
-    assert_int_equal(store_start_number(t.store), 1);
-    assert_string_equal((char *)t.meta.p, "topic ta");
-    l = storage_log(&t, 0);
-    assert_int_equal(log_end(l), 4);
-    assert_int_equal(log_durable_end(l), 4);
-    assert_string_equal(log_text(&t, l, 0), "one");
-    assert_string_equal(log_text(&t, l, 1), "two");
-    assert_int_equal(log_put(&t, l, (struct batch_of){.text = "three"}, &a), RC_OK);
-    assert_int_equal(a.base_offset, 4);
+    assert_int_equal(log_put(&t, storage_log(&t, 0), (struct batch_of){.text = "lost"}, &a), RC_OK);
+    fs_fault_arm(fault, 0, RC_IO, false);
     storage_turn(&t);
-
+    fs_fault_disarm(fault);
+    assert_true(store_is_fatal(t.store));
+    assert_int_equal(t.fatal_n, 1);
+    assert_true(store_durable_seq(t.store) < a.seq);
+    assert_int_equal(log_durable_end(storage_log(&t, 0)), 1);
+    for (unsigned k = 0; k < 3; k++) {                            /* the disk is fine again, but nobody knows what it kept */
+        assert_int_equal(log_put(&t, storage_log(&t, 0), (struct batch_of){.text = "no"}, &a), RC_FATAL);
+        assert_int_equal(store_meta_append(t.store, str_bytes(STR("no")), &seq, &t.err), RC_FATAL);
+        storage_turn(&t);
+    }
+    assert_string_equal(log_text(&t, storage_log(&t, 0), 0), "safe");      /* reading goes on */
     t.store = store_close(t.store);
     assert_int_equal(storage_open(&t), RC_OK);
-    l = storage_log(&t, 0);
-    assert_string_equal(log_text(&t, l, 4), "three");
-    assert_string_equal(log_text(&t, l, 0), "one");
+    assert_string_equal(log_text(&t, storage_log(&t, 0), 0), "safe");
     storage_fini(&t);
+    fs_fault_free(fault);
     fs_sim_free(disk);
+}
+
+static void damage_is_reported_and_nothing_is_changed(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    uint64_t            ops;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    for (unsigned k = 0; k < 5; k++) {
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+        storage_turn(&r.t);
+    }
+    crash(&r);
+    assert_true(fs_sim_damage(r.disk, "data/wal", 8192 + 4096 + 70, 0xff));
+    ops = fs_sim_ops(r.disk);
+    assert_int_equal(storage_open(&r.t), RC_CORRUPT);
+    assert_non_null(strstr(r.t.err.text, "nothing was changed"));
+    assert_int_equal(fs_sim_ops(r.disk), ops);
+    assert_true(fs_sim_damage(r.disk, "data/wal", 8192 + 4096 + 70, 0xff));
+    rig_open(&r);
+    assert_int_equal(log_end(storage_log(&r.t, 0)), 5);
+
+    r.t.store = store_close(r.t.store);
+    assert_true(fs_sim_damage(r.disk, "data/state.1", 40, 1));
+    assert_int_equal(storage_open(&r.t), RC_CORRUPT);
+    assert_true(fs_sim_damage(r.disk, "data/state.1", 40, 1));
+    assert_int_equal(fs_rename(fs_sim_fs(r.disk), "data/wal", "data/elsewhere", &r.t.err), RC_OK);
+    assert_int_equal(storage_open(&r.t), RC_CORRUPT);
+    rig_fini(&r);
+}
+
+static void leftovers_of_a_crash_are_removed(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    struct log         *l;
+    struct fs_stat      st;
+    uint64_t            seq;
+    unsigned            found = 0;
+    struct topic_id     id = topic_n(0);
+
+    (void)state;
+    for (uint64_t cut = 1; cut < 12; cut++) {                     /* somewhere between the deletion and the end of its folder */
+        rig_init(&r);
+        rig_open(&r);
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+        storage_turn(&r.t);
+        store_checkpoint_soon(r.t.store);
+        storage_turn(&r.t);
+        l = storage_log(&r.t, 0);
+        assert_int_equal(store_log_delete(r.t.store, &l, &seq, &r.t.err), RC_OK);
+        fs_sim_cut_at(r.disk, fs_sim_ops(r.disk) + cut);
+        storage_turn(&r.t);
+        storage_turn(&r.t);
+        crash(&r);
+        rig_open(&r);
+        storage_settle(&r.t);
+        if (!store_log_find(r.t.store, &id, 0)) {
+            found++;
+            assert_int_equal(fs_stat(fs_sim_fs(r.disk), "data/ta-0", &st, &r.t.err), RC_NOT_FOUND);
+        }
+        rig_fini(&r);
+    }
+    assert_true(found > 0);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_was_acknowledged_is_there_after_a_crash),
+        cmocka_unit_test(a_clean_stop_leaves_nothing_to_replay),
+        cmocka_unit_test(one_write_is_in_flight_and_the_next_group_gathers_meanwhile),
+        cmocka_unit_test(a_folder_in_use_is_refused_with_a_sentence),
+        cmocka_unit_test(a_full_wal_holds_appends_until_its_checkpoint),
+        cmocka_unit_test(a_small_ring_grows_under_load),
+        cmocka_unit_test(checkpoints_come_by_themselves),
+        cmocka_unit_test(metadata_survives_many_rewrites_of_the_checkpoint),
+        cmocka_unit_test(a_deleted_log_is_gone_and_its_name_is_free),
+        cmocka_unit_test(a_full_disk_is_decided_before_the_append_and_recovers_by_itself),
+        cmocka_unit_test(a_disk_without_a_byte_left_gives_no_offset_twice),
+        cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
+        cmocka_unit_test(damage_is_reported_and_nothing_is_changed),
+        cmocka_unit_test(leftovers_of_a_crash_are_removed),
     };
 
+    diag_set_levels(STR("error"));
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
