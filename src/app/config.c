@@ -25,10 +25,11 @@ static void set_defaults(struct config_loader *l)
         struct config_place at = {.from = CONFIG_DEFAULT};
         config_set_text(l, (enum config_key)i, str_of(config_rows[i].preset), &at);
     }
-    must(l->problems->n == before);              /* the table's own values are good */
+    must(l->problems->n == before); /* the table's own values are good */
 }
 
-enum rc config_load(const struct config_sources *src, struct config **ret, struct problems *problems)
+enum rc config_load(const struct config_sources *src, struct config **ret,
+                    struct problems *problems)
 {
     struct config_loader *l = xnew(struct config_loader);
     size_t before = problems->n;
@@ -42,7 +43,8 @@ enum rc config_load(const struct config_sources *src, struct config **ret, struc
     config_read_flags(l, src, false);
     if (problems->n == before) config_derive(l);
     if (problems->n == before) config_check(l);
-    if (problems->n == before) *ret = l->c;
+    if (problems->n == before)
+        *ret = l->c;
     else {
         config_free(l->c);
         rc = RC_INVALID;
@@ -59,7 +61,9 @@ struct config *config_free(struct config *c)
     return NULL;
 }
 
-void config_each_broker(const struct config *c, void (*fn)(void *ctx, struct str name, struct str value, bool is_default), void *ctx)
+void config_each_broker(const struct config *c,
+                        void (*fn)(void *ctx, struct str name, struct str value, bool is_default),
+                        void *ctx)
 {
     static const struct str prefix = STR("broker.config.");
 
@@ -68,7 +72,9 @@ void config_each_broker(const struct config *c, void (*fn)(void *ctx, struct str
         struct str key = str_of(config_rows[i].key);
         if (!str_starts(key, prefix)) continue;
         config_put_value(c, (enum config_key)i, &value);
-        fn(ctx, (struct str){key.p + prefix.n, key.n - prefix.n}, buf_str(&value), c->origins[i].from == CONFIG_DEFAULT);
+        fn(ctx, (struct str){key.p + prefix.n, key.n - prefix.n}, buf_str(&value),
+           c->origins[i].from == CONFIG_DEFAULT);
     }
-    for (size_t i = 0; i < c->broker_config.n; i++) fn(ctx, c->broker_config.list[i].name, c->broker_config.list[i].value, false);
+    for (size_t i = 0; i < c->broker_config.n; i++)
+        fn(ctx, c->broker_config.list[i].name, c->broker_config.list[i].value, false);
 }

@@ -11,11 +11,23 @@ static bool has_role(const struct config *c, const char *role)
     return false;
 }
 
-bool config_runs_broker(const struct config *c) { return has_role(c, "broker"); }
-bool config_runs_gateway(const struct config *c) { return has_role(c, "gateway"); }
-bool config_is_embedded(const struct config *c) { return str_is(c->kafka_bootstrap, "embedded"); }
+bool config_runs_broker(const struct config *c)
+{
+    return has_role(c, "broker");
+}
+bool config_runs_gateway(const struct config *c)
+{
+    return has_role(c, "gateway");
+}
+bool config_is_embedded(const struct config *c)
+{
+    return str_is(c->kafka_bootstrap, "embedded");
+}
 
-static bool given(const struct config_loader *l, enum config_key key) { return l->c->origins[key].from != CONFIG_DEFAULT; }
+static bool given(const struct config_loader *l, enum config_key key)
+{
+    return l->c->origins[key].from != CONFIG_DEFAULT;
+}
 
 static void refuse(struct config_loader *l, enum config_key key, const char *fmt, ...) PRINTF(3, 4);
 static void refuse(struct config_loader *l, enum config_key key, const char *fmt, ...)
@@ -35,19 +47,23 @@ static void refuse(struct config_loader *l, enum config_key key, const char *fmt
 
 static bool is_sasl(enum config_key key)
 {
-    return key == CONFIG_KEY_SECURITY_KAFKA_PROTOCOL || str_starts(str_of(config_rows[key].key), STR("security.kafka.sasl."));
+    return key == CONFIG_KEY_SECURITY_KAFKA_PROTOCOL ||
+           str_starts(str_of(config_rows[key].key), STR("security.kafka.sasl."));
 }
 
 /* Only the environment speaks of SASL: the original's gateways then take PLAIN. */
 static void derive_mechanism(struct config_loader *l)
 {
-    struct config_place at = {.from = CONFIG_DERIVED, .label = STR("only the environment speaks of SASL")};
+    struct config_place at = {.from = CONFIG_DERIVED,
+                              .label = STR("only the environment speaks of SASL")};
     bool env = false, other = false;
 
     for (int i = 0; i < CONFIG_KEYS; i++) {
         if (!is_sasl((enum config_key)i) || !given(l, (enum config_key)i)) continue;
-        if (l->c->origins[i].from == CONFIG_ENV) env = true;
-        else other = true;
+        if (l->c->origins[i].from == CONFIG_ENV)
+            env = true;
+        else
+            other = true;
     }
     if (env && !other && !given(l, CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM))
         config_set_text(l, CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM, STR("PLAIN"), &at);
@@ -55,9 +71,11 @@ static void derive_mechanism(struct config_loader *l)
 
 void config_derive(struct config_loader *l)
 {
-    struct config_place at = {.from = CONFIG_DERIVED, .label = STR("kafka.bootstrap names another Kafka")};
+    struct config_place at = {.from = CONFIG_DERIVED,
+                              .label = STR("kafka.bootstrap names another Kafka")};
 
-    if (!config_is_embedded(l->c) && !given(l, CONFIG_KEY_ROLES)) config_set_text(l, CONFIG_KEY_ROLES, STR("gateway"), &at);
+    if (!config_is_embedded(l->c) && !given(l, CONFIG_KEY_ROLES))
+        config_set_text(l, CONFIG_KEY_ROLES, STR("gateway"), &at);
     derive_mechanism(l);
 }
 
@@ -67,16 +85,26 @@ static void check_roles(struct config_loader *l)
 {
     const struct config *c = l->c;
 
-    if (!c->roles.n) refuse(l, CONFIG_KEY_ROLES, "at least one of broker and gateway is wanted");
+    if (!c->roles.n)
+        refuse(l, CONFIG_KEY_ROLES, "at least one of broker and gateway is wanted");
     else if (!config_runs_broker(c) && config_is_embedded(c))
-        refuse(l, CONFIG_KEY_ROLES, "without the broker the data plane needs another Kafka: give kafka.bootstrap (--bootstrap HOST:PORT)");
+        refuse(l, CONFIG_KEY_ROLES,
+               "without the broker the data plane needs another Kafka: give kafka.bootstrap "
+               "(--bootstrap HOST:PORT)");
     else if (!config_runs_gateway(c) && !config_is_embedded(c))
-        refuse(l, CONFIG_KEY_KAFKA_BOOTSTRAP, "a broker without the gateway uses no other Kafka: leave out kafka.bootstrap, or add the gateway to roles");
+        refuse(l, CONFIG_KEY_KAFKA_BOOTSTRAP,
+               "a broker without the gateway uses no other Kafka: leave out kafka.bootstrap, or "
+               "add the gateway to roles");
     if (config_is_embedded(c) && c->kafka_topics_replication_factor > 1)
-        refuse(l, CONFIG_KEY_KAFKA_TOPICS_REPLICATION_FACTOR, "%" PRId64 " replicas are impossible with the embedded broker, which is one node; give 1, or kafka.bootstrap",
+        refuse(l, CONFIG_KEY_KAFKA_TOPICS_REPLICATION_FACTOR,
+               "%" PRId64 " replicas are impossible with the embedded broker, which is one node; "
+                          "give 1, or kafka.bootstrap",
                c->kafka_topics_replication_factor);
-    if (config_is_embedded(c) && c->security_kafka_protocol != CONFIG_SECURITY_KAFKA_PROTOCOL_PLAINTEXT)
-        refuse(l, CONFIG_KEY_SECURITY_KAFKA_PROTOCOL, "client security has no meaning with the embedded broker, which is not reached over a socket");
+    if (config_is_embedded(c) &&
+        c->security_kafka_protocol != CONFIG_SECURITY_KAFKA_PROTOCOL_PLAINTEXT)
+        refuse(l, CONFIG_KEY_SECURITY_KAFKA_PROTOCOL,
+               "client security has no meaning with the embedded broker, which is not reached over "
+               "a socket");
 }
 
 static void check_limits(struct config_loader *l)
@@ -84,19 +112,26 @@ static void check_limits(struct config_loader *l)
     const struct config *c = l->c;
 
     if (c->gateway_timeout_ms > c->gateway_timeout_max_ms)
-        refuse(l, CONFIG_KEY_GATEWAY_TIMEOUT_MS, "%" PRIu64 " is more than gateway.timeoutMaxMs, %" PRIu64, c->gateway_timeout_ms,
+        refuse(l, CONFIG_KEY_GATEWAY_TIMEOUT_MS,
+               "%" PRIu64 " is more than gateway.timeoutMaxMs, %" PRIu64, c->gateway_timeout_ms,
                c->gateway_timeout_max_ms);
     if (c->broker_config_message_max_bytes > c->broker_config_socket_request_max_bytes)
-        refuse(l, CONFIG_KEY_BROKER_CONFIG_MESSAGE_MAX_BYTES, "%" PRId64 " could never arrive: broker.config.socket.request.max.bytes is %" PRId64,
+        refuse(l, CONFIG_KEY_BROKER_CONFIG_MESSAGE_MAX_BYTES,
+               "%" PRId64 " could never arrive: broker.config.socket.request.max.bytes is %" PRId64,
                c->broker_config_message_max_bytes, c->broker_config_socket_request_max_bytes);
-    if (config_is_embedded(c) && c->kafka_topics_num_partitions > 1 && c->control_store == CONFIG_CONTROL_STORE_FILE)
-        config_note(l, "control.store is file: other processes on the same log do not see the resources");
+    if (config_is_embedded(c) && c->kafka_topics_num_partitions > 1 &&
+        c->control_store == CONFIG_CONTROL_STORE_FILE)
+        config_note(
+            l, "control.store is file: other processes on the same log do not see the resources");
 }
 
 /* Two listeners of one name cannot be told apart in the ready line; two of one address cannot both be opened. */
 static void check_listeners(struct config_loader *l)
 {
-    struct { enum config_key key; const struct config_listener *one; } all[64];
+    struct {
+        enum config_key key;
+        const struct config_listener *one;
+    } all[64];
     const enum config_key keys[] = {CONFIG_KEY_BROKER_LISTENERS, CONFIG_KEY_GATEWAY_LISTENERS};
     size_t n = 0;
 
@@ -115,10 +150,13 @@ static void check_listeners(struct config_loader *l)
     for (size_t i = 0; i < n; i++)
         for (size_t k = 0; k < i; k++) {
             const struct config_listener *a = all[k].one, *b = all[i].one;
-            if (str_eq(a->name, b->name)) refuse(l, all[i].key, "two listeners have the name \"" STR_FMT "\"", STR_ARG(b->name));
+            if (str_eq(a->name, b->name))
+                refuse(l, all[i].key, "two listeners have the name \"" STR_FMT "\"",
+                       STR_ARG(b->name));
             else if (str_eq(a->listen, b->listen) && !str_ends(b->listen, STR(":0")))
-                refuse(l, all[i].key, "the listeners " STR_FMT " and " STR_FMT " have the same address " STR_FMT, STR_ARG(a->name), STR_ARG(b->name),
-                       STR_ARG(b->listen));
+                refuse(l, all[i].key,
+                       "the listeners " STR_FMT " and " STR_FMT " have the same address " STR_FMT,
+                       STR_ARG(a->name), STR_ARG(b->name), STR_ARG(b->listen));
         }
 }
 
@@ -137,10 +175,15 @@ static void check_public(struct config_loader *l)
 {
     const struct config *c = l->c;
 
-    for (size_t i = 0; i < c->gateway_listeners.n && config_runs_gateway(c) && !c->security_gateway_allow_unauthenticated; i++)
+    for (size_t i = 0; i < c->gateway_listeners.n && config_runs_gateway(c) &&
+                       !c->security_gateway_allow_unauthenticated;
+         i++)
         if (!is_loopback(c->gateway_listeners.list[i].listen))
-            refuse(l, CONFIG_KEY_GATEWAY_LISTENERS, STR_FMT " can be reached from other machines and asks nobody who they are: listen on 127.0.0.1, "
-                   "or say --allow-unauthenticated", STR_ARG(c->gateway_listeners.list[i].listen));
+            refuse(l, CONFIG_KEY_GATEWAY_LISTENERS,
+                   STR_FMT " can be reached from other machines and asks nobody who they are: "
+                           "listen on 127.0.0.1, "
+                           "or say --allow-unauthenticated",
+                   STR_ARG(c->gateway_listeners.list[i].listen));
 }
 
 /* Keys of features that this version does not have. */
@@ -151,7 +194,8 @@ static void check_later(struct config_loader *l)
         if (!config_rows[i].later || !given(l, (enum config_key)i)) continue;
         config_put_value(l->c, (enum config_key)i, &value);
         if (!str_is(buf_str(&value), config_rows[i].preset))
-            refuse(l, (enum config_key)i, "this comes with a later version of millrace; leave it out");
+            refuse(l, (enum config_key)i,
+                   "this comes with a later version of millrace; leave it out");
     }
 }
 
@@ -161,11 +205,14 @@ static void note_weak(struct config_loader *l)
     const struct config *c = l->c;
 
     if (!config_runs_gateway(c)) return;
-    if (c->flow_record == CONFIG_FLOW_RECORD_ERRORS) config_note(l, "flow.record is errors: no recovery, no idempotence, no replay");
+    if (c->flow_record == CONFIG_FLOW_RECORD_ERRORS)
+        config_note(l, "flow.record is errors: no recovery, no idempotence, no replay");
     if (c->gateway_reply == CONFIG_GATEWAY_REPLY_IMMEDIATE)
-        config_note(l, "gateway.reply is immediate: after a crash the log may lack the record of a reply that was given");
+        config_note(l, "gateway.reply is immediate: after a crash the log may lack the record of a "
+                       "reply that was given");
     if (c->flow_durability == CONFIG_FLOW_DURABILITY_CACHE)
-        config_note(l, "flow.durability is cache: a crash may lose the last records although their replies were given");
+        config_note(l, "flow.durability is cache: a crash may lose the last records although their "
+                       "replies were given");
 }
 
 void config_check(struct config_loader *l)

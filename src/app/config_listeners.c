@@ -4,7 +4,8 @@
 
 static const char *const protocols[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"};
 
-static bool address_good(struct config_loader *l, struct str address, const char *what, const struct config_place *at)
+static bool address_good(struct config_loader *l, struct str address, const char *what,
+                         const struct config_place *at)
 {
     struct str host;
     uint16_t port;
@@ -18,12 +19,15 @@ static bool address_good(struct config_loader *l, struct str address, const char
 static bool is_listener_name(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
-        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') || s.p[i] == '-')) return false;
+        if (!((s.p[i] >= 'a' && s.p[i] <= 'z') || (s.p[i] >= '0' && s.p[i] <= '9') ||
+              s.p[i] == '-'))
+            return false;
     return s.n > 0 && s.n <= 30;
 }
 
 /* name=HOST:PORT with commas between them: the default, and the flag. */
-void config_listeners_text(struct config_loader *l, enum config_key key, struct str text, const struct config_place *at)
+void config_listeners_text(struct config_loader *l, enum config_key key, struct str text,
+                           const struct config_place *at)
 {
     struct config_listeners *all = config_field(l->c, key);
     struct config_listener *list = arena_array(&l->c->arena, struct config_listener, text.n + 1);
@@ -38,21 +42,25 @@ void config_listeners_text(struct config_loader *l, enum config_key key, struct 
             return;
         }
         if (!address_good(l, address, "the address", at)) return;
-        list[n++] = (struct config_listener){.name = arena_dup_str(&l->c->arena, name), .listen = arena_dup_str(&l->c->arena, address)};
+        list[n++] = (struct config_listener){.name = arena_dup_str(&l->c->arena, name),
+                                             .listen = arena_dup_str(&l->c->arena, address)};
     }
     *all = (struct config_listeners){list, n};
     config_mark(l, key, at);
-    for (size_t i = 0; i < n; i++) list[i].origin = l->c->origins[key];
+    for (size_t i = 0; i < n; i++)
+        list[i].origin = l->c->origins[key];
 }
 
 /* The first listener keeps its other settings and gets another address. */
-void config_set_listen(struct config_loader *l, enum config_key key, struct str address, const struct config_place *at)
+void config_set_listen(struct config_loader *l, enum config_key key, struct str address,
+                       const struct config_place *at)
 {
     struct config_listeners *all = config_field(l->c, key);
 
     if (!address_good(l, address, "the address", at)) return;
     if (!all->n) {
-        config_problem(l, at, "%s is empty: there is no first listener to set", config_rows[key].key);
+        config_problem(l, at, "%s is empty: there is no first listener to set",
+                       config_rows[key].key);
         return;
     }
     config_mark(l, key, at);
@@ -63,7 +71,9 @@ void config_set_listen(struct config_loader *l, enum config_key key, struct str 
 static void later(struct yaml_map *m, const char *key, const char *what)
 {
     const struct yaml_node *n = yaml_map_any(m, key);
-    if (n) yaml_problem(m, n, STR_FMT ".%s: %s come with a later version of millrace", STR_ARG(m->path), key, what);
+    if (n)
+        yaml_problem(m, n, STR_FMT ".%s: %s come with a later version of millrace",
+                     STR_ARG(m->path), key, what);
 }
 
 static void security_read(struct yaml_map *m, struct config_listener *one)
@@ -74,18 +84,25 @@ static void security_read(struct yaml_map *m, struct config_listener *one)
     for (size_t i = 0; protocol.at && i < countof(protocols); i++)
         if (str_is(protocol.s, protocols[i])) one->protocol = (enum config_protocol)i;
     if (protocol.at && !str_is(protocol.s, protocols[one->protocol]))
-        yaml_problem(m, protocol.at, STR_FMT ".protocol: PLAINTEXT is wanted, not \"" STR_FMT "\"", STR_ARG(m->path), STR_ARG(protocol.s));
+        yaml_problem(m, protocol.at, STR_FMT ".protocol: PLAINTEXT is wanted, not \"" STR_FMT "\"",
+                     STR_ARG(m->path), STR_ARG(protocol.s));
     else if (one->protocol != CONFIG_PLAINTEXT)
-        yaml_problem(m, protocol.at, STR_FMT ".protocol: %s comes with a later version of millrace; this one takes PLAINTEXT", STR_ARG(m->path),
-                     protocols[one->protocol]);
+        yaml_problem(
+            m, protocol.at,
+            STR_FMT
+            ".protocol: %s comes with a later version of millrace; this one takes PLAINTEXT",
+            STR_ARG(m->path), protocols[one->protocol]);
     later(m, "tls", "certificates on listeners");
     later(m, "sasl", "SASL mechanisms on listeners");
     if (auth.at && !str_is(auth.s, "none"))
-        yaml_problem(m, auth.at, STR_FMT ".clientAuth: client certificates come with a later version of millrace; this one takes none", STR_ARG(m->path));
+        yaml_problem(m, auth.at,
+                     STR_FMT ".clientAuth: client certificates come with a later version of "
+                             "millrace; this one takes none",
+                     STR_ARG(m->path));
 }
 
-static void listener_read(struct config_loader *l, enum config_key key, const struct yaml_node *n, size_t i, const struct config_place *at,
-                          struct config_listener *one)
+static void listener_read(struct config_loader *l, enum config_key key, const struct yaml_node *n,
+                          size_t i, const struct config_place *at, struct config_listener *one)
 {
     bool broker = key == CONFIG_KEY_BROKER_LISTENERS;
     struct config_place here = config_place_of(at, n);
@@ -105,7 +122,9 @@ static void listener_read(struct config_loader *l, enum config_key key, const st
         if (yaml_is_null(n)) config_problem(l, &here, "name and listen are wanted here");
         return;
     }
-    if (!is_listener_name(name.s)) config_problem(l, &here, "name: 1 to 30 of a-z, 0-9 and - are wanted, not \"" STR_FMT "\"", STR_ARG(name.s));
+    if (!is_listener_name(name.s))
+        config_problem(l, &here, "name: 1 to 30 of a-z, 0-9 and - are wanted, not \"" STR_FMT "\"",
+                       STR_ARG(name.s));
     address_good(l, listen.s, "listen", &here);
     if (advertise.s.n) address_good(l, advertise.s, "advertise", &here);
     one->name = name.s;
@@ -113,18 +132,21 @@ static void listener_read(struct config_loader *l, enum config_key key, const st
     one->advertise = advertise.s;
 }
 
-void config_listeners_node(struct config_loader *l, enum config_key key, const struct yaml_node *node, const struct config_place *at)
+void config_listeners_node(struct config_loader *l, enum config_key key,
+                           const struct yaml_node *node, const struct config_place *at)
 {
     struct config_listeners *all = config_field(l->c, key);
     struct config_listener *list = arena_array(&l->c->arena, struct config_listener, node->n + 1);
     size_t before = l->problems->n;
 
-    for (size_t i = 0; i < node->n; i++) listener_read(l, key, node->items[i], i, at, &list[i]);
+    for (size_t i = 0; i < node->n; i++)
+        listener_read(l, key, node->items[i], i, at, &list[i]);
     if (l->problems->n != before) return;
     *all = (struct config_listeners){list, node->n};
     config_mark(l, key, at);
     for (size_t i = 0; i < node->n; i++) {
         list[i].origin = l->c->origins[key];
-        list[i].origin.detail = arena_printf(&l->c->arena, STR_FMT ":%u:%u", STR_ARG(at->file), node->items[i]->line, node->items[i]->column);
+        list[i].origin.detail = arena_printf(&l->c->arena, STR_FMT ":%u:%u", STR_ARG(at->file),
+                                             node->items[i]->line, node->items[i]->column);
     }
 }

@@ -10,19 +10,24 @@ static const char *const protocols[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "S
 /* Properties whose value is nobody's business. */
 static bool is_secret(const struct config_pair *p)
 {
-    static const char *const patterns[] = {"*password*", "*secret*", "*ssl.key*", "ssl_key*", "*keystore*", "*token*", "sasl.username"};
+    static const char *const patterns[] = {"*password*", "*secret*", "*ssl.key*",    "ssl_key*",
+                                           "*keystore*", "*token*",  "sasl.username"};
 
     for (size_t i = 0; i < countof(patterns); i++)
         if (!fnmatch(patterns[i], p->name.p, 0)) return true;
     return false;
 }
 
-static struct str pair_value(const struct config_pair *p) { return is_secret(p) && p->value.n ? STR("***") : p->value; }
+static struct str pair_value(const struct config_pair *p)
+{
+    return is_secret(p) && p->value.n ? STR("***") : p->value;
+}
 
 static void put_listeners(const struct config_listeners *all, struct buf *b)
 {
     for (size_t i = 0; i < all->n; i++)
-        buf_printf(b, "%s" STR_FMT "=" STR_FMT, i ? "," : "", STR_ARG(all->list[i].name), STR_ARG(all->list[i].listen));
+        buf_printf(b, "%s" STR_FMT "=" STR_FMT, i ? "," : "", STR_ARG(all->list[i].name),
+                   STR_ARG(all->list[i].listen));
 }
 
 void config_put_value(const struct config *c, enum config_key key, struct buf *b)
@@ -33,21 +38,23 @@ void config_put_value(const struct config *c, enum config_key key, struct buf *b
     const struct config_map *map = field;
 
     switch (row->type) {
-    case CONFIG_BOOL:   buf_append_str(b, *(const bool *)field ? STR("true") : STR("false")); break;
-    case CONFIG_INT:    buf_printf(b, "%" PRId64, *(const int64_t *)field); break;
+    case CONFIG_BOOL: buf_append_str(b, *(const bool *)field ? STR("true") : STR("false")); break;
+    case CONFIG_INT: buf_printf(b, "%" PRId64, *(const int64_t *)field); break;
     case CONFIG_MS:
-    case CONFIG_SIZE:   buf_printf(b, "%" PRIu64, *(const uint64_t *)field); break;
-    case CONFIG_RATIO:  buf_printf(b, "%g", *(const double *)field); break;
+    case CONFIG_SIZE: buf_printf(b, "%" PRIu64, *(const uint64_t *)field); break;
+    case CONFIG_RATIO: buf_printf(b, "%g", *(const double *)field); break;
     case CONFIG_TEXT:
     case CONFIG_PATH:
     case CONFIG_ADDRESS: buf_append_str(b, *(const struct str *)field); break;
     case CONFIG_CHOICE: buf_append_str(b, str_of(row->choices[*(const int *)field].name)); break;
     case CONFIG_LIST:
-        for (size_t i = 0; i < list->n; i++) buf_printf(b, "%s" STR_FMT, i ? "," : "", STR_ARG(list->list[i]));
+        for (size_t i = 0; i < list->n; i++)
+            buf_printf(b, "%s" STR_FMT, i ? "," : "", STR_ARG(list->list[i]));
         break;
     case CONFIG_MAP:
         for (size_t i = 0; i < map->n; i++)
-            buf_printf(b, "%s" STR_FMT "=" STR_FMT, i ? "," : "", STR_ARG(map->list[i].name), STR_ARG(pair_value(&map->list[i])));
+            buf_printf(b, "%s" STR_FMT "=" STR_FMT, i ? "," : "", STR_ARG(map->list[i].name),
+                       STR_ARG(pair_value(&map->list[i])));
         break;
     case CONFIG_LISTENERS: put_listeners(field, b); break;
     }
@@ -55,8 +62,10 @@ void config_put_value(const struct config *c, enum config_key key, struct buf *b
 
 static void put_origin(const struct config_origin *o, struct buf *b)
 {
-    static const char *const names[] = {[CONFIG_DEFAULT] = "default", [CONFIG_KAFKA_JSON] = "kafka.json", [CONFIG_YAML] = "file",
-                                        [CONFIG_ENV] = "environment", [CONFIG_FLAG] = "flag", [CONFIG_DERIVED] = "follows"};
+    static const char *const names[] = {
+        [CONFIG_DEFAULT] = "default", [CONFIG_KAFKA_JSON] = "kafka.json",
+        [CONFIG_YAML] = "file",       [CONFIG_ENV] = "environment",
+        [CONFIG_FLAG] = "flag",       [CONFIG_DERIVED] = "follows"};
     buf_append_str(b, str_of(names[o->from]));
     if (o->detail.n) buf_printf(b, " " STR_FMT, STR_ARG(o->detail));
 }
@@ -76,7 +85,8 @@ static void print_table(const struct config *c, struct buf *b)
     for (int i = 0; i < CONFIG_KEYS; i++) {
         AUTO(buf_fini) struct buf value = {0};
         config_put_value(c, (enum config_key)i, &value);
-        buf_printf(b, "%-*s  %-*s  ", (int)key_wide, config_rows[i].key, (int)value_wide, value.n ? buf_cstr(&value) : "\"\"");
+        buf_printf(b, "%-*s  %-*s  ", (int)key_wide, config_rows[i].key, (int)value_wide,
+                   value.n ? buf_cstr(&value) : "\"\"");
         put_origin(&c->origins[i], b);
         buf_append_byte(b, '\n');
     }
@@ -107,10 +117,15 @@ static void put_json_value(const struct config *c, enum config_key key, struct b
     AUTO(buf_fini) struct buf text = {0};
 
     switch (config_rows[key].type) {
-    case CONFIG_BOOL: case CONFIG_INT: case CONFIG_MS: case CONFIG_SIZE: case CONFIG_RATIO:
-        config_put_value(c, key, b);
-        break;
-    case CONFIG_TEXT: case CONFIG_PATH: case CONFIG_ADDRESS: case CONFIG_CHOICE:
+    case CONFIG_BOOL:
+    case CONFIG_INT:
+    case CONFIG_MS:
+    case CONFIG_SIZE:
+    case CONFIG_RATIO: config_put_value(c, key, b); break;
+    case CONFIG_TEXT:
+    case CONFIG_PATH:
+    case CONFIG_ADDRESS:
+    case CONFIG_CHOICE:
         config_put_value(c, key, &text);
         json_put_str(b, buf_str(&text));
         break;
@@ -178,7 +193,7 @@ static void print_yaml(const struct config *c, struct buf *b)
 
     for (int i = 0; i < CONFIG_KEYS; i++) {
         struct str rest = str_of(config_rows[i].key), section;
-        if (i == CONFIG_KEY_BROKER_CONFIG) {     /* they stand among their equals, which have rows */
+        if (i == CONFIG_KEY_BROKER_CONFIG) { /* they stand among their equals, which have rows */
             put_yaml_pairs(&c->broker_config, b);
             continue;
         }
@@ -208,25 +223,25 @@ void config_print(const struct config *c, enum config_format format, struct buf 
 {
     switch (format) {
     case CONFIG_AS_TABLE: print_table(c, b); break;
-    case CONFIG_AS_JSON:  print_json(c, b); break;
-    case CONFIG_AS_YAML:  print_yaml(c, b); break;
+    case CONFIG_AS_JSON: print_json(c, b); break;
+    case CONFIG_AS_YAML: print_yaml(c, b); break;
     }
 }
 
 static const char *flag_value(const struct config_row *row)
 {
     switch (row->type) {
-    case CONFIG_BOOL:      return "true|false";
-    case CONFIG_INT:       return "N";
-    case CONFIG_MS:        return "MS";
-    case CONFIG_SIZE:      return "BYTES";
-    case CONFIG_RATIO:     return "RATIO";
-    case CONFIG_TEXT:      return "TEXT";
-    case CONFIG_PATH:      return "PATH";
-    case CONFIG_ADDRESS:   return "HOST:PORT";
-    case CONFIG_CHOICE:    return "CHOICE";
-    case CONFIG_LIST:      return "A,B";
-    case CONFIG_MAP:       return "VALUE";
+    case CONFIG_BOOL: return "true|false";
+    case CONFIG_INT: return "N";
+    case CONFIG_MS: return "MS";
+    case CONFIG_SIZE: return "BYTES";
+    case CONFIG_RATIO: return "RATIO";
+    case CONFIG_TEXT: return "TEXT";
+    case CONFIG_PATH: return "PATH";
+    case CONFIG_ADDRESS: return "HOST:PORT";
+    case CONFIG_CHOICE: return "CHOICE";
+    case CONFIG_LIST: return "A,B";
+    case CONFIG_MAP: return "VALUE";
     case CONFIG_LISTENERS: return "NAME=HOST:PORT,…";
     }
     return "";
@@ -236,10 +251,13 @@ void config_print_flags(struct buf *b)
 {
     for (int i = 0; i < CONFIG_KEYS; i++) {
         const struct config_row *row = &config_rows[i];
-        buf_printf(b, "  --%s%s %s", row->key, row->type == CONFIG_MAP ? ".NAME" : "", flag_value(row));
+        buf_printf(b, "  --%s%s %s", row->key, row->type == CONFIG_MAP ? ".NAME" : "",
+                   flag_value(row));
         if (*row->preset) buf_printf(b, "  [%s]", row->preset);
         buf_append_str(b, STR("\n        "));
-        for (size_t k = 0; k < row->choices_n; k++) buf_printf(b, "%s%s%s", row->choices[k].name, row->choices[k].later ? " (later)" : "", k + 1 < row->choices_n ? " | " : ". ");
+        for (size_t k = 0; k < row->choices_n; k++)
+            buf_printf(b, "%s%s%s", row->choices[k].name, row->choices[k].later ? " (later)" : "",
+                       k + 1 < row->choices_n ? " | " : ". ");
         buf_printf(b, "%s%s\n", row->doc, row->later ? " (later)" : "");
     }
 }

@@ -40,7 +40,8 @@ static bool file_load(struct config_loader *l, struct str path, const char *flag
     struct config_place at = {.label = str_of(flag)};
     struct err e = {0};
 
-    if (!fs_load(&fs_real, arena_dup_str(&l->c->arena, path).p, FILE_BYTES_MAX, into, &e)) return true;
+    if (!fs_load(&fs_real, arena_dup_str(&l->c->arena, path).p, FILE_BYTES_MAX, into, &e))
+        return true;
     config_problem(l, &at, "%s", e.text);
     return false;
 }
@@ -48,9 +49,12 @@ static bool file_load(struct config_loader *l, struct str path, const char *flag
 /* ---- the YAML file ---- */
 
 /* Blocks of the original's Helm chart that say something about parts that millrace does not have. */
-static const struct { const char *path, *why; } foreign[] = {
+static const struct {
+    const char *path, *why;
+} foreign[] = {
     {"security.controlplane", "there is no separate control plane to secure; remove this block"},
-    {"security.envoy", "there is no Envoy; the inference port's certificates are security.gateway.tls"},
+    {"security.envoy",
+     "there is no Envoy; the inference port's certificates are security.gateway.tls"},
     {"kafka.streams", "there is no Kafka Streams engine to configure; remove this block"},
 };
 
@@ -64,8 +68,9 @@ static void unknown_key(struct config_loader *l, struct str path, const struct c
         config_problem(l, at, "%s", foreign[i].why);
         return;
     }
-    while (parent.n && parent.p[parent.n - 1] != '.') parent.n--;
-    for (int i = 0; i < CONFIG_KEYS; i++) {      /* the names that may stand beside it */
+    while (parent.n && parent.p[parent.n - 1] != '.')
+        parent.n--;
+    for (int i = 0; i < CONFIG_KEYS; i++) { /* the names that may stand beside it */
         struct str key = str_of(config_rows[i].key), one, rest;
         if (!str_starts(key, parent)) continue;
         one = (struct str){key.p + parent.n, key.n - parent.n};
@@ -86,20 +91,27 @@ static bool is_section(struct str path)
     return false;
 }
 
-static void walk(struct config_loader *l, const struct yaml_node *map, struct str path, const struct config_place *file)
+static void walk(struct config_loader *l, const struct yaml_node *map, struct str path,
+                 const struct config_place *file)
 {
     for (size_t i = 0; i < map->n; i++) {
         const struct yaml_node *value = map->items[i];
         struct str name = map->keys[i]->text;
-        struct str sub = arena_printf(&l->c->arena, STR_FMT "%s" STR_FMT, STR_ARG(path), path.n ? "." : "", STR_ARG(name));
-        struct config_place at = config_place_of(file, value), at_key = config_place_of(file, map->keys[i]);
+        struct str sub = arena_printf(&l->c->arena, STR_FMT "%s" STR_FMT, STR_ARG(path),
+                                      path.n ? "." : "", STR_ARG(name));
+        struct config_place at = config_place_of(file, value),
+                            at_key = config_place_of(file, map->keys[i]);
         int key = config_key_of(sub);
 
         at.label = at_key.label = sub;
-        if (key >= 0) config_set_node(l, (enum config_key)key, value, &at);
-        else if (!is_section(sub)) unknown_key(l, sub, &at_key);
-        else if (value->kind == YAML_MAP) walk(l, value, sub, file);
-        else if (!yaml_is_null(value)) config_problem(l, &at, "this is a section: names with values are wanted here");
+        if (key >= 0)
+            config_set_node(l, (enum config_key)key, value, &at);
+        else if (!is_section(sub))
+            unknown_key(l, sub, &at_key);
+        else if (value->kind == YAML_MAP)
+            walk(l, value, sub, file);
+        else if (!yaml_is_null(value))
+            config_problem(l, &at, "this is a section: names with values are wanted here");
     }
 }
 
@@ -128,11 +140,16 @@ void config_read_file(struct config_loader *l, struct str path)
 /* ---- kafka.json ---- */
 
 /* librdkafka's names of what has a key here. */
-static const struct { const char *section, *name; enum config_key key; } rdkafka_keys[] = {
+static const struct {
+    const char *section, *name;
+    enum config_key key;
+} rdkafka_keys[] = {
     {"consumer", "session.timeout.ms", CONFIG_KEY_KAFKA_CONSUMER_SESSION_TIMEOUT_MS},
     {"consumer", "auto.offset.reset", CONFIG_KEY_KAFKA_CONSUMER_AUTO_OFFSET_RESET},
-    {"consumer", "topic.metadata.refresh.interval.ms", CONFIG_KEY_KAFKA_CONSUMER_TOPIC_METADATA_REFRESH_INTERVAL_MS},
-    {"consumer", "topic.metadata.propagation.max.ms", CONFIG_KEY_KAFKA_CONSUMER_TOPIC_METADATA_PROPAGATION_MAX_MS},
+    {"consumer", "topic.metadata.refresh.interval.ms",
+     CONFIG_KEY_KAFKA_CONSUMER_TOPIC_METADATA_REFRESH_INTERVAL_MS},
+    {"consumer", "topic.metadata.propagation.max.ms",
+     CONFIG_KEY_KAFKA_CONSUMER_TOPIC_METADATA_PROPAGATION_MAX_MS},
     {"consumer", "message.max.bytes", CONFIG_KEY_KAFKA_CONSUMER_MESSAGE_MAX_BYTES},
     {"producer", "linger.ms", CONFIG_KEY_KAFKA_PRODUCER_LINGER_MS},
     {"producer", "message.max.bytes", CONFIG_KEY_KAFKA_PRODUCER_MESSAGE_MAX_BYTES},
@@ -140,40 +157,53 @@ static const struct { const char *section, *name; enum config_key key; } rdkafka
     {"topics", "numPartitions", CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS},
 };
 
-static bool integer_or_text(struct config_loader *l, const struct yaml_node *n, const struct config_place *at)
+static bool integer_or_text(struct config_loader *l, const struct yaml_node *n,
+                            const struct config_place *at)
 {
     int64_t v;
 
-    if (n->kind == YAML_SCALAR && (!n->plain || str_is(n->text, "true") || str_is(n->text, "false") || str_to_i64(n->text, &v))) return true;
+    if (n->kind == YAML_SCALAR && (!n->plain || str_is(n->text, "true") ||
+                                   str_is(n->text, "false") || str_to_i64(n->text, &v)))
+        return true;
     config_problem(l, at, "a text, a whole number, true or false is wanted");
     return false;
 }
 
-static void bootstrap_inside(struct config_loader *l, struct str value, const struct config_place *at)
+static void bootstrap_inside(struct config_loader *l, struct str value,
+                             const struct config_place *at)
 {
     bool given = l->c->origins[CONFIG_KEY_KAFKA_BOOTSTRAP].from == CONFIG_KAFKA_JSON;
 
-    if (!given) config_set_text(l, CONFIG_KEY_KAFKA_BOOTSTRAP, value, at);
+    if (!given)
+        config_set_text(l, CONFIG_KEY_KAFKA_BOOTSTRAP, value, at);
     else if (!str_eq(l->c->kafka_bootstrap, value))
-        config_problem(l, at, "\"" STR_FMT "\" is another cluster than \"" STR_FMT "\"; there is one bootstrap for everything", STR_ARG(value),
-                       STR_ARG(l->c->kafka_bootstrap));
+        config_problem(l, at,
+                       "\"" STR_FMT "\" is another cluster than \"" STR_FMT
+                       "\"; there is one bootstrap for everything",
+                       STR_ARG(value), STR_ARG(l->c->kafka_bootstrap));
 }
 
-static void json_entry(struct config_loader *l, const char *section, enum config_key rest, struct str name, const struct yaml_node *n,
-                       const struct config_place *at)
+static void json_entry(struct config_loader *l, const char *section, enum config_key rest,
+                       struct str name, const struct yaml_node *n, const struct config_place *at)
 {
     if (!integer_or_text(l, n, at)) return;
     for (size_t i = 0; i < countof(rdkafka_keys); i++) {
-        if (strcmp(rdkafka_keys[i].section, section) || !str_is(name, rdkafka_keys[i].name)) continue;
+        if (strcmp(rdkafka_keys[i].section, section) || !str_is(name, rdkafka_keys[i].name))
+            continue;
         config_set_text(l, rdkafka_keys[i].key, n->text, at);
         return;
     }
-    if (str_is(name, "bootstrap.servers")) bootstrap_inside(l, n->text, at);
-    else if (str_is(name, "log_level")) config_note(l, "log_level in " STR_FMT " has no effect: telemetry.log.level says it", STR_ARG(at->file));
-    else config_set_pair(l, rest, name, n->text, at);
+    if (str_is(name, "bootstrap.servers"))
+        bootstrap_inside(l, n->text, at);
+    else if (str_is(name, "log_level"))
+        config_note(l, "log_level in " STR_FMT " has no effect: telemetry.log.level says it",
+                    STR_ARG(at->file));
+    else
+        config_set_pair(l, rest, name, n->text, at);
 }
 
-static void json_section(struct config_loader *l, const char *section, enum config_key rest, const struct yaml_node *map, const struct config_place *at)
+static void json_section(struct config_loader *l, const char *section, enum config_key rest,
+                         const struct yaml_node *map, const struct config_place *at)
 {
     if (yaml_is_null(map)) return;
     if (map->kind != YAML_MAP) {
@@ -182,34 +212,49 @@ static void json_section(struct config_loader *l, const char *section, enum conf
     }
     for (size_t i = 0; i < map->n; i++) {
         struct config_place here = config_place_of(at, map->items[i]);
-        here.label = arena_printf(&l->c->arena, "%s." STR_FMT, section, STR_ARG(map->keys[i]->text));
+        here.label =
+            arena_printf(&l->c->arena, "%s." STR_FMT, section, STR_ARG(map->keys[i]->text));
         json_entry(l, section, rest, map->keys[i]->text, map->items[i], &here);
     }
 }
 
-static void json_key(struct config_loader *l, struct str name, const struct yaml_node *n, const struct config_place *at)
+static void json_key(struct config_loader *l, struct str name, const struct yaml_node *n,
+                     const struct config_place *at)
 {
-    static const struct { const char *name; enum config_key key; } texts[] = {
-        {"bootstrap.servers", CONFIG_KEY_KAFKA_BOOTSTRAP}, {"debug", CONFIG_KEY_KAFKA_DEBUG}, {"topicPrefix", CONFIG_KEY_KAFKA_TOPIC_PREFIX},
-        {"consumerGroupIdPrefix", CONFIG_KEY_KAFKA_CONSUMER_GROUP_ID_PREFIX}};
+    static const struct {
+        const char *name;
+        enum config_key key;
+    } texts[] = {{"bootstrap.servers", CONFIG_KEY_KAFKA_BOOTSTRAP},
+                 {"debug", CONFIG_KEY_KAFKA_DEBUG},
+                 {"topicPrefix", CONFIG_KEY_KAFKA_TOPIC_PREFIX},
+                 {"consumerGroupIdPrefix", CONFIG_KEY_KAFKA_CONSUMER_GROUP_ID_PREFIX}};
 
     for (size_t i = 0; i < countof(texts); i++) {
         if (!str_is(name, texts[i].name)) continue;
-        if (n->kind != YAML_SCALAR || n->plain) config_problem(l, at, "a text is wanted");
-        else if (n->text.n) config_set_text(l, texts[i].key, n->text, at);
+        if (n->kind != YAML_SCALAR || n->plain)
+            config_problem(l, at, "a text is wanted");
+        else if (n->text.n)
+            config_set_text(l, texts[i].key, n->text, at);
         return;
     }
-    if (str_is(name, "consumer")) json_section(l, "consumer", CONFIG_KEY_KAFKA_CONSUMER_PROPERTIES, n, at);
-    else if (str_is(name, "producer")) json_section(l, "producer", CONFIG_KEY_KAFKA_PRODUCER_PROPERTIES, n, at);
-    else if (str_is(name, "topics")) json_section(l, "topics", CONFIG_KEY_KAFKA_TOPICS_CONFIG, n, at);
+    if (str_is(name, "consumer"))
+        json_section(l, "consumer", CONFIG_KEY_KAFKA_CONSUMER_PROPERTIES, n, at);
+    else if (str_is(name, "producer"))
+        json_section(l, "producer", CONFIG_KEY_KAFKA_PRODUCER_PROPERTIES, n, at);
+    else if (str_is(name, "topics"))
+        json_section(l, "topics", CONFIG_KEY_KAFKA_TOPICS_CONFIG, n, at);
     else if (!str_is(name, "streams"))
-        config_problem(l, at, "unknown key; known are bootstrap.servers, debug, consumer, producer, streams, topics, topicPrefix, consumerGroupIdPrefix");
+        config_problem(l, at,
+                       "unknown key; known are bootstrap.servers, debug, consumer, producer, "
+                       "streams, topics, topicPrefix, consumerGroupIdPrefix");
     else if (n->kind == YAML_MAP && n->n)
-        config_note(l, "streams in " STR_FMT " has no effect: there is no Kafka Streams engine", STR_ARG(at->file));
+        config_note(l, "streams in " STR_FMT " has no effect: there is no Kafka Streams engine",
+                    STR_ARG(at->file));
 }
 
 /* The first JSON value of the file counts, as it always has; what follows it is not looked at. */
-static bool first_json(struct config_loader *l, struct str text, const struct config_place *file, struct str *ret)
+static bool first_json(struct config_loader *l, struct str text, const struct config_place *file,
+                       struct str *ret)
 {
     json_error_t error;
     json_t *value = json_loadb(text.p ? text.p : "", text.n, JSON_DISABLE_EOF_CHECK, &error);
@@ -230,19 +275,24 @@ void config_read_kafka_json(struct config_loader *l, struct str path)
 {
     AUTO(buf_fini) struct buf text = {0};
     AUTO(arena_fini) struct arena tree = {0};
-    struct config_place file = {.from = CONFIG_KAFKA_JSON, .file = arena_dup_str(&l->c->arena, path)};
+    struct config_place file = {.from = CONFIG_KAFKA_JSON,
+                                .file = arena_dup_str(&l->c->arena, path)};
     struct yaml_node **docs, *top;
     struct str json;
     size_t n, before = l->problems->n;
 
-    if (!file_load(l, path, "--kafka-config-path", &text) || !first_json(l, buf_str(&text), &file, &json)) return;
+    if (!file_load(l, path, "--kafka-config-path", &text) ||
+        !first_json(l, buf_str(&text), &file, &json))
+        return;
     if (!yaml_parse(json, file.file, &tree, l->problems, &docs, &n) || n != 1) return;
     top = docs[0];
-    for (int pass = 0; pass < 2 && top->kind == YAML_MAP; pass++) {      /* bootstrap.servers before the sections that repeat it */
+    for (int pass = 0; pass < 2 && top->kind == YAML_MAP;
+         pass++) { /* bootstrap.servers before the sections that repeat it */
         for (size_t i = 0; i < top->n; i++) {
             struct config_place at = config_place_of(&file, top->items[i]);
             at.label = top->keys[i]->text;
-            if (str_is(at.label, "bootstrap.servers") == (pass == 0)) json_key(l, at.label, top->items[i], &at);
+            if (str_is(at.label, "bootstrap.servers") == (pass == 0))
+                json_key(l, at.label, top->items[i], &at);
         }
     }
     problems_sort(l->problems, before);
@@ -260,7 +310,8 @@ static struct str env_get(const struct config_sources *src, const char *name)
 }
 
 /* Names of one key must agree. An empty variable is one that is not set. */
-static void read_variables(struct config_loader *l, enum config_key key, const struct config_sources *src)
+static void read_variables(struct config_loader *l, enum config_key key,
+                           const struct config_sources *src)
 {
     const char *const *names = config_rows[key].env;
     const char *first = NULL;
@@ -273,8 +324,9 @@ static void read_variables(struct config_loader *l, enum config_key key, const s
             first = names[i];
             config_set_text(l, key, value, &at);
         } else if (!str_eq(value, env_get(src, first))) {
-            config_problem(l, &at, "\"" STR_FMT "\" contradicts %s, which is \"" STR_FMT "\"; both say %s", STR_ARG(value), first,
-                           STR_ARG(env_get(src, first)), config_rows[key].key);
+            config_problem(
+                l, &at, "\"" STR_FMT "\" contradicts %s, which is \"" STR_FMT "\"; both say %s",
+                STR_ARG(value), first, STR_ARG(env_get(src, first)), config_rows[key].key);
         }
     }
 }
@@ -289,8 +341,10 @@ static bool read_namespace_file(struct config_loader *l, const struct config_sou
 
     if (fs_load(&fs_real, path, NAMESPACE_BYTES_MAX, &text, &e)) return false;
     s = buf_str(&text);
-    while (s.n && strchr(" \t\r\n", s.p[s.n - 1])) s.n--;
-    while (s.n && strchr(" \t\r\n", s.p[0])) s = (struct str){s.p + 1, s.n - 1};
+    while (s.n && strchr(" \t\r\n", s.p[s.n - 1]))
+        s.n--;
+    while (s.n && strchr(" \t\r\n", s.p[0]))
+        s = (struct str){s.p + 1, s.n - 1};
     if (s.n) config_set_text(l, CONFIG_KEY_NAMESPACE, s, &at);
     return s.n > 0;
 }
@@ -305,13 +359,21 @@ void config_read_environment(struct config_loader *l, const struct config_source
         read_variables(l, (enum config_key)i, src);
     }
     if (protocol.n && !str_is(protocol, "PLAINTEXT"))
-        config_problem(l, &envoy, STR_FMT ": certificates on the inference port come with a later version of millrace", STR_ARG(protocol));
+        config_problem(l, &envoy,
+                       STR_FMT
+                       ": certificates on the inference port come with a later version of millrace",
+                       STR_ARG(protocol));
 }
 
 /* ---- flags ---- */
 
 enum flag_kind { FLAG_KEY, FLAG_LISTEN, FLAG_FIXED, FLAG_CONFIG, FLAG_KAFKA_JSON };
-static const struct flag { const char *name; enum flag_kind kind; enum config_key key; const char *fixed; } flags[] = {
+static const struct flag {
+    const char *name;
+    enum flag_kind kind;
+    enum config_key key;
+    const char *fixed;
+} flags[] = {
     {"config", FLAG_CONFIG, 0, NULL},
     {"kafka-config-path", FLAG_KAFKA_JSON, 0, NULL},
     {"kafka-listen", FLAG_LISTEN, CONFIG_KEY_BROKER_LISTENERS, NULL},
@@ -319,7 +381,8 @@ static const struct flag { const char *name; enum flag_kind kind; enum config_ke
     {"bootstrap", FLAG_KEY, CONFIG_KEY_KAFKA_BOOTSTRAP, NULL},
     {"no-broker", FLAG_FIXED, CONFIG_KEY_ROLES, "gateway"},
     {"broker-only", FLAG_FIXED, CONFIG_KEY_ROLES, "broker"},
-    {"allow-unauthenticated", FLAG_FIXED, CONFIG_KEY_SECURITY_GATEWAY_ALLOW_UNAUTHENTICATED, "true"},
+    {"allow-unauthenticated", FLAG_FIXED, CONFIG_KEY_SECURITY_GATEWAY_ALLOW_UNAUTHENTICATED,
+     "true"},
 };
 
 static const struct flag *flag_find(struct str name)
@@ -334,23 +397,26 @@ static int map_key_of(struct str name, struct str *ret_entry)
 {
     for (int i = 0; i < CONFIG_KEYS; i++) {
         struct str key = str_of(config_rows[i].key);
-        if (config_rows[i].type != CONFIG_MAP || !str_starts(name, key) || name.n < key.n + 2 || name.p[key.n] != '.') continue;
+        if (config_rows[i].type != CONFIG_MAP || !str_starts(name, key) || name.n < key.n + 2 ||
+            name.p[key.n] != '.')
+            continue;
         *ret_entry = (struct str){name.p + key.n + 1, name.n - key.n - 1};
         return i;
     }
     return -1;
 }
 
-static void flag_apply(struct config_loader *l, const struct flag *f, int key, struct str entry, struct str value, const struct config_place *at,
-                       bool files_only)
+static void flag_apply(struct config_loader *l, const struct flag *f, int key, struct str entry,
+                       struct str value, const struct config_place *at, bool files_only)
 {
     if (f && f->kind == FLAG_KAFKA_JSON) {
         if (files_only) config_read_kafka_json(l, value);
     } else if (f && f->kind == FLAG_CONFIG) {
-        return;                                  /* read between the two passes: see config_read_flags() */
+        return; /* read between the two passes: see config_read_flags() */
     } else if (files_only) {
         return;
-    } else if (!entry.n && l->c->origins[key].from == CONFIG_FLAG && !str_eq(l->c->origins[key].detail, at->label)) {
+    } else if (!entry.n && l->c->origins[key].from == CONFIG_FLAG &&
+               !str_eq(l->c->origins[key].detail, at->label)) {
         config_problem(l, at, "contradicts " STR_FMT, STR_ARG(l->c->origins[key].detail));
     } else if (f && f->kind == FLAG_LISTEN) {
         config_set_listen(l, f->key, value, at);
@@ -362,7 +428,8 @@ static void flag_apply(struct config_loader *l, const struct flag *f, int key, s
 }
 
 /* Reads one flag at args[*i] and moves *i behind it. */
-static void flag_read(struct config_loader *l, const struct config_sources *src, size_t *i, bool files_only, struct str *ret_config, struct map *seen)
+static void flag_read(struct config_loader *l, const struct config_sources *src, size_t *i,
+                      bool files_only, struct str *ret_config, struct map *seen)
 {
     struct str arg = str_of(src->args[*i]), name, value, entry = {0};
     struct config_place at = {.from = CONFIG_FLAG};
@@ -381,7 +448,8 @@ static void flag_read(struct config_loader *l, const struct config_sources *src,
     if (!f && key < 0) key = map_key_of(name, &entry);
     if (!f && key < 0) {
         if (!files_only) config_problem(l, &at, "unknown flag; `millrace serve --help` lists them");
-        if (!has_value && *i < src->args_n && !str_starts(str_of(src->args[*i]), STR("--"))) *i += 1;
+        if (!has_value && *i < src->args_n && !str_starts(str_of(src->args[*i]), STR("--")))
+            *i += 1;
         return;
     }
     if (f && f->kind == FLAG_FIXED) {
@@ -404,7 +472,8 @@ void config_read_flags(struct config_loader *l, const struct config_sources *src
     struct map seen = {0};
     struct str file = {0};
 
-    for (size_t i = 0; i < src->args_n;) flag_read(l, src, &i, files_only, &file, &seen);
+    for (size_t i = 0; i < src->args_n;)
+        flag_read(l, src, &i, files_only, &file, &seen);
     if (files_only && file.n) config_read_file(l, file);
     map_fini(&seen);
 }

@@ -6,29 +6,42 @@
 
 const struct command commands[] = {
     {"serve", "[--config F] [--data DIR] [--KEY VALUE]...", "run the broker and the data plane",
-     "Starts everything in one process and prints one line when every listener answers: ready NAME=HOST:PORT… pid=N. "
-     "SIGTERM ends it after running requests have finished. Every configuration key is a flag; `millrace serve --help` lists them.",
+     "Starts everything in one process and prints one line when every listener answers: ready "
+     "NAME=HOST:PORT… pid=N. "
+     "SIGTERM ends it after running requests have finished. Every configuration key is a flag; "
+     "`millrace serve --help` lists them.",
      OPT_CONFIG, 0, 0, cmd_serve},
-    {"config", "[--config F] [--KEY VALUE]...", "print the effective configuration and where each value comes from",
-     "Takes the flags of serve, reads the same files and variables, and checks them the same way. Secrets are masked.",
+    {"config", "[--config F] [--KEY VALUE]...",
+     "print the effective configuration and where each value comes from",
+     "Takes the flags of serve, reads the same files and variables, and checks them the same way. "
+     "Secrets are masked.",
      OPT_CONFIG | OPT_OUTPUT, 0, 0, cmd_config},
     {"apply", "-f FILE|DIR|-", "create or change resources",
-     "Model, Pipeline and Server in YAML, several documents in a file, all YAML files of a folder. Everything is checked first; with any problem "
-     "nothing is applied, and every problem is printed with its place. A relative storageUri is taken from where the file lies.",
+     "Model, Pipeline and Server in YAML, several documents in a file, all YAML files of a folder. "
+     "Everything is checked first; with any problem "
+     "nothing is applied, and every problem is printed with its place. A relative storageUri is "
+     "taken from where the file lies.",
      OPT_FILE | OPT_CHECK | OPT_OUTPUT | OPT_SERVER, 0, CLI_WORDS_MAX, cmd_apply},
     {"get", "[KIND [NAME]]", "list resources and whether they are ready",
-     "KIND is model, pipeline or server. Readiness is asked for, not remembered.", OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_get},
-    {"describe", "KIND NAME", "show everything about one resource", "As YAML, unless --output json.", OPT_OUTPUT | OPT_SERVER, 2, 2, cmd_describe},
-    {"delete", "KIND NAME | -f FILE", "delete resources", "With -f, everything that the file declares, in reverse order.",
+     "KIND is model, pipeline or server. Readiness is asked for, not remembered.",
+     OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_get},
+    {"describe", "KIND NAME", "show everything about one resource",
+     "As YAML, unless --output json.", OPT_OUTPUT | OPT_SERVER, 2, 2, cmd_describe},
+    {"delete", "KIND NAME | -f FILE", "delete resources",
+     "With -f, everything that the file declares, in reverse order.",
      OPT_FILE | OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_delete},
     {"infer", "pipeline|model NAME [JSON | -f FILE]", "send one request and print the answer",
      "The request is Open Inference Protocol V2 JSON. By REST, or with --grpc by gRPC.",
      OPT_FILE | OPT_GRPC | OPT_HEADER | OPT_OUTPUT | OPT_SERVER, 2, 3, cmd_infer},
-    {"trace", "REQUEST_ID", "every record of one request across all topics, in order", "Decoded, with the time since the first one.",
-     OPT_PIPELINE | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_trace},
-    {"inspect", "NAME[.STEP[.inputs|outputs[.TENSOR]]]", "what flowed through a pipeline or model, decoded",
-     "The last records of each topic that belongs to the expression.", OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_inspect},
-    {"topic", "list | read TOPIC", "topics with their offsets; records of a topic, decoded", "Works on the embedded broker and on a Kafka cluster alike.",
+    {"trace", "REQUEST_ID", "every record of one request across all topics, in order",
+     "Decoded, with the time since the first one.", OPT_PIPELINE | OPT_OUTPUT | OPT_SERVER, 1, 1,
+     cmd_trace},
+    {"inspect", "NAME[.STEP[.inputs|outputs[.TENSOR]]]",
+     "what flowed through a pipeline or model, decoded",
+     "The last records of each topic that belongs to the expression.",
+     OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_inspect},
+    {"topic", "list | read TOPIC", "topics with their offsets; records of a topic, decoded",
+     "Works on the embedded broker and on a Kafka cluster alike.",
      OPT_ALL | OPT_PARTITION | OPT_OFFSET | OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 2, cmd_topic},
     {"version", "", "print the version", "", 0, 0, 0, cmd_version},
     {"help", "[COMMAND]", "print this, or all about one command", "", 0, 0, 1, cmd_help},
@@ -41,14 +54,19 @@ static const struct option {
     const char *help;
 } options[] = {
     {"--output", "-o", "table|json|yaml", OPT_OUTPUT, "How to print results; table is for people."},
-    {"--server", NULL, "HOST:PORT", OPT_SERVER, "Where millrace listens for inference. Else MILLRACE_SERVER, else 127.0.0.1:9000."},
-    {"--file", "-f", "FILE", OPT_FILE, "What to read; - is standard input. May be given several times."},
-    {"--check", NULL, NULL, OPT_CHECK, "Check everything and say what would be done; store nothing."},
+    {"--server", NULL, "HOST:PORT", OPT_SERVER,
+     "Where millrace listens for inference. Else MILLRACE_SERVER, else 127.0.0.1:9000."},
+    {"--file", "-f", "FILE", OPT_FILE,
+     "What to read; - is standard input. May be given several times."},
+    {"--check", NULL, NULL, OPT_CHECK,
+     "Check everything and say what would be done; store nothing."},
     {"--grpc", NULL, NULL, OPT_GRPC, "Speak gRPC instead of REST."},
-    {"--header", NULL, "'NAME: VALUE'", OPT_HEADER, "Send this header too. May be given several times."},
+    {"--header", NULL, "'NAME: VALUE'", OPT_HEADER,
+     "Send this header too. May be given several times."},
     {"--limit", "-n", "N", OPT_LIMIT, "How many records, 10 when not given."},
     {"--partition", NULL, "P", OPT_PARTITION, "Only this partition."},
-    {"--offset", NULL, "N|start|end", OPT_OFFSET, "Where to begin; end, the default, means the last ones."},
+    {"--offset", NULL, "N|start|end", OPT_OFFSET,
+     "Where to begin; end, the default, means the last ones."},
     {"--pipeline", NULL, "NAME", OPT_PIPELINE, "Only records that belong to this pipeline."},
     {"--all", NULL, NULL, OPT_ALL, "Topics of all namespaces, and foreign ones."},
 };
@@ -60,31 +78,40 @@ static void put_options(unsigned wanted, struct buf *b)
     for (size_t i = 0; i < countof(options); i++) {
         const struct option *o = &options[i];
         if (!(o->bit & wanted)) continue;
-        buf_printf(b, "  %s%s%s%s%s\n        %s\n", o->brief ? o->brief : "", o->brief ? ", " : "", o->name, o->value ? " " : "", o->value ? o->value : "",
-                   o->help);
+        buf_printf(b, "  %s%s%s%s%s\n        %s\n", o->brief ? o->brief : "", o->brief ? ", " : "",
+                   o->name, o->value ? " " : "", o->value ? o->value : "", o->help);
     }
 }
 
 static void help_all(struct buf *b)
 {
-    buf_append_str(b, STR("usage: millrace COMMAND [ARGUMENTS]\n\nA Kafka-compatible broker and inference pipelines in one process.\n\n"));
-    for (size_t i = 0; i < commands_n; i++) buf_printf(b, "  %-9s %s\n", commands[i].name, commands[i].summary);
-    buf_append_str(b, STR("\nmillrace help COMMAND tells more. Exit status: 0 done, 1 failed, 2 usage or configuration, 3 data folder in use, 4 damage.\n"));
+    buf_append_str(b, STR("usage: millrace COMMAND [ARGUMENTS]\n\nA Kafka-compatible broker and "
+                          "inference pipelines in one process.\n\n"));
+    for (size_t i = 0; i < commands_n; i++)
+        buf_printf(b, "  %-9s %s\n", commands[i].name, commands[i].summary);
+    buf_append_str(b, STR("\nmillrace help COMMAND tells more. Exit status: 0 done, 1 failed, 2 "
+                          "usage or configuration, 3 data folder in use, 4 damage.\n"));
 }
 
 static void help_one(const struct command *c, struct buf *b)
 {
-    buf_printf(b, "usage: millrace %s%s%s\n\n%s.%s%s\n", c->name, *c->args ? " " : "", c->args, c->summary, *c->help ? "\n\n" : "", c->help);
+    buf_printf(b, "usage: millrace %s%s%s\n\n%s.%s%s\n", c->name, *c->args ? " " : "", c->args,
+               c->summary, *c->help ? "\n\n" : "", c->help);
     if (c->options & ~(unsigned)OPT_CONFIG) {
         buf_append_str(b, STR("\noptions:\n"));
         put_options(c->options, b);
     }
     if (c->options & OPT_CONFIG) {
-        buf_append_str(b, STR("\nflags:\n  --config F\n        Read this YAML file.\n  --kafka-config-path F\n        Read this kafka.json; everything else wins over it.\n"
-                              "  --kafka-listen HOST:PORT\n        Address of the first Kafka listener.\n  --infer-listen HOST:PORT\n        Address of the first "
-                              "inference listener.\n  --bootstrap HOST:PORT,…\n        Use this Kafka cluster.\n  --no-broker\n        No embedded broker.\n"
-                              "  --broker-only\n        Nothing but the broker.\n  --allow-unauthenticated\n        Let the inference port be public without "
-                              "authentication.\n"));
+        buf_append_str(
+            b, STR("\nflags:\n  --config F\n        Read this YAML file.\n  --kafka-config-path "
+                   "F\n        Read this kafka.json; everything else wins over it.\n"
+                   "  --kafka-listen HOST:PORT\n        Address of the first Kafka listener.\n  "
+                   "--infer-listen HOST:PORT\n        Address of the first "
+                   "inference listener.\n  --bootstrap HOST:PORT,…\n        Use this Kafka "
+                   "cluster.\n  --no-broker\n        No embedded broker.\n"
+                   "  --broker-only\n        Nothing but the broker.\n  --allow-unauthenticated\n  "
+                   "      Let the inference port be public without "
+                   "authentication.\n"));
         config_print_flags(b);
     }
 }
@@ -101,20 +128,26 @@ static void put_roff(struct buf *b, const char *text)
 {
     if (*text == '.' || *text == '\'') buf_append_str(b, STR("\\&"));
     for (const char *p = text; *p; p++) {
-        if (*p == '\\') buf_append_str(b, STR("\\e"));
-        else if (*p == '-') buf_append_str(b, STR("\\-"));
+        if (*p == '\\')
+            buf_append_str(b, STR("\\e"));
+        else if (*p == '-')
+            buf_append_str(b, STR("\\-"));
         else if (!strncmp(p, "…", 3)) {
             buf_append_str(b, STR("..."));
             p += 2;
-        } else buf_append_byte(b, (uint8_t)*p);
+        } else
+            buf_append_byte(b, (uint8_t)*p);
     }
 }
 
 static void man_page(struct buf *b)
 {
-    buf_append_str(b, STR(".\\\" Made from the table of commands by `millrace help --man`.\n.TH MILLRACE 1 \"\" \"millrace " MILLRACE_VERSION "\" \"User Commands\"\n"
-                          ".SH NAME\nmillrace \\- a Kafka\\-compatible broker and inference pipelines in one process\n"
-                          ".SH SYNOPSIS\n.B millrace\n.I COMMAND\n.RI [ ARGUMENTS ]\n.SH COMMANDS\n"));
+    buf_append_str(b,
+                   STR(".\\\" Made from the table of commands by `millrace help --man`.\n.TH "
+                       "MILLRACE 1 \"\" \"millrace " MILLRACE_VERSION "\" \"User Commands\"\n"
+                       ".SH NAME\nmillrace \\- a Kafka\\-compatible broker and inference pipelines "
+                       "in one process\n"
+                       ".SH SYNOPSIS\n.B millrace\n.I COMMAND\n.RI [ ARGUMENTS ]\n.SH COMMANDS\n"));
     for (size_t i = 0; i < commands_n; i++) {
         const struct command *c = &commands[i];
         buf_printf(b, ".TP\n.B %s\n", c->name);
@@ -146,8 +179,10 @@ static void man_page(struct buf *b)
         put_roff(b, options[i].help);
         buf_append_byte(b, '\n');
     }
-    buf_append_str(b, STR(".SH EXIT STATUS\n0 done, 1 failed, 2 usage or configuration, 3 data folder in use, 4 damage found.\n"
-                          ".SH ENVIRONMENT\n.TP\n.B MILLRACE_SERVER\nHOST:PORT of the inference port, for every command but serve and config.\n"
+    buf_append_str(b, STR(".SH EXIT STATUS\n0 done, 1 failed, 2 usage or configuration, 3 data "
+                          "folder in use, 4 damage found.\n"
+                          ".SH ENVIRONMENT\n.TP\n.B MILLRACE_SERVER\nHOST:PORT of the inference "
+                          "port, for every command but serve and config.\n"
                           ".PP\nThe variables that serve reads are listed in docs/config.md.\n"));
 }
 
@@ -156,9 +191,12 @@ int cmd_help(struct cli *cli)
     AUTO(buf_fini) struct buf b = {0};
     const struct command *c = cli->words_n ? command_find(cli->words[0]) : NULL;
 
-    if (cli->words_n && !c) return cli_usage("there is no command \"%s\"; millrace help lists them", cli->words[0]);
-    if (c) help_one(c, &b);
-    else help_all(&b);
+    if (cli->words_n && !c)
+        return cli_usage("there is no command \"%s\"; millrace help lists them", cli->words[0]);
+    if (c)
+        help_one(c, &b);
+    else
+        help_all(&b);
     cli_put(buf_str(&b));
     return CLI_DONE;
 }
@@ -175,37 +213,44 @@ int cmd_version(struct cli *cli)
 static int number(const char *option, const char *text, int64_t low, int64_t high, int64_t *ret)
 {
     if (str_to_i64(str_of(text), ret) && *ret >= low && *ret <= high) return CLI_DONE;
-    return cli_usage("%s: a whole number from %lld to %lld is wanted, not \"%s\"", option, (long long)low, (long long)high, text);
+    return cli_usage("%s: a whole number from %lld to %lld is wanted, not \"%s\"", option,
+                     (long long)low, (long long)high, text);
 }
 
 static int output_set(struct cli *cli, const char *text)
 {
-    if (!strcmp(text, "table")) cli->output = OUT_TABLE;
-    else if (!strcmp(text, "json")) cli->output = OUT_JSON;
-    else if (!strcmp(text, "yaml")) cli->output = OUT_YAML;
-    else return cli_usage("--output: table, json or yaml is wanted, not \"%s\"", text);
+    if (!strcmp(text, "table"))
+        cli->output = OUT_TABLE;
+    else if (!strcmp(text, "json"))
+        cli->output = OUT_JSON;
+    else if (!strcmp(text, "yaml"))
+        cli->output = OUT_YAML;
+    else
+        return cli_usage("--output: table, json or yaml is wanted, not \"%s\"", text);
     return CLI_DONE;
 }
 
 static int option_set(struct cli *cli, const struct option *o, const char *value)
 {
     switch (o->bit) {
-    case OPT_OUTPUT:    return output_set(cli, value);
-    case OPT_SERVER:    cli->server = value; break;
-    case OPT_GRPC:      cli->grpc = true; break;
-    case OPT_ALL:       cli->all = true; break;
-    case OPT_CHECK:     cli->check = true; break;
-    case OPT_PIPELINE:  cli->pipeline = value; break;
-    case OPT_OFFSET:    cli->offset = value; break;
-    case OPT_LIMIT:     return number("--limit", value, 1, 10000, &cli->limit);
+    case OPT_OUTPUT: return output_set(cli, value);
+    case OPT_SERVER: cli->server = value; break;
+    case OPT_GRPC: cli->grpc = true; break;
+    case OPT_ALL: cli->all = true; break;
+    case OPT_CHECK: cli->check = true; break;
+    case OPT_PIPELINE: cli->pipeline = value; break;
+    case OPT_OFFSET: cli->offset = value; break;
+    case OPT_LIMIT: return number("--limit", value, 1, 10000, &cli->limit);
     case OPT_PARTITION: return number("--partition", value, 0, INT32_MAX, &cli->partition);
     case OPT_FILE:
         if (cli->files_n == CLI_FILES_MAX) return cli_usage("more than %d files", CLI_FILES_MAX);
         cli->files[cli->files_n++] = value;
         break;
     case OPT_HEADER:
-        if (cli->headers_n == CLI_HEADERS_MAX) return cli_usage("more than %d headers", CLI_HEADERS_MAX);
-        if (!strchr(value, ':') || strpbrk(value, "\r\n")) return cli_usage("--header: 'NAME: VALUE' is wanted, not \"%s\"", value);
+        if (cli->headers_n == CLI_HEADERS_MAX)
+            return cli_usage("more than %d headers", CLI_HEADERS_MAX);
+        if (!strchr(value, ':') || strpbrk(value, "\r\n"))
+            return cli_usage("--header: 'NAME: VALUE' is wanted, not \"%s\"", value);
         cli->headers[cli->headers_n++] = value;
         break;
     default: must(false);
@@ -216,12 +261,15 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
 static const struct option *option_find(struct str name, const struct command *c)
 {
     for (size_t i = 0; i < countof(options); i++)
-        if ((options[i].bit & c->options) && (str_is(name, options[i].name) || (options[i].brief && str_is(name, options[i].brief)))) return &options[i];
+        if ((options[i].bit & c->options) &&
+            (str_is(name, options[i].name) || (options[i].brief && str_is(name, options[i].brief))))
+            return &options[i];
     return NULL;
 }
 
 /* One argument; *i moves behind what was read. */
-static int argument(struct cli *cli, const struct command *c, char *const *args, int n, int *i, bool *only_words)
+static int argument(struct cli *cli, const struct command *c, char *const *args, int n, int *i,
+                    bool *only_words)
 {
     const char *arg = args[(*i)++];
     struct str name, value;
@@ -232,7 +280,9 @@ static int argument(struct cli *cli, const struct command *c, char *const *args,
         return CLI_DONE;
     }
     if (*only_words || arg[0] != '-' || !arg[1]) {
-        if (cli->words_n == c->words_max) return cli_usage("%s: \"%s\" is one argument too many; millrace help %s", c->name, arg, c->name);
+        if (cli->words_n == c->words_max)
+            return cli_usage("%s: \"%s\" is one argument too many; millrace help %s", c->name, arg,
+                             c->name);
         cli->words[cli->words_n++] = arg;
         return CLI_DONE;
     }
@@ -264,7 +314,8 @@ static int run(const struct command *c, struct cli *cli, char *const *args, int 
     cli->args = args;
     cli->args_n = n;
     if (c->options & OPT_CONFIG) return c->run(cli);
-    for (int i = 0; i < n && !status;) status = argument(cli, c, args, n, &i, &only_words);
+    for (int i = 0; i < n && !status;)
+        status = argument(cli, c, args, n, &i, &only_words);
     if (status) return status;
     if (cli->words_n < c->words_min) return cli_usage("usage: millrace %s %s", c->name, c->args);
     return c->run(cli);
@@ -274,7 +325,10 @@ int cli_main(int argc, char **argv, int (*serve)(const struct config *c))
 {
     AUTO(buf_fini) struct buf b = {0};
     const char *server = getenv("MILLRACE_SERVER"), *name = argc > 1 ? argv[1] : "help";
-    struct cli cli = {.serve = serve, .server = server && *server ? server : "127.0.0.1:9000", .limit = -1, .partition = -1};
+    struct cli cli = {.serve = serve,
+                      .server = server && *server ? server : "127.0.0.1:9000",
+                      .limit = -1,
+                      .partition = -1};
     const struct command *c;
     int status;
 
@@ -288,6 +342,7 @@ int cli_main(int argc, char **argv, int (*serve)(const struct config *c))
     c = command_find(name);
     if (!c) return cli_usage("there is no command \"%s\"; millrace help lists them", name);
     status = run(c, &cli, argv + (argc > 1 ? 2 : 1), argc > 1 ? argc - 2 : 0);
-    if (fflush(stdout) && status == CLI_DONE) return cli_fail("standard output: the results could not be written");
+    if (fflush(stdout) && status == CLI_DONE)
+        return cli_fail("standard output: the results could not be written");
     return argc > 1 ? status : CLI_USAGE;
 }

@@ -11,13 +11,20 @@ static int output_take(struct cli *cli, char **kept, size_t *ret_n)
 
     for (int i = 0; i < cli->args_n; i++) {
         const char *arg = cli->args[i], *value = NULL;
-        if (!strncmp(arg, "--output=", 9)) value = arg + 9;
-        else if (!strcmp(arg, "--output") || !strcmp(arg, "-o")) value = i + 1 < cli->args_n ? cli->args[++i] : "";
-        if (!value) kept[n++] = cli->args[i];
-        else if (!strcmp(value, "table")) cli->output = OUT_TABLE;
-        else if (!strcmp(value, "json")) cli->output = OUT_JSON;
-        else if (!strcmp(value, "yaml")) cli->output = OUT_YAML;
-        else return cli_usage("--output: table, json or yaml is wanted, not \"%s\"", value);
+        if (!strncmp(arg, "--output=", 9))
+            value = arg + 9;
+        else if (!strcmp(arg, "--output") || !strcmp(arg, "-o"))
+            value = i + 1 < cli->args_n ? cli->args[++i] : "";
+        if (!value)
+            kept[n++] = cli->args[i];
+        else if (!strcmp(value, "table"))
+            cli->output = OUT_TABLE;
+        else if (!strcmp(value, "json"))
+            cli->output = OUT_JSON;
+        else if (!strcmp(value, "yaml"))
+            cli->output = OUT_YAML;
+        else
+            return cli_usage("--output: table, json or yaml is wanted, not \"%s\"", value);
     }
     *ret_n = n;
     return CLI_DONE;
@@ -32,7 +39,8 @@ static int load(char *const *args, size_t n, struct config **ret)
     if (!config_load(&src, ret, &problems)) return CLI_DONE;
     problems_print(&problems, &b);
     fwrite(b.p, 1, b.n, stderr);
-    return cli_usage("the configuration has %zu problem%s", problems.n + problems.left_out, problems.n + problems.left_out == 1 ? "" : "s");
+    return cli_usage("the configuration has %zu problem%s", problems.n + problems.left_out,
+                     problems.n + problems.left_out == 1 ? "" : "s");
 }
 
 int cmd_serve(struct cli *cli)
@@ -57,8 +65,13 @@ int cmd_config(struct cli *cli)
     if (!status) status = load(kept, n, &c);
     free(kept);
     if (status) return status;
-    config_print(c, cli->output == OUT_JSON ? CONFIG_AS_JSON : cli->output == OUT_YAML ? CONFIG_AS_YAML : CONFIG_AS_TABLE, &b);
-    for (size_t i = 0; i < c->notes.n; i++) fprintf(stderr, "note: " STR_FMT "\n", STR_ARG(c->notes.list[i]));
+    config_print(c,
+                 cli->output == OUT_JSON   ? CONFIG_AS_JSON
+                 : cli->output == OUT_YAML ? CONFIG_AS_YAML
+                                           : CONFIG_AS_TABLE,
+                 &b);
+    for (size_t i = 0; i < c->notes.n; i++)
+        fprintf(stderr, "note: " STR_FMT "\n", STR_ARG(c->notes.list[i]));
     cli_put(buf_str(&b));
     config_free(c);
     return CLI_DONE;

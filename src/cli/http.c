@@ -29,11 +29,17 @@ static enum rc curl_load(struct err *e)
 
     if (curl.init) return RC_OK;
     library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (!library) return err_set(e, RC_UNSUPPORTED, "libcurl is not installed (apt-get install libcurl4): %s", dlerror());
-    if (symbol(library, "curl_easy_setopt", &curl.setopt) && symbol(library, "curl_easy_perform", &curl.perform) &&
-        symbol(library, "curl_easy_getinfo", &curl.getinfo) && symbol(library, "curl_easy_strerror", &curl.strerror) &&
-        symbol(library, "curl_easy_cleanup", &curl.cleanup) && symbol(library, "curl_slist_append", &curl.slist_append) &&
-        symbol(library, "curl_slist_free_all", &curl.slist_free) && symbol(library, "curl_easy_init", &curl.init))
+    if (!library)
+        return err_set(e, RC_UNSUPPORTED, "libcurl is not installed (apt-get install libcurl4): %s",
+                       dlerror());
+    if (symbol(library, "curl_easy_setopt", &curl.setopt) &&
+        symbol(library, "curl_easy_perform", &curl.perform) &&
+        symbol(library, "curl_easy_getinfo", &curl.getinfo) &&
+        symbol(library, "curl_easy_strerror", &curl.strerror) &&
+        symbol(library, "curl_easy_cleanup", &curl.cleanup) &&
+        symbol(library, "curl_slist_append", &curl.slist_append) &&
+        symbol(library, "curl_slist_free_all", &curl.slist_free) &&
+        symbol(library, "curl_easy_init", &curl.init))
         return RC_OK;
     return err_set(e, RC_UNSUPPORTED, "libcurl lacks a function: %s", dlerror());
 }
@@ -66,10 +72,13 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     struct str line = {p, size * n}, name, value;
     int64_t number;
 
-    while (line.n && (line.p[line.n - 1] == '\r' || line.p[line.n - 1] == '\n')) line.n--;
+    while (line.n && (line.p[line.n - 1] == '\r' || line.p[line.n - 1] == '\n'))
+        line.n--;
     if (!str_cut(line, ':', &name, &value)) return size * n;
-    while (value.n && value.p[0] == ' ') value = (struct str){value.p + 1, value.n - 1};
-    if (str_eq_nocase(name, STR("grpc-status")) && str_to_i64(value, &number)) a->grpc_status = (int)number;
+    while (value.n && value.p[0] == ' ')
+        value = (struct str){value.p + 1, value.n - 1};
+    if (str_eq_nocase(name, STR("grpc-status")) && str_to_i64(value, &number))
+        a->grpc_status = (int)number;
     if (str_eq_nocase(name, STR("grpc-message"))) {
         buf_clear(&a->grpc_message);
         percent_decode(value, &a->grpc_message);
@@ -82,9 +91,12 @@ static enum rc perform(CURL *c, const struct http_ask *a, const char *url, struc
     CURLcode code = curl.perform(c);
 
     if (code == CURLE_OK) return RC_OK;
-    if (code == CURLE_OPERATION_TIMEDOUT) return err_set(e, RC_TIMEOUT, "%s: no answer in time", url);
-    return err_set(e, RC_UNAVAILABLE, "no millrace can be reached at %s (%s); is it running? --server HOST:PORT or MILLRACE_SERVER says where", a->server,
-                   curl.strerror(code));
+    if (code == CURLE_OPERATION_TIMEDOUT)
+        return err_set(e, RC_TIMEOUT, "%s: no answer in time", url);
+    return err_set(e, RC_UNAVAILABLE,
+                   "no millrace can be reached at %s (%s); is it running? --server HOST:PORT or "
+                   "MILLRACE_SERVER says where",
+                   a->server, curl.strerror(code));
 }
 
 enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e)
@@ -98,7 +110,8 @@ enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *
     c = curl.init();
     if (!c) return err_set(e, RC_UNSUPPORTED, "libcurl does not start");
     buf_printf(&url, "http://%s" STR_FMT, a->server, STR_ARG(a->path));
-    for (size_t i = 0; i < a->headers_n; i++) headers = curl.slist_append(headers, a->headers[i]);
+    for (size_t i = 0; i < a->headers_n; i++)
+        headers = curl.slist_append(headers, a->headers[i]);
     headers = curl.slist_append(headers, "Expect:");
     curl.setopt(c, CURLOPT_URL, buf_cstr(&url));
     curl.setopt(c, CURLOPT_CUSTOMREQUEST, a->method);
@@ -136,8 +149,11 @@ void http_put_escaped(struct buf *b, struct str s)
 {
     for (size_t i = 0; i < s.n; i++) {
         unsigned char c = (unsigned char)s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || strchr("-._~", c);
-        if (plain && c) buf_append_byte(b, c);
-        else buf_printf(b, "%%%02X", c);
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     strchr("-._~", c);
+        if (plain && c)
+            buf_append_byte(b, c);
+        else
+            buf_printf(b, "%%%02X", c);
     }
 }

@@ -15,13 +15,19 @@ static int body_read(struct cli *cli, struct buf *into)
     char chunk[65536];
     ssize_t n;
 
-    if (cli->files_n + (cli->words_n > 2) != 1) return cli_usage("infer: the request is wanted once: as JSON behind the name, or with -f FILE");
+    if (cli->files_n + (cli->words_n > 2) != 1)
+        return cli_usage(
+            "infer: the request is wanted once: as JSON behind the name, or with -f FILE");
     if (!cli->files_n) {
         buf_append_str(into, str_of(cli->words[2]));
         return CLI_DONE;
     }
-    if (strcmp(cli->files[0], "-")) return fs_load(&fs_real, cli->files[0], REQUEST_BYTES_MAX, into, &e) ? cli_fail("%s", e.text) : CLI_DONE;
-    while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0) buf_append(into, bytes_of(chunk, (size_t)n));
+    if (strcmp(cli->files[0], "-"))
+        return fs_load(&fs_real, cli->files[0], REQUEST_BYTES_MAX, into, &e)
+                   ? cli_fail("%s", e.text)
+                   : CLI_DONE;
+    while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
+        buf_append(into, bytes_of(chunk, (size_t)n));
     return n < 0 ? cli_fail("standard input: %s", strerror(errno)) : CLI_DONE;
 }
 
@@ -47,10 +53,12 @@ static void put_tensors(const json_t *tensors, struct table *t)
     const json_t *one, *dim;
     size_t i, k;
 
-    json_array_foreach(tensors, i, one) {
+    json_array_foreach(tensors, i, one)
+    {
         AUTO(buf_fini) struct buf shape = {0}, values = {0};
         size_t count = 0;
-        json_array_foreach(json_object_get(one, "shape"), k, dim) buf_printf(&shape, "%s%" PRId64, k ? "," : "", (int64_t)json_integer_value(dim));
+        json_array_foreach(json_object_get(one, "shape"), k, dim)
+            buf_printf(&shape, "%s%" PRId64, k ? "," : "", (int64_t)json_integer_value(dim));
         put_values(json_object_get(one, "data"), &values, &count);
         if (count > SHOWN_VALUES) buf_printf(&values, " … (%zu)", count);
         table_add(t, json_text(one, "name"));
@@ -67,7 +75,7 @@ static int print_answer(struct cli *cli, struct str body)
     json_t *j;
     struct table t;
 
-    if (cli->output == OUT_JSON) {               /* as it came: big tensors need no second reading */
+    if (cli->output == OUT_JSON) { /* as it came: big tensors need no second reading */
         cli_put(body);
         if (!str_ends(body, STR("\n"))) cli_put(STR("\n"));
         return CLI_DONE;
@@ -90,11 +98,14 @@ static int print_answer(struct cli *cli, struct str body)
 static int refused(const struct http_answer *a)
 {
     json_error_t error;
-    json_t *j = json_loadb((const char *)(a->body.p ? a->body.p : (const uint8_t *)""), a->body.n, 0, &error);
+    json_t *j = json_loadb((const char *)(a->body.p ? a->body.p : (const uint8_t *)""), a->body.n,
+                           0, &error);
     struct str text = json_text(j, "error");
 
-    if (text.n) cli_fail("%ld: " STR_FMT, a->status, STR_ARG(text));
-    else cli_fail("%ld: " STR_FMT, a->status, STR_ARG(buf_str(&a->body)));
+    if (text.n)
+        cli_fail("%ld: " STR_FMT, a->status, STR_ARG(text));
+    else
+        cli_fail("%ld: " STR_FMT, a->status, STR_ARG(buf_str(&a->body)));
     json_decref(j);
     return CLI_FAILED;
 }
@@ -103,22 +114,29 @@ static int infer_rest(struct cli *cli, bool model, const char *name, struct byte
 {
     AUTO(buf_fini) struct buf path = {0};
     const char *headers[CLI_HEADERS_MAX + 1] = {"Content-Type: application/json"};
-    struct http_ask ask = {.method = "POST", .server = cli->server, .headers = headers, .headers_n = cli->headers_n + 1, .body = request};
+    struct http_ask ask = {.method = "POST",
+                           .server = cli->server,
+                           .headers = headers,
+                           .headers_n = cli->headers_n + 1,
+                           .body = request};
     struct http_answer a;
     struct err e = {0};
     int status;
 
-    for (size_t i = 0; i < cli->headers_n; i++) headers[i + 1] = cli->headers[i];
+    for (size_t i = 0; i < cli->headers_n; i++)
+        headers[i + 1] = cli->headers[i];
     buf_printf(&path, "/v2/%s/", model ? "models" : "pipelines");
     http_put_escaped(&path, str_of(name));
     buf_append_str(&path, STR("/infer"));
     ask.path = buf_str(&path);
     if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
     if (a.status == 202) {
-        fprintf(stderr, "accepted: the pipeline has no output; millrace inspect %s shows what it does\n", name);
+        fprintf(stderr,
+                "accepted: the pipeline has no output; millrace inspect %s shows what it does\n",
+                name);
         status = CLI_DONE;
-    }
-    else status = a.status == 200 ? print_answer(cli, buf_str(&a.body)) : refused(&a);
+    } else
+        status = a.status == 200 ? print_answer(cli, buf_str(&a.body)) : refused(&a);
     http_answer_fini(&a);
     return status;
 }
@@ -127,9 +145,23 @@ static int infer_rest(struct cli *cli, bool model, const char *name, struct byte
 
 static const char *code_name(int code)
 {
-    static const char *const names[] = {"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-                                        "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-                                        "INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED"};
+    static const char *const names[] = {"OK",
+                                        "CANCELLED",
+                                        "UNKNOWN",
+                                        "INVALID_ARGUMENT",
+                                        "DEADLINE_EXCEEDED",
+                                        "NOT_FOUND",
+                                        "ALREADY_EXISTS",
+                                        "PERMISSION_DENIED",
+                                        "RESOURCE_EXHAUSTED",
+                                        "FAILED_PRECONDITION",
+                                        "ABORTED",
+                                        "OUT_OF_RANGE",
+                                        "UNIMPLEMENTED",
+                                        "INTERNAL",
+                                        "UNAVAILABLE",
+                                        "DATA_LOSS",
+                                        "UNAUTHENTICATED"};
     return code >= 0 && (size_t)code < countof(names) ? names[code] : "no status";
 }
 
@@ -142,7 +174,8 @@ static enum rc frame_make(struct bytes json, const char *name, struct buf *frame
     struct infer_names names = {.model_name = &model};
     uint8_t head[5] = {0};
 
-    if (infer_decode_json(json, json.n, INFER_REQUEST, &a, &plain, NULL, e)) return err_in(e, "the request");
+    if (infer_decode_json(json, json.n, INFER_REQUEST, &a, &plain, NULL, e))
+        return err_in(e, "the request");
     if (infer_parse(buf_view(&plain), INFER_REQUEST, &a, &view, e)) return err_in(e, "the request");
     infer_rename(&view, &names, &message);
     store_be32(head + 1, (uint32_t)message.n);
@@ -159,8 +192,10 @@ static int answer_decode(struct cli *cli, struct bytes body)
     struct infer_view view;
     struct err e = {0};
 
-    if (body.n < 5 || body.p[0] != 0 || load_be32(body.p + 1) != body.n - 5) return cli_fail("the answer is not one gRPC message");
-    if (infer_parse(bytes_sub(body, 5, body.n - 5), INFER_RESPONSE, &a, &view, &e) || infer_encode_json(&view, &style, &json, NULL, &e))
+    if (body.n < 5 || body.p[0] != 0 || load_be32(body.p + 1) != body.n - 5)
+        return cli_fail("the answer is not one gRPC message");
+    if (infer_parse(bytes_sub(body, 5, body.n - 5), INFER_RESPONSE, &a, &view, &e) ||
+        infer_encode_json(&view, &style, &json, NULL, &e))
         return cli_fail("the answer: %s", e.text);
     return print_answer(cli, buf_str(&json));
 }
@@ -169,7 +204,11 @@ static int infer_grpc(struct cli *cli, bool model, const char *name, struct byte
 {
     AUTO(buf_fini) struct buf frame = {0}, route = {0};
     const char *headers[CLI_HEADERS_MAX + 3];
-    struct http_ask ask = {.method = "POST", .server = cli->server, .path = STR("/inference.GRPCInferenceService/ModelInfer"), .headers = headers, .grpc = true};
+    struct http_ask ask = {.method = "POST",
+                           .server = cli->server,
+                           .path = STR("/inference.GRPCInferenceService/ModelInfer"),
+                           .headers = headers,
+                           .grpc = true};
     struct http_answer a;
     struct err e = {0};
     int status;
@@ -179,13 +218,18 @@ static int infer_grpc(struct cli *cli, bool model, const char *name, struct byte
     headers[0] = "Content-Type: application/grpc";
     headers[1] = "te: trailers";
     headers[2] = buf_cstr(&route);
-    for (size_t i = 0; i < cli->headers_n; i++) headers[3 + i] = cli->headers[i];
+    for (size_t i = 0; i < cli->headers_n; i++)
+        headers[3 + i] = cli->headers[i];
     ask.headers_n = 3 + cli->headers_n;
     ask.body = buf_view(&frame);
     if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
-    if (a.status != 200) status = refused(&a);
-    else if (a.grpc_status != 0) status = cli_fail("%s: " STR_FMT, code_name(a.grpc_status), STR_ARG(buf_str(&a.grpc_message)));
-    else status = answer_decode(cli, buf_view(&a.body));
+    if (a.status != 200)
+        status = refused(&a);
+    else if (a.grpc_status != 0)
+        status =
+            cli_fail("%s: " STR_FMT, code_name(a.grpc_status), STR_ARG(buf_str(&a.grpc_message)));
+    else
+        status = answer_decode(cli, buf_view(&a.body));
     http_answer_fini(&a);
     return status;
 }
@@ -196,8 +240,10 @@ int cmd_infer(struct cli *cli)
     bool model = !strcmp(cli->words[0], "model");
     int status;
 
-    if (!model && strcmp(cli->words[0], "pipeline")) return cli_usage("infer: pipeline or model is wanted, not \"%s\"", cli->words[0]);
+    if (!model && strcmp(cli->words[0], "pipeline"))
+        return cli_usage("infer: pipeline or model is wanted, not \"%s\"", cli->words[0]);
     status = body_read(cli, &request);
     if (status) return status;
-    return cli->grpc ? infer_grpc(cli, model, cli->words[1], buf_view(&request)) : infer_rest(cli, model, cli->words[1], buf_view(&request));
+    return cli->grpc ? infer_grpc(cli, model, cli->words[1], buf_view(&request))
+                     : infer_rest(cli, model, cli->words[1], buf_view(&request));
 }

@@ -29,11 +29,14 @@ static void put_message(const json_t *value, struct buf *b)
     size_t i, k;
 
     if (!list) list = json_object_get(value, "outputs");
-    json_array_foreach(list, i, one) {
+    json_array_foreach(list, i, one)
+    {
         size_t count = 0;
         struct str name = json_text(one, "name"), datatype = json_text(one, "datatype");
-        buf_printf(b, "%s" STR_FMT " " STR_FMT "[", i ? "  " : "", STR_ARG(name), STR_ARG(datatype));
-        json_array_foreach(json_object_get(one, "shape"), k, dim) buf_printf(b, "%s%" PRId64, k ? "," : "", (int64_t)json_integer_value(dim));
+        buf_printf(b, "%s" STR_FMT " " STR_FMT "[", i ? "  " : "", STR_ARG(name),
+                   STR_ARG(datatype));
+        json_array_foreach(json_object_get(one, "shape"), k, dim)
+            buf_printf(b, "%s%" PRId64, k ? "," : "", (int64_t)json_integer_value(dim));
         buf_append_str(b, STR("] "));
         put_some(json_object_get(one, "data"), b, &count);
         if (count > SHOWN_VALUES) buf_append_str(b, STR(" …"));
@@ -45,9 +48,12 @@ static void put_content(const json_t *r, struct buf *b)
     const json_t *value = json_object_get(r, "value");
     struct str text = json_text(r, "value");
 
-    if (json_is_object(value)) put_message(value, b);
-    else if (text.n > 160) buf_printf(b, "%.160s…", text.p);
-    else buf_append_str(b, text);
+    if (json_is_object(value))
+        put_message(value, b);
+    else if (text.n > 160)
+        buf_printf(b, "%.160s…", text.p);
+    else
+        buf_append_str(b, text);
 }
 
 static void put_time(int64_t ms, struct buf *b)
@@ -66,8 +72,10 @@ static void add_record(struct table *t, const json_t *r, int64_t since_ms, bool 
 {
     AUTO(buf_fini) struct buf content = {0}, when = {0};
 
-    if (since_ms < 0) put_time(json_number(r, "timestampMs"), &when);
-    else buf_printf(&when, "+%" PRId64 " ms", json_number(r, "timestampMs") - since_ms);
+    if (since_ms < 0)
+        put_time(json_number(r, "timestampMs"), &when);
+    else
+        buf_printf(&when, "+%" PRId64 " ms", json_number(r, "timestampMs") - since_ms);
     put_content(r, &content);
     table_add(t, buf_str(&when));
     if (topic) table_add(t, json_text(r, "topic"));
@@ -80,7 +88,9 @@ static void add_record(struct table *t, const json_t *r, int64_t since_ms, bool 
 static void say_incomplete(const json_t *j)
 {
     if (json_is_false(json_object_get(j, "complete")))
-        fputs("not everything was looked at: older records, or records beyond the limits of one answer\n", stderr);
+        fputs("not everything was looked at: older records, or records beyond the limits of one "
+              "answer\n",
+              stderr);
 }
 
 static int ask(struct cli *cli, struct str path, json_t **ret)
@@ -107,8 +117,10 @@ static int topic_list(struct cli *cli)
 
     if (status || !j) return status;
     table_begin(&t, titles, countof(titles));
-    json_array_foreach(json_object_get(j, "topics"), i, topic) {
-        json_array_foreach(json_object_get(topic, "partitions"), k, p) {
+    json_array_foreach(json_object_get(j, "topics"), i, topic)
+    {
+        json_array_foreach(json_object_get(topic, "partitions"), k, p)
+        {
             table_add(&t, json_text(topic, "topic"));
             table_addf(&t, "%" PRId64, json_number(p, "partition"));
             table_addf(&t, "%" PRId64, json_number(p, "start"));
@@ -140,8 +152,10 @@ static int topic_read(struct cli *cli, const char *topic)
     int64_t offset = -2;
     int status;
 
-    if (cli->offset && !strcmp(cli->offset, "start")) offset = -1;
-    else if (cli->offset && strcmp(cli->offset, "end") && (!str_to_i64(str_of(cli->offset), &offset) || offset < 0))
+    if (cli->offset && !strcmp(cli->offset, "start"))
+        offset = -1;
+    else if (cli->offset && strcmp(cli->offset, "end") &&
+             (!str_to_i64(str_of(cli->offset), &offset) || offset < 0))
         return cli_usage("--offset: start, end or a number is wanted, not \"%s\"", cli->offset);
     buf_append_str(&path, STR("topics/"));
     http_put_escaped(&path, str_of(topic));
@@ -184,7 +198,8 @@ int cmd_trace(struct cli *cli)
     status = cli_manage(cli, "GET", buf_str(&path), (struct bytes){0}, &j);
     if (status) return status;
     list = json_object_get(j, "records");
-    if (!json_array_size(list)) status = cli_fail("no record of request %s was found", cli->words[0]);
+    if (!json_array_size(list))
+        status = cli_fail("no record of request %s was found", cli->words[0]);
     if (cli->output != OUT_TABLE) {
         cli_put_json(cli, j);
     } else if (!status) {
@@ -213,9 +228,11 @@ int cmd_inspect(struct cli *cli)
     if (cli->limit >= 0) buf_printf(&path, "?limit=%" PRId64, cli->limit);
     status = ask(cli, buf_str(&path), &j);
     if (status || !j) return status;
-    json_array_foreach(json_object_get(j, "topics"), i, topic) {
+    json_array_foreach(json_object_get(j, "topics"), i, topic)
+    {
         const json_t *records = json_object_get(topic, "records");
-        printf("%s" STR_FMT "%s\n", i ? "\n" : "", STR_ARG(json_text(topic, "topic")), json_array_size(records) ? "" : ": nothing");
+        printf("%s" STR_FMT "%s\n", i ? "\n" : "", STR_ARG(json_text(topic, "topic")),
+               json_array_size(records) ? "" : ": nothing");
         fflush(stdout);
         if (json_array_size(records)) put_records(records);
     }

@@ -32,11 +32,15 @@ int cli_usage(const char *fmt, ...)
     return CLI_USAGE;
 }
 
-void cli_put(struct str text) { fwrite(text.p, 1, text.n, stdout); }
+void cli_put(struct str text)
+{
+    fwrite(text.p, 1, text.n, stdout);
+}
 
 void cli_put_json(const struct cli *cli, const json_t *j)
 {
-    char *text = json_dumps(j, JSON_ENCODE_ANY | (cli->output == OUT_YAML ? JSON_COMPACT : JSON_INDENT(2)));
+    char *text =
+        json_dumps(j, JSON_ENCODE_ANY | (cli->output == OUT_YAML ? JSON_COMPACT : JSON_INDENT(2)));
 
     must(text);
     if (cli->output == OUT_YAML) {
@@ -58,7 +62,8 @@ void cli_put_json(const struct cli *cli, const json_t *j)
 void table_begin(struct table *t, const char *const *titles, size_t columns)
 {
     *t = (struct table){.columns = columns};
-    for (size_t i = 0; i < columns; i++) table_add(t, str_of(titles[i]));
+    for (size_t i = 0; i < columns; i++)
+        table_add(t, str_of(titles[i]));
 }
 
 void table_add(struct table *t, struct str cell)
@@ -67,7 +72,9 @@ void table_add(struct table *t, struct str cell)
         t->cap = t->cap ? 2 * t->cap : 64;
         t->ends = xrealloc(t->ends, t->cap, sizeof *t->ends);
     }
-    for (size_t i = 0; i < cell.n; i++) buf_append_byte(&t->cells, cell.p[i] == '\n' || cell.p[i] == '\t' ? ' ' : (uint8_t)cell.p[i]);
+    for (size_t i = 0; i < cell.n; i++)
+        buf_append_byte(&t->cells,
+                        cell.p[i] == '\n' || cell.p[i] == '\t' ? ' ' : (uint8_t)cell.p[i]);
     t->ends[t->n++] = t->cells.n;
 }
 
@@ -85,7 +92,8 @@ void table_addf(struct table *t, const char *fmt, ...)
 static size_t width_of(struct str s)
 {
     size_t n = 0;
-    for (size_t i = 0; i < s.n; i++) n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
+    for (size_t i = 0; i < s.n; i++)
+        n += ((unsigned char)s.p[i] & 0xc0) != 0x80;
     return n;
 }
 
@@ -100,12 +108,15 @@ void table_end(struct table *t)
     AUTO(buf_fini) struct buf out = {0};
     size_t *wide = xnew_array(size_t, t->columns);
 
-    for (size_t i = 0; i < t->n; i++) wide[i % t->columns] = MAX(wide[i % t->columns], width_of(cell(t, i)));
+    for (size_t i = 0; i < t->n; i++)
+        wide[i % t->columns] = MAX(wide[i % t->columns], width_of(cell(t, i)));
     for (size_t i = 0; i < t->n; i++) {
         bool last = i % t->columns == t->columns - 1;
         buf_append_str(&out, cell(t, i));
-        for (size_t k = width_of(cell(t, i)); k < wide[i % t->columns] + 2 && !last; k++) buf_append_byte(&out, ' ');
-        while (last && out.n && out.p[out.n - 1] == ' ') out.n--;
+        for (size_t k = width_of(cell(t, i)); k < wide[i % t->columns] + 2 && !last; k++)
+            buf_append_byte(&out, ' ');
+        while (last && out.n && out.p[out.n - 1] == ' ')
+            out.n--;
         if (last) buf_append_byte(&out, '\n');
     }
     cli_put(buf_str(&out));
@@ -122,7 +133,10 @@ struct str json_text(const json_t *object, const char *key)
     return json_is_string(v) ? (struct str){json_string_value(v), json_string_length(v)} : STR("");
 }
 
-int64_t json_number(const json_t *object, const char *key) { return json_integer_value(json_object_get(object, key)); }
+int64_t json_number(const json_t *object, const char *key)
+{
+    return json_integer_value(json_object_get(object, key));
+}
 
 /* ---- the management API ---- */
 
@@ -131,15 +145,24 @@ static int refused(const struct cli *cli, const struct http_answer *a, const jso
     struct str text = json_text(j, "error");
 
     if (text.n) return cli_fail(STR_FMT, STR_ARG(text));
-    if (a->status == 404) return cli_fail("%s answers, but has no management API: is it a millrace of another version, or something else?", cli->server);
+    if (a->status == 404)
+        return cli_fail("%s answers, but has no management API: is it a millrace of another "
+                        "version, or something else?",
+                        cli->server);
     return cli_fail("%s answered %ld without a reason", cli->server, a->status);
 }
 
-int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body, json_t **ret)
+int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body,
+               json_t **ret)
 {
     AUTO(buf_fini) struct buf full = {0};
     const char *headers[] = {"Content-Type: application/yaml"};
-    struct http_ask ask = {.method = method, .server = cli->server, .headers = headers, .headers_n = body.n ? 1 : 0, .body = body, .timeout_s = 60};
+    struct http_ask ask = {.method = method,
+                           .server = cli->server,
+                           .headers = headers,
+                           .headers_n = body.n ? 1 : 0,
+                           .body = body,
+                           .timeout_s = 60};
     struct http_answer a;
     struct err e = {0};
     json_error_t error;
@@ -148,10 +171,12 @@ int cli_manage(const struct cli *cli, const char *method, struct str path, struc
     buf_printf(&full, "/millrace/v1/" STR_FMT, STR_ARG(path));
     ask.path = buf_str(&full);
     if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
-    json_t *j = json_loadb((const char *)(a.body.p ? a.body.p : (uint8_t *)""), a.body.n, 0, &error);
-    if (a.status == 200 && j) *ret = j;
+    json_t *j =
+        json_loadb((const char *)(a.body.p ? a.body.p : (uint8_t *)""), a.body.n, 0, &error);
+    if (a.status == 200 && j)
+        *ret = j;
     else if (json_object_get(j, "problems")) {
-        *ret = j;                                /* the caller knows the places */
+        *ret = j; /* the caller knows the places */
         status = CLI_FAILED;
     } else {
         status = refused(cli, &a, j);

@@ -11,12 +11,21 @@
 
 /* ---- what is applied: files, joined into one text; problems find their file again by line ---- */
 
-struct part { char *name; size_t line; };        /* first line in the whole text */
-struct parts { struct part *list; size_t n; size_t lines; struct buf text; };
+struct part {
+    char *name;
+    size_t line;
+}; /* first line in the whole text */
+struct parts {
+    struct part *list;
+    size_t n;
+    size_t lines;
+    struct buf text;
+};
 
 static void parts_fini(struct parts *p)
 {
-    for (size_t i = 0; i < p->n; i++) free(p->list[i].name);
+    for (size_t i = 0; i < p->n; i++)
+        free(p->list[i].name);
     free(p->list);
     buf_fini(&p->text);
 }
@@ -24,7 +33,8 @@ static void parts_fini(struct parts *p)
 static size_t count_lines(struct bytes b)
 {
     size_t n = 0;
-    for (size_t i = 0; i < b.n; i++) n += b.p[i] == '\n';
+    for (size_t i = 0; i < b.n; i++)
+        n += b.p[i] == '\n';
     return n;
 }
 
@@ -42,7 +52,8 @@ static size_t byte_at(struct str s, size_t character)
 /* A local path in spec.storageUri that is not absolute is meant from where the file lies; the server cannot know. */
 static bool is_relative(const struct yaml_node *uri)
 {
-    return uri && uri->kind == YAML_SCALAR && !yaml_is_null(uri) && uri->text.n && uri->text.p[0] != '/' && !memchr(uri->text.p, ':', uri->text.n);
+    return uri && uri->kind == YAML_SCALAR && !yaml_is_null(uri) && uri->text.n &&
+           uri->text.p[0] != '/' && !memchr(uri->text.p, ':', uri->text.n);
 }
 
 static void put_path(struct buf *b, const char *folder, struct str relative)
@@ -70,7 +81,8 @@ static void resolve_paths(struct str text, const char *folder, struct buf *into)
 
     if (!yaml_parse(text, STR(""), &a, &problems, &docs, &n)) n = 0;
     for (size_t i = 0; i < n; i++) {
-        const struct yaml_node *kind = yaml_get(docs[i], "kind"), *uri = yaml_get(yaml_get(docs[i], "spec"), "storageUri");
+        const struct yaml_node *kind = yaml_get(docs[i], "kind"),
+                               *uri = yaml_get(yaml_get(docs[i], "spec"), "storageUri");
         if (!kind || !str_is(kind->text, "Model") || !is_relative(uri)) continue;
         size_t start = byte_at(text, uri->start), end = byte_at(text, uri->end);
         if (start < from || memchr(text.p + start, '\n', end - start)) continue;
@@ -85,7 +97,9 @@ static int part_add(struct parts *p, const char *name, struct str text, const ch
 {
     size_t before;
 
-    if (p->text.n + text.n > YAML_BYTES_MAX) return cli_fail("%s: too much at once: at most %d bytes are applied together", name, YAML_BYTES_MAX);
+    if (p->text.n + text.n > YAML_BYTES_MAX)
+        return cli_fail("%s: too much at once: at most %d bytes are applied together", name,
+                        YAML_BYTES_MAX);
     if (p->n) buf_append_str(&p->text, STR("---\n"));
     p->lines += p->n ? 1 : 0;
     p->list = xrealloc(p->list, p->n + 1, sizeof *p->list);
@@ -103,7 +117,8 @@ static int read_stdin(struct parts *p)
     char chunk[65536], folder[4096];
     ssize_t n;
 
-    while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0) buf_append(&text, bytes_of(chunk, (size_t)n));
+    while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
+        buf_append(&text, bytes_of(chunk, (size_t)n));
     if (n < 0) return cli_fail("standard input: %s", strerror(errno));
     return part_add(p, "-", buf_str(&text), getcwd(folder, sizeof folder) ? folder : ".");
 }
@@ -128,7 +143,8 @@ static int read_file(struct parts *p, const char *path)
 static int is_resource_file(const struct dirent *d)
 {
     struct str name = str_of(d->d_name);
-    return name.n && name.p[0] != '.' && (str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")));
+    return name.n && name.p[0] != '.' &&
+           (str_ends(name, STR(".yaml")) || str_ends(name, STR(".yml")));
 }
 
 /* The YAML files of a folder, by name; no folders in it. */
@@ -140,7 +156,8 @@ static int read_folder(struct parts *p, const char *path)
     if (n < 0) return cli_fail("%s: %s", path, strerror(errno));
     for (int i = 0; i < n; i++) {
         AUTO(buf_fini) struct buf full = {0};
-        buf_printf(&full, "%s%s%s", path, str_ends(str_of(path), STR("/")) ? "" : "/", list[i]->d_name);
+        buf_printf(&full, "%s%s%s", path, str_ends(str_of(path), STR("/")) ? "" : "/",
+                   list[i]->d_name);
         if (status == CLI_DONE) status = read_file(p, buf_cstr(&full));
         free(list[i]);
     }
@@ -164,11 +181,15 @@ static void print_problems(const struct parts *p, const json_t *list, const char
     const json_t *one;
     size_t i;
 
-    json_array_foreach(list, i, one) {
+    json_array_foreach(list, i, one)
+    {
         size_t line = (size_t)json_number(one, "line"), k = p->n;
         struct str text = json_text(one, "message");
-        while (k > 1 && p->list[k - 1].line > line) k--;
-        if (line && k) fprintf(to, "%s:%zu:%" PRId64 ": ", p->list[k - 1].name, line - p->list[k - 1].line + 1, json_number(one, "column"));
+        while (k > 1 && p->list[k - 1].line > line)
+            k--;
+        if (line && k)
+            fprintf(to, "%s:%zu:%" PRId64 ": ", p->list[k - 1].name, line - p->list[k - 1].line + 1,
+                    json_number(one, "column"));
         fprintf(to, "%s" STR_FMT "\n", before, STR_ARG(text));
     }
 }
@@ -182,8 +203,10 @@ static void print_results(const struct cli *cli, const json_t *j)
         cli_put_json(cli, j);
         return;
     }
-    json_array_foreach(json_object_get(j, "results"), i, one) {
-        struct str kind = json_text(one, "kind"), name = json_text(one, "name"), action = json_text(one, "action");
+    json_array_foreach(json_object_get(j, "results"), i, one)
+    {
+        struct str kind = json_text(one, "kind"), name = json_text(one, "name"),
+                   action = json_text(one, "action");
         printf(STR_FMT " " STR_FMT " " STR_FMT, STR_ARG(kind), STR_ARG(name), STR_ARG(action));
         if (json_number(one, "version")) printf(", version %" PRId64, json_number(one, "version"));
         puts(cli->check ? " (checked only)" : "");
@@ -196,11 +219,15 @@ int cmd_apply(struct cli *cli)
     json_t *j = NULL;
     int status = CLI_DONE;
 
-    if (!cli->files_n && !cli->words_n) return cli_usage("apply: which files? -f FILE, a folder, or - for standard input");
-    for (size_t i = 0; i < cli->files_n && !status; i++) status = read_any(&parts, cli->files[i]);
-    for (size_t i = 0; i < cli->words_n && !status; i++) status = read_any(&parts, cli->words[i]);
+    if (!cli->files_n && !cli->words_n)
+        return cli_usage("apply: which files? -f FILE, a folder, or - for standard input");
+    for (size_t i = 0; i < cli->files_n && !status; i++)
+        status = read_any(&parts, cli->files[i]);
+    for (size_t i = 0; i < cli->words_n && !status; i++)
+        status = read_any(&parts, cli->words[i]);
     if (status) return status;
-    status = cli_manage(cli, "POST", cli->check ? STR("apply?check=true") : STR("apply"), buf_view(&parts.text), &j);
+    status = cli_manage(cli, "POST", cli->check ? STR("apply?check=true") : STR("apply"),
+                        buf_view(&parts.text), &j);
     if (!j) return status;
     if (status) {
         print_problems(&parts, json_object_get(j, "problems"), "", stderr);
@@ -224,13 +251,18 @@ static void put_path_part(struct buf *b, const char *text)
 static void row(struct table *t, const json_t *r)
 {
     const json_t *ready = json_object_get(r, "ready");
-    struct str kind = json_text(r, "kind"), status = json_text(r, "status"), problem = json_text(r, "problem");
+    struct str kind = json_text(r, "kind"), status = json_text(r, "status"),
+               problem = json_text(r, "problem");
 
     table_add(t, kind);
     table_add(t, json_text(r, "name"));
     table_addf(t, "%" PRId64, json_number(r, "version"));
-    table_add(t, !ready ? STR("-") : json_is_true(ready) ? STR("yes") : json_is_false(ready) ? STR("no") : STR("?"));
-    if (problem.n) table_add(t, problem);
+    table_add(t, !ready                 ? STR("-")
+                 : json_is_true(ready)  ? STR("yes")
+                 : json_is_false(ready) ? STR("no")
+                                        : STR("?"));
+    if (problem.n)
+        table_add(t, problem);
     else if (str_is(kind, "Server")) {
         struct str address = json_text(r, "address");
         table_add(t, address.n ? address : json_text(r, "restAddress"));
@@ -249,7 +281,8 @@ int cmd_get(struct cli *cli)
     size_t i;
     int status;
 
-    for (size_t k = 0; k < cli->words_n; k++) put_path_part(&path, cli->words[k]);
+    for (size_t k = 0; k < cli->words_n; k++)
+        put_path_part(&path, cli->words[k]);
     if (!path.n) buf_append_str(&path, STR("resources"));
     status = cli_manage(cli, "GET", buf_str(&path), (struct bytes){0}, &j);
     if (status) return status;
@@ -272,15 +305,15 @@ int cmd_describe(struct cli *cli)
     json_t *j = NULL;
     int status;
 
-    for (size_t k = 0; k < cli->words_n; k++) put_path_part(&path, cli->words[k]);
+    for (size_t k = 0; k < cli->words_n; k++)
+        put_path_part(&path, cli->words[k]);
     status = cli_manage(cli, "GET", buf_str(&path), (struct bytes){0}, &j);
     if (status) return status;
-    if (cli->output == OUT_TABLE) cli->output = OUT_YAML;        /* nested things read best so */
+    if (cli->output == OUT_TABLE) cli->output = OUT_YAML; /* nested things read best so */
     cli_put_json(cli, j);
     json_decref(j);
     return CLI_DONE;
 }
-
 
 static int delete_one(struct cli *cli, const char *kind, const char *name)
 {
@@ -310,16 +343,19 @@ static int delete_files(struct cli *cli)
     size_t n;
     int status = CLI_DONE;
 
-    for (size_t i = 0; i < cli->files_n && !status; i++) status = read_any(&parts, cli->files[i]);
+    for (size_t i = 0; i < cli->files_n && !status; i++)
+        status = read_any(&parts, cli->files[i]);
     if (status) return status;
     if (!yaml_parse(buf_str(&parts.text), STR(""), &a, &problems, &docs, &n)) {
         problems_print(&problems, &why);
         return cli_fail(STR_FMT, STR_ARG(buf_str(&why)));
     }
     for (size_t i = n; i-- > 0;) {
-        const struct yaml_node *kind = yaml_get(docs[i], "kind"), *name = yaml_get(yaml_get(docs[i], "metadata"), "name");
+        const struct yaml_node *kind = yaml_get(docs[i], "kind"),
+                               *name = yaml_get(yaml_get(docs[i], "metadata"), "name");
         if (!kind || !name || kind->kind != YAML_SCALAR || name->kind != YAML_SCALAR)
-            return cli_fail("line %" PRIu32 ": a document without kind and metadata.name", docs[i]->line);
+            return cli_fail("line %" PRIu32 ": a document without kind and metadata.name",
+                            docs[i]->line);
         int one = delete_one(cli, kind->text.p, name->text.p);
         if (one) status = one;
     }

@@ -16,18 +16,22 @@ struct control_api {
     struct flow *flow;
     struct str version;
     size_t requests;
-    bool freed;                                  /* goes with its last request */
+    bool freed; /* goes with its last request */
 };
 
-struct probing { struct flow_probe probe; struct request *request; bool done; };
+struct probing {
+    struct flow_probe probe;
+    struct request *request;
+    bool done;
+};
 
 struct request {
     struct control_call call;
     struct control_api *api;
-    struct exchange *x;                          /* NULL: the client went away */
+    struct exchange *x; /* NULL: the client went away */
     struct arena arena;
     struct buf body;
-    struct probing *probes;                      /* one for each item */
+    struct probing *probes; /* one for each item */
     size_t probes_started, probes_running;
 };
 
@@ -36,32 +40,33 @@ struct request {
 static int status_of(enum rc rc)
 {
     switch (rc) {
-    case RC_OK:          return 200;
-    case RC_INVALID:     return 400;
-    case RC_AUTH:        return 401;
-    case RC_DENIED:      return 403;
-    case RC_NOT_FOUND:   return 404;
-    case RC_EXISTS:      return 409;
-    case RC_TOO_LARGE:   return 413;
-    case RC_UNSELECTED:  return 422;
-    case RC_OVERLOAD:    return 429;
-    case RC_CANCELLED:   return 503;
+    case RC_OK: return 200;
+    case RC_INVALID: return 400;
+    case RC_AUTH: return 401;
+    case RC_DENIED: return 403;
+    case RC_NOT_FOUND: return 404;
+    case RC_EXISTS: return 409;
+    case RC_TOO_LARGE: return 413;
+    case RC_UNSELECTED: return 422;
+    case RC_OVERLOAD: return 429;
+    case RC_CANCELLED: return 503;
     case RC_UNSUPPORTED: return 501;
-    case RC_UPSTREAM:    return 502;
+    case RC_UPSTREAM: return 502;
     case RC_UNAVAILABLE: return 503;
-    case RC_DISK_FULL:   return 503;
-    case RC_LOCKED:      return 503;
-    case RC_TIMEOUT:     return 504;
-    case RC_IO:          return 500;
-    case RC_CORRUPT:     return 500;
-    case RC_FATAL:       return 500;
+    case RC_DISK_FULL: return 503;
+    case RC_LOCKED: return 503;
+    case RC_TIMEOUT: return 504;
+    case RC_IO: return 500;
+    case RC_CORRUPT: return 500;
+    case RC_FATAL: return 500;
     }
     return 500;
 }
 
 static void respond(struct exchange *x, int status, struct buf *body)
 {
-    const struct header h[] = {HEADER("content-type", STR("application/json")), HEADER("cache-control", STR("no-store")),
+    const struct header h[] = {HEADER("content-type", STR("application/json")),
+                               HEADER("cache-control", STR("no-store")),
                                HEADER("retry-after", STR("1"))};
 
     buf_append_byte(body, '\n');
@@ -105,8 +110,11 @@ static void finish(struct request *r)
 {
     if (r->x) {
         r->x->gone = NULL;
-        if (r->call.err.rc) respond_error(r->x, status_of(r->call.err.rc), str_of(r->call.err.text), buf_str(&r->call.json));
-        else respond(r->x, 200, &r->call.json);
+        if (r->call.err.rc)
+            respond_error(r->x, status_of(r->call.err.rc), str_of(r->call.err.text),
+                          buf_str(&r->call.json));
+        else
+            respond(r->x, 200, &r->call.json);
     }
     request_free(r);
 }
@@ -118,9 +126,12 @@ static void put_status(struct buf *b, const struct control_item *item, const str
     enum rc rc = p->probe.err.rc;
 
     if (item->kind == RESOURCE_SERVER) return;
-    if (!item->usable) buf_append_str(b, STR(",\"ready\":false,\"status\":\"not usable\""));
-    else if (!p->done) buf_append_str(b, STR(",\"ready\":null,\"status\":\"not probed in time\""));
-    else if (rc == RC_OK) buf_append_str(b, STR(",\"ready\":true,\"status\":\"ready\""));
+    if (!item->usable)
+        buf_append_str(b, STR(",\"ready\":false,\"status\":\"not usable\""));
+    else if (!p->done)
+        buf_append_str(b, STR(",\"ready\":null,\"status\":\"not probed in time\""));
+    else if (rc == RC_OK)
+        buf_append_str(b, STR(",\"ready\":true,\"status\":\"ready\""));
     else {
         buf_append_str(b, STR(",\"ready\":false,\"status\":"));
         json_put_str(b, str_of(p->probe.err.text[0] ? p->probe.err.text : rc_name(rc)));
@@ -163,11 +174,16 @@ static void probes_run(struct request *r)
         size_t i = r->probes_started++;
         const struct control_item *item = &r->call.items[i];
         struct probing *p = &r->probes[i];
-        if (item->kind == RESOURCE_SERVER || !item->usable || loop_now_ms(r->api->loop) >= r->call.deadline_ms) continue;
+        if (item->kind == RESOURCE_SERVER || !item->usable ||
+            loop_now_ms(r->api->loop) >= r->call.deadline_ms)
+            continue;
         p->request = r;
-        p->probe = (struct flow_probe){.name = item->name, .model = item->kind == RESOURCE_MODEL, .done = probed,
-                                       .deadline_ms = MIN(r->call.deadline_ms, loop_now_ms(r->api->loop) + PROBE_MS)};
-        r->probes_running += 2;                  /* one for the start itself */
+        p->probe = (struct flow_probe){
+            .name = item->name,
+            .model = item->kind == RESOURCE_MODEL,
+            .done = probed,
+            .deadline_ms = MIN(r->call.deadline_ms, loop_now_ms(r->api->loop) + PROBE_MS)};
+        r->probes_running += 2; /* one for the start itself */
         flow_probe(r->api->flow, &p->probe);
         r->probes_running--;
     }
@@ -204,14 +220,18 @@ static void called(struct control_call *call)
 
 /* ---- routes ---- */
 
-static bool query_number(struct exchange *x, const char *name, int64_t low, int64_t high, int64_t absent, int64_t *ret)
+static bool query_number(struct exchange *x, const char *name, int64_t low, int64_t high,
+                         int64_t absent, int64_t *ret)
 {
     struct str text;
 
     *ret = absent;
     if (!exchange_query(x, str_of(name), &text)) return true;
     if (str_to_i64(text, ret) && *ret >= low && *ret <= high) return true;
-    respond_error(x, 400, arena_printf(&x->arena, "%s: a whole number from %lld on is wanted, not \"" STR_FMT "\"", name, (long long)low, STR_ARG(text)),
+    respond_error(x, 400,
+                  arena_printf(&x->arena,
+                               "%s: a whole number from %lld on is wanted, not \"" STR_FMT "\"",
+                               name, (long long)low, STR_ARG(text)),
                   STR(""));
     return false;
 }
@@ -219,14 +239,16 @@ static bool query_number(struct exchange *x, const char *name, int64_t low, int6
 static bool query_true(struct exchange *x, const char *name)
 {
     struct str text;
-    return exchange_query(x, str_of(name), &text) && (str_is(text, "true") || str_is(text, "1") || !text.n);
+    return exchange_query(x, str_of(name), &text) &&
+           (str_is(text, "true") || str_is(text, "1") || !text.n);
 }
 
 static bool records_route(struct exchange *x, struct request *r, struct str topic)
 {
     int64_t partition, offset, limit;
 
-    if (!query_number(x, "partition", 0, INT32_MAX, -1, &partition) || !query_number(x, "offset", -2, INT64_MAX, -2, &offset) ||
+    if (!query_number(x, "partition", 0, INT32_MAX, -1, &partition) ||
+        !query_number(x, "offset", -2, INT64_MAX, -2, &offset) ||
         !query_number(x, "limit", 1, 10000, 0, &limit))
         return false;
     r->call.what = CONTROL_RECORDS;
@@ -242,8 +264,10 @@ static bool get_route(struct exchange *x, struct request *r, struct str first, s
     enum resource_kind kind;
     int64_t limit;
 
-    if (str_is(first, "info") && !rest.n) r->call.what = CONTROL_INFO;
-    else if (str_is(first, "resources") && !rest.n) r->call.what = CONTROL_LIST;
+    if (str_is(first, "info") && !rest.n)
+        r->call.what = CONTROL_INFO;
+    else if (str_is(first, "resources") && !rest.n)
+        r->call.what = CONTROL_LIST;
     else if (str_is(first, "topics") && !rest.n) {
         r->call.what = CONTROL_TOPICS;
         r->call.all = query_true(x, "all");
@@ -272,9 +296,12 @@ static bool get_route(struct exchange *x, struct request *r, struct str first, s
 /* Fills the call; false: answered already. */
 static bool route(struct exchange *x, struct request *r)
 {
-    struct str path = {x->path.p + sizeof CONTROL_API_PREFIX - 1, x->path.n - sizeof CONTROL_API_PREFIX + 1}, first, rest;
+    struct str path = {x->path.p + sizeof CONTROL_API_PREFIX - 1,
+                       x->path.n - sizeof CONTROL_API_PREFIX + 1},
+               first, rest;
     enum resource_kind kind;
-    bool get = str_is(x->method, "GET"), post = str_is(x->method, "POST"), delete = str_is(x->method, "DELETE");
+    bool get = str_is(x->method, "GET"), post = str_is(x->method, "POST"),
+         delete = str_is(x->method, "DELETE");
 
     str_cut(path, '/', &first, &rest);
     if (str_is(first, "apply") && !rest.n) {
@@ -287,14 +314,17 @@ static bool route(struct exchange *x, struct request *r)
         r->call.text = buf_str(&r->body);
         return true;
     }
-    if (delete && resource_kind_of(first, &kind) && rest.n) {
+    if (delete &&resource_kind_of(first, &kind) && rest.n) {
         r->call.what = CONTROL_DELETE;
         r->call.kind = first;
         r->call.name = rest;
         return true;
     }
     if (get) return get_route(x, r, first, rest);
-    respond_error(x, 405, STR("this page is read with GET; only resources can be deleted, and only by kind and name"), STR(""));
+    respond_error(
+        x, 405,
+        STR("this page is read with GET; only resources can be deleted, and only by kind and name"),
+        STR(""));
     return false;
 }
 
@@ -304,17 +334,24 @@ static bool origin_good(const struct exchange *x)
     struct str origin, host, port;
 
     if (!exchange_header(x, STR("origin"), &origin)) return true;
-    if (!str_starts(origin, STR("http://")) || !str_eq((struct str){origin.p + 7, origin.n - 7}, x->authority)) return false;
+    if (!str_starts(origin, STR("http://")) ||
+        !str_eq((struct str){origin.p + 7, origin.n - 7}, x->authority))
+        return false;
     str_cut(x->authority, ':', &host, &port);
-    return str_is(host, "127.0.0.1") || str_is(host, "localhost") || str_starts(x->authority, STR("[::1]"));
+    return str_is(host, "127.0.0.1") || str_is(host, "localhost") ||
+           str_starts(x->authority, STR("[::1]"));
 }
 
 static bool allowed(struct exchange *x)
 {
     if (x->peer && !addr_loopback(x->peer))
-        respond_error(x, 403, STR("management is possible from this machine only; tokens for others come with a later version"), STR(""));
+        respond_error(x, 403,
+                      STR("management is possible from this machine only; tokens for others come "
+                          "with a later version"),
+                      STR(""));
     else if (!origin_good(x))
-        respond_error(x, 403, STR("this page was asked for on behalf of another web site"), STR(""));
+        respond_error(x, 403, STR("this page was asked for on behalf of another web site"),
+                      STR(""));
     else
         return true;
     return false;
@@ -338,7 +375,7 @@ void control_api_request(void *ctx, struct exchange *x)
         request_free(r);
         return;
     }
-    r->call.kind = arena_dup_str(&r->arena, r->call.kind);       /* they must outlive the exchange */
+    r->call.kind = arena_dup_str(&r->arena, r->call.kind); /* they must outlive the exchange */
     r->call.name = arena_dup_str(&r->arena, r->call.name);
     r->call.deadline_ms = loop_now_ms(api->loop) + DEADLINE_MS;
     r->call.reply_to = loop_mailbox(api->loop);
@@ -348,7 +385,8 @@ void control_api_request(void *ctx, struct exchange *x)
     control_call(api->control, &r->call);
 }
 
-struct control_api *control_api_new(struct loop *l, struct control *c, struct flow *f, struct str version)
+struct control_api *control_api_new(struct loop *l, struct control *c, struct flow *f,
+                                    struct str version)
 {
     struct control_api *api = xnew(struct control_api);
 

@@ -12,7 +12,10 @@ struct str record_key(struct arena *a, enum resource_kind kind, struct str name)
     return arena_printf(a, "%s/" STR_FMT, resource_kind_name(kind), STR_ARG(name));
 }
 
-static struct resource *current(const struct control *c, struct str key) { return map_get_str(&c->by_key, key); }
+static struct resource *current(const struct control *c, struct str key)
+{
+    return map_get_str(&c->by_key, key);
+}
 
 static void mutation_free(struct mutation *m)
 {
@@ -35,8 +38,10 @@ static void appended(struct bus_op *op)
     }
     if (op->err.rc) {
         m->call->err = op->err;
-        if (op->err.rc == RC_TIMEOUT) err_in(&m->call->err, "whether the change was stored is not known");
-        else err_in(&m->call->err, "not stored");
+        if (op->err.rc == RC_TIMEOUT)
+            err_in(&m->call->err, "whether the change was stored is not known");
+        else
+            err_in(&m->call->err, "not stored");
         control_answer(c, m->call);
         mutation_free(m);
         c->mutation = NULL;
@@ -52,19 +57,25 @@ static void append(struct control *c, struct mutation *m)
     m->records = arena_array(&m->arena, struct bus_record, m->changes_n);
     for (size_t i = 0; i < m->changes_n; i++) {
         const struct change *ch = &m->changes[i];
-        m->records[i] = (struct bus_record){.timestamp_ms = clock_wall_ms(loop_clock(c->o.loop)), .key = str_bytes(ch->key),
-                                            .value = ch->gone ? (struct bytes){0} : str_bytes(ch->value)};
+        m->records[i] =
+            (struct bus_record){.timestamp_ms = clock_wall_ms(loop_clock(c->o.loop)),
+                                .key = str_bytes(ch->key),
+                                .value = ch->gone ? (struct bytes){0} : str_bytes(ch->value)};
     }
     c->mutation = m;
     c->appending = true;
-    c->append = (struct bus_append){.op = {.reply_to = loop_mailbox(c->o.loop), .done = appended, .deadline_ms = m->call->deadline_ms},
-                                    .topic = c->topic, .partition = 0, .durability = BUS_DISK};
+    c->append = (struct bus_append){.op = {.reply_to = loop_mailbox(c->o.loop),
+                                           .done = appended,
+                                           .deadline_ms = m->call->deadline_ms},
+                                    .topic = c->topic,
+                                    .partition = 0,
+                                    .durability = BUS_DISK};
     bus_append(c->o.bus, &c->append, m->records, m->changes_n);
 }
 
 static void store(struct control *c, struct mutation *m)
 {
-    if (!m->changes_n) {                         /* everything is as it was */
+    if (!m->changes_n) { /* everything is as it was */
         m->call->json = buf_take(&m->answer);
         control_answer(c, m->call);
         mutation_free(m);
@@ -82,7 +93,8 @@ struct applying {
     struct control *c;
     struct control_call *call;
     struct problems problems, warnings;
-    struct resource **list; size_t n;
+    struct resource **list;
+    size_t n;
     struct mutation *m;
 };
 
@@ -93,10 +105,13 @@ static void applying_fini(struct applying *a)
     problems_fini(&a->warnings);
 }
 
-static struct str envelope(struct applying *a, const struct resource *r, uint32_t version, int64_t created_ms)
+static struct str envelope(struct applying *a, const struct resource *r, uint32_t version,
+                           int64_t created_ms)
 {
-    return arena_printf(&a->m->arena, "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64 ",\"resource\":" STR_FMT "}", RECORD_FORMAT,
-                        version, created_ms, STR_ARG(r->json));
+    return arena_printf(&a->m->arena,
+                        "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64
+                        ",\"resource\":" STR_FMT "}",
+                        RECORD_FORMAT, version, created_ms, STR_ARG(r->json));
 }
 
 /* Is there a resource of that name, in what is applied or in what is there? */
@@ -115,7 +130,8 @@ static void warn_missing_models(struct applying *a, const struct resource *r)
 
     for (size_t i = 0; i < def->steps_n; i++)
         if (!known(a, RESOURCE_MODEL, def->steps[i].name))
-            problem_add(&a->warnings, STR(""), 0, 0, "Pipeline " STR_FMT ": there is no Model " STR_FMT " yet", STR_ARG(r->name),
+            problem_add(&a->warnings, STR(""), 0, 0,
+                        "Pipeline " STR_FMT ": there is no Model " STR_FMT " yet", STR_ARG(r->name),
                         STR_ARG(def->steps[i].name));
 }
 
@@ -130,9 +146,12 @@ static struct flow_snapshot *as_applied(const struct applying *a)
     void *r;
     size_t n = 0;
 
-    for (size_t at = 0; map_next(&a->c->by_key, &at, &key, &r);) map_put(&all, key, r);
-    for (size_t i = 0; i < a->n; i++) map_put_str(&all, record_key(&scratch, a->list[i]->kind, a->list[i]->name), a->list[i]);
-    for (size_t at = 0; map_next(&all, &at, NULL, &r);) list[n++] = r;
+    for (size_t at = 0; map_next(&a->c->by_key, &at, &key, &r);)
+        map_put(&all, key, r);
+    for (size_t i = 0; i < a->n; i++)
+        map_put_str(&all, record_key(&scratch, a->list[i]->kind, a->list[i]->name), a->list[i]);
+    for (size_t at = 0; map_next(&all, &at, NULL, &r);)
+        list[n++] = r;
     s = snapshot_of(list, n, a->c->o.record, 0);
     map_fini(&all);
     free(list);
@@ -144,16 +163,22 @@ static void warn_unplaced(struct applying *a)
     struct flow_snapshot *s = as_applied(a);
 
     for (size_t i = 0; i < a->n; i++) {
-        const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL ? map_get_str(&s->model_by_name, a->list[i]->name) : NULL;
-        if (m && !m->placed) problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT, STR_ARG(m->name), STR_ARG(m->why));
+        const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL
+                                             ? map_get_str(&s->model_by_name, a->list[i]->name)
+                                             : NULL;
+        if (m && !m->placed)
+            problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT,
+                        STR_ARG(m->name), STR_ARG(m->why));
     }
     flow_snapshot_unref(&s);
 }
 
-static void result(struct buf *b, bool first, const struct resource *r, uint32_t version, const char *action)
+static void result(struct buf *b, bool first, const struct resource *r, uint32_t version,
+                   const char *action)
 {
-    buf_printf(b, "%s{\"kind\":\"%s\",\"name\":\"" STR_FMT "\",\"version\":%" PRIu32 ",\"action\":\"%s\"}", first ? "" : ",",
-               resource_kind_name(r->kind), STR_ARG(r->name), version, action);
+    buf_printf(
+        b, "%s{\"kind\":\"%s\",\"name\":\"" STR_FMT "\",\"version\":%" PRIu32 ",\"action\":\"%s\"}",
+        first ? "" : ",", resource_kind_name(r->kind), STR_ARG(r->name), version, action);
 }
 
 /* Records and answer of everything that was declared. */
@@ -173,13 +198,19 @@ static void changes_make(struct applying *a)
             result(&m->answer, i == 0, r, old->version, "unchanged");
             continue;
         }
-        struct str value = envelope(a, r, version, old && old->created_ms ? old->created_ms : now_ms);
+        struct str value =
+            envelope(a, r, version, old && old->created_ms ? old->created_ms : now_ms);
         if (old && old->why_not.n && old->version == 0)
-            problem_add(&a->problems, STR(""), 0, 0, "%s " STR_FMT " is stored already, but this version does not understand it (" STR_FMT
-                        "); delete it first, or use the newer version", resource_kind_name(r->kind), STR_ARG(r->name), STR_ARG(old->why_not));
+            problem_add(&a->problems, STR(""), 0, 0,
+                        "%s " STR_FMT
+                        " is stored already, but this version does not understand it (" STR_FMT
+                        "); delete it first, or use the newer version",
+                        resource_kind_name(r->kind), STR_ARG(r->name), STR_ARG(old->why_not));
         if (value.n > a->c->o.message_bytes_max)
-            problem_add(&a->problems, STR(""), 0, 0, "%s " STR_FMT " takes %zu bytes; a record may have %zu", resource_kind_name(r->kind),
-                        STR_ARG(r->name), value.n, a->c->o.message_bytes_max);
+            problem_add(&a->problems, STR(""), 0, 0,
+                        "%s " STR_FMT " takes %zu bytes; a record may have %zu",
+                        resource_kind_name(r->kind), STR_ARG(r->name), value.n,
+                        a->c->o.message_bytes_max);
         m->changes[m->changes_n++] = (struct change){.key = key, .value = value};
         result(&m->answer, i == 0, r, version, old ? "updated" : "created");
     }
@@ -192,7 +223,8 @@ static void refuse_with_problems(struct applying *a)
 {
     const struct problems *p = &a->problems;
 
-    err_set(&a->call->err, RC_INVALID, "nothing was applied: %zu problem%s", p->n + p->left_out, p->n + p->left_out == 1 ? "" : "s");
+    err_set(&a->call->err, RC_INVALID, "nothing was applied: %zu problem%s", p->n + p->left_out,
+            p->n + p->left_out == 1 ? "" : "s");
     problems_json(p, &a->call->json);
     control_answer(a->c, a->call);
 }
@@ -200,13 +232,18 @@ static void refuse_with_problems(struct applying *a)
 static void apply(struct control *c, struct control_call *call)
 {
     struct applying a = {.c = c, .call = call};
-    struct resource_input in = {.text = call->text, .topic_prefix = c->o.topic_prefix, .topic_namespace = c->o.topic_namespace,
-                                .problems = &a.problems, .warnings = &a.warnings};
+    struct resource_input in = {.text = call->text,
+                                .topic_prefix = c->o.topic_prefix,
+                                .topic_namespace = c->o.topic_namespace,
+                                .problems = &a.problems,
+                                .warnings = &a.warnings};
 
     if (resources_parse(&in, &a.list, &a.n) && a.n == 0)
         problem_add(&a.problems, STR(""), 0, 0, "there is no resource in it");
     if (c->by_key.n + a.n > RESOURCES_MAX)
-        problem_add(&a.problems, STR(""), 0, 0, "%zu resources are there, %zu more are too many: at most %d", c->by_key.n, a.n, RESOURCES_MAX);
+        problem_add(&a.problems, STR(""), 0, 0,
+                    "%zu resources are there, %zu more are too many: at most %d", c->by_key.n, a.n,
+                    RESOURCES_MAX);
     if (!a.problems.n) {
         for (size_t i = 0; i < a.n; i++)
             if (a.list[i]->kind == RESOURCE_PIPELINE) warn_missing_models(&a, a.list[i]);
@@ -235,13 +272,15 @@ static size_t used_by(const struct control *c, struct str model, struct buf *ret
 
     while (map_next(&c->by_key, &at, NULL, &value)) {
         const struct resource *r = value;
-        if (r->kind != RESOURCE_PIPELINE || r->why_not.n || graph_step_index(&r->pipeline.def, model) < 0) continue;
+        if (r->kind != RESOURCE_PIPELINE || r->why_not.n ||
+            graph_step_index(&r->pipeline.def, model) < 0)
+            continue;
         buf_printf(ret_names, "%s" STR_FMT, n++ ? ", " : "", STR_ARG(r->name));
     }
     return n;
 }
 
-static void delete(struct control *c, struct control_call *call)
+static void delete (struct control *c, struct control_call *call)
 {
     AUTO(buf_fini) struct buf names = {0};
     AUTO(problems_fini) struct problems warnings = {0};
@@ -250,7 +289,9 @@ static void delete(struct control *c, struct control_call *call)
     struct str key;
 
     if (!resource_kind_of(call->kind, &kind)) {
-        control_refuse(c, call, RC_NOT_FOUND, "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted", STR_ARG(call->kind));
+        control_refuse(c, call, RC_NOT_FOUND,
+                       "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
+                       STR_ARG(call->kind));
         return;
     }
     m = xnew(struct mutation);
@@ -258,7 +299,8 @@ static void delete(struct control *c, struct control_call *call)
     m->offset_last = -1;
     key = record_key(&m->arena, kind, call->name);
     if (!current(c, key)) {
-        control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist", resource_kind_name(kind), STR_ARG(call->name));
+        control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist",
+                       resource_kind_name(kind), STR_ARG(call->name));
         mutation_free(m);
         return;
     }
@@ -277,6 +319,8 @@ static void delete(struct control *c, struct control_call *call)
 
 void control_mutate(struct control *c, struct control_call *call)
 {
-    if (call->what == CONTROL_DELETE) delete(c, call);
-    else apply(c, call);
+    if (call->what == CONTROL_DELETE)
+        delete (c, call);
+    else
+        apply(c, call);
 }

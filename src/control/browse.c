@@ -11,34 +11,55 @@
 #include <inttypes.h>
 
 enum {
-    BROWSES_MAX = 4, LIMIT_PRESET = 10, LIMIT_MAX = 10000, WINDOW_RECORDS = 64, SCAN_RECORDS = 10000, TRACE_RECORDS = 5000, TRACE_WINDOW = 1024, FETCH_BYTES = 4 << 20,
-    READ_BYTES_MAX = 256 << 20, ANSWER_BYTES_MAX = 32 << 20, OP_MS = 5000, VISITS_AT_ONCE = 16
+    BROWSES_MAX = 4,
+    LIMIT_PRESET = 10,
+    LIMIT_MAX = 10000,
+    WINDOW_RECORDS = 64,
+    SCAN_RECORDS = 10000,
+    TRACE_RECORDS = 5000,
+    TRACE_WINDOW = 1024,
+    FETCH_BYTES = 4 << 20,
+    READ_BYTES_MAX = 256 << 20,
+    ANSWER_BYTES_MAX = 32 << 20,
+    OP_MS = 5000,
+    VISITS_AT_ONCE = 16
 };
 
 struct visit {
     struct browse *b;
     struct str topic;
-    int32_t partitions; int64_t *start, *end;    /* 0: no such topic */
-    int32_t partition;                           /* the one under way */
-    int64_t low, high, at;                       /* the window [low, high), and how far it is read */
+    int32_t partitions;
+    int64_t *start, *end;  /* 0: no such topic */
+    int32_t partition;     /* the one under way */
+    int64_t low, high, at; /* the window [low, high), and how far it is read */
     size_t window, scanned, found;
     struct bus_topic describe;
     struct bus_fetch fetch;
 };
-struct hit { size_t visit; int rank; int64_t timestamp_ms, offset; int32_t partition; size_t at, n; };
+struct hit {
+    size_t visit;
+    int rank;
+    int64_t timestamp_ms, offset;
+    int32_t partition;
+    size_t at, n;
+};
 
 struct browse {
     struct control *c;
     struct control_call *call;
     struct arena arena;
-    struct visit *visits; size_t visits_n, begun, running;
-    struct err err;                              /* the first failure: nothing more is begun */
-    struct str pipeline, tensor;                 /* only records of this pipeline; only this tensor */
-    bool partial, stop;                          /* something was not looked at; a bound was reached: look at nothing more */
+    struct visit *visits;
+    size_t visits_n, begun, running;
+    struct err err;              /* the first failure: nothing more is begun */
+    struct str pipeline, tensor; /* only records of this pipeline; only this tensor */
+    bool partial, stop; /* something was not looked at; a bound was reached: look at nothing more */
     uint32_t limit;
     size_t bytes_read;
-    int *depths; size_t depths_n; struct str depths_of;  /* of the steps of one pipeline */
-    struct hit *hits; size_t hits_n, hits_cap;
+    int *depths;
+    size_t depths_n;
+    struct str depths_of; /* of the steps of one pipeline */
+    struct hit *hits;
+    size_t hits_n, hits_cap;
     struct buf texts;
     struct bus_topics topics;
 };
@@ -91,7 +112,8 @@ static void put_records(const struct browse *b, size_t visit, uint32_t last, str
 {
     size_t n = 0, skip, put = 0;
 
-    for (size_t i = 0; i < b->hits_n; i++) n += visit == SIZE_MAX || b->hits[i].visit == visit;
+    for (size_t i = 0; i < b->hits_n; i++)
+        n += visit == SIZE_MAX || b->hits[i].visit == visit;
     skip = last && n > last ? n - last : 0;
     buf_append_byte(out, '[');
     for (size_t i = 0; i < b->hits_n; i++) {
@@ -112,12 +134,14 @@ static void put_topics(const struct browse *b, struct buf *out)
     buf_append_str(out, STR("{\"topics\":["));
     for (size_t i = 0, put = 0; i < b->visits_n; i++) {
         const struct visit *v = &b->visits[i];
-        if (!v->partitions) continue;            /* deleted meanwhile */
+        if (!v->partitions) continue; /* deleted meanwhile */
         buf_append_str(out, put++ ? STR(",{\"topic\":") : STR("{\"topic\":"));
         json_put_str(out, v->topic);
         buf_append_str(out, STR(",\"partitions\":["));
         for (int32_t p = 0; p < v->partitions; p++)
-            buf_printf(out, "%s{\"partition\":%" PRId32 ",\"start\":%" PRId64 ",\"end\":%" PRId64 "}", p ? "," : "", p, v->start[p], v->end[p]);
+            buf_printf(out,
+                       "%s{\"partition\":%" PRId32 ",\"start\":%" PRId64 ",\"end\":%" PRId64 "}",
+                       p ? "," : "", p, v->start[p], v->end[p]);
         buf_append_str(out, STR("]}"));
     }
     buf_append_byte(out, ']');
@@ -142,7 +166,7 @@ static void answer(struct browse *b)
 
     if (b->hits_n) qsort(b->hits, b->hits_n, sizeof *b->hits, by_way);
     switch (b->call->what) {
-    case CONTROL_TOPICS:  put_topics(b, out); break;
+    case CONTROL_TOPICS: put_topics(b, out); break;
     case CONTROL_INSPECT: put_inspect(b, out); break;
     case CONTROL_RECORDS:
         buf_append_str(out, STR("{\"topic\":"));
@@ -156,7 +180,12 @@ static void answer(struct browse *b)
         buf_append_str(out, STR(",\"records\":"));
         put_records(b, SIZE_MAX, 0, out);
         break;
-    case CONTROL_APPLY: case CONTROL_CHECK: case CONTROL_LIST: case CONTROL_GET: case CONTROL_DELETE: case CONTROL_INFO: break;
+    case CONTROL_APPLY:
+    case CONTROL_CHECK:
+    case CONTROL_LIST:
+    case CONTROL_GET:
+    case CONTROL_DELETE:
+    case CONTROL_INFO: break;
     }
     buf_printf(out, ",\"complete\":%s}", b->partial ? "false" : "true");
     finish(b);
@@ -177,9 +206,11 @@ static void depths_make(struct browse *b, const struct flow_pipeline_def *def)
         for (size_t i = 0; i < def->steps_n; i++) {
             const struct flow_step_def *s = &def->steps[i];
             for (size_t k = 0; k < s->inputs_n + s->triggers_n; k++) {
-                const struct flow_ref *r = k < s->inputs_n ? &s->inputs[k] : &s->triggers[k - s->inputs_n];
+                const struct flow_ref *r =
+                    k < s->inputs_n ? &s->inputs[k] : &s->triggers[k - s->inputs_n];
                 int before = r->step.n ? graph_step_index(def, r->step) : -1;
-                if (before < 0 || b->depths[i] > b->depths[before] || b->depths[before] > 1000) continue;
+                if (before < 0 || b->depths[i] > b->depths[before] || b->depths[before] > 1000)
+                    continue;
                 b->depths[i] = b->depths[before] + 1;
                 moved = true;
             }
@@ -223,14 +254,16 @@ static bool wanted(const struct browse *b, const struct bus_record *r)
 {
     struct str value;
 
-    if (b->pipeline.n) {                         /* any of its headers of that name counts */
+    if (b->pipeline.n) { /* any of its headers of that name counts */
         bool found = false;
         for (size_t i = 0; i < r->headers_n && !found; i++)
-            found = str_is(r->headers[i].key, "pipeline") && str_eq(bytes_str(r->headers[i].value), b->pipeline);
+            found = str_is(r->headers[i].key, "pipeline") &&
+                    str_eq(bytes_str(r->headers[i].value), b->pipeline);
         if (!found) return false;
     }
     if (b->call->what != CONTROL_TRACE) return true;
-    return (record_header(r, "x-request-id", &value) && str_eq(value, b->call->name)) || (r->key.p && key_is_of(r->key, b->call->name));
+    return (record_header(r, "x-request-id", &value) && str_eq(value, b->call->name)) ||
+           (r->key.p && key_is_of(r->key, b->call->name));
 }
 
 static void keep(struct visit *v, const struct bus_record *r)
@@ -243,17 +276,28 @@ static void keep(struct visit *v, const struct bus_record *r)
         b->hits_cap = b->hits_cap ? 2 * b->hits_cap : 32;
         b->hits = xrealloc(b->hits, b->hits_cap, sizeof *b->hits);
     }
-    b->hits[b->hits_n++] = (struct hit){.visit = (size_t)(v - b->visits), .rank = rank_of(b, v->topic, r), .timestamp_ms = r->timestamp_ms, .offset = r->offset,
-                                        .partition = v->partition, .at = at, .n = b->texts.n - at};
+    b->hits[b->hits_n++] = (struct hit){.visit = (size_t)(v - b->visits),
+                                        .rank = rank_of(b, v->topic, r),
+                                        .timestamp_ms = r->timestamp_ms,
+                                        .offset = r->offset,
+                                        .partition = v->partition,
+                                        .at = at,
+                                        .n = b->texts.n - at};
     v->found++;
     if (b->texts.n > ANSWER_BYTES_MAX) b->partial = b->stop = true;
 }
 
 /* ---- one partition ---- */
 
-static bool is_forward(const struct browse *b) { return b->call->what == CONTROL_RECORDS && b->call->offset != -2; }
+static bool is_forward(const struct browse *b)
+{
+    return b->call->what == CONTROL_RECORDS && b->call->offset != -2;
+}
 
-static size_t scan_max(const struct browse *b) { return b->call->what == CONTROL_TRACE ? TRACE_RECORDS : SCAN_RECORDS; }
+static size_t scan_max(const struct browse *b)
+{
+    return b->call->what == CONTROL_TRACE ? TRACE_RECORDS : SCAN_RECORDS;
+}
 
 static void fetch_next(struct visit *v);
 
@@ -262,18 +306,22 @@ static bool is_late(const struct browse *b)
     return b->c->state == CONTROL_STOPPING || loop_now_ms(b->c->o.loop) >= b->call->deadline_ms;
 }
 
-static uint64_t op_deadline(const struct browse *b) { return MIN(b->call->deadline_ms, loop_now_ms(b->c->o.loop) + OP_MS); }
+static uint64_t op_deadline(const struct browse *b)
+{
+    return MIN(b->call->deadline_ms, loop_now_ms(b->c->o.loop) + OP_MS);
+}
 
 /* The window is read; is there reason to look further back? */
 static void window_done(struct visit *v)
 {
     struct browse *b = v->b;
-    bool more = v->low > v->start[v->partition] && (b->call->what == CONTROL_TRACE || v->found < b->limit);
+    bool more =
+        v->low > v->start[v->partition] && (b->call->what == CONTROL_TRACE || v->found < b->limit);
 
     if (is_forward(b) || b->stop || !more) {
         partition_next(v);
     } else if (v->scanned >= scan_max(b)) {
-        b->partial = true;                       /* older records were not looked at */
+        b->partial = true; /* older records were not looked at */
         partition_next(v);
     } else {
         v->window *= 2;
@@ -300,7 +348,7 @@ static void fetched(struct bus_op *op)
         if (is_forward(b) && v->found >= b->limit) v->high = r->offset + 1;
     }
     v->at = MAX(f->next_offset, v->at);
-    if (!f->records_n) v->at = v->high;          /* nothing but control records up to the end */
+    if (!f->records_n) v->at = v->high; /* nothing but control records up to the end */
     bus_fetch_fini(f);
     if (e.rc) {
         err_in(&e, "read " STR_FMT, STR_ARG(v->topic));
@@ -308,8 +356,10 @@ static void fetched(struct bus_op *op)
         return;
     }
     if (b->bytes_read > READ_BYTES_MAX) b->partial = b->stop = true;
-    if (v->at < v->high && !b->stop) fetch_next(v);
-    else window_done(v);
+    if (v->at < v->high && !b->stop)
+        fetch_next(v);
+    else
+        window_done(v);
 }
 
 static void fetch_next(struct visit *v)
@@ -321,8 +371,13 @@ static void fetch_next(struct visit *v)
         visit_end(v, NULL);
         return;
     }
-    v->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = fetched, .deadline_ms = op_deadline(b)}, .topic = v->topic,
-                                  .partition = v->partition, .offset = v->at, .size_max = FETCH_BYTES};
+    v->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(b->c->o.loop),
+                                         .done = fetched,
+                                         .deadline_ms = op_deadline(b)},
+                                  .topic = v->topic,
+                                  .partition = v->partition,
+                                  .offset = v->at,
+                                  .size_max = FETCH_BYTES};
     bus_fetch(b->c->o.bus, &v->fetch);
 }
 
@@ -332,12 +387,15 @@ static void partition_begin(struct visit *v)
     int64_t start = v->start[v->partition], end = v->end[v->partition];
 
     v->scanned = v->found = 0;
-    v->window = b->call->what == CONTROL_TRACE ? TRACE_WINDOW : MAX(b->limit, (uint32_t)WINDOW_RECORDS);
+    v->window =
+        b->call->what == CONTROL_TRACE ? TRACE_WINDOW : MAX(b->limit, (uint32_t)WINDOW_RECORDS);
     v->high = end;
     v->low = is_forward(b) ? MAX(start, b->call->offset) : MAX(start, end - (int64_t)v->window);
     v->at = v->low;
-    if (v->low >= v->high) partition_next(v);
-    else fetch_next(v);
+    if (v->low >= v->high)
+        partition_next(v);
+    else
+        fetch_next(v);
 }
 
 static void partition_next(struct visit *v)
@@ -345,8 +403,10 @@ static void partition_next(struct visit *v)
     const struct control_call *call = v->b->call;
     bool one = call->what == CONTROL_RECORDS && call->partition >= 0;
 
-    if (v->b->stop || one || ++v->partition >= v->partitions) visit_end(v, NULL);
-    else partition_begin(v);
+    if (v->b->stop || one || ++v->partition >= v->partitions)
+        visit_end(v, NULL);
+    else
+        partition_begin(v);
 }
 
 /* ---- topics ---- */
@@ -367,10 +427,13 @@ static void described(struct bus_op *op)
         memcpy(v->end, v->describe.end_offsets, n * sizeof *v->end);
     }
     bus_topic_fini(&v->describe);
-    if (e.rc) err_in(&e, "describe " STR_FMT, STR_ARG(v->topic));
-    else if (records && !n) err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " does not exist", STR_ARG(v->topic));
+    if (e.rc)
+        err_in(&e, "describe " STR_FMT, STR_ARG(v->topic));
+    else if (records && !n)
+        err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " does not exist", STR_ARG(v->topic));
     else if (records && call->partition >= (int32_t)n)
-        err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " has the partitions 0 to %zu", STR_ARG(v->topic), n - 1);
+        err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " has the partitions 0 to %zu",
+                STR_ARG(v->topic), n - 1);
     if (e.rc || call->what == CONTROL_TOPICS || !n) {
         visit_end(v, e.rc ? &e : NULL);
         return;
@@ -391,7 +454,10 @@ static void visits_run(struct browse *b)
         b->begun++;
         b->running++;
         v->b = b;
-        v->describe = (struct bus_topic){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = described, .deadline_ms = op_deadline(b)}, .topic = v->topic};
+        v->describe = (struct bus_topic){.op = {.reply_to = loop_mailbox(b->c->o.loop),
+                                                .done = described,
+                                                .deadline_ms = op_deadline(b)},
+                                         .topic = v->topic};
         bus_topic_describe(b->c->o.bus, &v->describe);
     }
     if (b->running) return;
@@ -409,11 +475,15 @@ static void visit_add(struct browse *b, struct str topic)
     b->visits[b->visits_n++] = (struct visit){.topic = arena_dup_str(&b->arena, topic)};
 }
 
-static int by_topic(const void *a, const void *b) { return str_cmp(((const struct visit *)a)->topic, ((const struct visit *)b)->topic); }
+static int by_topic(const void *a, const void *b)
+{
+    return str_cmp(((const struct visit *)a)->topic, ((const struct visit *)b)->topic);
+}
 
 static bool carries_data(struct str topic)
 {
-    return str_ends(topic, STR(".inputs")) || str_ends(topic, STR(".outputs")) || str_ends(topic, STR(".errors.errors"));
+    return str_ends(topic, STR(".inputs")) || str_ends(topic, STR(".outputs")) ||
+           str_ends(topic, STR(".errors.errors"));
 }
 
 static void listed(struct bus_op *op)
@@ -422,7 +492,8 @@ static void listed(struct bus_op *op)
     struct err e = op->err;
 
     for (size_t i = 0; i < b->topics.names_n && !e.rc; i++)
-        if (b->call->what == CONTROL_TOPICS || carries_data(b->topics.names[i])) visit_add(b, b->topics.names[i]);
+        if (b->call->what == CONTROL_TOPICS || carries_data(b->topics.names[i]))
+            visit_add(b, b->topics.names[i]);
     bus_topics_fini(&b->topics);
     if (e.rc) {
         b->call->err = e;
@@ -436,9 +507,13 @@ static void listed(struct bus_op *op)
 
 static void list_topics(struct browse *b)
 {
-    struct str space = arena_printf(&b->arena, STR_FMT "." STR_FMT ".", STR_ARG(b->c->o.topic_prefix), STR_ARG(b->c->o.topic_namespace));
+    struct str space =
+        arena_printf(&b->arena, STR_FMT "." STR_FMT ".", STR_ARG(b->c->o.topic_prefix),
+                     STR_ARG(b->c->o.topic_namespace));
 
-    b->topics = (struct bus_topics){.op = {.reply_to = loop_mailbox(b->c->o.loop), .done = listed, .deadline_ms = b->call->deadline_ms},
+    b->topics = (struct bus_topics){.op = {.reply_to = loop_mailbox(b->c->o.loop),
+                                           .done = listed,
+                                           .deadline_ms = b->call->deadline_ms},
                                     .prefix = b->call->all ? STR("") : space};
     bus_topics(b->c->o.bus, &b->topics);
 }
@@ -447,7 +522,8 @@ static void list_topics(struct browse *b)
 
 static void visit_of(struct browse *b, const char *kind, struct str name, bool inputs)
 {
-    visit_add(b, arena_printf(&b->arena, STR_FMT "." STR_FMT ".%s." STR_FMT ".%s", STR_ARG(b->c->o.topic_prefix), STR_ARG(b->c->o.topic_namespace), kind,
+    visit_add(b, arena_printf(&b->arena, STR_FMT "." STR_FMT ".%s." STR_FMT ".%s",
+                              STR_ARG(b->c->o.topic_prefix), STR_ARG(b->c->o.topic_namespace), kind,
                               STR_ARG(name), inputs ? "inputs" : "outputs"));
 }
 
@@ -459,15 +535,19 @@ static void visit_both(struct browse *b, const char *kind, struct str name)
 
 static enum rc refuse_expression(struct err *e)
 {
-    return err_set(e, RC_INVALID, "NAME, NAME.inputs, NAME.outputs, NAME.STEP, or NAME.STEP.inputs or .outputs and .TENSOR is wanted");
+    return err_set(e, RC_INVALID,
+                   "NAME, NAME.inputs, NAME.outputs, NAME.STEP, or NAME.STEP.inputs or .outputs "
+                   "and .TENSOR is wanted");
 }
 
-static enum rc inspect_step(struct browse *b, const struct flow_pipeline_def *def, struct str step, struct str rest, struct err *e)
+static enum rc inspect_step(struct browse *b, const struct flow_pipeline_def *def, struct str step,
+                            struct str rest, struct err *e)
 {
     struct str side, tensor = {0};
 
     if (graph_step_index(def, step) < 0)
-        return err_set(e, RC_NOT_FOUND, "pipeline " STR_FMT " has no step " STR_FMT, STR_ARG(def->name), STR_ARG(step));
+        return err_set(e, RC_NOT_FOUND, "pipeline " STR_FMT " has no step " STR_FMT,
+                       STR_ARG(def->name), STR_ARG(step));
     if (!rest.n) {
         visit_both(b, "model", step);
         return RC_OK;
@@ -489,8 +569,10 @@ static enum rc inspect_plan(struct browse *b, struct err *e)
     p = map_get_str(&b->c->by_key, record_key(&b->arena, RESOURCE_PIPELINE, name));
     if (!p || p->why_not.n) {
         if (!map_get_str(&b->c->by_key, record_key(&b->arena, RESOURCE_MODEL, name)))
-            return err_set(e, RC_NOT_FOUND, "there is no pipeline and no model " STR_FMT, STR_ARG(name));
-        if (!dotted) visit_both(b, "model", name);
+            return err_set(e, RC_NOT_FOUND, "there is no pipeline and no model " STR_FMT,
+                           STR_ARG(name));
+        if (!dotted)
+            visit_both(b, "model", name);
         else {
             str_cut(rest, '.', &part, &rest);
             if (!str_is(part, "inputs") && !str_is(part, "outputs")) return refuse_expression(e);
@@ -501,13 +583,16 @@ static enum rc inspect_plan(struct browse *b, struct err *e)
     }
     b->pipeline = arena_dup_str(&b->arena, name);
     if (!dotted) {
-        for (size_t i = 0; i < p->pipeline.def.steps_n; i++) visit_both(b, "model", p->pipeline.def.steps[i].name);
+        for (size_t i = 0; i < p->pipeline.def.steps_n; i++)
+            visit_both(b, "model", p->pipeline.def.steps[i].name);
         visit_both(b, "pipeline", name);
-        visit_add(b, arena_printf(&b->arena, STR_FMT "." STR_FMT ".errors.errors", STR_ARG(b->c->o.topic_prefix), STR_ARG(b->c->o.topic_namespace)));
+        visit_add(b, arena_printf(&b->arena, STR_FMT "." STR_FMT ".errors.errors",
+                                  STR_ARG(b->c->o.topic_prefix), STR_ARG(b->c->o.topic_namespace)));
         return RC_OK;
     }
     str_cut(rest, '.', &part, &rest);
-    if (!str_is(part, "inputs") && !str_is(part, "outputs")) return inspect_step(b, &p->pipeline.def, part, rest, e);
+    if (!str_is(part, "inputs") && !str_is(part, "outputs"))
+        return inspect_step(b, &p->pipeline.def, part, rest, e);
     visit_of(b, "pipeline", name, str_is(part, "inputs"));
     b->tensor = arena_dup_str(&b->arena, rest);
     return RC_OK;
@@ -519,7 +604,8 @@ void control_browse(struct control *c, struct control_call *call)
     struct err e = {0};
 
     if (c->browsing >= BROWSES_MAX) {
-        control_refuse(c, call, RC_OVERLOAD, "%d such questions are being answered already", BROWSES_MAX);
+        control_refuse(c, call, RC_OVERLOAD, "%d such questions are being answered already",
+                       BROWSES_MAX);
         return;
     }
     b = xnew(struct browse);
@@ -544,11 +630,12 @@ void control_browse(struct control *c, struct control_call *call)
         b->pipeline = arena_dup_str(&b->arena, call->kind);
         list_topics(b);
         break;
-    case CONTROL_TOPICS:
-        list_topics(b);
-        break;
-    case CONTROL_APPLY: case CONTROL_CHECK: case CONTROL_LIST: case CONTROL_GET: case CONTROL_DELETE: case CONTROL_INFO:
-        finish(b);
-        break;
+    case CONTROL_TOPICS: list_topics(b); break;
+    case CONTROL_APPLY:
+    case CONTROL_CHECK:
+    case CONTROL_LIST:
+    case CONTROL_GET:
+    case CONTROL_DELETE:
+    case CONTROL_INFO: finish(b); break;
     }
 }

@@ -20,9 +20,9 @@ static void state_set(struct control *c, enum control_state s)
 bool control_ready(const struct control *c, struct str *ret_why)
 {
     switch (atomic_load(&c->seen)) {
-    case CONTROL_RUNNING:  return true;
+    case CONTROL_RUNNING: return true;
     case CONTROL_STARTING: *ret_why = STR("the resources are not read yet"); break;
-    case CONTROL_FAILED:   *ret_why = STR("the store of resources cannot be used"); break;
+    case CONTROL_FAILED: *ret_why = STR("the store of resources cannot be used"); break;
     case CONTROL_STOPPING: *ret_why = STR("this process is ending"); break;
     }
     return false;
@@ -80,7 +80,9 @@ static void arrived(struct msg *m)
         return;
     }
     switch (call->what) {
-    case CONTROL_APPLY: case CONTROL_CHECK: case CONTROL_DELETE:
+    case CONTROL_APPLY:
+    case CONTROL_CHECK:
+    case CONTROL_DELETE:
         if (c->calls_n >= CALLS_MAX) {
             control_refuse(c, call, RC_OVERLOAD, "%d changes are waiting already", CALLS_MAX);
             return;
@@ -91,9 +93,12 @@ static void arrived(struct msg *m)
         next_mutation(c);
         break;
     case CONTROL_LIST: control_list(c, call); break;
-    case CONTROL_GET:  control_get(c, call); break;
+    case CONTROL_GET: control_get(c, call); break;
     case CONTROL_INFO: control_info(c, call); break;
-    case CONTROL_TOPICS: case CONTROL_RECORDS: case CONTROL_TRACE: case CONTROL_INSPECT: control_browse(c, call); break;
+    case CONTROL_TOPICS:
+    case CONTROL_RECORDS:
+    case CONTROL_TRACE:
+    case CONTROL_INSPECT: control_browse(c, call); break;
     }
 }
 
@@ -111,7 +116,8 @@ void control_call(struct control *c, struct control_call *call)
 
 void control_call_fini(struct control_call *call)
 {
-    for (size_t i = 0; i < call->items_n; i++) buf_fini(&call->items[i].json);
+    for (size_t i = 0; i < call->items_n; i++)
+        buf_fini(&call->items[i].json);
     free(call->items);
     call->items = NULL;
     call->items_n = 0;
@@ -121,7 +127,8 @@ void control_call_fini(struct control_call *call)
 /* ---- one record ---- */
 
 /* Reads the envelope; RC_UNSUPPORTED: of a newer format. */
-static enum rc envelope_read(struct control *c, struct str value, struct resource **ret, struct err *e)
+static enum rc envelope_read(struct control *c, struct str value, struct resource **ret,
+                             struct err *e)
 {
     AUTO(arena_fini) struct arena a = {0};
     AUTO(problems_fini) struct problems problems = {0}, warnings = {0};
@@ -132,18 +139,27 @@ static enum rc envelope_read(struct control *c, struct str value, struct resourc
     size_t n = 0;
 
     if (yaml_of_json(value, &a, &top, e)) return e->rc;
-    const struct yaml_node *f = yaml_get(top, "format"), *v = yaml_get(top, "version"), *t = yaml_get(top, "createdMs"), *r = yaml_get(top, "resource");
-    if (!f || f->kind != YAML_SCALAR || !str_to_i64(f->text, &format) || format < 1) return err_set(e, RC_INVALID, "no format version");
+    const struct yaml_node *f = yaml_get(top, "format"), *v = yaml_get(top, "version"),
+                           *t = yaml_get(top, "createdMs"), *r = yaml_get(top, "resource");
+    if (!f || f->kind != YAML_SCALAR || !str_to_i64(f->text, &format) || format < 1)
+        return err_set(e, RC_INVALID, "no format version");
     if (format > RECORD_FORMAT)
-        return err_set(e, RC_UNSUPPORTED, "written in format %" PRId64 " by a newer millrace; this one reads %d", format, RECORD_FORMAT);
-    if (!v || v->kind != YAML_SCALAR || !str_to_i64(v->text, &version) || version < 1 || version > UINT32_MAX || !r)
+        return err_set(e, RC_UNSUPPORTED,
+                       "written in format %" PRId64 " by a newer millrace; this one reads %d",
+                       format, RECORD_FORMAT);
+    if (!v || v->kind != YAML_SCALAR || !str_to_i64(v->text, &version) || version < 1 ||
+        version > UINT32_MAX || !r)
         return err_set(e, RC_INVALID, "no version or no resource");
     if (t && t->kind == YAML_SCALAR) str_to_i64(t->text, &created);
     yaml_put_json(r, &document);
-    struct resource_input in = {.text = buf_str(&document), .topic_prefix = c->o.topic_prefix, .topic_namespace = c->o.topic_namespace,
-                                .problems = &problems, .warnings = &warnings};
+    struct resource_input in = {.text = buf_str(&document),
+                                .topic_prefix = c->o.topic_prefix,
+                                .topic_namespace = c->o.topic_namespace,
+                                .problems = &problems,
+                                .warnings = &warnings};
     if (!resources_parse(&in, &list, &n))
-        return err_set(e, RC_INVALID, "this version does not take it: " STR_FMT, STR_ARG(problems.n ? problems.list[0].text : STR("unreadable")));
+        return err_set(e, RC_INVALID, "this version does not take it: " STR_FMT,
+                       STR_ARG(problems.n ? problems.list[0].text : STR("unreadable")));
     if (n != 1) {
         resources_free(list, n);
         return err_set(e, RC_INVALID, "%zu documents instead of one", n);
@@ -171,19 +187,22 @@ static struct resource *unusable(struct str key, struct str value, const struct 
     return r;
 }
 
-void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset, int64_t timestamp_ms)
+void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset,
+                    int64_t timestamp_ms)
 {
     struct resource *r = NULL, *old;
     struct err e = {0};
 
     if (!gone && envelope_read(c, value, &r, &e)) {
-        diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key), KV_I64("offset", offset), KV_CSTR("why", e.text));
+        diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key), KV_I64("offset", offset),
+             KV_CSTR("why", e.text));
         r = unusable(key, value, &e);
     }
     if (r) {
         AUTO(arena_fini) struct arena a = {0};
         if (!r->why_not.n && !str_eq(record_key(&a, r->kind, r->name), key)) {
-            diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key), KV_I64("offset", offset), KV_CSTR("why", "it holds another resource"));
+            diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key),
+                 KV_I64("offset", offset), KV_CSTR("why", "it holds another resource"));
             resource_free(r);
             return;
         }
@@ -202,7 +221,8 @@ void control_record(struct control *c, struct str key, struct str value, bool go
 
 static void stored_answer(struct control *c)
 {
-    list_each_safe(it, &c->stored) {
+    list_each_safe(it, &c->stored)
+    {
         struct control_call *call = container_of(it, struct control_call, link);
         if ((int64_t)(intptr_t)call->priv > c->taken_offset) continue;
         list_remove(it);
@@ -250,7 +270,8 @@ static void mutation_end(struct control *c)
 
 static void late(struct control *c, struct list *calls, uint64_t now_ms, const char *why)
 {
-    list_each_safe(it, calls) {
+    list_each_safe(it, calls)
+    {
         struct control_call *call = container_of(it, struct control_call, link);
         if (call->deadline_ms > now_ms) continue;
         list_remove(it);
@@ -288,7 +309,8 @@ void control_advance(struct control *c)
         list_push(&c->stored, &call->link);
         c->calls_n++;
         mutation_end(c);
-        stored_answer(c);                        /* its records may be read back, and in use, before its append is acknowledged */
+        stored_answer(
+            c); /* its records may be read back, and in use, before its append is acknowledged */
     }
     if (c->publish_pending) control_publish(c);
     next_mutation(c);
@@ -311,12 +333,16 @@ void control_started(struct control *c, const struct err *e)
     c->started_said = true;
     if (!e) {
         state_set(c, CONTROL_RUNNING);
-        diag(DIAG_INFO, "control.started", KV_U64("resources", c->by_key.n), KV_I64("offset", c->next_offset));
+        diag(DIAG_INFO, "control.started", KV_U64("resources", c->by_key.n),
+             KV_I64("offset", c->next_offset));
     }
     c->o.started(c->o.ctx, e ? e : &fine);
 }
 
-static bool is_passing(enum rc rc) { return rc == RC_UNAVAILABLE || rc == RC_TIMEOUT || rc == RC_OVERLOAD || rc == RC_IO; }
+static bool is_passing(enum rc rc)
+{
+    return rc == RC_UNAVAILABLE || rc == RC_TIMEOUT || rc == RC_OVERLOAD || rc == RC_IO;
+}
 
 static void ensure_topic(struct control *c);
 
@@ -324,13 +350,16 @@ static void retried(struct timer *t)
 {
     struct control *c = container_of(t, struct control, retry);
 
-    if (c->state == CONTROL_STARTING && c->next_offset < 0) ensure_topic(c);
-    else control_pump(c);
+    if (c->state == CONTROL_STARTING && c->next_offset < 0)
+        ensure_topic(c);
+    else
+        control_pump(c);
 }
 
 static void retry_later(struct control *c, const char *what, const struct err *e)
 {
-    diag(DIAG_WARN, "control.retry", KV_CSTR("what", what), KV_STR("topic", c->topic), KV_CSTR("why", e->text));
+    diag(DIAG_WARN, "control.retry", KV_CSTR("what", what), KV_STR("topic", c->topic),
+         KV_CSTR("why", e->text));
     loop_timer(c->o.loop, &c->retry, RETRY_MS, retried);
 }
 
@@ -343,7 +372,8 @@ static void watch_done(struct bus_op *op)
     control_settle(c);
 }
 
-static void something_new(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next_offset)
+static void something_new(struct bus_watch *w, const struct bus_record *records, size_t n,
+                          int64_t next_offset)
 {
     struct control *c = container_of(w, struct control, watch);
 
@@ -356,8 +386,11 @@ static void follow(struct control *c)
 {
     if (c->watching || c->state == CONTROL_STOPPING) return;
     c->watching = true;
-    c->watch = (struct bus_watch){.op = {.reply_to = loop_mailbox(c->o.loop), .done = watch_done}, .topic = c->topic, .partition = 0,
-                                  .offset = c->next_offset, .records = something_new};
+    c->watch = (struct bus_watch){.op = {.reply_to = loop_mailbox(c->o.loop), .done = watch_done},
+                                  .topic = c->topic,
+                                  .partition = 0,
+                                  .offset = c->next_offset,
+                                  .records = something_new};
     bus_watch(c->o.bus, &c->watch);
 }
 
@@ -372,7 +405,8 @@ static void fetched(struct bus_op *op)
         for (size_t i = 0; i < f->records_n; i++) {
             const struct bus_record *r = &f->records[i];
             if (r->offset < c->next_offset || !r->key.p) continue;
-            control_record(c, bytes_str(r->key), bytes_str(r->value), r->value.p == NULL, r->offset, r->timestamp_ms);
+            control_record(c, bytes_str(r->key), bytes_str(r->value), r->value.p == NULL, r->offset,
+                           r->timestamp_ms);
         }
         c->next_offset = MAX(f->next_offset, c->next_offset);
         at_end = c->next_offset >= f->end_offset;
@@ -382,7 +416,8 @@ static void fetched(struct bus_op *op)
         control_settle(c);
     } else if (op->err.rc) {
         retry_later(c, "read", &op->err);
-    } else if (!at_end || c->fetch_again || (c->mutation && c->mutation->offset_last >= c->next_offset)) {
+    } else if (!at_end || c->fetch_again ||
+               (c->mutation && c->mutation->offset_last >= c->next_offset)) {
         control_pump(c);
     } else if (c->state == CONTROL_STARTING) {
         c->publish_pending = true;
@@ -403,8 +438,13 @@ void control_pump(struct control *c)
     c->fetch_again = c->fetching;
     if (c->fetching) return;
     c->fetching = true;
-    c->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(c->o.loop), .done = fetched, .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
-                                  .topic = c->topic, .partition = 0, .offset = c->next_offset < 0 ? -1 : c->next_offset, .size_max = RECORDS_BYTES,
+    c->fetch = (struct bus_fetch){.op = {.reply_to = loop_mailbox(c->o.loop),
+                                         .done = fetched,
+                                         .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
+                                  .topic = c->topic,
+                                  .partition = 0,
+                                  .offset = c->next_offset < 0 ? -1 : c->next_offset,
+                                  .size_max = RECORDS_BYTES,
                                   .wait_ms = awaited ? TICK_MS : 0};
     bus_fetch(c->o.bus, &c->fetch);
 }
@@ -420,15 +460,23 @@ static void topic_check(struct control *c)
             retry_later(c, "describe", &e);
             return;
         }
-        err_set(&e, RC_NOT_FOUND, "topic " STR_FMT " is missing and could not be created; create it with one partition and cleanup.policy=compact",
+        err_set(&e, RC_NOT_FOUND,
+                "topic " STR_FMT " is missing and could not be created; create it with one "
+                                 "partition and cleanup.policy=compact",
                 STR_ARG(c->topic));
     } else if (t->partitions != 1) {
-        err_set(&e, RC_INVALID, "topic " STR_FMT " has %" PRId32 " partitions; resources need a topic of one partition: delete it, it is made anew",
+        err_set(&e, RC_INVALID,
+                "topic " STR_FMT " has %" PRId32
+                " partitions; resources need a topic of one partition: delete it, it is made anew",
                 STR_ARG(c->topic), t->partitions);
     } else if (strcmp(t->cleanup_policy, "compact")) {
-        err_set(&e, RC_INVALID, "topic " STR_FMT " has cleanup.policy=%s, so resources would be lost after a while; set it to compact:  kafka-configs.sh "
-                "--bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " STR_FMT " --add-config cleanup.policy=compact  (or use "
-                "control.store: file)", STR_ARG(c->topic), t->cleanup_policy, STR_ARG(c->topic));
+        err_set(&e, RC_INVALID,
+                "topic " STR_FMT " has cleanup.policy=%s, so resources would be lost after a "
+                                 "while; set it to compact:  kafka-configs.sh "
+                "--bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " STR_FMT
+                " --add-config cleanup.policy=compact  (or use "
+                "control.store: file)",
+                STR_ARG(c->topic), t->cleanup_policy, STR_ARG(c->topic));
     } else {
         control_pump(c);
         return;
@@ -442,9 +490,12 @@ static void topic_answered(struct bus_op *op)
 
     c->topic_busy = false;
     if (c->state != CONTROL_STOPPING) {
-        if (op->err.rc && is_passing(op->err.rc)) retry_later(c, "describe", &op->err);
-        else if (op->err.rc) control_failed(c, &op->err);
-        else topic_check(c);
+        if (op->err.rc && is_passing(op->err.rc))
+            retry_later(c, "describe", &op->err);
+        else if (op->err.rc)
+            control_failed(c, &op->err);
+        else
+            topic_check(c);
     }
     bus_topic_fini(&c->ensure);
     control_settle(c);
@@ -453,7 +504,9 @@ static void topic_answered(struct bus_op *op)
 static void describe_topic(struct control *c)
 {
     c->topic_busy = true;
-    c->ensure = (struct bus_topic){.op = {.reply_to = loop_mailbox(c->o.loop), .done = topic_answered, .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
+    c->ensure = (struct bus_topic){.op = {.reply_to = loop_mailbox(c->o.loop),
+                                          .done = topic_answered,
+                                          .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
                                    .topic = c->topic};
     bus_topic_describe(c->o.bus, &c->ensure);
 }
@@ -466,9 +519,12 @@ static void topic_ensured(struct bus_op *op)
 
     c->topic_busy = false;
     bus_topic_fini(&c->ensure);
-    if (c->state == CONTROL_STOPPING) control_settle(c);
-    else if (rc && is_passing(rc)) retry_later(c, "create", &op->err);
-    else describe_topic(c);
+    if (c->state == CONTROL_STOPPING)
+        control_settle(c);
+    else if (rc && is_passing(rc))
+        retry_later(c, "create", &op->err);
+    else
+        describe_topic(c);
 }
 
 static void ensure_topic(struct control *c)
@@ -476,8 +532,14 @@ static void ensure_topic(struct control *c)
     static const struct bus_config compact = {STR("cleanup.policy"), STR("compact")};
 
     c->topic_busy = true;
-    c->ensure = (struct bus_topic){.op = {.reply_to = loop_mailbox(c->o.loop), .done = topic_ensured, .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
-                                   .topic = c->topic, .partitions = 1, .replication = c->o.replication, .configs = &compact, .configs_n = 1};
+    c->ensure = (struct bus_topic){.op = {.reply_to = loop_mailbox(c->o.loop),
+                                          .done = topic_ensured,
+                                          .deadline_ms = loop_now_ms(c->o.loop) + ASK_MS},
+                                   .topic = c->topic,
+                                   .partitions = 1,
+                                   .replication = c->o.replication,
+                                   .configs = &compact,
+                                   .configs_n = 1};
     bus_topic_ensure(c->o.bus, &c->ensure);
 }
 
@@ -487,8 +549,10 @@ static void begin(struct timer *t)
 {
     struct control *c = container_of(t, struct control, retry);
 
-    if (c->o.store_file) filestore_load(c);
-    else ensure_topic(c);
+    if (c->o.store_file)
+        filestore_load(c);
+    else
+        ensure_topic(c);
 }
 
 struct control *control_new(const struct control_options *o)
@@ -496,7 +560,8 @@ struct control *control_new(const struct control_options *o)
     struct control *c = xnew(struct control);
 
     c->o = *o;
-    c->topic = arena_printf(&c->arena, STR_FMT "." STR_FMT ".control.resources", STR_ARG(o->topic_prefix), STR_ARG(o->topic_namespace));
+    c->topic = arena_printf(&c->arena, STR_FMT "." STR_FMT ".control.resources",
+                            STR_ARG(o->topic_prefix), STR_ARG(o->topic_namespace));
     c->next_offset = -1;
     c->taken_offset = -1;
     list_init(&c->waiting);
@@ -534,13 +599,16 @@ void control_settle(struct control *c)
     size_t at = 0;
     void *r;
 
-    if (c->state != CONTROL_STOPPING || c->topic_busy || c->fetching || c->watching || c->appending || c->saving || c->publish_under_way || c->browsing)
+    if (c->state != CONTROL_STOPPING || c->topic_busy || c->fetching || c->watching ||
+        c->appending || c->saving || c->publish_under_way || c->browsing)
         return;
     if (c->mutation) {
-        control_refuse(c, c->mutation->call, RC_CANCELLED, "this process is ending; whether the change is stored is not known");
+        control_refuse(c, c->mutation->call, RC_CANCELLED,
+                       "this process is ending; whether the change is stored is not known");
         mutation_end(c);
     }
-    while (map_next(&c->by_key, &at, NULL, &r)) resource_free(r);
+    while (map_next(&c->by_key, &at, NULL, &r))
+        resource_free(r);
     map_fini(&c->by_key);
     flow_snapshot_unref(&c->snapshot);
     filestore_free(c);

@@ -18,11 +18,13 @@ struct file_save {
     struct err err;
 };
 
-static void put_line(struct buf *b, struct str key, int64_t offset, int64_t timestamp_ms, struct str value)
+static void put_line(struct buf *b, struct str key, int64_t offset, int64_t timestamp_ms,
+                     struct str value)
 {
     buf_append_str(b, STR("{\"key\":"));
     json_put_str(b, key);
-    buf_printf(b, ",\"offset\":%" PRId64 ",\"timestampMs\":%" PRId64 ",\"value\":", offset, timestamp_ms);
+    buf_printf(b, ",\"offset\":%" PRId64 ",\"timestampMs\":%" PRId64 ",\"value\":", offset,
+               timestamp_ms);
     json_put_str(b, value);
     buf_append_str(b, STR("}\n"));
 }
@@ -33,9 +35,11 @@ static void put_resource(struct buf *b, struct str key, const struct resource *r
     AUTO(buf_fini) struct buf value = {0};
 
     if (r->why_not.n) {
-        buf_append_str(&value, r->json);         /* kept as it was read */
+        buf_append_str(&value, r->json); /* kept as it was read */
     } else {
-        buf_printf(&value, "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64 ",\"resource\":", RECORD_FORMAT, r->version, r->created_ms);
+        buf_printf(&value,
+                   "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64 ",\"resource\":",
+                   RECORD_FORMAT, r->version, r->created_ms);
         buf_append_str(&value, r->json);
         buf_append_byte(&value, '}');
     }
@@ -74,7 +78,8 @@ static void saved(struct work *w)
     } else {
         int64_t now_ms = clock_wall_ms(loop_clock(c->o.loop));
         for (size_t i = 0; i < m->changes_n; i++)
-            control_record(c, m->changes[i].key, m->changes[i].value, m->changes[i].gone, c->next_offset++, now_ms);
+            control_record(c, m->changes[i].key, m->changes[i].value, m->changes[i].gone,
+                           c->next_offset++, now_ms);
         m->offset_last = c->next_offset - 1;
     }
     control_advance(c);
@@ -98,11 +103,13 @@ void filestore_save(struct control *c, struct mutation *m)
     void *r;
 
     buf_clear(b);
-    buf_printf(b, "{\"millrace\":\"resources\",\"format\":%d,\"next\":%" PRId64 "}\n", RECORD_FORMAT, offset + (int64_t)m->changes_n);
+    buf_printf(b, "{\"millrace\":\"resources\",\"format\":%d,\"next\":%" PRId64 "}\n",
+               RECORD_FORMAT, offset + (int64_t)m->changes_n);
     while (map_next(&c->by_key, &at, &key, &r))
         if (!changed(m, bytes_str(key))) put_resource(b, bytes_str(key), r);
     for (size_t i = 0; i < m->changes_n; i++, offset++)
-        if (!m->changes[i].gone) put_line(b, m->changes[i].key, offset, now_ms, m->changes[i].value);
+        if (!m->changes[i].gone)
+            put_line(b, m->changes[i].key, offset, now_ms, m->changes[i].value);
     c->saving = true;
     s->work = (struct work){.run = save_run, .done = saved, .reply_to = loop_mailbox(c->o.loop)};
     workers_submit(c->o.workers, &s->work);
@@ -121,9 +128,12 @@ static enum rc head_read(struct control *c, const struct yaml_node *line, struct
     const struct yaml_node *mark = yaml_get(line, "millrace");
     int64_t format = 0, next = 0;
 
-    if (!mark || !str_is(mark->text, "resources") || !number(line, "format", &format) || !number(line, "next", &next) || next < 0)
+    if (!mark || !str_is(mark->text, "resources") || !number(line, "format", &format) ||
+        !number(line, "next", &next) || next < 0)
         return err_set(e, RC_CORRUPT, "the first line is not that of a store of resources");
-    if (format > RECORD_FORMAT) return err_set(e, RC_UNSUPPORTED, "written in format %" PRId64 " by a newer millrace", format);
+    if (format > RECORD_FORMAT)
+        return err_set(e, RC_UNSUPPORTED, "written in format %" PRId64 " by a newer millrace",
+                       format);
     c->next_offset = next;
     return RC_OK;
 }
@@ -136,7 +146,8 @@ static enum rc lines_read(struct control *c, struct str text, struct err *e)
         AUTO(arena_fini) struct arena a = {0};
         struct yaml_node *n;
         int64_t offset = 0, timestamp_ms = 0;
-        if (!str_cut(text, '\n', &line, &text)) return err_set(e, RC_CORRUPT, "line %zu ends early", i);
+        if (!str_cut(text, '\n', &line, &text))
+            return err_set(e, RC_CORRUPT, "line %zu ends early", i);
         if (yaml_of_json(line, &a, &n, e)) {
             e->rc = RC_CORRUPT;
             return err_in(e, "line %zu", i);
@@ -146,7 +157,8 @@ static enum rc lines_read(struct control *c, struct str text, struct err *e)
             continue;
         }
         const struct yaml_node *key = yaml_get(n, "key"), *value = yaml_get(n, "value");
-        if (!key || !value || !number(n, "offset", &offset) || !number(n, "timestampMs", &timestamp_ms))
+        if (!key || !value || !number(n, "offset", &offset) ||
+            !number(n, "timestampMs", &timestamp_ms))
             return err_set(e, RC_CORRUPT, "line %zu is no record", i);
         control_record(c, key->text, value->text, false, offset, timestamp_ms);
     }

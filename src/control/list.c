@@ -5,7 +5,8 @@
 
 static int by_kind_and_name(const void *a, const void *b)
 {
-    const struct resource *x = *(const struct resource *const *)a, *y = *(const struct resource *const *)b;
+    const struct resource *x = *(const struct resource *const *)a,
+                          *y = *(const struct resource *const *)b;
     return x->kind != y->kind ? (x->kind < y->kind ? -1 : 1) : str_cmp(x->name, y->name);
 }
 
@@ -15,7 +16,8 @@ struct resource **control_sorted(const struct control *c, size_t *ret_n)
     size_t at = 0, n = 0;
     void *r;
 
-    while (map_next(&c->by_key, &at, NULL, &r)) list[n++] = r;
+    while (map_next(&c->by_key, &at, NULL, &r))
+        list[n++] = r;
     qsort(list, n, sizeof *list, by_kind_and_name);
     *ret_n = n;
     return list;
@@ -34,7 +36,8 @@ static void put_ref(const struct flow_pipeline_def *def, const struct flow_ref *
     buf_append_byte(b, '"');
 }
 
-static void put_refs(const struct flow_pipeline_def *def, const char *key, const struct flow_ref *refs, size_t n, struct buf *b)
+static void put_refs(const struct flow_pipeline_def *def, const char *key,
+                     const struct flow_ref *refs, size_t n, struct buf *b)
 {
     buf_printf(b, ",\"%s\":[", key);
     for (size_t i = 0; i < n; i++) {
@@ -63,7 +66,9 @@ static void put_pipeline(const struct flow_pipeline_def *def, struct buf *b)
 
 static void put_model(const struct flow_model_def *m, struct buf *b)
 {
-    static const char *const kinds[] = {[UPSTREAM_GRPC] = "grpc", [UPSTREAM_REST] = "rest", [UPSTREAM_XGBOOST] = "built-in xgboost"};
+    static const char *const kinds[] = {[UPSTREAM_GRPC] = "grpc",
+                                        [UPSTREAM_REST] = "rest",
+                                        [UPSTREAM_XGBOOST] = "built-in xgboost"};
 
     if (!m) return;
     buf_printf(b, ",\"placed\":%s", m->placed ? "true" : "false");
@@ -72,7 +77,8 @@ static void put_model(const struct flow_model_def *m, struct buf *b)
         json_put_str(b, m->why);
         return;
     }
-    buf_printf(b, ",\"target\":{\"kind\":\"%s\",\"%s\":", kinds[m->target.kind], m->target.kind == UPSTREAM_XGBOOST ? "path" : "address");
+    buf_printf(b, ",\"target\":{\"kind\":\"%s\",\"%s\":", kinds[m->target.kind],
+               m->target.kind == UPSTREAM_XGBOOST ? "path" : "address");
     json_put_str(b, m->target.kind == UPSTREAM_XGBOOST ? m->target.path : m->target.address);
     buf_append_str(b, STR(",\"model\":"));
     json_put_str(b, m->target.model);
@@ -102,7 +108,8 @@ static void put_server(const struct resource_server *s, struct buf *b)
     put_texts("capabilities", s->capabilities, s->capabilities_n, b);
 }
 
-static void item_make(struct control_item *item, const struct resource *r, const struct flow_snapshot *s)
+static void item_make(struct control_item *item, const struct resource *r,
+                      const struct flow_snapshot *s)
 {
     struct buf *b = &item->json;
 
@@ -111,26 +118,31 @@ static void item_make(struct control_item *item, const struct resource *r, const
     buf_printf(b, "{\"kind\":\"%s\",\"name\":", resource_kind_name(r->kind));
     json_put_str(b, r->name);
     item->name = r->name;
-    buf_printf(b, ",\"version\":%" PRIu32 ",\"offset\":%" PRId64 ",\"createdMs\":%" PRId64 ",\"updatedMs\":%" PRId64, r->version, r->offset,
-               r->created_ms, r->updated_ms);
+    buf_printf(b,
+               ",\"version\":%" PRIu32 ",\"offset\":%" PRId64 ",\"createdMs\":%" PRId64
+               ",\"updatedMs\":%" PRId64,
+               r->version, r->offset, r->created_ms, r->updated_ms);
     if (r->why_not.n) {
         buf_append_str(b, STR(",\"problem\":"));
         json_put_str(b, r->why_not);
         return;
     }
     switch (r->kind) {
-    case RESOURCE_SERVER:   put_server(&r->server, b); break;
-    case RESOURCE_MODEL:    put_texts("requirements", r->model.requirements, r->model.requirements_n, b);
-                            put_model(map_get_str(&s->model_by_name, r->name), b); break;
+    case RESOURCE_SERVER: put_server(&r->server, b); break;
+    case RESOURCE_MODEL:
+        put_texts("requirements", r->model.requirements, r->model.requirements_n, b);
+        put_model(map_get_str(&s->model_by_name, r->name), b);
+        break;
     case RESOURCE_PIPELINE: put_pipeline(&r->pipeline.def, b); break;
-    case RESOURCE_KINDS:    break;
+    case RESOURCE_KINDS: break;
     }
     buf_append_str(b, STR(",\"resource\":"));
     buf_append_str(b, r->json);
 }
 
 /* The items' names lie one after the other in call->json, which is not needed otherwise. */
-static void answer_items(struct control *c, struct control_call *call, struct resource *const *list, size_t n)
+static void answer_items(struct control *c, struct control_call *call, struct resource *const *list,
+                         size_t n)
 {
     call->items = xnew_array(struct control_item, n + 1);
     call->items_n = n;
@@ -146,7 +158,9 @@ static void answer_items(struct control *c, struct control_call *call, struct re
 static bool kind_wanted(struct control *c, struct control_call *call, enum resource_kind *ret)
 {
     if (resource_kind_of(call->kind, ret)) return true;
-    control_refuse(c, call, RC_NOT_FOUND, "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted", STR_ARG(call->kind));
+    control_refuse(c, call, RC_NOT_FOUND,
+                   "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
+                   STR_ARG(call->kind));
     return false;
 }
 
@@ -175,7 +189,8 @@ void control_get(struct control *c, struct control_call *call)
     if (!kind_wanted(c, call, &kind)) return;
     r = map_get_str(&c->by_key, record_key(&scratch, kind, call->name));
     if (!r) {
-        control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist", resource_kind_name(kind), STR_ARG(call->name));
+        control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist",
+                       resource_kind_name(kind), STR_ARG(call->name));
         return;
     }
     answer_items(c, call, &r, 1);
@@ -193,8 +208,11 @@ void control_info(struct control *c, struct control_call *call)
     json_put_str(b, c->o.topic_prefix);
     buf_append_str(b, STR(",\"clusterId\":"));
     json_put_str(b, str_of(bus_facts(c->o.bus)->cluster_id));
-    buf_printf(b, ",\"embedded\":%s,\"store\":\"%s\",\"resources\":%zu,\"snapshot\":%" PRIu64 ",\"ready\":%s",
-               bus_facts(c->o.bus)->embedded ? "true" : "false", c->o.store_file ? "file" : "topic", c->by_key.n, c->number, ready ? "true" : "false");
+    buf_printf(b,
+               ",\"embedded\":%s,\"store\":\"%s\",\"resources\":%zu,\"snapshot\":%" PRIu64
+               ",\"ready\":%s",
+               bus_facts(c->o.bus)->embedded ? "true" : "false", c->o.store_file ? "file" : "topic",
+               c->by_key.n, c->number, ready ? "true" : "false");
     if (!ready) {
         buf_append_str(b, STR(",\"why\":"));
         json_put_str(b, why);

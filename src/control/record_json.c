@@ -53,7 +53,8 @@ static bool put_message(struct bytes v, enum infer_kind kind, struct str tensor,
         size_t taken = 0;
         if (infer_build(&part, 1, kind, NULL, &one, &taken, &e)) return false;
         if (!taken) {
-            buf_printf(b, "\"kind\":\"%s\",\"value\":null", kind == INFER_REQUEST ? "request" : "response");
+            buf_printf(b, "\"kind\":\"%s\",\"value\":null",
+                       kind == INFER_REQUEST ? "request" : "response");
             return true;
         }
         if (infer_parse(buf_view(&one), kind, &a, &part_view, &e)) return false;
@@ -65,22 +66,31 @@ static bool put_message(struct bytes v, enum infer_kind kind, struct str tensor,
     return true;
 }
 
-static void put_value(struct str topic, const struct bus_record *r, struct str tensor, struct buf *b)
+static void put_value(struct str topic, const struct bus_record *r, struct str tensor,
+                      struct buf *b)
 {
     struct str unused;
-    bool error = record_header(r, "seldon-pipeline-errors", &unused) || str_ends(topic, STR(".errors.errors"));
+    bool error = record_header(r, "seldon-pipeline-errors", &unused) ||
+                 str_ends(topic, STR(".errors.errors"));
 
-    if (!r->value.p) buf_append_str(b, STR("\"kind\":\"null\",\"value\":null"));
-    else if (error) put_opaque(r->value, "error", b);
-    else if (str_ends(topic, STR(".inputs")) && put_message(r->value, INFER_REQUEST, tensor, b)) return;
-    else if (str_ends(topic, STR(".outputs")) && put_message(r->value, INFER_RESPONSE, tensor, b)) return;
-    else put_opaque(r->value, "text", b);
+    if (!r->value.p)
+        buf_append_str(b, STR("\"kind\":\"null\",\"value\":null"));
+    else if (error)
+        put_opaque(r->value, "error", b);
+    else if (str_ends(topic, STR(".inputs")) && put_message(r->value, INFER_REQUEST, tensor, b))
+        return;
+    else if (str_ends(topic, STR(".outputs")) && put_message(r->value, INFER_RESPONSE, tensor, b))
+        return;
+    else
+        put_opaque(r->value, "text", b);
 }
 
 static void put_text(struct bytes v, struct buf *b)
 {
-    if (!v.p) buf_append_str(b, STR("null"));
-    else if (printable(v)) json_put_str(b, bytes_str(v));
+    if (!v.p)
+        buf_append_str(b, STR("null"));
+    else if (printable(v))
+        json_put_str(b, bytes_str(v));
     else {
         buf_append_str(b, STR("\"base64:"));
         base64_encode(v, b);
@@ -88,11 +98,14 @@ static void put_text(struct bytes v, struct buf *b)
     }
 }
 
-void record_put_json(struct str topic, int32_t partition, const struct bus_record *r, struct str tensor, struct buf *b)
+void record_put_json(struct str topic, int32_t partition, const struct bus_record *r,
+                     struct str tensor, struct buf *b)
 {
     buf_append_str(b, STR("{\"topic\":"));
     json_put_str(b, topic);
-    buf_printf(b, ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestampMs\":%" PRId64 ",\"key\":", partition, r->offset, r->timestamp_ms);
+    buf_printf(
+        b, ",\"partition\":%" PRId32 ",\"offset\":%" PRId64 ",\"timestampMs\":%" PRId64 ",\"key\":",
+        partition, r->offset, r->timestamp_ms);
     put_text(r->key, b);
     buf_append_str(b, STR(",\"headers\":["));
     for (size_t i = 0; i < r->headers_n; i++) {

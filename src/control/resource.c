@@ -9,20 +9,26 @@
 #include "control/read.h"
 #include "net/addr.h"
 
-static const struct { const char *kind, *plural, *brief; } kinds[RESOURCE_KINDS] = {
-    [RESOURCE_SERVER]   = {"Server", "servers", "mls"},
-    [RESOURCE_MODEL]    = {"Model", "models", "mlm"},
+static const struct {
+    const char *kind, *plural, *brief;
+} kinds[RESOURCE_KINDS] = {
+    [RESOURCE_SERVER] = {"Server", "servers", "mls"},
+    [RESOURCE_MODEL] = {"Model", "models", "mlm"},
     [RESOURCE_PIPELINE] = {"Pipeline", "pipelines", "mlp"},
 };
 
 enum { TOPIC_NAME_MAX = 249, DOCUMENTS_MAX = 20000 };
 
-const char *resource_kind_name(enum resource_kind k) { return kinds[k].kind; }
+const char *resource_kind_name(enum resource_kind k)
+{
+    return kinds[k].kind;
+}
 
 bool resource_kind_of(struct str text, enum resource_kind *ret)
 {
     for (int k = 0; k < RESOURCE_KINDS; k++) {
-        if (str_eq_nocase(text, str_of(kinds[k].kind)) || str_eq_nocase(text, str_of(kinds[k].plural)) || str_is(text, kinds[k].brief)) {
+        if (str_eq_nocase(text, str_of(kinds[k].kind)) ||
+            str_eq_nocase(text, str_of(kinds[k].plural)) || str_is(text, kinds[k].brief)) {
             *ret = (enum resource_kind)k;
             return true;
         }
@@ -35,7 +41,8 @@ bool resource_name_valid(struct str name)
     for (size_t i = 0; i < name.n; i++) {
         char c = name.p[i];
         bool inner = i > 0 && i + 1 < name.n;
-        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && inner))) return false;
+        if (!((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || (c == '-' && inner)))
+            return false;
     }
     return name.n > 0;
 }
@@ -50,7 +57,8 @@ struct resource *resource_free(struct resource *r)
 
 void resources_free(struct resource **list, size_t n)
 {
-    for (size_t i = 0; i < n; i++) resource_free(list[i]);
+    for (size_t i = 0; i < n; i++)
+        resource_free(list[i]);
     free(list);
 }
 
@@ -61,16 +69,22 @@ void warn_at(const struct reading *rd, const struct yaml_node *at, const char *f
     va_start(ap, fmt);
     buf_vprintf(&text, fmt, ap);
     va_end(ap);
-    problem_add(rd->in->warnings, rd->in->file, at ? at->line : 0, at ? at->column : 0, STR_FMT, STR_ARG(buf_str(&text)));
+    problem_add(rd->in->warnings, rd->in->file, at ? at->line : 0, at ? at->column : 0, STR_FMT,
+                STR_ARG(buf_str(&text)));
 }
 
 /* ---- quantities ---- */
 
 static bool quantity_factor(struct str suffix, int *ret_power, int64_t *ret_base)
 {
-    static const struct { const char *suffix; int power; int64_t base; } all[] = {
-        {"", 0, 10}, {"n", -9, 10}, {"u", -6, 10}, {"m", -3, 10}, {"k", 3, 10}, {"M", 6, 10}, {"G", 9, 10}, {"T", 12, 10}, {"P", 15, 10},
-        {"E", 18, 10}, {"Ki", 10, 2}, {"Mi", 20, 2}, {"Gi", 30, 2}, {"Ti", 40, 2}, {"Pi", 50, 2}, {"Ei", 60, 2}};
+    static const struct {
+        const char *suffix;
+        int power;
+        int64_t base;
+    } all[] = {{"", 0, 10},   {"n", -9, 10}, {"u", -6, 10}, {"m", -3, 10},
+               {"k", 3, 10},  {"M", 6, 10},  {"G", 9, 10},  {"T", 12, 10},
+               {"P", 15, 10}, {"E", 18, 10}, {"Ki", 10, 2}, {"Mi", 20, 2},
+               {"Gi", 30, 2}, {"Ti", 40, 2}, {"Pi", 50, 2}, {"Ei", 60, 2}};
     int64_t exponent;
 
     for (size_t i = 0; i < countof(all); i++) {
@@ -81,7 +95,9 @@ static bool quantity_factor(struct str suffix, int *ret_power, int64_t *ret_base
         }
     }
     if (suffix.n < 2 || (suffix.p[0] != 'e' && suffix.p[0] != 'E')) return false;
-    if (!str_to_i64((struct str){suffix.p + 1, suffix.n - 1}, &exponent) || exponent < -30 || exponent > 30) return false;
+    if (!str_to_i64((struct str){suffix.p + 1, suffix.n - 1}, &exponent) || exponent < -30 ||
+        exponent > 30)
+        return false;
     *ret_power = (int)exponent;
     *ret_base = 10;
     return true;
@@ -96,7 +112,9 @@ bool quantity_bytes(struct str text, int64_t *ret)
     bool minus = false;
 
     if (i < text.n && (text.p[i] == '+' || text.p[i] == '-')) minus = text.p[i++] == '-';
-    for (bool point = false; i < text.n && ((text.p[i] >= '0' && text.p[i] <= '9') || (text.p[i] == '.' && !point)); i++) {
+    for (bool point = false;
+         i < text.n && ((text.p[i] >= '0' && text.p[i] <= '9') || (text.p[i] == '.' && !point));
+         i++) {
         if (text.p[i] == '.') {
             point = true;
             continue;
@@ -105,7 +123,8 @@ bool quantity_bytes(struct str text, int64_t *ret)
         v = v * 10 + (text.p[i] - '0');
         if (point) decimals++;
     }
-    if (!digits || !quantity_factor((struct str){text.p + i, text.n - i}, &power, &base)) return false;
+    if (!digits || !quantity_factor((struct str){text.p + i, text.n - i}, &power, &base))
+        return false;
     for (int k = 0; k < power; k++) {
         v *= base;
         if (v > (__int128)INT64_MAX * 1000000000) return false;
@@ -129,29 +148,35 @@ enum flow_record record_read(struct yaml_map *dataflow, bool *ret_given)
     if (!t.at || str_is(t.s, "all")) return FLOW_RECORD_ALL;
     if (str_is(t.s, "ends")) return FLOW_RECORD_ENDS;
     if (str_is(t.s, "errors")) return FLOW_RECORD_ERRORS;
-    yaml_problem(dataflow, t.at, "record: all, ends or errors is wanted, not \"" STR_FMT "\"", STR_ARG(t.s));
+    yaml_problem(dataflow, t.at, "record: all, ends or errors is wanted, not \"" STR_FMT "\"",
+                 STR_ARG(t.s));
     return FLOW_RECORD_ALL;
 }
 
 static void replicas_read(struct yaml_map *spec)
 {
     int64_t replicas = yaml_map_int(spec, "replicas", 0, INT32_MAX, -1);
-    int64_t low = yaml_map_int(spec, "minReplicas", 0, INT32_MAX, 0), high = yaml_map_int(spec, "maxReplicas", 0, INT32_MAX, 0);
+    int64_t low = yaml_map_int(spec, "minReplicas", 0, INT32_MAX, 0),
+            high = yaml_map_int(spec, "maxReplicas", 0, INT32_MAX, 0);
     const struct yaml_node *at = spec->node;
 
     if (replicas >= 0 && replicas < low)
-        yaml_problem(spec, yaml_get(at, "replicas"), "the scaling is contradictory: replicas %lld is less than minReplicas %lld", (long long)replicas,
-                     (long long)low);
+        yaml_problem(spec, yaml_get(at, "replicas"),
+                     "the scaling is contradictory: replicas %lld is less than minReplicas %lld",
+                     (long long)replicas, (long long)low);
     if (high > 0 && low > high)
-        yaml_problem(spec, yaml_get(at, "minReplicas"), "the scaling is contradictory: minReplicas %lld is more than maxReplicas %lld", (long long)low,
-                     (long long)high);
+        yaml_problem(spec, yaml_get(at, "minReplicas"),
+                     "the scaling is contradictory: minReplicas %lld is more than maxReplicas %lld",
+                     (long long)low, (long long)high);
     if (high > 0 && replicas > high)
-        yaml_problem(spec, yaml_get(at, "replicas"), "the scaling is contradictory: replicas %lld is more than maxReplicas %lld", (long long)replicas,
-                     (long long)high);
+        yaml_problem(spec, yaml_get(at, "replicas"),
+                     "the scaling is contradictory: replicas %lld is more than maxReplicas %lld",
+                     (long long)replicas, (long long)high);
 }
 
 /* Texts that must not be empty and not be there twice, trimmed. */
-static struct str *tags_read(const struct reading *rd, struct yaml_map *spec, const char *key, size_t *ret_n)
+static struct str *tags_read(const struct reading *rd, struct yaml_map *spec, const char *key,
+                             size_t *ret_n)
 {
     size_t n, kept = 0;
     struct yaml_text *texts = yaml_map_texts(spec, key, &n);
@@ -160,12 +185,17 @@ static struct str *tags_read(const struct reading *rd, struct yaml_map *spec, co
     for (size_t i = 0; i < n; i++) {
         struct str s = texts[i].s;
         bool again = false;
-        while (s.n && (s.p[0] == ' ' || s.p[0] == '\t')) s = (struct str){s.p + 1, s.n - 1};
-        while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t')) s.n--;
+        while (s.n && (s.p[0] == ' ' || s.p[0] == '\t'))
+            s = (struct str){s.p + 1, s.n - 1};
+        while (s.n && (s.p[s.n - 1] == ' ' || s.p[s.n - 1] == '\t'))
+            s.n--;
         if (!s.n) yaml_problem(spec, texts[i].at, "%s[%zu] is empty", key, i);
-        for (size_t k = 0; k < kept && !again; k++) again = str_eq(tags[k], s);
-        if (again) warn_at(rd, texts[i].at, "%s: \"" STR_FMT "\" is there twice", key, STR_ARG(s));
-        else tags[kept++] = s;
+        for (size_t k = 0; k < kept && !again; k++)
+            again = str_eq(tags[k], s);
+        if (again)
+            warn_at(rd, texts[i].at, "%s: \"" STR_FMT "\" is there twice", key, STR_ARG(s));
+        else
+            tags[kept++] = s;
     }
     *ret_n = kept;
     return tags;
@@ -186,9 +216,11 @@ static void explainer_read(const struct reading *rd, struct yaml_map *spec)
     yaml_map_text(&llm, "modelRef");
     yaml_map_text(&llm, "pipelineRef");
     yaml_map_end(&llm);
-    if (explainer.node && llm.node) yaml_problem(spec, llm.node, "explainer and llm exclude each other");
+    if (explainer.node && llm.node)
+        yaml_problem(spec, llm.node, "explainer and llm exclude each other");
     else if (explainer.node || llm.node)
-        warn_at(rd, explainer.node ? explainer.node : llm.node, "%s has no effect here: configure it on the model server",
+        warn_at(rd, explainer.node ? explainer.node : llm.node,
+                "%s has no effect here: configure it on the model server",
                 explainer.node ? "explainer" : "llm");
 }
 
@@ -198,9 +230,13 @@ static void parameters_read(struct yaml_map *spec)
 
     for (size_t i = 0; list && i < list->n; i++) {
         struct yaml_map m;
-        yaml_map_begin(&m, list->items[i], spec->file, arena_printf(spec->arena, "spec.parameters[%zu]", i), spec->arena, spec->problems);
-        if (m.node && !yaml_map_text(&m, "name").s.n) yaml_problem(&m, NULL, "spec.parameters[%zu] has no name", i);
-        if (m.node && !yaml_map_text(&m, "value").at) yaml_problem(&m, NULL, "spec.parameters[%zu] has no value", i);
+        yaml_map_begin(&m, list->items[i], spec->file,
+                       arena_printf(spec->arena, "spec.parameters[%zu]", i), spec->arena,
+                       spec->problems);
+        if (m.node && !yaml_map_text(&m, "name").s.n)
+            yaml_problem(&m, NULL, "spec.parameters[%zu] has no name", i);
+        if (m.node && !yaml_map_text(&m, "value").at)
+            yaml_problem(&m, NULL, "spec.parameters[%zu] has no value", i);
         yaml_map_end(&m);
     }
 }
@@ -227,7 +263,9 @@ static void model_read(const struct reading *rd, struct yaml_map *spec)
     }
     memory = yaml_map_text(spec, "memory");
     if (memory.at && (!quantity_bytes(memory.s, &bytes) || bytes < 0))
-        yaml_problem(spec, memory.at, "memory: a quantity that is a whole number of bytes is wanted (100Ki, 3Gi, 8M), not \"" STR_FMT "\"",
+        yaml_problem(spec, memory.at,
+                     "memory: a quantity that is a whole number of bytes is wanted (100Ki, 3Gi, "
+                     "8M), not \"" STR_FMT "\"",
                      STR_ARG(memory.s));
     replicas_read(spec);
     yaml_map_text(spec, "schemaUri");
@@ -241,21 +279,25 @@ static void model_read(const struct reading *rd, struct yaml_map *spec)
     parameters_read(spec);
     if (yaml_map_bool(spec, "repository", false))
         yaml_problem(spec, yaml_get(spec->node, "repository"),
-                     "repository: loading models through the repository API comes with a later version; load the model on its server");
+                     "repository: loading models through the repository API comes with a later "
+                     "version; load the model on its server");
     yaml_map_sub(spec, "dataflow", &dataflow);
     m->clean_topics_on_delete = yaml_map_bool(&dataflow, "cleanTopicsOnDelete", false);
     m->record = record_read(&dataflow, &m->has_record);
     yaml_map_end(&dataflow);
     yaml_map_end(spec);
     if (m->server.n && !resource_name_valid(m->server))
-        yaml_problem(spec, yaml_get(spec->node, "server"), "server: \"" STR_FMT "\" is no name of a Server", STR_ARG(m->server));
+        yaml_problem(spec, yaml_get(spec->node, "server"),
+                     "server: \"" STR_FMT "\" is no name of a Server", STR_ARG(m->server));
 }
 
 /* ---- Server ---- */
 
-static const char *const mlserver_offers[] = {"mlserver", "alibi-detect", "alibi-explain", "huggingface", "lightgbm", "mlflow", "python", "sklearn",
-                                              "spark-mlib", "xgboost"};
-static const char *const triton_offers[] = {"triton", "dali", "fil", "onnx", "openvino", "python", "pytorch", "tensorflow", "tensorrt"};
+static const char *const mlserver_offers[] = {
+    "mlserver", "alibi-detect", "alibi-explain", "huggingface", "lightgbm",
+    "mlflow",   "python",       "sklearn",       "spark-mlib",  "xgboost"};
+static const char *const triton_offers[] = {
+    "triton", "dali", "fil", "onnx", "openvino", "python", "pytorch", "tensorflow", "tensorrt"};
 
 static struct str address_read(struct yaml_map *spec, const char *key)
 {
@@ -266,7 +308,8 @@ static struct str address_read(struct yaml_map *spec, const char *key)
 
     if (!t.at) return STR("");
     if (addr_split(t.s, &host, &port, &e) || !host.n || str_is(host, "*") || port == 0) {
-        yaml_problem(spec, t.at, "%s: HOST:PORT of the model server is wanted, not \"" STR_FMT "\"", key, STR_ARG(t.s));
+        yaml_problem(spec, t.at, "%s: HOST:PORT of the model server is wanted, not \"" STR_FMT "\"",
+                     key, STR_ARG(t.s));
         return STR("");
     }
     return t.s;
@@ -277,23 +320,33 @@ static void capabilities_read(const struct reading *rd, struct yaml_map *spec)
     struct resource_server *s = &rd->r->server;
     struct yaml_text config = yaml_map_text(spec, "serverConfig");
     size_t own_n, extra_n, preset_n = 0;
-    struct str *own = tags_read(rd, spec, "capabilities", &own_n), *extra = tags_read(rd, spec, "extraCapabilities", &extra_n);
+    struct str *own = tags_read(rd, spec, "capabilities", &own_n),
+               *extra = tags_read(rd, spec, "extraCapabilities", &extra_n);
     const char *const *preset = NULL;
 
-    if (own_n == 0 && str_is(config.s, "mlserver")) preset = mlserver_offers, preset_n = countof(mlserver_offers);
-    else if (own_n == 0 && str_is(config.s, "triton")) preset = triton_offers, preset_n = countof(triton_offers);
-    if (own_n) extra_n = 0;                      /* capabilities replace, and win over extraCapabilities */
+    if (own_n == 0 && str_is(config.s, "mlserver"))
+        preset = mlserver_offers, preset_n = countof(mlserver_offers);
+    else if (own_n == 0 && str_is(config.s, "triton"))
+        preset = triton_offers, preset_n = countof(triton_offers);
+    if (own_n) extra_n = 0; /* capabilities replace, and win over extraCapabilities */
     s->capabilities = arena_array(&rd->r->arena, struct str, own_n + extra_n + preset_n + 1);
-    for (size_t i = 0; i < own_n; i++) s->capabilities[s->capabilities_n++] = own[i];
-    for (size_t i = 0; i < preset_n; i++) s->capabilities[s->capabilities_n++] = str_of(preset[i]);
-    for (size_t i = 0; i < extra_n; i++) s->capabilities[s->capabilities_n++] = extra[i];
+    for (size_t i = 0; i < own_n; i++)
+        s->capabilities[s->capabilities_n++] = own[i];
+    for (size_t i = 0; i < preset_n; i++)
+        s->capabilities[s->capabilities_n++] = str_of(preset[i]);
+    for (size_t i = 0; i < extra_n; i++)
+        s->capabilities[s->capabilities_n++] = extra[i];
     if (!s->capabilities_n)
-        warn_at(rd, spec->node, "this Server offers no capabilities: only Models that name it in spec.server will be placed on it");
+        warn_at(rd, spec->node,
+                "this Server offers no capabilities: only Models that name it in spec.server will "
+                "be placed on it");
 }
 
 static void server_read(const struct reading *rd, struct yaml_map *spec)
 {
-    static const char *const without_effect[] = {"imageOverrides", "podSpec", "statefulSetPersistentVolumeClaimRetentionPolicy", "deploymentStrategy"};
+    static const char *const without_effect[] = {"imageOverrides", "podSpec",
+                                                 "statefulSetPersistentVolumeClaimRetentionPolicy",
+                                                 "deploymentStrategy"};
     struct resource_server *s = &rd->r->server;
 
     s->address = address_read(spec, "address");
@@ -303,33 +356,45 @@ static void server_read(const struct reading *rd, struct yaml_map *spec)
     yaml_map_bool(spec, "disableAutoUpdate", false);
     for (size_t i = 0; i < countof(without_effect); i++) {
         const struct yaml_node *n = yaml_map_any(spec, without_effect[i]);
-        if (n) warn_at(rd, n, "%s has no effect here: model servers are started elsewhere", without_effect[i]);
+        if (n)
+            warn_at(rd, n, "%s has no effect here: model servers are started elsewhere",
+                    without_effect[i]);
     }
     yaml_map_end(spec);
     if (!yaml_get(spec->node, "address") && !yaml_get(spec->node, "restAddress"))
-        yaml_problem(spec, spec->node, "a Server needs spec.address: HOST:PORT of its V2 gRPC port (or spec.restAddress if it speaks REST only)");
+        yaml_problem(spec, spec->node,
+                     "a Server needs spec.address: HOST:PORT of its V2 gRPC port (or "
+                     "spec.restAddress if it speaks REST only)");
 }
 
 /* ---- documents ---- */
 
 static void name_check(const struct reading *rd, struct yaml_map *metadata, struct yaml_text name)
 {
-    size_t around = rd->in->topic_prefix.n + rd->in->topic_namespace.n + sizeof("..pipeline..outputs") - 1;
+    size_t around =
+        rd->in->topic_prefix.n + rd->in->topic_namespace.n + sizeof("..pipeline..outputs") - 1;
     size_t max = TOPIC_NAME_MAX > around ? TOPIC_NAME_MAX - around : 0;
 
-    if (!name.at) yaml_problem(metadata, NULL, "metadata.name is missing");
+    if (!name.at)
+        yaml_problem(metadata, NULL, "metadata.name is missing");
     else if (!resource_name_valid(name.s))
-        yaml_problem(metadata, name.at, "metadata.name: \"" STR_FMT "\" is no name: a-z, 0-9 and - are allowed, - neither first nor last",
+        yaml_problem(metadata, name.at,
+                     "metadata.name: \"" STR_FMT
+                     "\" is no name: a-z, 0-9 and - are allowed, - neither first nor last",
                      STR_ARG(name.s));
     else if (name.s.n > max)
-        yaml_problem(metadata, name.at, "metadata.name has %zu characters: topic names leave room for %zu", name.s.n, max);
+        yaml_problem(metadata, name.at,
+                     "metadata.name has %zu characters: topic names leave room for %zu", name.s.n,
+                     max);
 }
 
 static void metadata_read(const struct reading *rd, struct yaml_map *doc)
 {
-    static const char *const without_effect[] = {"labels", "annotations", "uid", "resourceVersion", "creationTimestamp", "deletionTimestamp",
-                                                 "finalizers", "ownerReferences", "managedFields", "selfLink", "generateName",
-                                                 "deletionGracePeriodSeconds"};
+    static const char *const without_effect[] = {
+        "labels",          "annotations",       "uid",
+        "resourceVersion", "creationTimestamp", "deletionTimestamp",
+        "finalizers",      "ownerReferences",   "managedFields",
+        "selfLink",        "generateName",      "deletionGracePeriodSeconds"};
     struct yaml_map metadata;
     struct yaml_text name, space;
 
@@ -337,13 +402,18 @@ static void metadata_read(const struct reading *rd, struct yaml_map *doc)
     name = yaml_map_text(&metadata, "name");
     space = yaml_map_text(&metadata, "namespace");
     yaml_map_int(&metadata, "generation", 0, INT64_MAX, 0);
-    for (size_t i = 0; i < countof(without_effect); i++) (void)yaml_map_any(&metadata, without_effect[i]);
+    for (size_t i = 0; i < countof(without_effect); i++)
+        (void)yaml_map_any(&metadata, without_effect[i]);
     yaml_map_end(&metadata);
-    if (!metadata.node) yaml_problem(doc, NULL, "metadata.name is missing");
-    else name_check(rd, &metadata, name);
+    if (!metadata.node)
+        yaml_problem(doc, NULL, "metadata.name is missing");
+    else
+        name_check(rd, &metadata, name);
     if (space.s.n && !str_eq(space.s, rd->in->topic_namespace))
-        warn_at(rd, space.at, "metadata.namespace \"" STR_FMT "\" is not used: this process serves \"" STR_FMT "\"", STR_ARG(space.s),
-                STR_ARG(rd->in->topic_namespace));
+        warn_at(rd, space.at,
+                "metadata.namespace \"" STR_FMT "\" is not used: this process serves \"" STR_FMT
+                "\"",
+                STR_ARG(space.s), STR_ARG(rd->in->topic_namespace));
     rd->r->name = name.s;
 }
 
@@ -353,21 +423,30 @@ static bool kind_read(struct yaml_map *doc, enum resource_kind *ret)
     struct yaml_text version = yaml_map_text(doc, "apiVersion"), kind = yaml_map_text(doc, "kind");
 
     if (version.at && !str_is(version.s, "mlops.seldon.io/v1alpha1"))
-        yaml_problem(doc, version.at, "apiVersion: mlops.seldon.io/v1alpha1 is wanted, not \"" STR_FMT "\"", STR_ARG(version.s));
+        yaml_problem(doc, version.at,
+                     "apiVersion: mlops.seldon.io/v1alpha1 is wanted, not \"" STR_FMT "\"",
+                     STR_ARG(version.s));
     for (int k = 0; k < RESOURCE_KINDS; k++) {
         if (!str_is(kind.s, kinds[k].kind)) continue;
         *ret = (enum resource_kind)k;
         return true;
     }
-    if (!kind.at) yaml_problem(doc, NULL, "kind is missing: Model, Pipeline or Server");
-    else if (str_is(kind.s, "Experiment")) yaml_problem(doc, kind.at, "kind Experiment comes with a later version of millrace");
+    if (!kind.at)
+        yaml_problem(doc, NULL, "kind is missing: Model, Pipeline or Server");
+    else if (str_is(kind.s, "Experiment"))
+        yaml_problem(doc, kind.at, "kind Experiment comes with a later version of millrace");
     else {
         for (size_t i = 0; i < countof(cluster_only); i++) {
             if (!str_is(kind.s, cluster_only[i])) continue;
-            yaml_problem(doc, kind.at, "kind " STR_FMT " belongs to a Kubernetes installation of Seldon and has no meaning here", STR_ARG(kind.s));
+            yaml_problem(doc, kind.at,
+                         "kind " STR_FMT
+                         " belongs to a Kubernetes installation of Seldon and has no meaning here",
+                         STR_ARG(kind.s));
             return false;
         }
-        yaml_problem(doc, kind.at, "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted", STR_ARG(kind.s));
+        yaml_problem(doc, kind.at,
+                     "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
+                     STR_ARG(kind.s));
     }
     return false;
 }
@@ -382,10 +461,10 @@ static void spec_read(struct reading *rd, struct yaml_map *doc)
         return;
     }
     switch (rd->r->kind) {
-    case RESOURCE_SERVER:   server_read(rd, &spec); break;
-    case RESOURCE_MODEL:    model_read(rd, &spec); break;
+    case RESOURCE_SERVER: server_read(rd, &spec); break;
+    case RESOURCE_MODEL: model_read(rd, &spec); break;
     case RESOURCE_PIPELINE: pipeline_read(rd, &spec); break;
-    case RESOURCE_KINDS:    break;
+    case RESOURCE_KINDS: break;
     }
 }
 
@@ -401,7 +480,7 @@ static struct str declared_json(const struct yaml_node *doc, struct arena *a)
         if (!first) buf_append_byte(&b, ',');
         first = false;
         buf_append_byte(&b, '"');
-        buf_append_str(&b, doc->keys[i]->text);  /* one of the known keys */
+        buf_append_str(&b, doc->keys[i]->text); /* one of the known keys */
         buf_append_str(&b, STR("\":"));
         yaml_put_json(doc->items[i], &b);
     }
@@ -428,7 +507,8 @@ static struct resource *document_read(const struct resource_input *in, const str
     return r;
 }
 
-static void duplicates_check(const struct resource_input *in, struct resource *const *list, struct yaml_node *const *docs, size_t n)
+static void duplicates_check(const struct resource_input *in, struct resource *const *list,
+                             struct yaml_node *const *docs, size_t n)
 {
     struct map seen = {0};
 
@@ -437,7 +517,8 @@ static void duplicates_check(const struct resource_input *in, struct resource *c
         if (!list[i]->name.n) continue;
         buf_printf(&key, "%s/" STR_FMT, kinds[list[i]->kind].kind, STR_ARG(list[i]->name));
         if (map_put(&seen, buf_view(&key), list[i]))
-            problem_add(in->problems, in->file, docs[i]->line, docs[i]->column, "%s " STR_FMT " is there twice", kinds[list[i]->kind].kind,
+            problem_add(in->problems, in->file, docs[i]->line, docs[i]->column,
+                        "%s " STR_FMT " is there twice", kinds[list[i]->kind].kind,
                         STR_ARG(list[i]->name));
     }
     map_fini(&seen);
@@ -452,11 +533,13 @@ bool resources_parse(const struct resource_input *in, struct resource ***ret, si
 
     if (!yaml_parse(in->text, in->file, &tree, in->problems, &docs, &n)) return false;
     if (n > DOCUMENTS_MAX) {
-        problem_add(in->problems, in->file, docs[DOCUMENTS_MAX]->line, 1, "%zu documents are too many at once: at most %d", n, DOCUMENTS_MAX);
+        problem_add(in->problems, in->file, docs[DOCUMENTS_MAX]->line, 1,
+                    "%zu documents are too many at once: at most %d", n, DOCUMENTS_MAX);
         return false;
     }
     if (n) list = xnew_array(struct resource *, n);
-    for (size_t i = 0; i < n; i++) list[i] = document_read(in, docs[i]);
+    for (size_t i = 0; i < n; i++)
+        list[i] = document_read(in, docs[i]);
     duplicates_check(in, list, docs, n);
     problems_sort(in->problems, before);
     problems_sort(in->warnings, warned);

@@ -5,9 +5,16 @@
  */
 #include "control/resource.h"
 
-struct placing { struct arena *a; const struct resource **servers; size_t servers_n; };
+struct placing {
+    struct arena *a;
+    const struct resource **servers;
+    size_t servers_n;
+};
 
-static struct str dup(struct arena *a, struct str s) { return s.n ? arena_dup_str(a, s) : STR(""); }
+static struct str dup(struct arena *a, struct str s)
+{
+    return s.n ? arena_dup_str(a, s) : STR("");
+}
 
 static bool offers(const struct resource *server, struct str what)
 {
@@ -25,7 +32,8 @@ static const struct resource *server_find(const struct placing *p, const struct 
             if (str_eq(s->name, m->server)) return s;
             continue;
         }
-        for (size_t k = 0; k < m->requirements_n && fits; k++) fits = offers(s, m->requirements[k]);
+        for (size_t k = 0; k < m->requirements_n && fits; k++)
+            fits = offers(s, m->requirements[k]);
         if (fits) return s;
     }
     return NULL;
@@ -37,21 +45,27 @@ static bool is_builtin(const struct resource_model *m)
 }
 
 /* The path of a storageUri on this machine; false with the reason when it is somewhere else. */
-static bool local_path(const struct placing *p, const struct resource_model *m, struct str *ret, struct str *ret_why)
+static bool local_path(const struct placing *p, const struct resource_model *m, struct str *ret,
+                       struct str *ret_why)
 {
     struct str uri = m->storage_uri;
 
     if (!uri.n) {
-        *ret_why = STR("spec.storageUri is missing: the built-in runtime needs a local file or folder");
+        *ret_why =
+            STR("spec.storageUri is missing: the built-in runtime needs a local file or folder");
         return false;
     }
     if (str_starts(uri, STR("file://"))) uri = (struct str){uri.p + 7, uri.n - 7};
     if (!uri.n || uri.p[0] != '/') {
-        *ret_why = arena_printf(p->a, "spec.storageUri " STR_FMT ": the built-in runtime reads absolute paths of this machine only",
+        *ret_why = arena_printf(p->a,
+                                "spec.storageUri " STR_FMT
+                                ": the built-in runtime reads absolute paths of this machine only",
                                 STR_ARG(m->storage_uri));
         return false;
     }
-    *ret = m->artifact_version ? arena_printf(p->a, STR_FMT "/%u", STR_ARG(uri), m->artifact_version) : dup(p->a, uri);
+    *ret = m->artifact_version
+               ? arena_printf(p->a, STR_FMT "/%u", STR_ARG(uri), m->artifact_version)
+               : dup(p->a, uri);
     return true;
 }
 
@@ -59,13 +73,19 @@ static struct str why_unplaced(const struct placing *p, const struct resource_mo
 {
     AUTO(buf_fini) struct buf list = {0};
 
-    if (m->server.n) return arena_printf(p->a, "Server " STR_FMT ", which the model names, is not there", STR_ARG(m->server));
-    if (!p->servers_n) return STR("there is no Server: apply one with its address and capabilities");
-    for (size_t i = 0; i < m->requirements_n; i++) buf_printf(&list, "%s" STR_FMT, i ? ", " : "", STR_ARG(m->requirements[i]));
-    return arena_printf(p->a, "no Server offers all that the model requires: " STR_FMT, STR_ARG(buf_str(&list)));
+    if (m->server.n)
+        return arena_printf(p->a, "Server " STR_FMT ", which the model names, is not there",
+                            STR_ARG(m->server));
+    if (!p->servers_n)
+        return STR("there is no Server: apply one with its address and capabilities");
+    for (size_t i = 0; i < m->requirements_n; i++)
+        buf_printf(&list, "%s" STR_FMT, i ? ", " : "", STR_ARG(m->requirements[i]));
+    return arena_printf(p->a, "no Server offers all that the model requires: " STR_FMT,
+                        STR_ARG(buf_str(&list)));
 }
 
-static void model_place(const struct placing *p, const struct resource_model *m, struct flow_model_def *def)
+static void model_place(const struct placing *p, const struct resource_model *m,
+                        struct flow_model_def *def)
 {
     const struct resource *s = server_find(p, m);
 
@@ -84,7 +104,8 @@ static void model_place(const struct placing *p, const struct resource_model *m,
     }
 }
 
-static struct flow_model_def *model_copy(const struct placing *p, const struct resource *r, enum flow_record record)
+static struct flow_model_def *model_copy(const struct placing *p, const struct resource *r,
+                                         enum flow_record record)
 {
     struct flow_model_def *def = arena_new(p->a, struct flow_model_def);
 
@@ -101,7 +122,8 @@ static struct flow_model_def *model_copy(const struct placing *p, const struct r
 static struct flow_ref *refs_copy(struct arena *a, const struct flow_ref *from, size_t n)
 {
     struct flow_ref *to = n ? arena_array(a, struct flow_ref, n) : NULL;
-    for (size_t i = 0; i < n; i++) to[i] = (struct flow_ref){dup(a, from[i].step), from[i].inputs, dup(a, from[i].tensor)};
+    for (size_t i = 0; i < n; i++)
+        to[i] = (struct flow_ref){dup(a, from[i].step), from[i].inputs, dup(a, from[i].tensor)};
     return to;
 }
 
@@ -109,15 +131,18 @@ static struct flow_rename *renames_copy(struct arena *a, const struct flow_renam
 {
     struct flow_rename *to = n ? arena_array(a, struct flow_rename, n) : NULL;
     for (size_t i = 0; i < n; i++)
-        to[i] = (struct flow_rename){dup(a, from[i].source), from[i].inputs, dup(a, from[i].tensor), dup(a, from[i].name)};
+        to[i] = (struct flow_rename){dup(a, from[i].source), from[i].inputs, dup(a, from[i].tensor),
+                                     dup(a, from[i].name)};
     return to;
 }
 
-static struct flow_external *externals_copy(struct arena *a, const struct flow_external *from, size_t n)
+static struct flow_external *externals_copy(struct arena *a, const struct flow_external *from,
+                                            size_t n)
 {
     struct flow_external *to = n ? arena_array(a, struct flow_external, n) : NULL;
     for (size_t i = 0; i < n; i++)
-        to[i] = (struct flow_external){dup(a, from[i].pipeline), dup(a, from[i].step), from[i].inputs, dup(a, from[i].tensor)};
+        to[i] = (struct flow_external){dup(a, from[i].pipeline), dup(a, from[i].step),
+                                       from[i].inputs, dup(a, from[i].tensor)};
     return to;
 }
 
@@ -130,7 +155,8 @@ static void step_copy(struct arena *a, const struct flow_step_def *from, struct 
     to->renames = renames_copy(a, from->renames, from->renames_n);
 }
 
-static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct resource *r, enum flow_record record)
+static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct resource *r,
+                                               enum flow_record record)
 {
     const struct flow_pipeline_def *from = &r->pipeline.def;
     struct flow_pipeline_def *to = arena_new(a, struct flow_pipeline_def);
@@ -141,7 +167,8 @@ static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct res
     to->resource_offset = r->offset;
     to->record = r->pipeline.has_record ? from->record : record;
     to->steps = arena_array(a, struct flow_step_def, from->steps_n);
-    for (size_t i = 0; i < from->steps_n; i++) step_copy(a, &from->steps[i], &to->steps[i]);
+    for (size_t i = 0; i < from->steps_n; i++)
+        step_copy(a, &from->steps[i], &to->steps[i]);
     to->output = refs_copy(a, from->output, from->output_n);
     to->output_renames = renames_copy(a, from->output_renames, from->output_renames_n);
     to->external_inputs = externals_copy(a, from->external_inputs, from->external_inputs_n);
@@ -151,10 +178,12 @@ static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct res
 
 static int by_name(const void *a, const void *b)
 {
-    return str_cmp((*(const struct resource *const *)a)->name, (*(const struct resource *const *)b)->name);
+    return str_cmp((*(const struct resource *const *)a)->name,
+                   (*(const struct resource *const *)b)->name);
 }
 
-struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum flow_record record, uint64_t number)
+struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum flow_record record,
+                                  uint64_t number)
 {
     struct flow_snapshot *s = flow_snapshot_new();
     struct placing p = {.a = &s->arena, .servers = xnew_array(const struct resource *, n + 1)};
@@ -163,12 +192,15 @@ struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum f
     s->models = arena_array(&s->arena, struct flow_model_def *, n + 1);
     s->pipelines = arena_array(&s->arena, struct flow_pipeline_def *, n + 1);
     for (size_t i = 0; i < n; i++)
-        if (list[i]->kind == RESOURCE_SERVER && !list[i]->why_not.n) p.servers[p.servers_n++] = list[i];
+        if (list[i]->kind == RESOURCE_SERVER && !list[i]->why_not.n)
+            p.servers[p.servers_n++] = list[i];
     qsort(p.servers, p.servers_n, sizeof *p.servers, by_name);
     for (size_t i = 0; i < n; i++) {
         if (list[i]->why_not.n) continue;
-        if (list[i]->kind == RESOURCE_MODEL) s->models[s->models_n++] = model_copy(&p, list[i], record);
-        if (list[i]->kind == RESOURCE_PIPELINE) s->pipelines[s->pipelines_n++] = pipeline_copy(p.a, list[i], record);
+        if (list[i]->kind == RESOURCE_MODEL)
+            s->models[s->models_n++] = model_copy(&p, list[i], record);
+        if (list[i]->kind == RESOURCE_PIPELINE)
+            s->pipelines[s->pipelines_n++] = pipeline_copy(p.a, list[i], record);
     }
     free(p.servers);
     flow_snapshot_seal(s);

@@ -9,13 +9,18 @@
 #include <jansson.h>
 #include <yaml.h>
 
-struct weight { size_t nodes, bytes; };          /* of a node and all below it, as often as it is named */
-struct anchored { struct yaml_node *node; struct weight weight; };
-
-struct open {                                    /* a list or map that is not closed yet */
+struct weight {
+    size_t nodes, bytes;
+}; /* of a node and all below it, as often as it is named */
+struct anchored {
     struct yaml_node *node;
-    struct yaml_node *key;                       /* map: waiting for its value */
-    struct map seen;                             /* map: keys so far */
+    struct weight weight;
+};
+
+struct open { /* a list or map that is not closed yet */
+    struct yaml_node *node;
+    struct yaml_node *key; /* map: waiting for its value */
+    struct map seen;       /* map: keys so far */
     size_t cap;
     struct weight before;
     struct str anchor;
@@ -25,15 +30,19 @@ struct builder {
     struct arena *a;
     struct str file;
     struct problems *problems;
-    struct map anchors;                          /* name -> struct anchored */
+    struct map anchors; /* name -> struct anchored */
     struct open stack[YAML_DEPTH_MAX];
     size_t depth;
     struct weight total;
     bool failed;
-    struct yaml_node **docs; size_t docs_n;
+    struct yaml_node **docs;
+    size_t docs_n;
 };
 
-static struct str of_yaml(const yaml_char_t *s) { return str_of((const char *)s); }
+static struct str of_yaml(const yaml_char_t *s)
+{
+    return str_of((const char *)s);
+}
 
 static void refuse(struct builder *b, const yaml_mark_t *at, const char *what)
 {
@@ -45,7 +54,8 @@ static bool count(struct builder *b, struct weight more, const yaml_mark_t *at)
 {
     b->total.nodes += more.nodes;
     b->total.bytes += more.bytes;
-    if (b->total.nodes <= YAML_NODES_MAX && b->total.bytes <= 2 * (size_t)YAML_BYTES_MAX) return true;
+    if (b->total.nodes <= YAML_NODES_MAX && b->total.bytes <= 2 * (size_t)YAML_BYTES_MAX)
+        return true;
     refuse(b, at, "too large: more than a million values, or aliases that stand for too much");
     return false;
 }
@@ -82,7 +92,8 @@ static void place(struct builder *b, struct yaml_node *n, const yaml_mark_t *at)
             return;
         }
         if (map_put_str(&o->seen, n->text, n))
-            problem_add(b->problems, b->file, n->line, n->column, "the key \"" STR_FMT "\" is there twice", STR_ARG(n->text));
+            problem_add(b->problems, b->file, n->line, n->column,
+                        "the key \"" STR_FMT "\" is there twice", STR_ARG(n->text));
         o->key = n;
         return;
     }
@@ -114,15 +125,19 @@ static void on_scalar(struct builder *b, const yaml_event_t *ev)
     if (!count(b, (struct weight){1, ev->data.scalar.length}, &ev->start_mark)) return;
     struct yaml_node *n = node_new(b, YAML_SCALAR, ev);
     n->plain = ev->data.scalar.style == YAML_PLAIN_SCALAR_STYLE;
-    n->text = arena_dup_str(b->a, (struct str){(const char *)ev->data.scalar.value, ev->data.scalar.length});
-    if (memchr(n->text.p, 0, n->text.n)) refuse(b, &ev->start_mark, "a NUL character has no meaning here");
-    if (ev->data.scalar.tag && ev->data.scalar.quoted_implicit == 0 && ev->data.scalar.plain_implicit == 0)
+    n->text = arena_dup_str(
+        b->a, (struct str){(const char *)ev->data.scalar.value, ev->data.scalar.length});
+    if (memchr(n->text.p, 0, n->text.n))
+        refuse(b, &ev->start_mark, "a NUL character has no meaning here");
+    if (ev->data.scalar.tag && ev->data.scalar.quoted_implicit == 0 &&
+        ev->data.scalar.plain_implicit == 0)
         refuse(b, &ev->start_mark, "tags (!…) have no meaning here");
     if (ev->data.scalar.anchor) anchor(b, of_yaml(ev->data.scalar.anchor), n, before);
     place(b, n, &ev->start_mark);
 }
 
-static void on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind, const yaml_char_t *name)
+static void on_open(struct builder *b, const yaml_event_t *ev, enum yaml_kind kind,
+                    const yaml_char_t *name)
 {
     struct weight before = b->total;
 
@@ -158,37 +173,46 @@ static void on_alias(struct builder *b, const yaml_event_t *ev)
 static void on_event(struct builder *b, const yaml_event_t *ev)
 {
     switch (ev->type) {
-    case YAML_SCALAR_EVENT:         on_scalar(b, ev); break;
-    case YAML_SEQUENCE_START_EVENT: on_open(b, ev, YAML_LIST, ev->data.sequence_start.anchor); break;
-    case YAML_MAPPING_START_EVENT:  on_open(b, ev, YAML_MAP, ev->data.mapping_start.anchor); break;
+    case YAML_SCALAR_EVENT: on_scalar(b, ev); break;
+    case YAML_SEQUENCE_START_EVENT:
+        on_open(b, ev, YAML_LIST, ev->data.sequence_start.anchor);
+        break;
+    case YAML_MAPPING_START_EVENT: on_open(b, ev, YAML_MAP, ev->data.mapping_start.anchor); break;
     case YAML_SEQUENCE_END_EVENT:
-    case YAML_MAPPING_END_EVENT:    on_close(b, ev); break;
-    case YAML_ALIAS_EVENT:          on_alias(b, ev); break;
-    case YAML_DOCUMENT_END_EVENT:   map_fini(&b->anchors); break;
-    case YAML_NO_EVENT: case YAML_STREAM_START_EVENT: case YAML_STREAM_END_EVENT: case YAML_DOCUMENT_START_EVENT: break;
+    case YAML_MAPPING_END_EVENT: on_close(b, ev); break;
+    case YAML_ALIAS_EVENT: on_alias(b, ev); break;
+    case YAML_DOCUMENT_END_EVENT: map_fini(&b->anchors); break;
+    case YAML_NO_EVENT:
+    case YAML_STREAM_START_EVENT:
+    case YAML_STREAM_END_EVENT:
+    case YAML_DOCUMENT_START_EVENT: break;
     }
 }
 
 static void parse_failed(struct builder *b, const yaml_parser_t *p)
 {
-    const yaml_mark_t *at = p->problem_mark.line || p->problem_mark.column ? &p->problem_mark : &p->context_mark;
+    const yaml_mark_t *at =
+        p->problem_mark.line || p->problem_mark.column ? &p->problem_mark : &p->context_mark;
     if (p->error == YAML_READER_ERROR)
-        problem_add(b->problems, b->file, (uint32_t)p->mark.line + 1, 1, "not YAML: %s (byte %zu)", p->problem ? p->problem : "unreadable",
-                    p->problem_offset);
+        problem_add(b->problems, b->file, (uint32_t)p->mark.line + 1, 1, "not YAML: %s (byte %zu)",
+                    p->problem ? p->problem : "unreadable", p->problem_offset);
     else
-        problem_add(b->problems, b->file, (uint32_t)at->line + 1, (uint32_t)at->column + 1, "not YAML: %s%s%s",
-                    p->context ? p->context : "", p->context ? ": " : "", p->problem ? p->problem : "unreadable");
+        problem_add(b->problems, b->file, (uint32_t)at->line + 1, (uint32_t)at->column + 1,
+                    "not YAML: %s%s%s", p->context ? p->context : "", p->context ? ": " : "",
+                    p->problem ? p->problem : "unreadable");
     b->failed = true;
 }
 
-bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems, struct yaml_node ***ret, size_t *ret_n)
+bool yaml_parse(struct str text, struct str file, struct arena *a, struct problems *problems,
+                struct yaml_node ***ret, size_t *ret_n)
 {
     struct builder b = {.a = a, .file = file, .problems = problems};
     yaml_parser_t parser;
     bool done = false;
 
     if (text.n > YAML_BYTES_MAX) {
-        problem_add(problems, file, 0, 0, "%zu bytes are too many: at most %d are read", text.n, YAML_BYTES_MAX);
+        problem_add(problems, file, 0, 0, "%zu bytes are too many: at most %d are read", text.n,
+                    YAML_BYTES_MAX);
         return false;
     }
     must(yaml_parser_initialize(&parser));
@@ -204,7 +228,8 @@ bool yaml_parse(struct str text, struct str file, struct arena *a, struct proble
         done = ev.type == YAML_STREAM_END_EVENT;
         yaml_event_delete(&ev);
     }
-    while (b.depth) map_fini(&b.stack[--b.depth].seen);
+    while (b.depth)
+        map_fini(&b.stack[--b.depth].seen);
     map_fini(&b.anchors);
     yaml_parser_delete(&parser);
     if (!b.failed) {
@@ -230,7 +255,8 @@ static struct yaml_node *of_json(struct arena *a, const json_t *j)
         n->kind = YAML_MAP;
         n->items = arena_array(a, struct yaml_node *, size + 1);
         n->keys = arena_array(a, struct yaml_node *, size + 1);
-        json_object_foreach((json_t *)(uintptr_t)j, key, value) {
+        json_object_foreach((json_t *)(uintptr_t)j, key, value)
+        {
             n->keys[n->n] = arena_new(a, struct yaml_node);
             n->keys[n->n]->text = arena_dup_str(a, str_of(key));
             n->items[n->n++] = of_json(a, value);
@@ -241,12 +267,29 @@ static struct yaml_node *of_json(struct arena *a, const json_t *j)
         n->items = arena_array(a, struct yaml_node *, size + 1);
         json_array_foreach(j, i, value) n->items[n->n++] = of_json(a, value);
         break;
-    case JSON_STRING:  n->text = arena_dup_str(a, (struct str){json_string_value(j), json_string_length(j)}); break;
-    case JSON_INTEGER: n->text = arena_printf(a, "%" JSON_INTEGER_FORMAT, json_integer_value(j)); n->plain = true; break;
-    case JSON_REAL:    n->text = arena_printf(a, "%.17g", json_real_value(j)); n->plain = true; break;
-    case JSON_TRUE:    n->text = STR("true"); n->plain = true; break;
-    case JSON_FALSE:   n->text = STR("false"); n->plain = true; break;
-    case JSON_NULL:    n->text = STR("null"); n->plain = true; break;
+    case JSON_STRING:
+        n->text = arena_dup_str(a, (struct str){json_string_value(j), json_string_length(j)});
+        break;
+    case JSON_INTEGER:
+        n->text = arena_printf(a, "%" JSON_INTEGER_FORMAT, json_integer_value(j));
+        n->plain = true;
+        break;
+    case JSON_REAL:
+        n->text = arena_printf(a, "%.17g", json_real_value(j));
+        n->plain = true;
+        break;
+    case JSON_TRUE:
+        n->text = STR("true");
+        n->plain = true;
+        break;
+    case JSON_FALSE:
+        n->text = STR("false");
+        n->plain = true;
+        break;
+    case JSON_NULL:
+        n->text = STR("null");
+        n->plain = true;
+        break;
     }
     return n;
 }
@@ -254,7 +297,8 @@ static struct yaml_node *of_json(struct arena *a, const json_t *j)
 enum rc yaml_of_json(struct str text, struct arena *a, struct yaml_node **ret, struct err *e)
 {
     json_error_t error;
-    json_t *j = json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
+    json_t *j =
+        json_loadb(text.p ? text.p : "", text.n, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY, &error);
 
     if (!j) return err_set(e, RC_INVALID, "not JSON: %s (at byte %d)", error.text, error.position);
     *ret = of_json(a, j);

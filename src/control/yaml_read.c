@@ -19,7 +19,8 @@ bool yaml_is_null(const struct yaml_node *n)
 {
     if (!n) return true;
     if (n->kind != YAML_SCALAR || !n->plain) return false;
-    return n->text.n == 0 || str_is(n->text, "~") || str_is(n->text, "null") || str_is(n->text, "Null") || str_is(n->text, "NULL");
+    return n->text.n == 0 || str_is(n->text, "~") || str_is(n->text, "null") ||
+           str_is(n->text, "Null") || str_is(n->text, "NULL");
 }
 
 static bool is_bool(struct str s, bool *ret)
@@ -43,10 +44,14 @@ void yaml_put_json(const struct yaml_node *n, struct buf *b)
     bool v;
     switch (n->kind) {
     case YAML_SCALAR:
-        if (yaml_is_null(n)) buf_append_str(b, STR("null"));
-        else if (n->plain && is_bool(n->text, &v)) buf_append_str(b, v ? STR("true") : STR("false"));
-        else if (n->plain && is_number(n->text)) buf_append_str(b, n->text);
-        else json_put_str(b, n->text);
+        if (yaml_is_null(n))
+            buf_append_str(b, STR("null"));
+        else if (n->plain && is_bool(n->text, &v))
+            buf_append_str(b, v ? STR("true") : STR("false"));
+        else if (n->plain && is_number(n->text))
+            buf_append_str(b, n->text);
+        else
+            json_put_str(b, n->text);
         break;
     case YAML_LIST:
         buf_append_byte(b, '[');
@@ -73,14 +78,18 @@ void yaml_put_json(const struct yaml_node *n, struct buf *b)
 static bool is_bare(struct str s)
 {
     bool v;
-    if (s.n == 0 || is_bool(s, &v) || is_number(s) || s.p[0] == '-' || s.p[0] == '.' || s.p[0] == '~') return false;
-    if (str_eq_nocase(s, STR("null")) || str_eq_nocase(s, STR("yes")) || str_eq_nocase(s, STR("no")) || str_eq_nocase(s, STR("on")) ||
+    if (s.n == 0 || is_bool(s, &v) || is_number(s) || s.p[0] == '-' || s.p[0] == '.' ||
+        s.p[0] == '~')
+        return false;
+    if (str_eq_nocase(s, STR("null")) || str_eq_nocase(s, STR("yes")) ||
+        str_eq_nocase(s, STR("no")) || str_eq_nocase(s, STR("on")) ||
         str_eq_nocase(s, STR("off")) || str_eq_nocase(s, STR("y")) || str_eq_nocase(s, STR("n")))
         return false;
     if (s.p[0] >= '0' && s.p[0] <= '9') return false;
     for (size_t i = 0; i < s.n; i++) {
         char c = s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '-' || c == '_' || c == '/';
+        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+                     c == '.' || c == '-' || c == '_' || c == '/';
         if (!plain) return false;
     }
     return true;
@@ -88,29 +97,38 @@ static bool is_bare(struct str s)
 
 static void put_scalar(const struct yaml_node *n, struct buf *b)
 {
-    if (!n->plain && is_bare(n->text)) buf_append_str(b, n->text);
-    else if (n->plain && is_bare(n->text)) buf_append_str(b, n->text);
-    else yaml_put_json(n, b);
+    if (!n->plain && is_bare(n->text))
+        buf_append_str(b, n->text);
+    else if (n->plain && is_bare(n->text))
+        buf_append_str(b, n->text);
+    else
+        yaml_put_json(n, b);
 }
 
 void yaml_put_block(const struct yaml_node *n, unsigned indent, struct buf *b)
 {
     if (n->kind == YAML_SCALAR || n->n == 0) {
-        if (n->kind == YAML_SCALAR) put_scalar(n, b);
-        else buf_append_str(b, n->kind == YAML_LIST ? STR("[]") : STR("{}"));
+        if (n->kind == YAML_SCALAR)
+            put_scalar(n, b);
+        else
+            buf_append_str(b, n->kind == YAML_LIST ? STR("[]") : STR("{}"));
         buf_append_byte(b, '\n');
         return;
     }
     for (size_t i = 0; i < n->n; i++) {
         const struct yaml_node *item = n->items[i];
         bool leaf = item->kind == YAML_SCALAR || item->n == 0;
-        if (i) for (unsigned k = 0; k < indent; k++) buf_append_byte(b, ' ');
+        if (i)
+            for (unsigned k = 0; k < indent; k++)
+                buf_append_byte(b, ' ');
         if (n->kind == YAML_MAP) {
             struct yaml_node key = *n->keys[i];
             key.plain = false;
             put_scalar(&key, b);
             buf_append_str(b, leaf ? STR(": ") : STR(":\n"));
-            if (!leaf) for (unsigned k = 0; k < indent + 2; k++) buf_append_byte(b, ' ');
+            if (!leaf)
+                for (unsigned k = 0; k < indent + 2; k++)
+                    buf_append_byte(b, ' ');
         } else {
             buf_append_str(b, STR("- "));
         }
@@ -118,13 +136,16 @@ void yaml_put_block(const struct yaml_node *n, unsigned indent, struct buf *b)
     }
 }
 
-void yaml_map_begin(struct yaml_map *m, const struct yaml_node *node, struct str file, struct str path, struct arena *a, struct problems *problems)
+void yaml_map_begin(struct yaml_map *m, const struct yaml_node *node, struct str file,
+                    struct str path, struct arena *a, struct problems *problems)
 {
-    *m = (struct yaml_map){.node = node, .file = file, .path = path, .problems = problems, .arena = a};
+    *m = (struct yaml_map){
+        .node = node, .file = file, .path = path, .problems = problems, .arena = a};
     if (yaml_is_null(node)) {
         m->node = NULL;
     } else if (node->kind != YAML_MAP) {
-        problem_add(problems, file, node->line, node->column, STR_FMT "%snames with values are wanted here", STR_ARG(path),
+        problem_add(problems, file, node->line, node->column,
+                    STR_FMT "%snames with values are wanted here", STR_ARG(path),
                     path.n ? ": " : "");
         m->node = NULL;
     }
@@ -138,7 +159,8 @@ void yaml_problem(struct yaml_map *m, const struct yaml_node *at, const char *fm
     buf_vprintf(&text, fmt, ap);
     va_end(ap);
     if (!at) at = m->node;
-    problem_add(m->problems, m->file, at ? at->line : 0, at ? at->column : 0, STR_FMT, STR_ARG(buf_str(&text)));
+    problem_add(m->problems, m->file, at ? at->line : 0, at ? at->column : 0, STR_FMT,
+                STR_ARG(buf_str(&text)));
 }
 
 static struct str path_of(struct yaml_map *m, const char *key)
@@ -159,7 +181,8 @@ void yaml_map_sub(struct yaml_map *m, const char *key, struct yaml_map *ret)
     yaml_map_begin(ret, yaml_map_any(m, key), m->file, path_of(m, key), m->arena, m->problems);
 }
 
-static const struct yaml_node *wanted(struct yaml_map *m, const char *key, enum yaml_kind kind, const char *what)
+static const struct yaml_node *wanted(struct yaml_map *m, const char *key, enum yaml_kind kind,
+                                      const char *what)
 {
     const struct yaml_node *n = yaml_map_any(m, key);
     if (n && n->kind != kind) {
@@ -180,7 +203,8 @@ bool yaml_map_bool(struct yaml_map *m, const char *key, bool absent)
     const struct yaml_node *n = wanted(m, key, YAML_SCALAR, "true or false");
     bool v = absent;
     if (n && !is_bool(n->text, &v)) {
-        yaml_problem(m, n, STR_FMT ": true or false is wanted, not \"" STR_FMT "\"", STR_ARG(path_of(m, key)), STR_ARG(n->text));
+        yaml_problem(m, n, STR_FMT ": true or false is wanted, not \"" STR_FMT "\"",
+                     STR_ARG(path_of(m, key)), STR_ARG(n->text));
         return absent;
     }
     return v;
@@ -192,12 +216,17 @@ int64_t yaml_map_int(struct yaml_map *m, const char *key, int64_t low, int64_t h
     int64_t v;
     if (!n) return absent;
     if (str_to_i64(n->text, &v) && v >= low && v <= high) return v;
-    yaml_problem(m, n, STR_FMT ": a whole number from %" PRId64 " to %" PRId64 " is wanted, not \"" STR_FMT "\"", STR_ARG(path_of(m, key)), low,
-                 high, STR_ARG(n->text));
+    yaml_problem(m, n,
+                 STR_FMT ": a whole number from %" PRId64 " to %" PRId64
+                         " is wanted, not \"" STR_FMT "\"",
+                 STR_ARG(path_of(m, key)), low, high, STR_ARG(n->text));
     return absent;
 }
 
-const struct yaml_node *yaml_map_list(struct yaml_map *m, const char *key) { return wanted(m, key, YAML_LIST, "a list"); }
+const struct yaml_node *yaml_map_list(struct yaml_map *m, const char *key)
+{
+    return wanted(m, key, YAML_LIST, "a list");
+}
 
 struct yaml_text *yaml_map_texts(struct yaml_map *m, const char *key, size_t *ret_n)
 {
@@ -209,8 +238,11 @@ struct yaml_text *yaml_map_texts(struct yaml_map *m, const char *key, size_t *re
     texts = arena_array(m->arena, struct yaml_text, list->n);
     for (size_t i = 0; i < list->n; i++) {
         const struct yaml_node *n = list->items[i];
-        if (n->kind != YAML_SCALAR) yaml_problem(m, n, STR_FMT "[%zu]: a text is wanted", STR_ARG(path_of(m, key)), i);
-        else texts[(*ret_n)++] = (struct yaml_text){yaml_is_null(n) ? STR("") : arena_dup_str(m->arena, n->text), n};
+        if (n->kind != YAML_SCALAR)
+            yaml_problem(m, n, STR_FMT "[%zu]: a text is wanted", STR_ARG(path_of(m, key)), i);
+        else
+            texts[(*ret_n)++] =
+                (struct yaml_text){yaml_is_null(n) ? STR("") : arena_dup_str(m->arena, n->text), n};
     }
     return texts;
 }
@@ -220,13 +252,16 @@ void yaml_map_end(struct yaml_map *m)
     AUTO(buf_fini) struct buf known = {0};
 
     if (!m->node) return;
-    for (size_t i = 0; i < m->known_n; i++) buf_printf(&known, "%s%s", i ? ", " : "", m->known[i]);
+    for (size_t i = 0; i < m->known_n; i++)
+        buf_printf(&known, "%s%s", i ? ", " : "", m->known[i]);
     for (size_t i = 0; i < m->node->n; i++) {
         const struct yaml_node *key = m->node->keys[i];
         bool found = false;
-        for (size_t k = 0; k < m->known_n && !found; k++) found = str_is(key->text, m->known[k]);
+        for (size_t k = 0; k < m->known_n && !found; k++)
+            found = str_is(key->text, m->known[k]);
         if (!found)
-            yaml_problem(m, key, "unknown field \"" STR_FMT "\"%s" STR_FMT "; known are " STR_FMT, STR_ARG(key->text), m->path.n ? " in " : "",
-                         STR_ARG(m->path), STR_ARG(buf_str(&known)));
+            yaml_problem(m, key, "unknown field \"" STR_FMT "\"%s" STR_FMT "; known are " STR_FMT,
+                         STR_ARG(key->text), m->path.n ? " in " : "", STR_ARG(m->path),
+                         STR_ARG(buf_str(&known)));
     }
 }

@@ -31,7 +31,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO(buf_fini) struct buf yaml = {0};
     struct config *c, *d;
 
-    if (!size || load(data[0] == '{' ? "--kafka-config-path" : "--config", bytes_of(data, size), &c)) return 0;
+    if (!size ||
+        load(data[0] == '{' ? "--kafka-config-path" : "--config", bytes_of(data, size), &c))
+        return 0;
     for (size_t i = 0; i < countof(formats); i++) {
         buf_clear(&yaml);
         config_print(c, formats[i], &yaml);
@@ -46,7 +48,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         config_free(d);
     } else {
-        must(masked);                            /* what was printed must be taken */
+        must(masked); /* what was printed must be taken */
     }
     config_free(c);
     return 0;

@@ -7,8 +7,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static bool parse(struct str text, struct resource ***ret, size_t *ret_n)
 {
     AUTO(problems_fini) struct problems problems = {0}, warnings = {0};
-    struct resource_input in = {.text = text, .file = STR("f"), .topic_prefix = STR("seldon"), .topic_namespace = STR("default"),
-                                .problems = &problems, .warnings = &warnings};
+    struct resource_input in = {.text = text,
+                                .file = STR("f"),
+                                .topic_prefix = STR("seldon"),
+                                .topic_namespace = STR("default"),
+                                .problems = &problems,
+                                .warnings = &warnings};
     AUTO(buf_fini) struct buf b = {0};
     bool ok = resources_parse(&in, ret, ret_n);
 
@@ -32,10 +36,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         AUTO(buf_fini) struct buf b = {0};
         struct yaml_node *node;
         struct err e = {0};
-        must(yaml_of_json(list[i]->json, &a, &node, &e) == RC_OK);      /* as the store will read it */
+        must(yaml_of_json(list[i]->json, &a, &node, &e) == RC_OK); /* as the store will read it */
         yaml_put_json(node, &b);
         must(parse(buf_str(&b), &again, &again_n));
-        must(again_n == 1 && again[0]->kind == list[i]->kind && str_eq(again[0]->name, list[i]->name));
+        must(again_n == 1 && again[0]->kind == list[i]->kind &&
+             str_eq(again[0]->name, list[i]->name));
         must(str_eq(again[0]->json, list[i]->json));
         resources_free(again, again_n);
     }

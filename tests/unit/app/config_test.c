@@ -1,14 +1,18 @@
 /* The configuration: every source, which of them wins, and every refusal in its words. SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "app/config.h"
 #include "sys/fs.h"
+#include "test.h"
 #include <stdio.h>
 #include <unistd.h>
 
 static char folder[] = "/tmp/millrace-config-XXXXXX";
 static char yaml_path[64], json_path[64], namespace_path[64];
 
-struct loaded { struct config *c; struct problems problems; enum rc rc; };
+struct loaded {
+    struct config *c;
+    struct problems problems;
+    enum rc rc;
+};
 
 static void save(const char *path, const char *text)
 {
@@ -17,17 +21,21 @@ static void save(const char *path, const char *text)
 }
 
 /* Words of `flags` are divided by blanks; `env` is NULL-terminated. */
-static struct loaded load(const char *yaml, const char *kafka_json, char *const *env, const char *flags)
+static struct loaded load(const char *yaml, const char *kafka_json, char *const *env,
+                          const char *flags)
 {
     struct loaded l = {0};
     char text[2000], *args[64], *rest = NULL;
     size_t n = 0;
-    snprintf(text, sizeof text, "%s%s%s%s%s %s", yaml ? "--config=" : "", yaml ? yaml_path : "", kafka_json ? " --kafka-config-path=" : "",
-             kafka_json ? json_path : "", "", flags ? flags : "");
-    for (char *w = strtok_r(text, " ", &rest); w; w = strtok_r(NULL, " ", &rest)) args[n++] = w;
+    snprintf(text, sizeof text, "%s%s%s%s%s %s", yaml ? "--config=" : "", yaml ? yaml_path : "",
+             kafka_json ? " --kafka-config-path=" : "", kafka_json ? json_path : "", "",
+             flags ? flags : "");
+    for (char *w = strtok_r(text, " ", &rest); w; w = strtok_r(NULL, " ", &rest))
+        args[n++] = w;
     if (yaml) save(yaml_path, yaml);
     if (kafka_json) save(json_path, kafka_json);
-    struct config_sources src = {.args = args, .args_n = n, .environ = env, .namespace_file = namespace_path};
+    struct config_sources src = {
+        .args = args, .args_n = n, .environ = env, .namespace_file = namespace_path};
     l.rc = config_load(&src, &l.c, &l.problems);
     return l;
 }
@@ -55,7 +63,8 @@ static void assert_problems(struct loaded *l, const char *wanted)
     buf_fini(&plain);
 }
 
-static void assert_refused(const char *yaml, char *const *env, const char *flags, const char *wanted)
+static void assert_refused(const char *yaml, char *const *env, const char *flags,
+                           const char *wanted)
 {
     struct loaded l = load(yaml, NULL, env, flags);
     assert_int_equal(l.rc, wanted[0] ? RC_INVALID : RC_OK);
@@ -63,7 +72,8 @@ static void assert_refused(const char *yaml, char *const *env, const char *flags
     drop(&l);
 }
 
-static struct loaded good(const char *yaml, const char *kafka_json, char *const *env, const char *flags)
+static struct loaded good(const char *yaml, const char *kafka_json, char *const *env,
+                          const char *flags)
 {
     struct loaded l = load(yaml, kafka_json, env, flags);
     assert_problems(&l, "");
@@ -90,7 +100,8 @@ static void without_any_source_the_defaults_hold(void **state)
     assert_str(c->broker_listeners.list[0].name, "kafka");
     assert_str(c->broker_listeners.list[0].listen, "127.0.0.1:9092");
     assert_int_equal(c->flow_durability, CONFIG_FLOW_DURABILITY_DISK);
-    assert_int_equal(c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_SCRAM_SHA_512);
+    assert_int_equal(c->security_kafka_sasl_mechanism,
+                     CONFIG_SECURITY_KAFKA_SASL_MECHANISM_SCRAM_SHA_512);
     assert_int_equal(c->notes.n, 0);
     drop(&l);
 }
@@ -98,13 +109,17 @@ static void without_any_source_the_defaults_hold(void **state)
 static void yaml_gives_values_of_every_type(void **state)
 {
     (void)state;
-    struct loaded l = good("data: /d\n"
-                           "kafka:\n  debug:\n  consumer:\n    properties: {fetch.min.bytes: 7, client.id: me}\n  topics: {config: {retention.ms: 1000}}\n"
-                           "broker:\n  memoryMax: 64Mi\n  config:\n    num.partitions: 3\n    auto.create.topics.enable: false\n    log.roll.ms: 5000\n"
-                           "  listeners:\n  - {name: kafka, listen: '127.0.0.1:1', advertise: 'h:2'}\n  - {name: inner, listen: '127.0.0.1:3', protocol: PLAINTEXT, clientAuth: none}\n"
-                           "gateway:\n  reply: immediate\n  headers: {deny: []}\nflow:\n  redact: []\n"
-                           "telemetry:\n  tracing: {ratio: 0.25}\n  log: {level: 'info,broker=debug'}\n",
-                           NULL, NULL, NULL);
+    struct loaded l =
+        good("data: /d\n"
+             "kafka:\n  debug:\n  consumer:\n    properties: {fetch.min.bytes: 7, client.id: me}\n "
+             " topics: {config: {retention.ms: 1000}}\n"
+             "broker:\n  memoryMax: 64Mi\n  config:\n    num.partitions: 3\n    "
+             "auto.create.topics.enable: false\n    log.roll.ms: 5000\n"
+             "  listeners:\n  - {name: kafka, listen: '127.0.0.1:1', advertise: 'h:2'}\n  - {name: "
+             "inner, listen: '127.0.0.1:3', protocol: PLAINTEXT, clientAuth: none}\n"
+             "gateway:\n  reply: immediate\n  headers: {deny: []}\nflow:\n  redact: []\n"
+             "telemetry:\n  tracing: {ratio: 0.25}\n  log: {level: 'info,broker=debug'}\n",
+             NULL, NULL, NULL);
     const struct config *c = l.c;
     assert_str(c->data, "/d");
     assert_int_equal(c->broker_memory_max, 64 << 20);
@@ -123,14 +138,16 @@ static void yaml_gives_values_of_every_type(void **state)
     assert_true(c->telemetry_tracing_ratio > 0.24 && c->telemetry_tracing_ratio < 0.26);
     assert_str(c->telemetry_log_level, "info,broker=debug");
     assert_int_equal(c->notes.n, 1);
-    assert_str(c->notes.list[0], "gateway.reply is immediate: after a crash the log may lack the record of a reply that was given");
+    assert_str(c->notes.list[0], "gateway.reply is immediate: after a crash the log may lack the "
+                                 "record of a reply that was given");
     drop(&l);
 }
 
 static void a_flag_wins_over_environment_over_yaml_over_kafka_json_over_default(void **state)
 {
     (void)state;
-    static const char yaml[] = "kafka:\n  topics: {numPartitions: 3}\n", json[] = "{\"topics\": {\"numPartitions\": 2}}";
+    static const char yaml[] = "kafka:\n  topics: {numPartitions: 3}\n",
+                      json[] = "{\"topics\": {\"numPartitions\": 2}}";
     char *env[] = {"KAFKA_DEFAULT_NUM_PARTITIONS=4", NULL};
     struct loaded l = good(NULL, json, NULL, NULL);
     assert_int_equal(l.c->kafka_topics_num_partitions, 2);
@@ -138,22 +155,27 @@ static void a_flag_wins_over_environment_over_yaml_over_kafka_json_over_default(
     drop(&l);
     l = good(yaml, json, NULL, NULL);
     assert_int_equal(l.c->kafka_topics_num_partitions, 3);
-    assert_true(str_ends(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail, STR("config.yaml:2:27")));
+    assert_true(str_ends(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail,
+                         STR("config.yaml:2:27")));
     drop(&l);
     l = good(yaml, json, env, NULL);
     assert_int_equal(l.c->kafka_topics_num_partitions, 4);
-    assert_str(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail, "KAFKA_DEFAULT_NUM_PARTITIONS");
+    assert_str(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail,
+               "KAFKA_DEFAULT_NUM_PARTITIONS");
     drop(&l);
     l = good(yaml, json, env, "--kafka.topics.numPartitions 5");
     assert_int_equal(l.c->kafka_topics_num_partitions, 5);
-    assert_str(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail, "--kafka.topics.numPartitions");
+    assert_str(l.c->origins[CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS].detail,
+               "--kafka.topics.numPartitions");
     drop(&l);
 }
 
 static void maps_are_merged_by_name(void **state)
 {
     (void)state;
-    struct loaded l = good("kafka: {topics: {config: {a: 2, b: 2}}}\n", "{\"topics\": {\"a\": 1, \"c\": \"1\"}}", NULL, "--kafka.topics.config.b 3");
+    struct loaded l =
+        good("kafka: {topics: {config: {a: 2, b: 2}}}\n", "{\"topics\": {\"a\": 1, \"c\": \"1\"}}",
+             NULL, "--kafka.topics.config.b 3");
     assert_int_equal(l.c->kafka_topics_config.n, 3);
     assert_str(l.c->kafka_topics_config.list[0].value, "2");
     assert_str(l.c->kafka_topics_config.list[1].value, "1");
@@ -165,7 +187,9 @@ static void maps_are_merged_by_name(void **state)
 static void short_flags_set_what_they_stand_for(void **state)
 {
     (void)state;
-    struct loaded l = good(NULL, NULL, NULL, "--data=/x --kafka-listen 127.0.0.1:0 --infer-listen=[::1]:0 --namespace team");
+    struct loaded l =
+        good(NULL, NULL, NULL,
+             "--data=/x --kafka-listen 127.0.0.1:0 --infer-listen=[::1]:0 --namespace team");
     assert_str(l.c->data, "/x");
     assert_str(l.c->broker_listeners.list[0].listen, "127.0.0.1:0");
     assert_str(l.c->broker_listeners.list[0].name, "kafka");
@@ -196,17 +220,22 @@ static void kafka_json_is_read_by_its_own_rules(void **state)
 {
     (void)state;
     struct loaded l = good(NULL,
-                           "{\"bootstrap.servers\":\"k:1\",\"debug\":\"\",\"topicPrefix\":\"pre\",\"consumerGroupIdPrefix\":\"g\",\n"
-                           "\t\"consumer\":{\"session.timeout.ms\":7000,\"auto.offset.reset\":\"latest\",\"topic.metadata.propagation.max.ms\":\"9\","
-                           "\"message.max.bytes\":5000,\"fetch.min.bytes\":3,\"check.crcs\":true,\"bootstrap.servers\":\"k:1\",\"log_level\":7},\n"
-                           "\"producer\":{\"linger.ms\":4,\"message.max.bytes\":6000,\"compression.type\":\"lz4\"},\"streams\":{\"x\":1},\"topics\":{}} and more",
+                           "{\"bootstrap.servers\":\"k:1\",\"debug\":\"\",\"topicPrefix\":\"pre\","
+                           "\"consumerGroupIdPrefix\":\"g\",\n"
+                           "\t\"consumer\":{\"session.timeout.ms\":7000,\"auto.offset.reset\":"
+                           "\"latest\",\"topic.metadata.propagation.max.ms\":\"9\","
+                           "\"message.max.bytes\":5000,\"fetch.min.bytes\":3,\"check.crcs\":true,"
+                           "\"bootstrap.servers\":\"k:1\",\"log_level\":7},\n"
+                           "\"producer\":{\"linger.ms\":4,\"message.max.bytes\":6000,\"compression."
+                           "type\":\"lz4\"},\"streams\":{\"x\":1},\"topics\":{}} and more",
                            NULL, NULL);
     const struct config *c = l.c;
     assert_str(c->kafka_bootstrap, "k:1");
     assert_str(c->kafka_topic_prefix, "pre");
     assert_str(c->kafka_consumer_group_id_prefix, "g");
     assert_int_equal(c->kafka_consumer_session_timeout_ms, 7000);
-    assert_int_equal(c->kafka_consumer_auto_offset_reset, CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_LATEST);
+    assert_int_equal(c->kafka_consumer_auto_offset_reset,
+                     CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_LATEST);
     assert_int_equal(c->kafka_consumer_topic_metadata_propagation_max_ms, 9);
     assert_int_equal(c->kafka_consumer_message_max_bytes, 5000);
     assert_int_equal(c->kafka_producer_message_max_bytes, 6000);
@@ -221,21 +250,30 @@ static void kafka_json_is_read_by_its_own_rules(void **state)
 static void mistakes_in_kafka_json_are_all_told(void **state)
 {
     (void)state;
-    struct loaded l = load(NULL,
-                           "{\"bootstrap.server\": \"k:1\",\n \"bootstrap.servers\": \"k:1\", \"consumer\": {\"session.timeout.ms\": 1.5, \"a\": [1],\n"
-                           "  \"bootstrap.servers\": \"other:1\", \"security.protocol\": \"SSL\", \"fetch.min.bytes\": null},\n \"producer\": 3, \"topicPrefix\": \"a b\", \"debug\": 1}",
-                           NULL, NULL);
+    struct loaded l = load(
+        NULL,
+        "{\"bootstrap.server\": \"k:1\",\n \"bootstrap.servers\": \"k:1\", \"consumer\": "
+        "{\"session.timeout.ms\": 1.5, \"a\": [1],\n"
+        "  \"bootstrap.servers\": \"other:1\", \"security.protocol\": \"SSL\", "
+        "\"fetch.min.bytes\": null},\n \"producer\": 3, \"topicPrefix\": \"a b\", \"debug\": 1}",
+        NULL, NULL);
     assert_int_equal(l.rc, RC_INVALID);
     assert_problems(&l,
-                    "kafka.json:1:22: bootstrap.server: unknown key; known are bootstrap.servers, debug, consumer, producer, streams, topics, topicPrefix, "
+                    "kafka.json:1:22: bootstrap.server: unknown key; known are bootstrap.servers, "
+                    "debug, consumer, producer, streams, topics, topicPrefix, "
                     "consumerGroupIdPrefix\n"
-                    "kafka.json:2:65: consumer.session.timeout.ms: a text, a whole number, true or false is wanted\n"
+                    "kafka.json:2:65: consumer.session.timeout.ms: a text, a whole number, true or "
+                    "false is wanted\n"
                     "kafka.json:2:75: consumer.a: a text, a whole number, true or false is wanted\n"
-                    "kafka.json:3:24: consumer.bootstrap.servers: \"other:1\" is another cluster than \"k:1\"; there is one bootstrap for everything\n"
-                    "kafka.json:3:56: consumer.security.protocol: cannot be set here: security.kafka.protocol says it\n"
-                    "kafka.json:3:82: consumer.fetch.min.bytes: a text, a whole number, true or false is wanted\n"
+                    "kafka.json:3:24: consumer.bootstrap.servers: \"other:1\" is another cluster "
+                    "than \"k:1\"; there is one bootstrap for everything\n"
+                    "kafka.json:3:56: consumer.security.protocol: cannot be set here: "
+                    "security.kafka.protocol says it\n"
+                    "kafka.json:3:82: consumer.fetch.min.bytes: a text, a whole number, true or "
+                    "false is wanted\n"
                     "kafka.json:4:14: producer: names with values are wanted here\n"
-                    "kafka.json:4:32: topicPrefix: 1 to 150 characters of A-Z, a-z, 0-9, ., _ and - is wanted, not \"a b\"\n"
+                    "kafka.json:4:32: topicPrefix: 1 to 150 characters of A-Z, a-z, 0-9, ., _ and "
+                    "- is wanted, not \"a b\"\n"
                     "kafka.json:4:48: debug: a text is wanted\n");
     drop(&l);
     l = load(NULL, "{\"consumer\": ", NULL, NULL);
@@ -259,7 +297,8 @@ static void names_of_headers_are_lower_case(void **state)
 static void a_file_that_is_not_there_is_told(void **state)
 {
     (void)state;
-    struct loaded l = load(NULL, NULL, NULL, "--config /nowhere/x.yaml --kafka-config-path /nowhere/kafka.json");
+    struct loaded l =
+        load(NULL, NULL, NULL, "--config /nowhere/x.yaml --kafka-config-path /nowhere/kafka.json");
     assert_int_equal(l.problems.n, 2);
     assert_true(str_starts(l.problems.list[0].text, STR("--kafka-config-path: ")));
     assert_true(str_starts(l.problems.list[1].text, STR("--config: ")));
@@ -269,63 +308,96 @@ static void a_file_that_is_not_there_is_told(void **state)
 static void every_mistake_in_yaml_is_told_with_its_place(void **state)
 {
     (void)state;
-    assert_refused("data: [x]\nnamespace: My.Space\nroles: [broker, cook]\nkafka:\n  bootstrap: 'k'\n  topicPrefix: ''\n  consumer:\n    sessionTimeoutMs: 0\n"
-                   "    autoOffsetReset: newest\n    messageMaxBytes: 2Gi\n    properties: {sasl.password: x, session.timeout.ms: 1, a: {b: c}}\n  extra: 1\n"
-                   "broker:\n  config: {num.partition: 3, num.partitions: many}\n  listeners:\n  - {name: UP, listen: nowhere, colour: red}\n"
-                   "  - {name: a, listen: 'h:1', protocol: TELNET}\n  - x\n  superUsers: x\n"
-                   "gateway: 7\nflow:\n  durability: tape\n  mode: kafka\ntelemetry:\n  metrics: yes\n  tracing: {ratio: 2}\n  log: {level: loud}\nsecurity:\n  envoy: {}\n",
-                   NULL, NULL,
-                   "config.yaml:1:7: data: one value is wanted here\n"
-                   "config.yaml:2:12: namespace: a name of a-z, 0-9 and - (not first, not last) is wanted, not \"My.Space\"\n"
-                   "config.yaml:3:17: roles: broker or gateway is wanted, not \"cook\"\n"
-                   "config.yaml:5:14: kafka.bootstrap: the word embedded, or HOST:PORT with commas between them is wanted, not \"k\"\n"
-                   "config.yaml:6:16: kafka.topicPrefix: 1 to 150 characters of A-Z, a-z, 0-9, ., _ and - is wanted, not \"\"\n"
-                   "config.yaml:8:23: kafka.consumer.sessionTimeoutMs: a whole number of milliseconds from 1 to 3600000 is wanted, not \"0\"\n"
-                   "config.yaml:9:22: kafka.consumer.autoOffsetReset: earliest, latest or none is wanted, not \"newest\"\n"
-                   "config.yaml:10:22: kafka.consumer.messageMaxBytes: a size in bytes (or 64Ki, 1Gi) from 1000 to 1000000000 is wanted, not \"2Gi\"\n"
-                   "config.yaml:11:33: kafka.consumer.properties.sasl.password: cannot be set here: security.kafka.sasl says it\n"
-                   "config.yaml:11:56: kafka.consumer.properties.session.timeout.ms: cannot be set here: kafka.consumer.sessionTimeoutMs says it\n"
-                   "config.yaml:11:62: kafka.consumer.properties.a: a text or a number is wanted\n"
-                   "config.yaml:12:3: kafka.extra: unknown key; known here are bootstrap, topicPrefix, consumerGroupIdPrefix, debug, consumer, producer, topics\n"
-                   "config.yaml:14:27: broker.config.num.partition: unknown broker setting 'num.partition'\n"
-                   "config.yaml:14:46: broker.config.num.partitions: a whole number from 1 to 10000 is wanted, not \"many\"\n"
-                   "config.yaml:16:5: broker.listeners[0]: name: 1 to 30 of a-z, 0-9 and - are wanted, not \"UP\"\n"
-                   "config.yaml:16:5: broker.listeners[0]: listen: HOST:PORT is wanted, not \"nowhere\"\n"
-                   "config.yaml:16:33: unknown field \"colour\" in broker.listeners[0]; known are name, listen, advertise, protocol, clientAuth, tls, sasl\n"
-                   "config.yaml:17:40: broker.listeners[1].protocol: PLAINTEXT is wanted, not \"TELNET\"\n"
-                   "config.yaml:18:5: broker.listeners[2]: names with values are wanted here\n"
-                   "config.yaml:19:15: broker.superUsers: a list is wanted here\n"
-                   "config.yaml:20:10: gateway: this is a section: names with values are wanted here\n"
-                   "config.yaml:22:15: flow.durability: disk or cache is wanted, not \"tape\"\n"
-                   "config.yaml:23:9: flow.mode: direct is wanted, not \"kafka\"\n"
-                   "config.yaml:25:12: telemetry.metrics: true or false is wanted, not \"yes\"\n"
-                   "config.yaml:26:20: telemetry.tracing.ratio: a number from 0 to 1 is wanted, not \"2\"\n"
-                   "config.yaml:27:16: telemetry.log.level: error, warn, info or debug, also per module (info,broker=debug) is wanted, not \"loud\"\n"
-                   "config.yaml:29:3: security.envoy: there is no Envoy; the inference port's certificates are security.gateway.tls\n");
+    assert_refused(
+        "data: [x]\nnamespace: My.Space\nroles: [broker, cook]\nkafka:\n  bootstrap: 'k'\n  "
+        "topicPrefix: ''\n  consumer:\n    sessionTimeoutMs: 0\n"
+        "    autoOffsetReset: newest\n    messageMaxBytes: 2Gi\n    properties: {sasl.password: x, "
+        "session.timeout.ms: 1, a: {b: c}}\n  extra: 1\n"
+        "broker:\n  config: {num.partition: 3, num.partitions: many}\n  listeners:\n  - {name: UP, "
+        "listen: nowhere, colour: red}\n"
+        "  - {name: a, listen: 'h:1', protocol: TELNET}\n  - x\n  superUsers: x\n"
+        "gateway: 7\nflow:\n  durability: tape\n  mode: kafka\ntelemetry:\n  metrics: yes\n  "
+        "tracing: {ratio: 2}\n  log: {level: loud}\nsecurity:\n  envoy: {}\n",
+        NULL, NULL,
+        "config.yaml:1:7: data: one value is wanted here\n"
+        "config.yaml:2:12: namespace: a name of a-z, 0-9 and - (not first, not last) is wanted, "
+        "not \"My.Space\"\n"
+        "config.yaml:3:17: roles: broker or gateway is wanted, not \"cook\"\n"
+        "config.yaml:5:14: kafka.bootstrap: the word embedded, or HOST:PORT with commas between "
+        "them is wanted, not \"k\"\n"
+        "config.yaml:6:16: kafka.topicPrefix: 1 to 150 characters of A-Z, a-z, 0-9, ., _ and - is "
+        "wanted, not \"\"\n"
+        "config.yaml:8:23: kafka.consumer.sessionTimeoutMs: a whole number of milliseconds from 1 "
+        "to 3600000 is wanted, not \"0\"\n"
+        "config.yaml:9:22: kafka.consumer.autoOffsetReset: earliest, latest or none is wanted, not "
+        "\"newest\"\n"
+        "config.yaml:10:22: kafka.consumer.messageMaxBytes: a size in bytes (or 64Ki, 1Gi) from "
+        "1000 to 1000000000 is wanted, not \"2Gi\"\n"
+        "config.yaml:11:33: kafka.consumer.properties.sasl.password: cannot be set here: "
+        "security.kafka.sasl says it\n"
+        "config.yaml:11:56: kafka.consumer.properties.session.timeout.ms: cannot be set here: "
+        "kafka.consumer.sessionTimeoutMs says it\n"
+        "config.yaml:11:62: kafka.consumer.properties.a: a text or a number is wanted\n"
+        "config.yaml:12:3: kafka.extra: unknown key; known here are bootstrap, topicPrefix, "
+        "consumerGroupIdPrefix, debug, consumer, producer, topics\n"
+        "config.yaml:14:27: broker.config.num.partition: unknown broker setting 'num.partition'\n"
+        "config.yaml:14:46: broker.config.num.partitions: a whole number from 1 to 10000 is "
+        "wanted, not \"many\"\n"
+        "config.yaml:16:5: broker.listeners[0]: name: 1 to 30 of a-z, 0-9 and - are wanted, not "
+        "\"UP\"\n"
+        "config.yaml:16:5: broker.listeners[0]: listen: HOST:PORT is wanted, not \"nowhere\"\n"
+        "config.yaml:16:33: unknown field \"colour\" in broker.listeners[0]; known are name, "
+        "listen, advertise, protocol, clientAuth, tls, sasl\n"
+        "config.yaml:17:40: broker.listeners[1].protocol: PLAINTEXT is wanted, not \"TELNET\"\n"
+        "config.yaml:18:5: broker.listeners[2]: names with values are wanted here\n"
+        "config.yaml:19:15: broker.superUsers: a list is wanted here\n"
+        "config.yaml:20:10: gateway: this is a section: names with values are wanted here\n"
+        "config.yaml:22:15: flow.durability: disk or cache is wanted, not \"tape\"\n"
+        "config.yaml:23:9: flow.mode: direct is wanted, not \"kafka\"\n"
+        "config.yaml:25:12: telemetry.metrics: true or false is wanted, not \"yes\"\n"
+        "config.yaml:26:20: telemetry.tracing.ratio: a number from 0 to 1 is wanted, not \"2\"\n"
+        "config.yaml:27:16: telemetry.log.level: error, warn, info or debug, also per module "
+        "(info,broker=debug) is wanted, not \"loud\"\n"
+        "config.yaml:29:3: security.envoy: there is no Envoy; the inference port's certificates "
+        "are security.gateway.tls\n");
 }
 
 static void yaml_must_be_one_document_of_names_without_repeats(void **state)
 {
     (void)state;
-    assert_refused("data: a\ndata: b\n", NULL, NULL, "config.yaml:2:1: the key \"data\" is there twice\n");
-    assert_refused("data: a\n---\ndata: b\n", NULL, NULL, "config.yaml:3:1: a second document; the configuration is one\n");
+    assert_refused("data: a\ndata: b\n", NULL, NULL,
+                   "config.yaml:2:1: the key \"data\" is there twice\n");
+    assert_refused("data: a\n---\ndata: b\n", NULL, NULL,
+                   "config.yaml:3:1: a second document; the configuration is one\n");
     assert_refused("- data\n", NULL, NULL, "config.yaml:1:1: names with values are wanted here\n");
-    assert_refused("a: [\n", NULL, NULL, "config.yaml:2:1: not YAML: while parsing a flow node: did not find expected node content\n");
+    assert_refused("a: [\n", NULL, NULL,
+                   "config.yaml:2:1: not YAML: while parsing a flow node: did not find expected "
+                   "node content\n");
     assert_refused("# nothing\n", NULL, NULL, "");
 }
 
 static void the_two_families_of_variables_must_agree(void **state)
 {
     (void)state;
-    struct loaded l = good(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=4", "SELDON_KAFKA_PARTITIONS_DEFAULT=4", "SELDON_KAFKA_CONSUMER_PREFIX="), NULL);
+    struct loaded l =
+        good(NULL, NULL,
+             ENV("KAFKA_DEFAULT_NUM_PARTITIONS=4", "SELDON_KAFKA_PARTITIONS_DEFAULT=4",
+                 "SELDON_KAFKA_CONSUMER_PREFIX="),
+             NULL);
     assert_int_equal(l.c->kafka_topics_num_partitions, 4);
     drop(&l);
-    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=4", "SELDON_KAFKA_PARTITIONS_DEFAULT=5"), NULL);
-    assert_problems(&l, "SELDON_KAFKA_PARTITIONS_DEFAULT: \"5\" contradicts KAFKA_DEFAULT_NUM_PARTITIONS, which is \"4\"; both say kafka.topics.numPartitions\n");
+    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=4", "SELDON_KAFKA_PARTITIONS_DEFAULT=5"),
+             NULL);
+    assert_problems(
+        &l, "SELDON_KAFKA_PARTITIONS_DEFAULT: \"5\" contradicts KAFKA_DEFAULT_NUM_PARTITIONS, "
+            "which is \"4\"; both say kafka.topics.numPartitions\n");
     drop(&l);
-    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=many", "ENVOY_SECURITY_PROTOCOL=SSL"), NULL);
-    assert_problems(&l, "KAFKA_DEFAULT_NUM_PARTITIONS: a whole number from 1 to 10000 is wanted, not \"many\"\n"
-                        "ENVOY_SECURITY_PROTOCOL: SSL: certificates on the inference port come with a later version of millrace\n");
+    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=many", "ENVOY_SECURITY_PROTOCOL=SSL"),
+             NULL);
+    assert_problems(
+        &l, "KAFKA_DEFAULT_NUM_PARTITIONS: a whole number from 1 to 10000 is wanted, not \"many\"\n"
+            "ENVOY_SECURITY_PROTOCOL: SSL: certificates on the inference port come with a later "
+            "version of millrace\n");
     drop(&l);
 }
 
@@ -336,7 +408,8 @@ static void the_pods_namespace_file_comes_before_the_variable(void **state)
     assert_str(l.c->namespace, "from-env");
     drop(&l);
     save(namespace_path, "from-file\n");
-    l = good("namespace: from-yaml\n", NULL, ENV("POD_NAMESPACE=from-env", "SELDON_POD_NAMESPACE=else"), NULL);
+    l = good("namespace: from-yaml\n", NULL,
+             ENV("POD_NAMESPACE=from-env", "SELDON_POD_NAMESPACE=else"), NULL);
     assert_str(l.c->namespace, "from-file");
     drop(&l);
     l = good(NULL, NULL, NULL, "--namespace from-flag");
@@ -349,88 +422,131 @@ static void the_mechanism_is_plain_when_only_the_environment_speaks_of_sasl(void
 {
     (void)state;
     struct loaded l = good(NULL, NULL, ENV("KAFKA_CLIENT_SASL_USERNAME=u"), NULL);
-    assert_int_equal(l.c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_PLAIN);
+    assert_int_equal(l.c->security_kafka_sasl_mechanism,
+                     CONFIG_SECURITY_KAFKA_SASL_MECHANISM_PLAIN);
     assert_int_equal(l.c->origins[CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM].from, CONFIG_DERIVED);
     drop(&l);
-    l = good("security: {kafka: {sasl: {client: {username: v}}}}\n", NULL, ENV("KAFKA_CLIENT_SASL_SECRET_NAME=s"), NULL);
-    assert_int_equal(l.c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_SCRAM_SHA_512);
+    l = good("security: {kafka: {sasl: {client: {username: v}}}}\n", NULL,
+             ENV("KAFKA_CLIENT_SASL_SECRET_NAME=s"), NULL);
+    assert_int_equal(l.c->security_kafka_sasl_mechanism,
+                     CONFIG_SECURITY_KAFKA_SASL_MECHANISM_SCRAM_SHA_512);
     drop(&l);
 }
 
 static void an_empty_endpoint_identification_means_https(void **state)
 {
     (void)state;
-    struct loaded l = good("security: {kafka: {ssl: {client: {endpointIdentificationAlgorithm: \"\"}}}}\n", NULL, NULL, NULL);
-    assert_int_equal(l.c->security_kafka_ssl_client_endpoint_identification_algorithm, CONFIG_SECURITY_KAFKA_SSL_CLIENT_ENDPOINT_IDENTIFICATION_ALGORITHM_HTTPS);
+    struct loaded l =
+        good("security: {kafka: {ssl: {client: {endpointIdentificationAlgorithm: \"\"}}}}\n", NULL,
+             NULL, NULL);
+    assert_int_equal(l.c->security_kafka_ssl_client_endpoint_identification_algorithm,
+                     CONFIG_SECURITY_KAFKA_SSL_CLIENT_ENDPOINT_IDENTIFICATION_ALGORITHM_HTTPS);
     drop(&l);
 }
 
 static void flags_are_read_strictly(void **state)
 {
     (void)state;
-    assert_refused(NULL, NULL, "stray --what 1 --gateway.timeoutMs --data x --data y --no-broker=1 --gateway.timeout 5 --kafka.topics.config x --roles",
+    assert_refused(NULL, NULL,
+                   "stray --what 1 --gateway.timeoutMs --data x --data y --no-broker=1 "
+                   "--gateway.timeout 5 --kafka.topics.config x --roles",
                    "stray: a flag is wanted here: --KEY VALUE\n"
                    "--what: unknown flag; `millrace serve --help` lists them\n"
-                   "--gateway.timeoutMs: a whole number of milliseconds from 1 to 86400000 is wanted, not \"--data\"\n"
+                   "--gateway.timeoutMs: a whole number of milliseconds from 1 to 86400000 is "
+                   "wanted, not \"--data\"\n"
                    "x: a flag is wanted here: --KEY VALUE\n"
                    "--no-broker: this flag takes no value\n"
                    "--gateway.timeout: unknown flag; `millrace serve --help` lists them\n"
                    "--kafka.topics.config: give one entry: --kafka.topics.config.NAME VALUE\n"
                    "--roles: a value is missing\n");
     assert_refused(NULL, NULL, "--data x --data y", "--data: given twice\n");
-    assert_refused(NULL, NULL, "--kafka-listen nowhere", "--kafka-listen: the address: HOST:PORT is wanted, not \"nowhere\"\n");
+    assert_refused(NULL, NULL, "--kafka-listen nowhere",
+                   "--kafka-listen: the address: HOST:PORT is wanted, not \"nowhere\"\n");
 }
 
 static void what_cannot_stand_together_is_refused(void **state)
 {
     (void)state;
-    assert_refused("roles: []\n", NULL, NULL, "config.yaml:1:8: roles: at least one of broker and gateway is wanted\n");
-    assert_refused(NULL, NULL, "--no-broker", "--no-broker: without the broker the data plane needs another Kafka: give kafka.bootstrap (--bootstrap HOST:PORT)\n");
+    assert_refused("roles: []\n", NULL, NULL,
+                   "config.yaml:1:8: roles: at least one of broker and gateway is wanted\n");
+    assert_refused(NULL, NULL, "--no-broker",
+                   "--no-broker: without the broker the data plane needs another Kafka: give "
+                   "kafka.bootstrap (--bootstrap HOST:PORT)\n");
     assert_refused(NULL, NULL, "--broker-only --bootstrap k:1",
-                   "--bootstrap: a broker without the gateway uses no other Kafka: leave out kafka.bootstrap, or add the gateway to roles\n");
+                   "--bootstrap: a broker without the gateway uses no other Kafka: leave out "
+                   "kafka.bootstrap, or add the gateway to roles\n");
     assert_refused("kafka:\n  topics: {replicationFactor: 3}\n", NULL, NULL,
-                   "config.yaml:2:31: kafka.topics.replicationFactor: 3 replicas are impossible with the embedded broker, which is one node; give 1, or kafka.bootstrap\n");
-    assert_refused("gateway: {timeoutMs: 9, timeoutMaxMs: 8}\n", NULL, NULL, "config.yaml:1:22: gateway.timeoutMs: 9 is more than gateway.timeoutMaxMs, 8\n");
+                   "config.yaml:2:31: kafka.topics.replicationFactor: 3 replicas are impossible "
+                   "with the embedded broker, which is one node; give 1, or kafka.bootstrap\n");
+    assert_refused("gateway: {timeoutMs: 9, timeoutMaxMs: 8}\n", NULL, NULL,
+                   "config.yaml:1:22: gateway.timeoutMs: 9 is more than gateway.timeoutMaxMs, 8\n");
     assert_refused("broker: {config: {socket.request.max.bytes: 1000}}\n", NULL, NULL,
-                   "broker.config.message.max.bytes: 1000000000 could never arrive: broker.config.socket.request.max.bytes is 1000\n");
-    assert_refused(NULL, NULL, "--infer-listen 127.0.0.1:9092",
-                   "--infer-listen: the listeners kafka and infer have the same address 127.0.0.1:9092\n");
+                   "broker.config.message.max.bytes: 1000000000 could never arrive: "
+                   "broker.config.socket.request.max.bytes is 1000\n");
+    assert_refused(
+        NULL, NULL, "--infer-listen 127.0.0.1:9092",
+        "--infer-listen: the listeners kafka and infer have the same address 127.0.0.1:9092\n");
     assert_refused("gateway: {listeners: [{name: kafka, listen: 'localhost:0'}]}\n", NULL, NULL,
                    "config.yaml:1:22: gateway.listeners: two listeners have the name \"kafka\"\n");
-    assert_refused("gateway: {listeners: []}\n", NULL, NULL, "config.yaml:1:22: gateway.listeners: at least one listener is wanted\n");
+    assert_refused("gateway: {listeners: []}\n", NULL, NULL,
+                   "config.yaml:1:22: gateway.listeners: at least one listener is wanted\n");
     assert_refused(NULL, NULL, "--infer-listen 0.0.0.0:9000",
-                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: listen on 127.0.0.1, or say "
+                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks "
+                   "nobody who they are: listen on 127.0.0.1, or say "
                    "--allow-unauthenticated\n");
-    assert_refused(NULL, NULL, "--no-broker --broker-only", "--broker-only: contradicts --no-broker\n");
+    assert_refused(NULL, NULL, "--no-broker --broker-only",
+                   "--broker-only: contradicts --no-broker\n");
 }
 
 static void features_of_later_versions_are_refused_not_ignored(void **state)
 {
     (void)state;
-    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n  schemaRegistry: {configPath: /x}\n", NULL, NULL,
-                   "config.yaml:2:21: security.kafka.protocol: SASL_SSL comes with a later version of millrace; this one takes PLAINTEXT\n");
-    assert_refused("security:\n  schemaRegistry: {configPath: /x}\n  gateway: {tokens: t}\nbroker: {superUsers: [a]}\nflow: {redact: [x]}\n"
-                   "control: {scheduler: {listen: '127.0.0.1:9004'}}\n", NULL, NULL,
-                   "config.yaml:2:32: security.schemaRegistry.configPath: this comes with a later version of millrace; leave it out\n"
-                   "config.yaml:3:21: security.gateway.tokens: this comes with a later version of millrace; leave it out\n"
-                   "config.yaml:4:22: broker.superUsers: this comes with a later version of millrace; leave it out\n"
-                   "config.yaml:5:16: flow.redact: this comes with a later version of millrace; leave it out\n"
-                   "config.yaml:6:31: control.scheduler.listen: this comes with a later version of millrace; leave it out\n");
-    assert_refused("broker:\n  authorizer: acl\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SSL, tls: {}, clientAuth: required, sasl: [PLAIN]}]\n"
-                   "telemetry: {tracing: {disable: false}}\n", NULL, NULL,
-                   "config.yaml:2:15: broker.authorizer: acl comes with a later version of millrace; this one takes none\n"
-                   "config.yaml:3:58: broker.listeners[0].protocol: SSL comes with a later version of millrace; this one takes PLAINTEXT\n"
-                   "config.yaml:3:68: broker.listeners[0].tls: certificates on listeners come with a later version of millrace\n"
-                   "config.yaml:3:84: broker.listeners[0].clientAuth: client certificates come with a later version of millrace; this one takes none\n"
-                   "config.yaml:3:100: broker.listeners[0].sasl: SASL mechanisms on listeners come with a later version of millrace\n"
-                   "config.yaml:4:32: telemetry.tracing.disable: false comes with a later version of millrace; this one takes true\n");
+    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n  schemaRegistry: {configPath: /x}\n",
+                   NULL, NULL,
+                   "config.yaml:2:21: security.kafka.protocol: SASL_SSL comes with a later version "
+                   "of millrace; this one takes PLAINTEXT\n");
+    assert_refused(
+        "security:\n  schemaRegistry: {configPath: /x}\n  gateway: {tokens: t}\nbroker: "
+        "{superUsers: [a]}\nflow: {redact: [x]}\n"
+        "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
+        NULL, NULL,
+        "config.yaml:2:32: security.schemaRegistry.configPath: this comes with a later version of "
+        "millrace; leave it out\n"
+        "config.yaml:3:21: security.gateway.tokens: this comes with a later version of millrace; "
+        "leave it out\n"
+        "config.yaml:4:22: broker.superUsers: this comes with a later version of millrace; leave "
+        "it out\n"
+        "config.yaml:5:16: flow.redact: this comes with a later version of millrace; leave it out\n"
+        "config.yaml:6:31: control.scheduler.listen: this comes with a later version of millrace; "
+        "leave it out\n");
+    assert_refused("broker:\n  authorizer: acl\n  listeners: [{name: a, listen: '127.0.0.1:1', "
+                   "protocol: SSL, tls: {}, clientAuth: required, sasl: [PLAIN]}]\n"
+                   "telemetry: {tracing: {disable: false}}\n",
+                   NULL, NULL,
+                   "config.yaml:2:15: broker.authorizer: acl comes with a later version of "
+                   "millrace; this one takes none\n"
+                   "config.yaml:3:58: broker.listeners[0].protocol: SSL comes with a later version "
+                   "of millrace; this one takes PLAINTEXT\n"
+                   "config.yaml:3:68: broker.listeners[0].tls: certificates on listeners come with "
+                   "a later version of millrace\n"
+                   "config.yaml:3:84: broker.listeners[0].clientAuth: client certificates come "
+                   "with a later version of millrace; this one takes none\n"
+                   "config.yaml:3:100: broker.listeners[0].sasl: SASL mechanisms on listeners come "
+                   "with a later version of millrace\n"
+                   "config.yaml:4:32: telemetry.tracing.disable: false comes with a later version "
+                   "of millrace; this one takes true\n");
 }
 
 static void what_is_printed_as_yaml_is_read_again_as_the_same(void **state)
 {
     (void)state;
-    struct loaded l = good("kafka: {topics: {config: {retention.ms: 5}}, consumer: {properties: {client.id: 'a b'}}}\nbroker: {config: {num.partitions: 7, log.roll.ms: 6000}}\n"
-                           "gateway: {listeners: [{name: x, listen: '127.0.0.1:1'}, {name: y, listen: '127.0.0.1:2'}]}\n", NULL, NULL, "--data '/x'"), again;
+    struct loaded
+        l = good("kafka: {topics: {config: {retention.ms: 5}}, consumer: {properties: {client.id: "
+                 "'a b'}}}\nbroker: {config: {num.partitions: 7, log.roll.ms: 6000}}\n"
+                 "gateway: {listeners: [{name: x, listen: '127.0.0.1:1'}, {name: y, listen: "
+                 "'127.0.0.1:2'}]}\n",
+                 NULL, NULL, "--data '/x'"),
+        again;
     struct buf first = {0};
     config_print(l.c, CONFIG_AS_YAML, &first);
     again = good(buf_cstr(&first), NULL, NULL, NULL);
@@ -450,7 +566,9 @@ static void what_is_printed_as_yaml_is_read_again_as_the_same(void **state)
 static void secrets_are_masked_and_origins_shown(void **state)
 {
     (void)state;
-    struct loaded l = good("kafka: {consumer: {properties: {oauth.secret.value: s3cret, client.id: me}}}\n", NULL, ENV("POD_NAMESPACE=ns"), "--data /x");
+    struct loaded l =
+        good("kafka: {consumer: {properties: {oauth.secret.value: s3cret, client.id: me}}}\n", NULL,
+             ENV("POD_NAMESPACE=ns"), "--data /x");
     static const enum config_format all[] = {CONFIG_AS_TABLE, CONFIG_AS_JSON, CONFIG_AS_YAML};
     for (size_t i = 0; i < countof(all); i++) {
         struct buf b = {0};
@@ -469,7 +587,8 @@ static void help_lists_every_key(void **state)
     (void)state;
     struct buf b = {0};
     config_print_flags(&b);
-    assert_non_null(strstr(buf_cstr(&b), "  --gateway.timeoutMs MS  [120000]\n        Deadline of a request whose caller names none.\n"));
+    assert_non_null(strstr(buf_cstr(&b), "  --gateway.timeoutMs MS  [120000]\n        Deadline of "
+                                         "a request whose caller names none.\n"));
     assert_non_null(strstr(buf_cstr(&b), "  --kafka.topics.config.NAME VALUE\n"));
     buf_fini(&b);
 }

@@ -1,11 +1,11 @@
 /* The store of resources on a log in memory: apply, read back, publish, restart. SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "control/control.h"
 #include "net/loop.h"
 #include "oip/proto.h"
 #include "support/fake_bus.h"
 #include "sys/fs.h"
 #include "sys/worker.h"
+#include "test.h"
 #include <stdio.h>
 
 #define TOPIC "seldon.default.control.resources"
@@ -16,7 +16,7 @@ struct house {
     struct fake_bus *bus;
     struct control *control;
     struct flow_snapshot *snapshot;
-    struct msg *taken;                           /* held while executors are slow */
+    struct msg *taken; /* held while executors are slow */
     bool slow, started, stopped;
     struct err started_err;
     struct fs_sim *disk;
@@ -29,8 +29,10 @@ static void publish(void *ctx, struct flow_snapshot *s, struct msg *taken)
     struct house *h = ctx;
     flow_snapshot_unref(&h->snapshot);
     h->snapshot = s;
-    if (h->slow) h->taken = taken;
-    else mailbox_post(loop_mailbox(h->loop), taken);
+    if (h->slow)
+        h->taken = taken;
+    else
+        mailbox_post(loop_mailbox(h->loop), taken);
 }
 
 static void started(void *ctx, const struct err *e)
@@ -41,7 +43,10 @@ static void started(void *ctx, const struct err *e)
     h->started_err = *e;
 }
 
-static void stopped(void *ctx) { ((struct house *)ctx)->stopped = true; }
+static void stopped(void *ctx)
+{
+    ((struct house *)ctx)->stopped = true;
+}
 
 static void settle(struct house *h)
 {
@@ -58,8 +63,15 @@ static void advance(struct house *h, uint64_t ms)
 
 static void start(struct house *h)
 {
-    struct control_options o = {.loop = h->loop, .bus = &h->bus->bus, .topic_prefix = STR("seldon"), .topic_namespace = STR("default"), .replication = 1,
-                                .message_bytes_max = 100000, .publish = publish, .started = started, .ctx = h};
+    struct control_options o = {.loop = h->loop,
+                                .bus = &h->bus->bus,
+                                .topic_prefix = STR("seldon"),
+                                .topic_namespace = STR("default"),
+                                .replication = 1,
+                                .message_bytes_max = 100000,
+                                .publish = publish,
+                                .started = started,
+                                .ctx = h};
     if (h->store_file) {
         o.store_file = true;
         o.data = STR("/data");
@@ -100,7 +112,10 @@ static void house_free(struct house *h)
     free(h);
 }
 
-struct asked { struct control_call call; bool done; };
+struct asked {
+    struct control_call call;
+    bool done;
+};
 static void answered(struct control_call *c)
 {
     struct asked *a = container_of(c, struct asked, call);
@@ -108,11 +123,19 @@ static void answered(struct control_call *c)
     a->done = true;
 }
 
-static struct asked *ask(struct house *h, enum control_what what, const char *kind, const char *name, const char *text)
+static struct asked *ask(struct house *h, enum control_what what, const char *kind,
+                         const char *name, const char *text)
 {
     struct asked *a = xnew(struct asked);
-    a->call = (struct control_call){.what = what, .kind = str_of(kind), .name = str_of(name), .text = str_of(text), .partition = -1, .offset = -2,
-                                    .deadline_ms = loop_now_ms(h->loop) + 5000, .reply_to = loop_mailbox(h->loop), .done = answered};
+    a->call = (struct control_call){.what = what,
+                                    .kind = str_of(kind),
+                                    .name = str_of(name),
+                                    .text = str_of(text),
+                                    .partition = -1,
+                                    .offset = -2,
+                                    .deadline_ms = loop_now_ms(h->loop) + 5000,
+                                    .reply_to = loop_mailbox(h->loop),
+                                    .done = answered};
     control_call(h->control, &a->call);
     settle(h);
     return a;
@@ -141,7 +164,8 @@ static void assert_refused(struct asked *a, enum rc rc, const char *text)
 }
 
 #define APPLY(h, text) ask((h), CONTROL_APPLY, "", "", (text))
-#define M(name) "kind: Model\nmetadata: {name: " name "}\nspec: {storageUri: /m, requirements: [xgboost]}\n"
+#define M(name)                                                                                    \
+    "kind: Model\nmetadata: {name: " name "}\nspec: {storageUri: /m, requirements: [xgboost]}\n"
 
 static void what_is_applied_is_stored_read_back_and_published(void **state)
 {
@@ -151,17 +175,23 @@ static void what_is_applied_is_stored_read_back_and_published(void **state)
     assert_true(h->started);
     assert_int_equal(h->started_err.rc, RC_OK);
     assert_int_equal(h->snapshot->models_n, 0);
-    assert_answer(APPLY(h, M("a") "---\nkind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: a}], output: {steps: [a]}}\n"), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"},"
-                  "{\"kind\":\"Pipeline\",\"name\":\"p\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+    assert_answer(
+        APPLY(h, M("a") "---\nkind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: a}], "
+                        "output: {steps: [a]}}\n"),
+        RC_OK,
+        "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"},"
+        "{\"kind\":\"Pipeline\",\"name\":\"p\",\"version\":1,\"action\":\"created\"}],\"warnings\":"
+        "[]}");
     assert_int_equal(h->snapshot->models_n, 1);
     assert_int_equal(h->snapshot->pipelines_n, 1);
     assert_int_equal(h->snapshot->pipelines[0]->resource_offset, 1);
     assert_int_equal(fake_bus_count(h->bus, TOPIC), 2);
     const struct fake_record *r = fake_bus_record(h->bus, TOPIC, 0, 0);
     assert_str(buf_str(&r->key), "Model/a");
-    assert_str(buf_str(&r->value), "{\"format\":1,\"version\":1,\"createdMs\":1700000000000,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"a\"},"
-                                   "\"spec\":{\"storageUri\":\"/m\",\"requirements\":[\"xgboost\"]}}}");
+    assert_str(buf_str(&r->value),
+               "{\"format\":1,\"version\":1,\"createdMs\":1700000000000,\"resource\":{\"kind\":"
+               "\"Model\",\"metadata\":{\"name\":\"a\"},"
+               "\"spec\":{\"storageUri\":\"/m\",\"requirements\":[\"xgboost\"]}}}");
     assert_string_equal(fake_bus_topic(h->bus, TOPIC)->cleanup_policy, "compact");
     house_free(h);
 }
@@ -173,13 +203,20 @@ static void versions_rise_only_when_something_changed(void **state)
     start(h);
     asked_free(APPLY(h, M("a")));
     uint64_t before = h->snapshot->number;
-    assert_answer(APPLY(h, M("a")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"unchanged\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, M("a")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "\"unchanged\"}],\"warnings\":[]}");
     assert_int_equal(h->snapshot->number, before);
-    assert_answer(APPLY(h, "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /other, requirements: [xgboost]}\n"), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":2,\"action\":\"updated\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /other, "
+                           "requirements: [xgboost]}\n"),
+                  RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":2,\"action\":"
+                  "\"updated\"}],\"warnings\":[]}");
     assert_int_equal(h->snapshot->models[0]->version, 2);
     asked_free(ask(h, CONTROL_DELETE, "model", "a", ""));
-    assert_answer(APPLY(h, M("a")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, M("a")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
     house_free(h);
 }
 
@@ -191,7 +228,8 @@ static void one_mistake_and_nothing_is_stored(void **state)
     struct asked *a = APPLY(h, M("a") "---\nkind: Model\nmetadata: {name: B}\nspec: {x: 1}\n");
     assert_int_equal(a->call.err.rc, RC_INVALID);
     assert_string_equal(a->call.err.text, "nothing was applied: 2 problems");
-    assert_true(str_starts(buf_str(&a->call.json), STR("[{\"line\":6,\"column\":18,\"message\":\"metadata.name: ")));
+    assert_true(str_starts(buf_str(&a->call.json),
+                           STR("[{\"line\":6,\"column\":18,\"message\":\"metadata.name: ")));
     asked_free(a);
     assert_int_equal(fake_bus_count(h->bus, TOPIC), 0);
     a = APPLY(h, "# nothing\n");
@@ -206,7 +244,8 @@ static void checking_stores_nothing(void **state)
     struct house *h = house_new();
     start(h);
     assert_answer(ask(h, CONTROL_CHECK, "", "", M("a")), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
     assert_int_equal(fake_bus_count(h->bus, TOPIC), 0);
     assert_int_equal(h->snapshot->models_n, 0);
     house_free(h);
@@ -217,14 +256,22 @@ static void what_is_missing_for_it_to_run_is_a_warning(void **state)
     (void)state;
     struct house *h = house_new();
     start(h);
-    assert_answer(APPLY(h, "kind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: a}]}\n---\nkind: Model\nmetadata: {name: b}\nspec: {requirements: [onnx]}\n"),
-                  RC_OK,
-                  "{\"results\":[{\"kind\":\"Pipeline\",\"name\":\"p\",\"version\":1,\"action\":\"created\"},{\"kind\":\"Model\",\"name\":\"b\",\"version\":1,"
-                  "\"action\":\"created\"}],\"warnings\":[{\"message\":\"Pipeline p: there is no Model a yet\"},"
-                  "{\"message\":\"Model b: there is no Server: apply one with its address and capabilities\"}]}");
-    assert_answer(APPLY(h, M("a")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+    assert_answer(
+        APPLY(h, "kind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: a}]}\n---\nkind: "
+                 "Model\nmetadata: {name: b}\nspec: {requirements: [onnx]}\n"),
+        RC_OK,
+        "{\"results\":[{\"kind\":\"Pipeline\",\"name\":\"p\",\"version\":1,\"action\":\"created\"},"
+        "{\"kind\":\"Model\",\"name\":\"b\",\"version\":1,"
+        "\"action\":\"created\"}],\"warnings\":[{\"message\":\"Pipeline p: there is no Model a "
+        "yet\"},"
+        "{\"message\":\"Model b: there is no Server: apply one with its address and "
+        "capabilities\"}]}");
+    assert_answer(APPLY(h, M("a")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
     assert_answer(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"action\":\"deleted\"}],\"warnings\":[{\"message\":\"it is a step of p\"}]}");
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"action\":\"deleted\"}],"
+                  "\"warnings\":[{\"message\":\"it is a step of p\"}]}");
     house_free(h);
 }
 
@@ -235,11 +282,14 @@ static void deleting_writes_a_tombstone(void **state)
     start(h);
     asked_free(APPLY(h, M("a")));
     assert_answer(ask(h, CONTROL_DELETE, "models", "a", ""), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"action\":\"deleted\"}],\"warnings\":[]}");
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"action\":\"deleted\"}],"
+                  "\"warnings\":[]}");
     assert_true(fake_bus_record(h->bus, TOPIC, 0, 1)->value_null);
     assert_int_equal(h->snapshot->models_n, 0);
-    assert_refused(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_NOT_FOUND, "Model a does not exist");
-    assert_refused(ask(h, CONTROL_DELETE, "Thing", "a", ""), RC_NOT_FOUND, "unknown kind \"Thing\": Model, Pipeline or Server is wanted");
+    assert_refused(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_NOT_FOUND,
+                   "Model a does not exist");
+    assert_refused(ask(h, CONTROL_DELETE, "Thing", "a", ""), RC_NOT_FOUND,
+                   "unknown kind \"Thing\": Model, Pipeline or Server is wanted");
     assert_refused(ask(h, CONTROL_GET, "Model", "a", ""), RC_NOT_FOUND, "Model a does not exist");
     house_free(h);
 }
@@ -250,7 +300,8 @@ static void a_restart_finds_everything_again(void **state)
     struct house *h = house_new();
     start(h);
     asked_free(APPLY(h, M("a") "---\n" M("b")));
-    asked_free(APPLY(h, "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /v2, requirements: [xgboost], modelVersion: 1.10}\n"));
+    asked_free(APPLY(h, "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /v2, requirements: "
+                        "[xgboost], modelVersion: 1.10}\n"));
     asked_free(ask(h, CONTROL_DELETE, "Model", "b", ""));
     stop(h);
     start(h);
@@ -263,9 +314,12 @@ static void a_restart_finds_everything_again(void **state)
     assert_int_equal(a->call.items_n, 1);
     assert_str(a->call.items[0].name, "a");
     assert_str(buf_str(&a->call.items[0].json),
-               "{\"kind\":\"Model\",\"name\":\"a\",\"version\":2,\"offset\":2,\"createdMs\":1700000000000,\"updatedMs\":1700000000000,"
-               "\"requirements\":[\"xgboost\"],\"placed\":true,\"target\":{\"kind\":\"built-in xgboost\",\"path\":\"/v2\",\"model\":\"a\",\"version\":\"1.10\"},"
-               "\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"a\"},\"spec\":{\"storageUri\":\"/v2\",\"requirements\":[\"xgboost\"],"
+               "{\"kind\":\"Model\",\"name\":\"a\",\"version\":2,\"offset\":2,\"createdMs\":"
+               "1700000000000,\"updatedMs\":1700000000000,"
+               "\"requirements\":[\"xgboost\"],\"placed\":true,\"target\":{\"kind\":\"built-in "
+               "xgboost\",\"path\":\"/v2\",\"model\":\"a\",\"version\":\"1.10\"},"
+               "\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"a\"},\"spec\":{"
+               "\"storageUri\":\"/v2\",\"requirements\":[\"xgboost\"],"
                "\"modelVersion\":\"1.10\"}}");
     asked_free(a);
     house_free(h);
@@ -273,7 +327,9 @@ static void a_restart_finds_everything_again(void **state)
 
 static void produce(struct house *h, const char *key, const char *value)
 {
-    struct bus_record r = {.timestamp_ms = 5, .key = str_bytes(str_of(key)), .value = value ? str_bytes(str_of(value)) : (struct bytes){0}};
+    struct bus_record r = {.timestamp_ms = 5,
+                           .key = str_bytes(str_of(key)),
+                           .value = value ? str_bytes(str_of(value)) : (struct bytes){0}};
     fake_bus_produce(h->bus, TOPIC, 0, &r);
     settle(h);
 }
@@ -283,7 +339,9 @@ static void what_another_replica_applies_arrives_here(void **state)
     (void)state;
     struct house *h = house_new();
     start(h);
-    produce(h, "Model/z", "{\"format\":1,\"version\":7,\"createdMs\":3,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"z\"},\"spec\":{}}}");
+    produce(h, "Model/z",
+            "{\"format\":1,\"version\":7,\"createdMs\":3,\"resource\":{\"kind\":\"Model\","
+            "\"metadata\":{\"name\":\"z\"},\"spec\":{}}}");
     assert_int_equal(h->snapshot->models_n, 1);
     assert_int_equal(h->snapshot->models[0]->version, 7);
     produce(h, "Model/z", NULL);
@@ -297,25 +355,35 @@ static void records_that_cannot_be_used_are_left_alone_and_shown(void **state)
     struct house *h = house_new();
     start(h);
     produce(h, "Model/new", "{\"format\":2,\"whatever\":true}");
-    produce(h, "Model/old", "{\"format\":1,\"version\":1,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"old\"},\"spec\":{\"gone\":1}}}");
+    produce(h, "Model/old",
+            "{\"format\":1,\"version\":1,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":"
+            "\"old\"},\"spec\":{\"gone\":1}}}");
     produce(h, "Model/x", "garbage");
-    produce(h, "Model/y", "{\"format\":1,\"version\":1,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"other\"},\"spec\":{}}}");
+    produce(h, "Model/y",
+            "{\"format\":1,\"version\":1,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":"
+            "\"other\"},\"spec\":{}}}");
     produce(h, "Unknown/y", "{\"format\":3}");
     assert_int_equal(h->snapshot->models_n, 0);
     struct asked *a = ask(h, CONTROL_LIST, "", "", "");
     assert_int_equal(a->call.items_n, 3);
     assert_false(a->call.items[0].usable);
-    assert_str(buf_str(&a->call.items[0].json), "{\"kind\":\"Model\",\"name\":\"new\",\"version\":0,\"offset\":0,\"createdMs\":5,\"updatedMs\":5,"
-                                                "\"problem\":\"written in format 2 by a newer millrace; this one reads 1\"");
-    assert_true(memmem(a->call.items[1].json.p, a->call.items[1].json.n, "unknown field", 13) != NULL);
+    assert_str(buf_str(&a->call.items[0].json),
+               "{\"kind\":\"Model\",\"name\":\"new\",\"version\":0,\"offset\":0,\"createdMs\":5,"
+               "\"updatedMs\":5,"
+               "\"problem\":\"written in format 2 by a newer millrace; this one reads 1\"");
+    assert_true(memmem(a->call.items[1].json.p, a->call.items[1].json.n, "unknown field", 13) !=
+                NULL);
     assert_true(memmem(a->call.items[2].json.p, a->call.items[2].json.n, "not JSON", 8) != NULL);
     asked_free(a);
     a = APPLY(h, M("new"));
     assert_int_equal(a->call.err.rc, RC_INVALID);
-    assert_true(memmem(a->call.json.p, a->call.json.n, "is stored already, but this version does not understand it", 50) != NULL);
+    assert_true(memmem(a->call.json.p, a->call.json.n,
+                       "is stored already, but this version does not understand it", 50) != NULL);
     asked_free(a);
     asked_free(ask(h, CONTROL_DELETE, "Model", "new", ""));
-    assert_answer(APPLY(h, M("new")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"new\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, M("new")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"new\",\"version\":1,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
     house_free(h);
 }
 
@@ -328,10 +396,13 @@ static void a_topic_that_is_not_compacted_is_refused_with_the_remedy(void **stat
     start(h);
     assert_true(h->started);
     assert_int_equal(h->started_err.rc, RC_INVALID);
-    assert_string_equal(h->started_err.text,
-                        "topic " TOPIC " has cleanup.policy=delete, so resources would be lost after a while; set it to compact:  kafka-configs.sh "
-                        "--bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " TOPIC " --add-config cleanup.policy=compact  (or use "
-                        "control.store: file)");
+    assert_string_equal(
+        h->started_err.text,
+        "topic " TOPIC " has cleanup.policy=delete, so resources would be lost after a while; set "
+                       "it to compact:  kafka-configs.sh "
+        "--bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " TOPIC
+        " --add-config cleanup.policy=compact  (or use "
+        "control.store: file)");
     assert_refused(APPLY(h, M("a")), RC_UNAVAILABLE, "the store of resources cannot be used");
     struct str why;
     assert_false(control_ready(h->control, &why));
@@ -380,7 +451,9 @@ static void a_failed_append_is_told_and_changes_nothing(void **state)
     h->bus->fail_ctx = &kind;
     assert_refused(APPLY(h, M("a")), RC_UNAVAILABLE, "not stored: no broker answers");
     h->bus->fail = NULL;
-    assert_answer(APPLY(h, M("a")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":\"created\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, M("a")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
     house_free(h);
 }
 
@@ -393,7 +466,7 @@ static void an_apply_is_answered_only_when_executors_use_it(void **state)
     struct asked *a = APPLY(h, M("a"));
     assert_false(a->done);
     assert_non_null(h->taken);
-    struct asked *b = APPLY(h, M("b"));          /* the next one is stored, but not published yet */
+    struct asked *b = APPLY(h, M("b")); /* the next one is stored, but not published yet */
     assert_false(b->done);
     assert_int_equal(h->snapshot->models_n, 1);
     h->slow = false;
@@ -411,7 +484,7 @@ static void an_apply_may_be_in_use_before_it_is_acknowledged(void **state)
     (void)state;
     struct house *h = house_new();
     start(h);
-    h->bus->hold_appends = true;                 /* the append is there, its acknowledgement is not */
+    h->bus->hold_appends = true; /* the append is there, its acknowledgement is not */
     struct asked *a = APPLY(h, M("a"));
     produce(h, "other", NULL);
     assert_int_equal(h->snapshot->models_n, 1);
@@ -431,7 +504,8 @@ static void a_change_that_takes_too_long_is_answered_at_its_deadline(void **stat
     start(h);
     h->slow = true;
     struct asked *a = APPLY(h, M("a"));
-    for (int i = 0; i < 30 && !a->done; i++) advance(h, 200);
+    for (int i = 0; i < 30 && !a->done; i++)
+        advance(h, 200);
     assert_refused(a, RC_TIMEOUT, "stored, but not every executor uses it yet");
     h->slow = false;
     mailbox_post(loop_mailbox(h->loop), h->taken);
@@ -448,10 +522,16 @@ static void changes_are_made_one_after_the_other(void **state)
     h->bus->hold = true;
     for (size_t i = 0; i < countof(all); i++) {
         char text[200];
-        snprintf(text, sizeof text, "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /%zu, requirements: [xgboost]}\n", i);
+        snprintf(
+            text, sizeof text,
+            "kind: Model\nmetadata: {name: a}\nspec: {storageUri: /%zu, requirements: [xgboost]}\n",
+            i);
         all[i] = xnew(struct asked);
-        all[i]->call = (struct control_call){.what = CONTROL_APPLY, .text = str_of(strdup(text)), .deadline_ms = loop_now_ms(h->loop) + 5000,
-                                             .reply_to = loop_mailbox(h->loop), .done = answered};
+        all[i]->call = (struct control_call){.what = CONTROL_APPLY,
+                                             .text = str_of(strdup(text)),
+                                             .deadline_ms = loop_now_ms(h->loop) + 5000,
+                                             .reply_to = loop_mailbox(h->loop),
+                                             .done = answered};
         control_call(h->control, &all[i]->call);
         settle(h);
     }
@@ -482,7 +562,8 @@ static void a_stop_cancels_what_waits(void **state)
     settle(h);
     assert_true(h->stopped);
     h->control = NULL;
-    assert_refused(a, RC_CANCELLED, "this process is ending; whether the change is stored is not known");
+    assert_refused(a, RC_CANCELLED,
+                   "this process is ending; whether the change is stored is not known");
     assert_refused(b, RC_CANCELLED, "this process is ending");
     house_free(h);
 }
@@ -509,31 +590,41 @@ static void a_file_can_hold_the_resources(void **state)
     asked_free(ask(h, CONTROL_DELETE, "Model", "a", ""));
     assert_int_equal(h->snapshot->models_n, 1);
     stop(h);
-    fs_sim_cut(h->disk);                         /* all that was answered is on the disk */
+    fs_sim_cut(h->disk); /* all that was answered is on the disk */
     fs_sim_power_on(h->disk);
     start(h);
     assert_true(h->started);
     assert_int_equal(h->started_err.rc, RC_OK);
     assert_int_equal(h->snapshot->models_n, 1);
     assert_str(h->snapshot->models[0]->name, "b");
-    assert_answer(APPLY(h, M("b")), RC_OK, "{\"results\":[{\"kind\":\"Model\",\"name\":\"b\",\"version\":1,\"action\":\"unchanged\"}],\"warnings\":[]}");
+    assert_answer(APPLY(h, M("b")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"b\",\"version\":1,\"action\":"
+                  "\"unchanged\"}],\"warnings\":[]}");
     house_free(h);
 }
 
 static void a_file_that_cannot_be_read_is_left_alone(void **state)
 {
     (void)state;
-    static const struct { const char *text, *why; enum rc rc; } all[] = {
+    static const struct {
+        const char *text, *why;
+        enum rc rc;
+    } all[] = {
         {"garbage\n", "/data/control/resources.json: line 1: not JSON: ", RC_CORRUPT},
-        {"{\"millrace\":\"resources\",\"format\":2,\"next\":0}\n", "/data/control/resources.json: written in format 2 by a newer millrace", RC_UNSUPPORTED},
-        {"{\"millrace\":\"resources\",\"format\":1,\"next\":0}\n{\"key\":1}\n", "/data/control/resources.json: line 2 is no record", RC_CORRUPT},
-        {"{\"millrace\":\"resources\",\"format\":1,\"next\":0}", "/data/control/resources.json: line 1 ends early", RC_CORRUPT},
+        {"{\"millrace\":\"resources\",\"format\":2,\"next\":0}\n",
+         "/data/control/resources.json: written in format 2 by a newer millrace", RC_UNSUPPORTED},
+        {"{\"millrace\":\"resources\",\"format\":1,\"next\":0}\n{\"key\":1}\n",
+         "/data/control/resources.json: line 2 is no record", RC_CORRUPT},
+        {"{\"millrace\":\"resources\",\"format\":1,\"next\":0}",
+         "/data/control/resources.json: line 1 ends early", RC_CORRUPT},
     };
     for (size_t i = 0; i < countof(all); i++) {
         struct house *h = file_house();
         struct err e = {0};
         assert_int_equal(fs_mkdir_all(fs_sim_fs(h->disk), "/data/control", &e), RC_OK);
-        assert_int_equal(fs_save(fs_sim_fs(h->disk), "/data/control/resources.json", str_bytes(str_of(all[i].text)), true, &e), RC_OK);
+        assert_int_equal(fs_save(fs_sim_fs(h->disk), "/data/control/resources.json",
+                                 str_bytes(str_of(all[i].text)), true, &e),
+                         RC_OK);
         start(h);
         assert_true(h->started);
         assert_int_equal(h->started_err.rc, all[i].rc);
@@ -547,7 +638,8 @@ static void a_file_that_cannot_be_read_is_left_alone(void **state)
 static void put_message(struct buf *b, const char *tensor)
 {
     /* field 5 (outputs or inputs): name, datatype FP32, shape [1], contents fp32 [2.5] */
-    static const uint8_t tail[] = {0x12, 4, 'F', 'P', '3', '2', 0x1a, 1, 1, 0x2a, 6, 0x32, 4, 0, 0, 0x20, 0x40};
+    static const uint8_t tail[] = {0x12, 4, 'F',  'P', '3', '2', 0x1a, 1,   1,
+                                   0x2a, 6, 0x32, 4,   0,   0,   0x20, 0x40};
     size_t n = strlen(tensor);
     buf_append_byte(b, 0x2a);
     buf_append_byte(b, (uint8_t)(2 + n + sizeof tail));
@@ -557,13 +649,19 @@ static void put_message(struct buf *b, const char *tensor)
     buf_append(b, bytes_of(tail, sizeof tail));
 }
 
-static void flowed(struct house *h, const char *topic, int32_t partition, int64_t ts, const char *pipeline, const char *id, const char *tensor)
+static void flowed(struct house *h, const char *topic, int32_t partition, int64_t ts,
+                   const char *pipeline, const char *id, const char *tensor)
 {
     struct buf value = {0}, key = {0};
-    struct bus_header headers[] = {{STR("pipeline"), str_bytes(str_of(pipeline))}, {STR("x-request-id"), str_bytes(str_of(id))}};
+    struct bus_header headers[] = {{STR("pipeline"), str_bytes(str_of(pipeline))},
+                                   {STR("x-request-id"), str_bytes(str_of(id))}};
     put_message(&value, tensor);
     buf_printf(&key, "%d.%s.%s", partition, pipeline, id);
-    struct bus_record r = {.timestamp_ms = ts, .key = buf_view(&key), .value = buf_view(&value), .headers = headers, .headers_n = 2};
+    struct bus_record r = {.timestamp_ms = ts,
+                           .key = buf_view(&key),
+                           .value = buf_view(&value),
+                           .headers = headers,
+                           .headers_n = 2};
     fake_bus_produce(h->bus, topic, partition, &r);
     buf_fini(&value);
     buf_fini(&key);
@@ -572,15 +670,19 @@ static void flowed(struct house *h, const char *topic, int32_t partition, int64_
 
 static void flow_some(struct house *h)
 {
-    asked_free(APPLY(h, M("a") "---\n" M("b") "---\nkind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: b, inputs: [a]}, {name: a}], output: {steps: [b]}}\n"));
-    for (int i = 0; i < 300; i++) flowed(h, "seldon.default.model.a.inputs", 0, 10 + i, "other", "noise", "N");
+    asked_free(APPLY(
+        h, M("a") "---\n" M("b") "---\nkind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: "
+                                 "b, inputs: [a]}, {name: a}], output: {steps: [b]}}\n"));
+    for (int i = 0; i < 300; i++)
+        flowed(h, "seldon.default.model.a.inputs", 0, 10 + i, "other", "noise", "N");
     flowed(h, "seldon.default.pipeline.p.outputs", 0, 1000, "p", "r1", "Z");
     flowed(h, "seldon.default.model.b.outputs", 0, 1000, "p", "r1", "Y");
     flowed(h, "seldon.default.model.b.inputs", 0, 1000, "p", "r1", "X");
     flowed(h, "seldon.default.model.a.outputs", 0, 1000, "p", "r1", "W");
     flowed(h, "seldon.default.model.a.inputs", 0, 1000, "p", "r1", "V");
     flowed(h, "seldon.default.pipeline.p.inputs", 0, 999, "p", "r1", "U");
-    for (int i = 0; i < 300; i++) flowed(h, "seldon.default.model.a.inputs", 0, 2000 + i, "other", "noise", "N");
+    for (int i = 0; i < 300; i++)
+        flowed(h, "seldon.default.model.a.inputs", 0, 2000 + i, "other", "noise", "N");
 }
 
 /* The topics (their last two parts) of the records in an answer, in order. */
@@ -604,8 +706,10 @@ static void the_way_of_one_request_is_found_in_order(void **state)
     flow_some(h);
     struct asked *a = ask(h, CONTROL_TRACE, "", "r1", "");
     assert_int_equal(a->call.err.rc, RC_OK);
-    assert_topics(a, "pipeline.p.inputs model.a.inputs model.a.outputs model.b.inputs model.b.outputs pipeline.p.outputs ");
-    assert_true(memmem(a->call.json.p, a->call.json.n, "\"kind\":\"request\",\"value\":{", 25) != NULL);
+    assert_topics(a, "pipeline.p.inputs model.a.inputs model.a.outputs model.b.inputs "
+                     "model.b.outputs pipeline.p.outputs ");
+    assert_true(memmem(a->call.json.p, a->call.json.n, "\"kind\":\"request\",\"value\":{", 25) !=
+                NULL);
     assert_true(memmem(a->call.json.p, a->call.json.n, "\"data\":[2.5]", 12) != NULL);
     assert_true(str_ends(buf_str(&a->call.json), STR("],\"complete\":true}")));
     asked_free(a);
@@ -622,21 +726,28 @@ static void inspect_shows_the_last_records_of_one_pipeline(void **state)
     flow_some(h);
     flowed(h, "seldon.default.model.a.inputs", 0, 1001, "p", "r2", "V");
     struct asked *a = ask(h, CONTROL_INSPECT, "", "p.a.inputs", "");
-    assert_topics(a, "model.a.inputs model.a.inputs model.a.inputs ");      /* the topic, then two records among 600 others */
+    assert_topics(
+        a,
+        "model.a.inputs model.a.inputs model.a.inputs "); /* the topic, then two records among 600 others */
     asked_free(a);
     a = ask(h, CONTROL_INSPECT, "", "p.a.inputs.V", "");
     assert_true(memmem(a->call.json.p, a->call.json.n, "\"name\":\"V\"", 10) != NULL);
     asked_free(a);
     a = ask(h, CONTROL_INSPECT, "", "p.a.inputs.none", "");
-    assert_true(memmem(a->call.json.p, a->call.json.n, "\"kind\":\"request\",\"value\":null", 29) != NULL);
+    assert_true(memmem(a->call.json.p, a->call.json.n, "\"kind\":\"request\",\"value\":null", 29) !=
+                NULL);
     asked_free(a);
     a = ask(h, CONTROL_INSPECT, "", "p", "");
-    assert_true(str_starts(buf_str(&a->call.json), STR("{\"topics\":[{\"topic\":\"seldon.default.model.b.inputs\"")));
+    assert_true(str_starts(buf_str(&a->call.json),
+                           STR("{\"topics\":[{\"topic\":\"seldon.default.model.b.inputs\"")));
     asked_free(a);
-    assert_refused(ask(h, CONTROL_INSPECT, "", "p.c", ""), RC_NOT_FOUND, "pipeline p has no step c");
-    assert_refused(ask(h, CONTROL_INSPECT, "", "q", ""), RC_NOT_FOUND, "there is no pipeline and no model q");
+    assert_refused(ask(h, CONTROL_INSPECT, "", "p.c", ""), RC_NOT_FOUND,
+                   "pipeline p has no step c");
+    assert_refused(ask(h, CONTROL_INSPECT, "", "q", ""), RC_NOT_FOUND,
+                   "there is no pipeline and no model q");
     assert_refused(ask(h, CONTROL_INSPECT, "", "p.a.sideways", ""), RC_INVALID,
-                   "NAME, NAME.inputs, NAME.outputs, NAME.STEP, or NAME.STEP.inputs or .outputs and .TENSOR is wanted");
+                   "NAME, NAME.inputs, NAME.outputs, NAME.STEP, or NAME.STEP.inputs or .outputs "
+                   "and .TENSOR is wanted");
     house_free(h);
 }
 
@@ -647,20 +758,31 @@ static void records_of_a_topic_are_read_from_any_offset(void **state)
     start(h);
     flow_some(h);
     struct asked *a = xnew(struct asked);
-    a->call = (struct control_call){.what = CONTROL_RECORDS, .name = STR("seldon.default.model.a.inputs"), .partition = 0, .offset = 299, .limit = 2,
-                                    .deadline_ms = loop_now_ms(h->loop) + 5000, .reply_to = loop_mailbox(h->loop), .done = answered};
+    a->call = (struct control_call){.what = CONTROL_RECORDS,
+                                    .name = STR("seldon.default.model.a.inputs"),
+                                    .partition = 0,
+                                    .offset = 299,
+                                    .limit = 2,
+                                    .deadline_ms = loop_now_ms(h->loop) + 5000,
+                                    .reply_to = loop_mailbox(h->loop),
+                                    .done = answered};
     control_call(h->control, &a->call);
     settle(h);
     assert_topics(a, "model.a.inputs model.a.inputs model.a.inputs ");
     assert_true(memmem(a->call.json.p, a->call.json.n, "\"offset\":299,", 13) != NULL);
     assert_true(memmem(a->call.json.p, a->call.json.n, "\"offset\":300,", 13) != NULL);
     asked_free(a);
-    assert_refused(ask(h, CONTROL_RECORDS, "", "nowhere", ""), RC_NOT_FOUND, "topic nowhere does not exist");
+    assert_refused(ask(h, CONTROL_RECORDS, "", "nowhere", ""), RC_NOT_FOUND,
+                   "topic nowhere does not exist");
     a = ask(h, CONTROL_RECORDS, "", TOPIC, "");
-    assert_true(memmem(a->call.json.p, a->call.json.n, "\"kind\":\"text\",\"value\":\"{\\\"format\\\":1", 30) != NULL);
+    assert_true(memmem(a->call.json.p, a->call.json.n,
+                       "\"kind\":\"text\",\"value\":\"{\\\"format\\\":1", 30) != NULL);
     asked_free(a);
     a = ask(h, CONTROL_TOPICS, "", "", "");
-    assert_true(memmem(a->call.json.p, a->call.json.n, "{\"topic\":\"seldon.default.model.a.inputs\",\"partitions\":[{\"partition\":0,\"start\":0,\"end\":601}]}", 80));
+    assert_true(memmem(a->call.json.p, a->call.json.n,
+                       "{\"topic\":\"seldon.default.model.a.inputs\",\"partitions\":[{"
+                       "\"partition\":0,\"start\":0,\"end\":601}]}",
+                       80));
     asked_free(a);
     house_free(h);
 }

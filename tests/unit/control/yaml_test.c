@@ -1,8 +1,14 @@
 /* The tree of YAML and JSON, and strict reading. SPDX-License-Identifier: Apache-2.0 */
-#include "test.h"
 #include "control/yaml.h"
+#include "test.h"
 
-struct parsed { struct arena arena; struct problems problems; struct yaml_node **docs; size_t n; bool ok; };
+struct parsed {
+    struct arena arena;
+    struct problems problems;
+    struct yaml_node **docs;
+    size_t n;
+    bool ok;
+};
 
 static struct parsed parse(const char *text)
 {
@@ -40,14 +46,17 @@ static void assert_json(const char *yaml, const char *wanted)
 static void a_document_becomes_json_with_its_types(void **state)
 {
     (void)state;
-    assert_json("a: 1\nb: \"1\"\nc: [true, 'true', ~, null, x y]\nd: {e: 1.5e3, f: 0x10, g: 007, h: .5}\n",
-                "{\"a\":1,\"b\":\"1\",\"c\":[true,\"true\",null,null,\"x y\"],\"d\":{\"e\":\"1.5e3\",\"f\":\"0x10\",\"g\":\"007\",\"h\":\".5\"}}");
+    assert_json(
+        "a: 1\nb: \"1\"\nc: [true, 'true', ~, null, x y]\nd: {e: 1.5e3, f: 0x10, g: 007, h: .5}\n",
+        "{\"a\":1,\"b\":\"1\",\"c\":[true,\"true\",null,null,\"x "
+        "y\"],\"d\":{\"e\":\"1.5e3\",\"f\":\"0x10\",\"g\":\"007\",\"h\":\".5\"}}");
 }
 
 static void json_is_read_as_it_is(void **state)
 {
     (void)state;
-    assert_json("{\"a\":[{\"b\":\"c\\nd\\u00e9\"}],\"e\":{},\"f\":[]}", "{\"a\":[{\"b\":\"c\\nd\xc3\xa9\"}],\"e\":{},\"f\":[]}");
+    assert_json("{\"a\":[{\"b\":\"c\\nd\\u00e9\"}],\"e\":{},\"f\":[]}",
+                "{\"a\":[{\"b\":\"c\\nd\xc3\xa9\"}],\"e\":{},\"f\":[]}");
 }
 
 static void documents_are_separated_and_empty_ones_left_out(void **state)
@@ -76,7 +85,9 @@ static void a_key_twice_is_a_problem_and_reading_goes_on(void **state)
     (void)state;
     struct parsed p = parse("a: 1\nb: {c: 1, c: 2}\na: 3\n");
     assert_true(p.ok);
-    assert_problems(&p.problems, "f.yaml:2:11: the key \"c\" is there twice\nf.yaml:3:1: the key \"a\" is there twice\n");
+    assert_problems(
+        &p.problems,
+        "f.yaml:2:11: the key \"c\" is there twice\nf.yaml:3:1: the key \"a\" is there twice\n");
     drop(&p);
 }
 
@@ -102,7 +113,8 @@ static void an_alias_inside_itself_is_refused(void **state)
     (void)state;
     struct parsed p = parse("a: &x [1, *x]\n");
     assert_false(p.ok);
-    assert_problems(&p.problems, "f.yaml:1:11: this alias names nothing that was complete before it\n");
+    assert_problems(&p.problems,
+                    "f.yaml:1:11: this alias names nothing that was complete before it\n");
     drop(&p);
 }
 
@@ -112,10 +124,14 @@ static void a_few_aliases_cannot_stand_for_millions_of_nodes(void **state)
     struct buf b = {0};
     struct parsed p;
     buf_append_str(&b, STR("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n"));
-    for (int i = 1; i < 9; i++) buf_printf(&b, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
+    for (int i = 1; i < 9; i++)
+        buf_printf(&b, "a%d: &a%d [*a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d, *a%d]\n", i, i, i - 1,
+                   i - 1, i - 1, i - 1, i - 1, i - 1, i - 1, i - 1);
     p = parse(buf_cstr(&b));
     assert_false(p.ok);
-    assert_true(str_is(p.problems.list[0].text, "too large: more than a million values, or aliases that stand for too much"));
+    assert_true(
+        str_is(p.problems.list[0].text,
+               "too large: more than a million values, or aliases that stand for too much"));
     drop(&p);
     buf_fini(&b);
 }
@@ -126,9 +142,11 @@ static void a_long_text_cannot_be_multiplied_either(void **state)
     struct buf b = {0};
     struct parsed p;
     buf_append_str(&b, STR("a: &a "));
-    for (int i = 0; i < 100000; i++) buf_append_byte(&b, 'x');
+    for (int i = 0; i < 100000; i++)
+        buf_append_byte(&b, 'x');
     buf_append_str(&b, STR("\nb: ["));
-    for (int i = 0; i < 1000; i++) buf_append_str(&b, STR("*a, "));
+    for (int i = 0; i < 1000; i++)
+        buf_append_str(&b, STR("*a, "));
     buf_append_str(&b, STR("]\n"));
     p = parse(buf_cstr(&b));
     assert_false(p.ok);
@@ -180,7 +198,8 @@ static void tags_are_refused(void **state)
 static void a_map_is_read_strictly_and_all_its_mistakes_are_told(void **state)
 {
     (void)state;
-    struct parsed p = parse("name: [x]\nbig: 70000\nflag: maybe\nlist: [a, {b: c}, ~]\nnaem: y\nsub: 3\n");
+    struct parsed p =
+        parse("name: [x]\nbig: 70000\nflag: maybe\nlist: [a, {b: c}, ~]\nnaem: y\nsub: 3\n");
     struct yaml_map m, sub;
     size_t n;
     yaml_map_begin(&m, p.docs[0], STR("f.yaml"), STR("spec"), &p.arena, &p.problems);
@@ -194,13 +213,14 @@ static void a_map_is_read_strictly_and_all_its_mistakes_are_told(void **state)
     yaml_map_sub(&m, "sub", &sub);
     assert_null(sub.node);
     yaml_map_end(&m);
-    assert_problems(&p.problems,
-                    "f.yaml:1:7: spec.name: a text is wanted\n"
-                    "f.yaml:2:6: spec.big: a whole number from 0 to 65535 is wanted, not \"70000\"\n"
-                    "f.yaml:3:7: spec.flag: true or false is wanted, not \"maybe\"\n"
-                    "f.yaml:4:11: spec.list[1]: a text is wanted\n"
-                    "f.yaml:6:6: spec.sub: names with values are wanted here\n"
-                    "f.yaml:5:1: unknown field \"naem\" in spec; known are name, big, flag, list, sub\n");
+    assert_problems(
+        &p.problems,
+        "f.yaml:1:7: spec.name: a text is wanted\n"
+        "f.yaml:2:6: spec.big: a whole number from 0 to 65535 is wanted, not \"70000\"\n"
+        "f.yaml:3:7: spec.flag: true or false is wanted, not \"maybe\"\n"
+        "f.yaml:4:11: spec.list[1]: a text is wanted\n"
+        "f.yaml:6:6: spec.sub: names with values are wanted here\n"
+        "f.yaml:5:1: unknown field \"naem\" in spec; known are name, big, flag, list, sub\n");
     drop(&p);
 }
 
