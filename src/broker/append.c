@@ -115,7 +115,7 @@ static void step(struct partition *p)
         struct broker_append *a = container_of(p->appends.next, struct broker_append, link);
 
         if (a->large && !a->prepared) return;
-        if (!a->large && a->batch.n > LOG_BATCH_INLINE_MAX) {
+        if (!a->large && a->batch.n > store_inline_max(p->topic->broker->store)) {
             large_start(a);
             return;
         }

@@ -513,7 +513,7 @@ static bool take(struct produce *p, const struct produce_request_topic *t,
         if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
         return true;
     }
-    if (b.raw.n <= LOG_BATCH_INLINE_MAX) return take_small(p, to, &b, row);
+    if (b.raw.n <= store_inline_max(to->topic->broker->store)) return take_small(p, to, &b, row);
     large_start(p, to, &b);
     return true;
 }
