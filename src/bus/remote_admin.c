@@ -146,7 +146,7 @@ struct wanted {
     uint64_t refused;                /* a bit for each config */
 };
 
-static enum rc create(struct remote *r, struct bus_topic *t, const char *topic,
+static enum rc create(struct remote *r, const struct bus_topic *t, const char *topic,
                       const struct wanted *want, struct err *e)
 {
     const struct kafka_lib *k = r->k;
@@ -205,7 +205,7 @@ static const char *give_up(struct wanted *want, const struct bus_topic *t, const
     return "configs";
 }
 
-static enum rc create_somehow(struct remote *r, struct bus_topic *t, const char *topic,
+static enum rc create_somehow(struct remote *r, const struct bus_topic *t, const char *topic,
                               struct err *e)
 {
     struct wanted want = {t->replication, t->partitions, 0};
@@ -221,10 +221,13 @@ static enum rc create_somehow(struct remote *r, struct bus_topic *t, const char 
     return rc;
 }
 
-/* Until the metadata of the cluster names the new topic. */
-static void creation_await(struct remote *r, struct bus_topic *t, const char *topic)
+/* Until the metadata of the cluster names the new topic. One that exists and is not named is being deleted: it is made again
+ * as soon as it is gone. */
+static void creation_await(struct remote *r, struct bus_topic *t, const struct bus_topic *wanted,
+                           const char *topic)
 {
     uint64_t until = clock_mono_ms(&clock_real) + r->metadata_propagation_ms;
+    struct err ignored;
 
     if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
     while (!look(r, t, topic) && !t->partitions) {
@@ -237,6 +240,7 @@ static void creation_await(struct remote *r, struct bus_topic *t, const char *to
             return;
         }
         nap();
+        if (!t->created) t->created = create_somehow(r, wanted, topic, &ignored) == RC_OK;
     }
 }
 
@@ -263,7 +267,7 @@ static void ensure_run(struct remote *r, struct bus_op *op)
     }
     t->created = rc == RC_OK;
     op->err = (struct err){0};
-    creation_await(r, t, topic);
+    creation_await(r, t, &wanted, topic);
 }
 
 void remote_topic_ensure(struct bus *b, struct bus_topic *t)

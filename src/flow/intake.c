@@ -397,6 +397,13 @@ static bool own_echo(const struct place *p, const struct bus_record *rec)
     return str_is(id.cluster, facts->cluster_id) && (p->model || str_eq(id.topic, str_of(p->inputs.id)));
 }
 
+static bool any_to_run(const struct place *p, const struct bus_record *records, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (intake_for_us(p, &records[i]) && !own_echo(p, &records[i])) return true;
+    return false;
+}
+
 /* What was handed over is run, whatever there is room for: it is lent for this call only. */
 static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next)
 {
@@ -405,7 +412,8 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     struct flow *f = p->f;
 
     if (f->closed || p->state == PLACE_LEAVING) return;
-    if (f->draining && n > 0) {                  /* the next start's; no more is asked for */
+    if (f->draining && any_to_run(p, records, n)) {      /* the next start's; no more is asked for, nor how far it is */
+        in->paused = true;
         if (in->telling) commit_told(in);
         return;
     }

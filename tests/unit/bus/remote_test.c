@@ -38,7 +38,7 @@ static struct bus *connect(const char *address)
     struct remote_options o = {.bootstrap = str_of(address),
                                .session_timeout_ms = 6000,
                                .metadata_refresh_ms = 300000,
-                               .metadata_propagation_ms = 1000,
+                               .metadata_propagation_ms = 1500,
                                .consume_bytes_max = 2 << 20,
                                .produce_bytes_max = 1 << 20,
                                .connect_ms = 10000};
