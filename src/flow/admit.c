@@ -142,7 +142,7 @@ void run_answer_with(struct flow_run *r, struct headers h, struct bytes key, str
     q->done(q);
 }
 
-void run_answer_like(struct flow_run *r, struct flow_run *other)
+void run_answer_like(struct flow_run *r, struct flow_run *other, bool accepted)
 {
     struct flow_request *q = request_take(r);
 
@@ -150,7 +150,7 @@ void run_answer_like(struct flow_run *r, struct flow_run *other)
         refuse(q, other->input_err);
         return;
     }
-    if (other->run.outcome == RUN_OPEN || (other->outcome_lost && !other->outcome_done)) {
+    if ((other->run.outcome == RUN_OPEN && !accepted) || (other->outcome_lost && !other->outcome_done)) {
         struct err e;
 
         err_set(&e, RC_UNAVAILABLE, "the request that holds this idempotency key ended without an outcome in the log");

@@ -15,8 +15,6 @@
 #include "flow/executor.h"
 #include <inttypes.h>
 
-enum { COMMIT_EVERY_MS = 1000 };
-
 /* ---- metadata ---- */
 
 void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors)
@@ -413,5 +411,5 @@ void commit_touch(struct place *p)
     if (f->closed || f->final_commit || (f->o.loop_index != 0 && !f->group)) return;
     if (f->o.loop_index == 0) p->dirty = true;
     else if (list_empty(&p->commit_link)) list_push(&f->touched, &p->commit_link);
-    if (!timer_is_set(&f->commit_timer)) loop_timer(f->loop, &f->commit_timer, COMMIT_EVERY_MS, commit_due);
+    if (!timer_is_set(&f->commit_timer)) loop_timer(f->loop, &f->commit_timer, f->o.commit_every_ms, commit_due);
 }

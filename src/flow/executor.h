@@ -242,7 +242,8 @@ void run_admitted(struct flow_run *r);           /* the input of a pipeline with
 
 /* With what is already set in its request, and these. */
 void run_answer_with(struct flow_run *r, struct headers h, struct bytes key, struct str step);
-void run_answer_like(struct flow_run *r, struct flow_run *other);      /* a copy of the other's answer */
+/* A copy of the other's answer; accepted: it has none yet, its input is in the log. */
+void run_answer_like(struct flow_run *r, struct flow_run *other, bool accepted);
 
 /* forward.c */
 struct forward;

@@ -1,6 +1,8 @@
 /* An executor's life. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/executor.h"
 
+enum { COMMIT_EVERY_MS = 1000 };
+
 /* ---- construction ---- */
 
 static void copy_configs(struct flow *f, const struct flow_options *o)
@@ -30,6 +32,7 @@ static void copy_options(struct flow *f, const struct flow_options *o)
         deny[i] = arena_dup_str(&f->arena, o->headers_deny[i]);
     f->deny = (struct headers_deny){deny, o->headers_deny_n};
     f->o.loops_n = MAX(o->loops_n, 1u);
+    f->o.commit_every_ms = o->commit_every_ms ? o->commit_every_ms : COMMIT_EVERY_MS;
     copy_configs(f, o);
 }
 

@@ -23,6 +23,7 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     uint32_t join_window_ms;
     uint64_t timeout_ms, timeout_ms_max;
     uint64_t recover_grace_ms, recover_within_ms, idempotency_window_ms;
+    uint64_t commit_every_ms;                    /* 0: once a second */
     uint32_t runs_max; size_t runs_bytes_max;    /* then RC_OVERLOAD; the share of this loop */
     uint32_t model_concurrency; int attempts; uint64_t backoff_ms;
     const struct str *headers_deny; size_t headers_deny_n;     /* patterns: name, or prefix-* */

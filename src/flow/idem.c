@@ -161,10 +161,10 @@ static void refuse(struct flow_run *r, const struct err *e)
     flow_run_release(r);
 }
 
-struct looking { struct bus_fetch fetch; struct flow_run *r; struct flow *f; struct idem_hash input; };
+struct looking { struct bus_fetch fetch; struct flow_run *r; struct flow *f; bool accepted; };
 
 /* The outcome as a record, back into an answer. */
-static void answer_record(struct flow_run *r, const struct bus_record *rec)
+static void answer_record(struct flow_run *r, const struct bus_record *rec, bool accepted)
 {
     struct flow_request *q = r->request;
     struct str error = {0}, step = {0};
@@ -187,7 +187,8 @@ static void answer_record(struct flow_run *r, const struct bus_record *rec)
         err_set(&q->err, RC_UPSTREAM, STR_FMT, STR_ARG(buf_str(&q->message_text)));
     } else {
         q->err = (struct err){0};
-        buf_append(&q->response, rec->value);
+        q->accepted = accepted;
+        if (!accepted) buf_append(&q->response, rec->value);
     }
     run_answer_with(r, h, rec->key, step);
 }
@@ -202,7 +203,7 @@ static void looked(struct bus_op *op)
     if (!f->closed) {
         if (!r->request) {
         } else if (!op->err.rc && k->fetch.records_n && k->fetch.records[0].offset == k->fetch.offset) {
-            answer_record(r, &k->fetch.records[0]);
+            answer_record(r, &k->fetch.records[0], k->accepted);
         } else {
             err_set(&e, RC_UNAVAILABLE, "the outcome of this idempotency key could not be read: %s",
                     op->err.rc ? op->err.text : "its record is gone");
@@ -220,8 +221,11 @@ static void look_up(struct flow_run *r, const struct idem *i)
 {
     struct looking *k = xnew(struct looking);
     struct flow *f = r->f;
-    const struct topic *t = i->error && r->place->model ? &f->errors : &r->place->outputs;
+    const struct topic *t = i->accepted                       ? &r->place->inputs
+                            : i->error && r->place->model ? &f->errors
+                                                          : &r->place->outputs;
 
+    k->accepted = i->accepted;
     k->r = r;
     k->f = f;
     k->fetch = (struct bus_fetch){
@@ -245,8 +249,6 @@ static bool meet(struct flow_run *r, struct idem *i, const struct idem_hash *inp
     if (memcmp(i->input.b, input->b, IDEM_HASH) != 0) {
         err_set(&e, RC_EXISTS, "the idempotency key was used with another request");
         refuse(r, &e);
-    } else if (i->accepted) {
-        refuse(r, NULL);
     } else if (i->done) {
         look_up(r, i);
     } else {
@@ -309,14 +311,31 @@ void idem_recovered(struct flow_run *r, const struct bus_record *rec)
     }
 }
 
+static void waiters_answer(struct list *waiters, struct flow_run *r, bool accepted)
+{
+    for (struct list *l; (l = list_pop(waiters));) {
+        struct flow_run *w = container_of(l, struct flow_run, parked);
+
+        w->pins++;
+        run_answer_like(w, r, accepted);
+        w->pins--;
+        flow_run_release(w);
+    }
+}
+
 void idem_accepted(struct flow_run *r)
 {
-    if (!r->idem) return;
-    r->idem->done = r->idem->accepted = true;
-    r->idem->running = false;
-    for (struct list *l; (l = list_pop(&r->idem->waiters));)
-        refuse(container_of(l, struct flow_run, parked), NULL);
+    struct idem *i = r->idem;
+    struct list waiters;
+
+    if (!i) return;
     r->idem = NULL;
+    i->done = i->accepted = true;
+    i->running = false;
+    i->partition = r->partition;
+    i->offset = r->input_offset;
+    list_move(&i->waiters, &waiters);
+    waiters_answer(&waiters, r, true);
 }
 
 bool idem_wanted(const struct flow_run *r)
@@ -338,12 +357,5 @@ void idem_settle(struct flow_run *r, int32_t partition, int64_t offset)
     i->partition = partition;
     i->offset = offset;
     if (!i->done) idem_drop(i);
-    for (struct list *l; (l = list_pop(&waiters));) {
-        struct flow_run *w = container_of(l, struct flow_run, parked);
-
-        w->pins++;
-        run_answer_like(w, r);
-        w->pins--;
-        flow_run_release(w);
-    }
+    waiters_answer(&waiters, r, false);
 }

@@ -23,8 +23,9 @@ struct idem {
     struct idem_index *index;
     struct idem_hash key, input;
     int64_t wall_ms;
-    bool done, accepted, error;                  /* accepted: no outcome will be there, the pipeline has no output */
-    int32_t partition; int64_t offset;           /* done: where the outcome lies (error: of a model: on the errors topic) */
+    bool done, accepted, error;                  /* accepted: the pipeline has no output, its input is the answer */
+    int32_t partition; int64_t offset;           /* done: where the outcome lies (error: of a model: on the errors topic;
+                                                    accepted: the input) */
     bool running;                                /* a run of this process is at it */
     struct list waiters;                         /* runs not started, by flow_run.parked */
 };

@@ -122,7 +122,9 @@ static void input_note(struct idem_read *d, const struct bus_record *rec)
     i = idem_put(d->x, &key, &input, rec->timestamp_ms);
     i->accepted = no_output(d->p);
     i->done = e != NULL || i->accepted;          /* else it is about to be run again */
-    if (!e) return;
+    i->partition = d->partition;
+    i->offset = rec->offset;
+    if (!e || i->accepted) return;
     i->error = e->error;
     i->offset = e->offset;
     i->partition = d->partition % MAX((i->error && d->p->model ? &d->f->errors : &d->p->outputs)->partitions, 1);

@@ -110,7 +110,7 @@ struct fs *fs_sim_fs(struct fs_sim *s);
 uint64_t fs_sim_ops(const struct fs_sim *s);                     /* changing calls so far */
 void fs_sim_cut_at(struct fs_sim *s, uint64_t op);               /* when fs_sim_ops() reaches it; 0: never */
 bool fs_sim_is_cut(const struct fs_sim *s);
-void fs_sim_cut(struct fs_sim *s);                               /* now */
+void fs_sim_cut(struct fs_sim *s);                               /* now; any thread */
 void fs_sim_power_on(struct fs_sim *s);
 void fs_sim_set_capacity(struct fs_sim *s, uint64_t bytes);      /* default: 1 TiB; growing past it is RC_DISK_FULL */
 /* Flips the bits of `mask` in one byte, on the disk and in memory; false when the file is not that long. */

@@ -701,8 +701,14 @@ struct fs *fs_sim_fs(struct fs_sim *s) { return &s->fs; }
 uint64_t fs_sim_ops(const struct fs_sim *s) { return s->ops; }
 void fs_sim_cut_at(struct fs_sim *s, uint64_t op) { s->cut_at = op; }
 bool fs_sim_is_cut(const struct fs_sim *s) { return s->cut; }
-void fs_sim_cut(struct fs_sim *s) { s->cut = true; }
 void fs_sim_set_capacity(struct fs_sim *s, uint64_t bytes) { s->capacity = bytes; }
+
+void fs_sim_cut(struct fs_sim *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->cut = true;
+    pthread_mutex_unlock(&s->lock);
+}
 
 void fs_sim_power_on(struct fs_sim *s)
 {

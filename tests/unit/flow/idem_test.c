@@ -212,19 +212,37 @@ static void after_a_crash_the_key_waits_for_the_rerun(void **state)
     fixture_close(&x);
 }
 
+static void expect_accepted(struct fixture *x, struct asked *a)
+{
+    if (x->bus->hold) {
+        fixture_settle(x);
+        fake_bus_release(x->bus);
+    }
+    fixture_settle(x);
+    assert_str(a->q.key, "0.p.id-1");
+    expect(x, a, "accepted");
+}
+
 static void a_pipeline_without_output_accepts_a_key_once(void **state)
 {
     struct fixture x;
+    struct asked *a;
 
     (void)state;
     open(&x, "p: mul10");
-    expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "accepted");
-    expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "accepted");
+    x.bus->hold = true;
+    a = fixture_ask_key(&x, "p", "INPUT=1", "k");
+    fixture_settle(&x);
+    fake_bus_release(x.bus);                     /* what earlier starts left was read */
+    fixture_settle(&x);
+    x.bus->hold = true;
+    expect_accepted(&x, a);
+    expect_accepted(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"));
     assert_int_equal(fake_bus_count(x.bus, INPUTS), 1);
     fixture_reopen(&x, "2");
     APPLY(&x, "p: mul10");
     fixture_settle(&x);
-    expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "accepted");
+    expect_accepted(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"));
     assert_int_equal(fake_bus_count(x.bus, INPUTS), 1);
     fixture_close(&x);
 }
