@@ -193,7 +193,7 @@ void upstream_cancel(struct upstream *u, struct upstream_call *c)
             c->done(c);
             return;
         }
-    must(!"a call in flight");
+    must(false && "a call in flight");
 }
 
 void upstream_call_fini(struct upstream_call *c)

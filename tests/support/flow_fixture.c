@@ -89,7 +89,7 @@ static void step_read(struct arena *a, struct str text, struct flow_pipeline_def
         else if (str_is(key, "map")) d.renames = renames_read(a, value, &d.renames_n);
         else if (str_is(key, "window")) d.join_window_ms = number_read(value);
         else if (str_is(key, "batch")) d.batch_size = number_read(value);
-        else must(!"a word of a step");
+        else must(false && "a word of a step");
     }
     if (!out) {
         p->steps[p->steps_n++] = d;
