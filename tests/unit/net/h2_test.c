@@ -363,7 +363,7 @@ static void slow_bodies_and_large_headers_are_refused(void **state)
 static void a_long_error_text_is_cut_to_what_clients_take(void **state)
 {
     struct world w;
-    struct bytes p;
+    struct bytes p = {0};
     uint8_t flags;
 
     (void)state;
