@@ -201,6 +201,7 @@ struct flow {
     void (*drained)(void *ctx);
     void *drained_ctx;
     struct list forwards;                        /* requests that executor 0 runs for us */
+    struct list idem_waiting;                    /* readings of the log that will try again */
     size_t idem_n;                               /* idempotency keys remembered */
     struct timer commit_timer;                   /* commits; on the others: tells executor 0 what was touched */
     struct list touched;

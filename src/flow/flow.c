@@ -1,5 +1,6 @@
 /* An executor's life. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/executor.h"
+#include "flow/idem.h"
 
 enum { COMMIT_EVERY_MS = 1000 };
 
@@ -59,6 +60,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     list_init(&f->parked);
     list_init(&f->probes);
     list_init(&f->forwards);
+    list_init(&f->idem_waiting);
     list_init(&f->spare_runs);
     list_init(&f->spare_appends);
     topic_init(&f->errors, f, NULL, name_errors_topic(&f->arena, &f->naming));
@@ -274,7 +276,9 @@ struct flow *flow_free(struct flow *f)
     forwards_end(f);
     while (!list_empty(&f->runs))
         flow_run_end(container_of(f->runs.next, struct flow_run, link), &e);
-    if (f->lent == 0) flow_release(f);
+    f->lent++;                                   /* until here nothing that ends may take the executor along */
+    idem_reads_end(f);
+    flow_returned(f);
     return NULL;
 }
 

@@ -50,6 +50,7 @@ void idem_index_free(struct idem_index *x);
 
 /* idem_read.c: what earlier starts left. */
 void idem_read_start(struct idem_index *x);
+void idem_reads_end(struct flow *f);             /* those that wait to try again; the others end when the bus answers */
 struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const struct idem_hash *input, int64_t wall_ms);
 void idem_drop(struct idem *i);
 void idem_read_done(struct idem_index *x);       /* those who waited go on */

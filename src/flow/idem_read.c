@@ -26,6 +26,7 @@ struct idem_read {
     struct bus_fetch fetch;
     struct bus_topic look;
     struct timer retry;
+    struct list waiting;                         /* in flow.idem_waiting while the timer runs */
 };
 
 static const struct topic *topic_of(const struct idem_read *d)
@@ -47,6 +48,7 @@ static void read_end(struct idem_read *d)
     struct idem_index *x = d->x;
 
     timer_cancel(loop_timers(f->loop), &d->retry);
+    list_remove(&d->waiting);
     map_fini(&d->ended);
     arena_fini(&d->arena);
     free(d);
@@ -61,13 +63,21 @@ static void read_retry(struct timer *t)
 {
     struct idem_read *d = container_of(t, struct idem_read, retry);
 
+    list_remove(&d->waiting);
     read_next(d);
 }
 
 static void read_failed(struct idem_read *d, const struct err *why)
 {
     diag(DIAG_WARN, "flow.idempotency", KV_STR("topic", topic_of(d)->name), KV_CSTR("why", why->text));
+    list_push(&d->f->idem_waiting, &d->waiting);
     loop_timer(d->f->loop, &d->retry, RETRY_MS, read_retry);
+}
+
+void idem_reads_end(struct flow *f)
+{
+    while (!list_empty(&f->idem_waiting))
+        read_end(container_of(f->idem_waiting.next, struct idem_read, waiting));
 }
 
 /* ---- records ---- */
@@ -246,6 +256,7 @@ void idem_read_start(struct idem_index *x)
     d->p = p;
     d->f = p->f;
     d->end = -1;
+    list_init(&d->waiting);
     d->since_ms = clock_wall_ms(loop_clock(p->f->loop)) - (int64_t)p->f->o.idempotency_window_ms;
     p->refs++;
     p->f->lent++;
