@@ -22,6 +22,7 @@ import requests  # noqa: E402
 BUILD = ROOT / "build/release"
 WORK = ROOT / "build/bench/work"
 TICKS = os.sysconf("SC_CLK_TCK")
+SCALE = float(os.environ.get("BENCH_SCALE", "1"))  # of every count and duration; said in the report
 
 
 def load(*args):
@@ -74,11 +75,12 @@ def fresh(name):
 def create(system, topic, partitions):
     from confluent_kafka.admin import AdminClient, NewTopic
 
-    AdminClient({"bootstrap.servers": system.address}).create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
+    admin = AdminClient({"bootstrap.servers": system.address})
+    admin.create_topics([NewTopic(topic, partitions, 1)])[topic].result(30)
 
 
 def report(name, command, rows, head):
-    lines = [f"### {name}", "", f"`{command}`, {time.strftime('%Y-%m-%d')}", "", "| " + " | ".join(head) + " |",
+    lines = [f"### {name}", "", f"`{command}`, scale {SCALE:g}, {time.strftime('%Y-%m-%d')}", "", "| " + " | ".join(head) + " |",
              "|" + " --- |" * len(head), *("| " + " | ".join(map(str, row)) + " |" for row in rows), ""]
     text = "\n".join(lines)
     print(text, flush=True)
@@ -143,7 +145,7 @@ def bench_throughput():
         for size, count in LOADS:
             for acks in ("1", "all"):
                 for partitions in (1, 4):
-                    load_of[size, acks, partitions] = throughput_of(system, size, count // 2, acks, partitions)
+                    load_of[size, acks, partitions] = throughput_of(system, size, int(count * SCALE / 2), acks, partitions)
         peaks[system.name] = (load_of, rss_mib(system.pid))
         system.stop()
     (ours, our_rss), (theirs, their_rss) = peaks[Ours.name], peaks[Theirs.name]
@@ -166,12 +168,15 @@ def bench_latency():
             for rate in (1000, 10_000):
                 topic = f"l-{acks}-{rate}"
                 create(system, topic, 1)
-                result = load("latency", system.address, topic, rate, 10, 1024, acks)
+                result = load("latency", system.address, topic, rate, max(2, int(10 * SCALE)), 1024, acks)
                 show = lambda l: " / ".join(f"{l[p] / 1000:.2f}" for p in ("p50_us", "p99_us", "p999_us"))  # noqa: E731
                 rows.append((system.name, acks, rate, show(result["ack"]), show(result["end_to_end"])))
         system.stop()
     report("Produce-ack and end-to-end latency, open loop, 1 KiB (ms)", "./dev bench latency", rows,
            ["system", "acks", "messages/s", "ack p50 / p99 / p99.9", "end to end p50 / p99 / p99.9"])
+
+
+SECONDS = max(2, int(5 * SCALE))
 
 
 def infer_load(*args):
@@ -207,9 +212,9 @@ def bench_flow():
         cases += [("pipeline of 1 step", server.infer, "steps1.pipeline"), ("pipeline of 2 steps", server.infer, "steps2.pipeline"),
                   ("pipeline of 3 steps", server.infer, "steps3.pipeline"), ("join of two, then a third", server.infer, "join.pipeline")]
         for what, target, name in cases:
-            one = infer_load("closed", target, name, 1, 5)
-            many = infer_load("closed", target, name, 32, 5)
-            opened = infer_load("open", target, name, 1000, 5)
+            one = infer_load("closed", target, name, 1, SECONDS)
+            many = infer_load("closed", target, name, 32, SECONDS)
+            opened = infer_load("open", target, name, 1000, SECONDS)
             show = lambda r: f"{r['p50_us']} / {r['p99_us']} / {r['p999_us']}"  # noqa: E731
             rows.append((what, durability if ".pipeline" in name else "-", show(one), f"{many['requests_s']:.0f}", show(opened)))
         rows.append((f"RSS of millrace after it, {durability}", "", f"{rss_mib(server.pid):.1f} MiB", "", ""))
