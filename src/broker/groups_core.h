@@ -1,0 +1,39 @@
+/* broker/groups_core.h - what the files of groups.h share: the set itself, and how records of a group are written.
+ *
+ *     groups_write_begin(gs, &w);  …_record_add(&w, …);  if (groups_write_end(ge, &w, &e)) … ;       ge->seq is its sequence
+ *
+ * Used by: broker/groups*.c, and nobody else.   SPDX-License-Identifier: Apache-2.0
+ */
+#pragma once
+#include "broker/core.h"
+#include "broker/groups.h"
+#include "broker/offsets_record.h"
+
+#define GROUPS_TOPIC STR("__consumer_offsets")
+enum { GROUPS_BATCH_BYTES = 1 << 20 };                     /* tombstones are put into batches of about that */
+
+struct groups {
+    struct broker *broker;
+    struct map by_id;
+    struct group_entry **sorted;                           /* by id */
+    size_t n, cap;
+    size_t bytes;
+    struct group_config config;
+    struct arena arena;                                    /* effects of one step */
+    struct timer expiry;
+    struct codecs *codecs;
+    struct buf batch;
+};
+
+/* ---- groups.c ---- */
+struct group_entry *groups_entry_new(struct groups *gs, struct str id);
+void groups_entry_free(struct group_entry *ge);
+void groups_account(struct group_entry *ge);               /* after every change of what it holds */
+void groups_write_begin(struct groups *gs, struct batch_builder *w);
+enum rc groups_write_end(struct group_entry *ge, struct batch_builder *w, struct err *e) MUST_USE;
+
+/* ---- groups_offsets.c ---- */
+void groups_on_expiry(struct timer *t);
+
+/* ---- groups_load.c ---- */
+enum rc groups_load_partition(struct groups *gs, struct partition *p, struct err *e) MUST_USE;

@@ -1,0 +1,81 @@
+/* Reading __consumer_offsets at a start: what the last record of a key says holds. SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "broker/groups_core.h"
+
+enum {
+    READ_BYTES = 1 << 20,         /* of the topic, at a time */
+    RECORD_BYTES_MAX = 256 << 20, /* a batch of ours never expands beyond */
+};
+
+static void apply(struct groups *gs, const struct offsets_record *r)
+{
+    struct group_entry *ge = groups_find(gs, r->group);
+
+    if (!ge && r->gone) return;
+    if (!ge) ge = groups_entry_new(gs, r->group);
+    if (r->kind == OFFSETS_RECORD_OFFSET) {
+        if (r->gone)
+            (void)offsets_delete(&ge->offsets, r->topic, r->committed.partition);
+        else
+            offsets_put(&ge->offsets, r->topic, &r->committed);
+    } else {
+        group_fini(&ge->g);
+        group_init(&ge->g, r->group, &gs->config, broker_wall_ms(gs->broker));
+        ge->on_record = !r->gone;
+        if (!r->gone) group_restore(&ge->g, &r->snapshot, broker_now_ms(gs->broker));
+    }
+    groups_account(ge);
+}
+
+static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *e)
+{
+    AUTO(buf_fini) struct buf scratch = {0};
+    AUTO(arena_fini) struct arena a = {0};
+    struct records it;
+    struct record rec;
+
+    if (batch_is(b, BATCH_CONTROL) || batch_is(b, BATCH_TRANSACTIONAL)) return RC_OK;
+    if (records_open(&it, b, gs->codecs, RECORD_BYTES_MAX, &scratch)) goto fault;
+    while (records_next(&it, &rec)) {
+        struct offsets_record r;
+
+        if (offsets_record_decode(&rec, &a, &r,
+                                  e)) { /* somebody else's; the other records are good */
+            diag(DIAG_WARN, "offsets.unreadable", KV_I64("offset", rec.offset),
+                 KV_CSTR("why", e->text));
+            continue;
+        }
+        if (r.kind != OFFSETS_RECORD_OTHER) apply(gs, &r);
+        arena_reset(&a);
+    }
+    if (it.fault == BATCH_OK) return RC_OK;
+fault:
+    return err_set(e, RC_CORRUPT, "batch at offset %lld: %s", (long long)b->base_offset,
+                   batch_fault_name(it.fault));
+}
+
+enum rc groups_load_partition(struct groups *gs, struct partition *p, struct err *e)
+{
+    int64_t at = partition_start(p), end = partition_high(p);
+    AUTO(buf_fini) struct buf in = {0};
+
+    while (at < end) {
+        int64_t next = at;
+
+        buf_clear(&in);
+        if (partition_read(p, at, READ_BYTES, &in, &next, e)) return e->rc;
+        for (size_t done = 0; done < in.n;) {
+            struct batch b;
+            enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
+
+            if (fault)
+                return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
+                               batch_fault_name(fault));
+            if (load_batch(gs, &b, e)) return e->rc;
+            done += b.raw.n;
+        }
+        if (next <= at) break;
+        at = next;
+    }
+    return RC_OK;
+}
