@@ -179,11 +179,8 @@ static bool sweep(struct broker *b, struct sweep *s,
     if (!t && s->topic[0]) t = broker_topic_after(b, str_of(s->topic));
     for (; t; t = broker_topic_next(b, t), s->partition = 0) {
         for (; s->partition < t->partitions_n; s->partition++) {
-            struct topic_id id;
-            struct log *log;
+            struct log *log = store_log_find(b->store, &t->id, (uint32_t)s->partition);
 
-            memcpy(id.b, t->id.b, sizeof id.b);
-            log = store_log_find(b->store, &id, (uint32_t)s->partition);
             if (!log) continue;
             if (n++ == RETENTION_LOGS_PER_TURN) {
                 memcpy(s->topic, t->name.p, t->name.n + 1);
@@ -336,13 +333,10 @@ static void lists_init(struct broker *b)
 static bool drop_orphan(void *ctx, struct log *log)
 {
     struct broker *b = ctx;
-    struct uuid id;
-    struct topic *t;
+    struct topic *t = topic_by_id(b, log_topic_id(log));
     uint64_t seq;
     struct err e;
 
-    memcpy(id.b, log_topic_id(log)->b, sizeof id.b);
-    t = topic_by_id(b, &id);
     if (t && (int64_t)log_partition(log) < t->partitions_n) return true;
     diag(DIAG_WARN, "broker.log_without_topic", KV_STR("topic", log_topic(log)),
          KV_U64("partition", log_partition(log)));

@@ -23,7 +23,7 @@ const struct log_config log_config_default = {
 };
 
 struct str log_topic(const struct log *l)                      { return str_of(l->topic); }
-const struct topic_id *log_topic_id(const struct log *l)       { return &l->id; }
+const struct uuid *log_topic_id(const struct log *l)       { return &l->id; }
 uint32_t log_partition(const struct log *l)                    { return l->partition; }
 void     log_set_owner(struct log *l, void *owner)             { l->owner = owner; }
 void    *log_owner(const struct log *l)                        { return l->owner; }
@@ -258,11 +258,9 @@ enum rc log_make_folder(struct log *l, struct err *e)
     AUTO(buf_fini) struct buf want = {0}, have = {0};
     struct fs *fs = l->store->fs;
     char       path[STORE_PATH_BYTES + 32], text[UUID_TEXT_LEN + 1];
-    struct uuid id;
 
     if (l->folder_made) return RC_OK;
-    memcpy(id.b, l->id.b, sizeof id.b);
-    uuid_to_text(&id, text);
+    uuid_to_text(&l->id, text);
     buf_printf(&want, "version: 0\ntopic_id: %s", text);
     snprintf(path, sizeof path, "%s/partition.metadata", l->dir);
     checkpoint_spare(l->store, strrchr(l->dir, '/') + 1);            /* what was to be removed under this name is set aside below */

@@ -33,7 +33,7 @@ extern const struct log_config log_config_default;
 enum { LOG_BATCH_INLINE_MAX = 8 << 20 };       /* larger batches go by log_large */
 
 struct str log_topic(const struct log *l);                            /* valid as long as the log */
-const struct topic_id *log_topic_id(const struct log *l);
+const struct uuid *log_topic_id(const struct log *l);
 uint32_t log_partition(const struct log *l);
 void  log_set_owner(struct log *l, void *owner);                      /* the broker's partition; for callbacks */
 void *log_owner(const struct log *l);

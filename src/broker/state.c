@@ -29,7 +29,7 @@ static void put_frame(struct buf *into, enum state_kind kind, struct bytes a, st
 
 void state_put_meta(struct buf *into, struct bytes record) { put_frame(into, STATE_META, record, (struct bytes){0}); }
 
-void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t partition)
+void state_put_gone(struct buf *into, const struct uuid *topic, uint32_t partition)
 {
     uint8_t p[20];
 

@@ -12,7 +12,7 @@
 
 enum state_kind { STATE_META = 1, STATE_LOG, STATE_GONE };
 struct log_state {
-    struct topic_id topic;
+    struct uuid topic;
     uint32_t partition;
     int64_t  start, end;
     int64_t  segment_base;                     /* of the segment that grows */
@@ -27,7 +27,7 @@ struct log_state {
 void state_put_head(struct buf *into);         /* the first bytes of a new file */
 void state_put_meta(struct buf *into, struct bytes record);
 void state_put_log(struct buf *into, const struct log_state *s, const struct epochs *es);
-void state_put_gone(struct buf *into, const struct topic_id *topic, uint32_t partition);
+void state_put_gone(struct buf *into, const struct uuid *topic, uint32_t partition);
 
 struct state_frame {
     enum state_kind  kind;

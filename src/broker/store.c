@@ -93,9 +93,9 @@ void store_work_done(struct store *s)
 
 /* ---- logs ---- */
 
-struct log_key { struct topic_id id; uint32_t partition; };
+struct log_key { struct uuid id; uint32_t partition; };
 
-static struct bytes key_of(struct log_key *k, const struct topic_id *id, uint32_t partition)
+static struct bytes key_of(struct log_key *k, const struct uuid *id, uint32_t partition)
 {
     memset(k, 0, sizeof *k);
     k->id = *id;
@@ -103,14 +103,14 @@ static struct bytes key_of(struct log_key *k, const struct topic_id *id, uint32_
     return bytes_of(k, sizeof *k);
 }
 
-struct log *store_log_find(struct store *s, const struct topic_id *id, uint32_t partition)
+struct log *store_log_find(struct store *s, const struct uuid *id, uint32_t partition)
 {
     struct log_key k;
 
     return map_get(&s->logs, key_of(&k, id, partition));
 }
 
-struct log *store_log_new(struct store *s, const struct topic_id *id, struct str topic, uint32_t partition)
+struct log *store_log_new(struct store *s, const struct uuid *id, struct str topic, uint32_t partition)
 {
     struct log    *l = xnew(struct log);
     struct log_key k;
@@ -133,7 +133,7 @@ struct log *store_log_new(struct store *s, const struct topic_id *id, struct str
     return l;
 }
 
-struct log *store_log(struct store *s, const struct topic_id *id, struct str topic, uint32_t partition)
+struct log *store_log(struct store *s, const struct uuid *id, struct str topic, uint32_t partition)
 {
     struct log *l = store_log_find(s, id, partition);
 

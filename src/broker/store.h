@@ -14,6 +14,7 @@
 #pragma once
 #include "base/bytes.h"
 #include "base/err.h"
+#include "base/uuid.h"
 
 struct clock;
 struct fs;
@@ -22,9 +23,6 @@ struct mailbox;
 struct store;
 struct store_meta_sink;
 struct workers;
-
-struct topic_id { uint8_t b[16]; };
-static inline bool topic_id_eq(const struct topic_id *a, const struct topic_id *b) { return !memcmp(a->b, b->b, 16); }
 
 struct store_options {
     const char     *dir;                       /* created when missing */
@@ -93,8 +91,8 @@ void store_stats(struct store *s, struct store_stats *ret);
 
 /* The log of one partition. Cheap: no file is touched before the first read or append, and a folder appears at the first
  * append. One struct log exists per (topic id, partition); asking again gives the same one. The store owns it. */
-struct log *store_log(struct store *s, const struct topic_id *id, struct str topic, uint32_t partition);
-struct log *store_log_find(struct store *s, const struct topic_id *id, uint32_t partition);    /* NULL when unknown */
+struct log *store_log(struct store *s, const struct uuid *id, struct str topic, uint32_t partition);
+struct log *store_log_find(struct store *s, const struct uuid *id, uint32_t partition);    /* NULL when unknown */
 /* Stages the deletion; *log is gone. Its folder goes away in the background when the record is durable. */
 enum rc store_log_delete(struct store *s, struct log **log, uint64_t *ret_seq, struct err *e) MUST_USE;
 /* All logs on record, e.g. to find those whose topic does not exist. Stop by returning false. */

@@ -23,7 +23,7 @@ enum { META_BYTES_MAX = 1 << 20, STORE_PATH_BYTES = SEGMENT_PATH_BYTES };
 
 struct log {
     struct store *store;
-    struct topic_id id;
+    struct uuid id;
     uint32_t partition;
     char    *topic, *dir;
     void    *owner;
@@ -111,7 +111,7 @@ enum rc store_usable(const struct store *s, struct err *e);                    /
 enum rc store_fail(struct store *s, const struct err *why);                    /* ends acknowledgement; RC_FATAL */
 uint64_t store_stage(struct store *s, const struct wal_record *r, struct bytes head, struct bytes body);
 void store_advance(struct store *s, struct log *l);                            /* l->end becomes durable with this group */
-struct log *store_log_new(struct store *s, const struct topic_id *id, struct str topic, uint32_t partition);
+struct log *store_log_new(struct store *s, const struct uuid *id, struct str topic, uint32_t partition);
 void store_log_forget(struct store *s, struct log *l);                         /* out of the map; freed when unused */
 void log_unref(struct log *l);
 void store_dirty(struct store *s, struct log *l);

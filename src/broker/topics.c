@@ -138,11 +138,8 @@ struct partition *broker_partition(struct broker *b, struct str topic, int32_t n
 
 struct log *partition_log(struct partition *p)
 {
-    struct topic_id id;
-
     if (p->log) return p->log;
-    memcpy(id.b, p->topic->id.b, sizeof id.b);
-    p->log = store_log(p->topic->broker->store, &id, p->topic->name, (uint32_t)p->number);
+    p->log = store_log(p->topic->broker->store, &p->topic->id, p->topic->name, (uint32_t)p->number);
     log_set_config(p->log, &p->topic->config.log);
     log_set_owner(p->log, p);
     return p->log;
@@ -383,7 +380,7 @@ static enum rc apply_topic(struct broker *b, struct rd *r, struct err *e)
         topic_remove(b, t); /* a snapshot repeats what records before it said */
     if ((t = topic_by_id(b, &id))) topic_remove(b, t);
     t = topic_make(b, name, &id, internal, partitions);
-    get_settings(r, &t->config);         /* resolved when everything is read */
+    get_settings(r, &t->config); /* resolved when everything is read */
     topic_insert(b, t);
     return RC_OK;
 }
@@ -566,13 +563,11 @@ enum rc broker_topic_create(struct broker *b, const struct broker_topic_spec *sp
 
 static void drop_logs(struct broker *b, struct topic *t)
 {
-    struct topic_id id;
     uint64_t seq;
     struct err e;
 
-    memcpy(id.b, t->id.b, sizeof id.b);
     for (int32_t i = 0; i < t->partitions_n; i++) {
-        struct log *log = store_log_find(b->store, &id, (uint32_t)i);
+        struct log *log = store_log_find(b->store, &t->id, (uint32_t)i);
 
         if (t->partitions[i]) {
             partition_gone(t->partitions[i]);

@@ -24,7 +24,7 @@ struct wal_record {
     uint64_t seq;
     enum wal_kind kind;
     uint8_t  flags;
-    struct topic_id topic;
+    struct uuid topic;
     uint32_t partition;
     int64_t  offset;
 };

@@ -39,7 +39,7 @@ static uint64_t pick(struct history *h, uint64_t n) { return rng_below(&h->rng, 
 
 static struct log *history_log(struct history *h, unsigned i)
 {
-    struct topic_id   id = topic_n(h->topic[i]);
+    struct uuid   id = topic_n(h->topic[i]);
     char              name[8] = {'t', (char)('a' + i), 0};
     struct log       *l = store_log(h->t.store, &id, str_of(name), 0);
     struct log_config c = log_config_default;
@@ -209,7 +209,7 @@ static void check_batch(struct history *h, struct log *l, const struct journal_e
 
 static void check_log(struct history *h, unsigned topic)
 {
-    struct topic_id id = topic_n((uint8_t)topic);
+    struct uuid id = topic_n((uint8_t)topic);
     struct log     *l = store_log_find(h->t.store, &id, 0);
     int64_t         end = 0, start = 0;
     bool            gone = false, known = false;

@@ -16,7 +16,7 @@ struct child { struct store_options opt; struct store *store; struct workers *wo
 
 static struct log *log_n(struct store *s, uint32_t n)
 {
-    struct topic_id   id = topic_n((uint8_t)n);
+    struct uuid   id = topic_n((uint8_t)n);
     char              name[16];
     struct log       *l;
     struct log_config c = log_config_default;

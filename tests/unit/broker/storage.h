@@ -86,9 +86,9 @@ static inline void storage_fini(struct storage *t)
     buf_fini(&t->meta);
 }
 
-static inline struct topic_id topic_n(uint8_t n)
+static inline struct uuid topic_n(uint8_t n)
 {
-    struct topic_id id = {{1, 2, 3}};
+    struct uuid id = {{1, 2, 3}};
 
     id.b[15] = n;
     return id;
@@ -96,7 +96,7 @@ static inline struct topic_id topic_n(uint8_t n)
 
 static inline struct log *storage_log(struct storage *t, uint8_t n)
 {
-    struct topic_id id = topic_n(n);
+    struct uuid id = topic_n(n);
     char            name[8] = {'t', (char)('a' + n), 0};
 
     return store_log(t->store, &id, str_of(name), 0);

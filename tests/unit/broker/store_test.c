@@ -264,7 +264,7 @@ static void a_deleted_log_is_gone_and_its_name_is_free(void **state)
     struct log         *l;
     struct fs_stat      st;
     uint64_t            seq;
-    struct topic_id     id = topic_n(0), other = topic_n(9);
+    struct uuid     id = topic_n(0), other = topic_n(9);
 
     (void)state;
     rig_init(&r);
@@ -439,7 +439,7 @@ static void leftovers_of_a_crash_are_removed(void **state)
     struct fs_stat      st;
     uint64_t            seq;
     unsigned            found = 0;
-    struct topic_id     id = topic_n(0);
+    struct uuid     id = topic_n(0);
 
     (void)state;
     for (uint64_t cut = 1; cut < 12; cut++) {                     /* somewhere between the deletion and the end of its folder */
