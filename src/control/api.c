@@ -121,6 +121,16 @@ static void finish(struct request *r)
 
 /* ---- readiness of resources ---- */
 
+static void put_failed(struct buf *b, const struct control_item *item, const struct err *why)
+{
+    AUTO(buf_fini) struct buf text = {0};
+
+    buf_printf(&text, "%s%s", item->kind == RESOURCE_MODEL ? "ModelFailed: " : "",
+               why->text[0] ? why->text : rc_name(why->rc));
+    buf_append_str(b, STR(",\"ready\":false,\"status\":"));
+    json_put_str(b, buf_str(&text));
+}
+
 static void put_status(struct buf *b, const struct control_item *item, const struct probing *p)
 {
     enum rc rc = p->probe.err.rc;
@@ -132,10 +142,8 @@ static void put_status(struct buf *b, const struct control_item *item, const str
         buf_append_str(b, STR(",\"ready\":null,\"status\":\"not probed in time\""));
     else if (rc == RC_OK)
         buf_append_str(b, STR(",\"ready\":true,\"status\":\"ready\""));
-    else {
-        buf_append_str(b, STR(",\"ready\":false,\"status\":"));
-        json_put_str(b, str_of(p->probe.err.text[0] ? p->probe.err.text : rc_name(rc)));
-    }
+    else
+        put_failed(b, item, &p->probe.err);
 }
 
 static void items_answer(struct request *r)

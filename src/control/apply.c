@@ -158,9 +158,11 @@ static struct flow_snapshot *as_applied(const struct applying *a)
     return s;
 }
 
+/* Models that cannot be called as things stand. What is missing may come later, so these are warnings. */
 static void warn_unplaced(struct applying *a)
 {
     struct flow_snapshot *s = as_applied(a);
+    struct err e;
 
     for (size_t i = 0; i < a->n; i++) {
         const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL
@@ -169,6 +171,9 @@ static void warn_unplaced(struct applying *a)
         if (m && !m->placed)
             problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT,
                         STR_ARG(m->name), STR_ARG(m->why));
+        else if (m && upstream_look(&m->target, &e))
+            problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": %s", STR_ARG(m->name),
+                        e.text);
     }
     flow_snapshot_unref(&s);
 }

@@ -330,7 +330,7 @@ static enum rc input_take(struct flow_run *r, const struct bus_record *rec, stru
     if (!rec->value.p) return err_set(e, RC_INVALID, "a record without a value");
     if (r->place->model && payload_read(value, type ? *type : (struct str){0}, &r->run.arena, &made, &r->json, e)) return e->rc;
     if (made.n) value = buf_view(&made);
-    if (run_accept(&r->run, value, h, rec->timestamp_ms, e)) return e->rc;
+    if (run_accept(&r->run, value, h, rec->timestamp_ms, e)) return payload_explain(rec->value, e);
     r->run.points[0].owned = buf_take(&made);
     return RC_OK;
 }

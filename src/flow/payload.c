@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flow/payload.h"
 #include "oip/json.h"
+#include "oip/pb.h"
 
 /* Another model's answer as a request: its outputs become inputs. */
 static enum rc response_convert(struct bytes value, struct arena *a, struct buf *ret, struct err *e)
@@ -66,6 +67,26 @@ enum rc payload_read(struct bytes value, struct str type, struct arena *a, struc
     return err_set(e, RC_INVALID, "seldon-infer-type is \"" STR_FMT
                    "\"; json/inferModelRequest, json/inferModelResponse, proto/InferModelRequest and "
                    "proto/InferModelResponse are known", STR_ARG(type));
+}
+
+static bool looks_like_text(struct bytes value)
+{
+    for (size_t i = 0; i < value.n; i++)
+        if (value.p[i] < ' ' && value.p[i] != '\t' && value.p[i] != '\n' && value.p[i] != '\r') return false;
+    return utf8_valid(bytes_str(value));
+}
+
+enum rc payload_explain(struct bytes value, struct err *e)
+{
+    char begin[41] = {0};
+    const char *kind = looks_like_json(value)   ? "JSON"
+                       : looks_like_text(value) ? "text"
+                                                : "something else";
+
+    for (size_t i = 0; i < MIN(value.n, sizeof begin - 1); i++)
+        begin[i] = (char)(value.p[i] >= ' ' && value.p[i] < 127 ? value.p[i] : '.');
+    return err_in(e, "a protobuf inference.ModelInferRequest is expected here, the record holds %s, %zu bytes beginning with %s",
+                  kind, value.n, begin);
 }
 
 enum rc payload_write_json(const struct infer_view *response, struct buf *ret, struct err *e)

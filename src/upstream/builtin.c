@@ -71,14 +71,25 @@ static struct shelf *shelf_of(struct workers *w)
     return state->p;
 }
 
+/* Whatever is wrong with the file, the caller is told that the model cannot be had now; nothing is remembered, so that a
+ * file that is put right is found by the next call. */
+static enum rc unloadable(struct err *e)
+{
+    err_in(e, "the built-in runtime cannot load it");
+    e->retry = false;
+    return e->rc = RC_UNAVAILABLE;
+}
+
 /* The model, loaded now if it is not, or if its file changed. */
 static enum rc fetch(struct shelf *s, struct buf *path, struct xgb_model **ret, struct err *e)
 {
     struct loaded *l = map_get(&s->by_path, buf_view(path));
+    AUTO(buf_fini) struct buf file = {0};
     struct xgb_model *m = NULL;
     struct stat st = {0};
 
-    stat(buf_cstr(path), &st);
+    if (xgb_file(buf_str(path), &file, e)) return unloadable(e);
+    stat(buf_cstr(&file), &st);
     if (l && l->changed.tv_sec == st.st_mtim.tv_sec && l->changed.tv_nsec == st.st_mtim.tv_nsec) {
         list_remove(&l->link);
         list_push_front(&s->newest, &l->link);
@@ -86,7 +97,7 @@ static enum rc fetch(struct shelf *s, struct buf *path, struct xgb_model **ret, 
         return RC_OK;
     }
     if (l) loaded_free(s, l);
-    if (xgb_load(buf_str(path), &m, e)) return e->rc;
+    if (xgb_load(buf_str(path), &m, e)) return unloadable(e);
     if (s->n == MODELS_MAX) loaded_free(s, container_of(s->newest.prev, struct loaded, link));
     l = xnew(struct loaded);
     l->path = xstrdup(buf_cstr(path));
@@ -111,9 +122,11 @@ static void job_run(struct work *w)
         return;
     }
     if (err_keep(fetch(s, &j->path, &m, &j->err), &j->err)) return;
-    if (j->what == BUILTIN_PREDICT)
-        err_keep(xgb_predict(m, buf_view(&j->request), &j->response, &j->err), &j->err);
-    else if (j->what == BUILTIN_METADATA)
+    if (j->what == BUILTIN_PREDICT) {
+        if (err_keep(xgb_predict(m, buf_view(&j->request), &j->response, &j->err), &j->err))
+            err_in(&j->err, "model " STR_FMT, STR_ARG(buf_str(&j->model)));
+    }
+    if (j->what == BUILTIN_METADATA)
         xgb_metadata(m, buf_str(&j->model), buf_str(&j->version), &j->response);
 }
 

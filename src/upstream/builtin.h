@@ -17,7 +17,8 @@ enum builtin_what { BUILTIN_PREDICT, BUILTIN_READY, BUILTIN_METADATA, BUILTIN_UN
 struct builtin *builtin_new(struct workers *w, struct mailbox *home);
 struct builtin *builtin_free(struct builtin *b);         /* jobs under way finish on their own; their done is not called */
 
-/* request is copied. done is called on home's loop, unless builtin_forget(). */
+/* done's e: RC_UNAVAILABLE, the model cannot be loaded; RC_INVALID, the request does not fit the model; RC_UPSTREAM, the
+ * runtime itself failed. request is copied. done is called on home's loop, unless builtin_forget(). */
 struct builtin_job *builtin_start(struct builtin *b, enum builtin_what what, struct str path, struct str model, struct str version,
                                   struct bytes request, void (*done)(void *ctx, const struct err *e, struct buf *response),
                                   void *ctx);

@@ -1,11 +1,28 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "net/grpc.h"
 #include "upstream/internal.h"
+#include "upstream/xgb.h"
+
+enum { HTTP_BAD_REQUEST = 400 };
+
+/* What a model server would have answered: what the asker did wrong is his, the rest is the runtime's. */
+static void refused(struct op *op, const struct err *e)
+{
+    op->grpc_code = e->rc == RC_INVALID ? GRPC_INVALID_ARGUMENT : GRPC_INTERNAL;
+    op->http_status = e->rc == RC_INVALID ? HTTP_BAD_REQUEST : 0;
+    buf_append_str(&op->message, str_of(e->text));
+    op_done(op);
+}
 
 static void job_done(void *ctx, const struct err *e, struct buf *response)
 {
     struct op *op = ctx;
 
     op->job = NULL;
+    if (e->rc == RC_INVALID || e->rc == RC_UPSTREAM) {
+        refused(op, e);
+        return;
+    }
     if (e->rc) {
         op_failed(op, e);
         return;
@@ -43,3 +60,8 @@ static void stop(struct op *op, bool late)
 }
 
 const struct carrier carrier_builtin = {start, stop};
+
+enum rc upstream_look(const struct upstream_target *t, struct err *e)
+{
+    return t->kind == UPSTREAM_XGBOOST ? xgb_look(t->path, e) : RC_OK;
+}

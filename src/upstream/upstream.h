@@ -50,6 +50,10 @@ void upstream_call(struct upstream *u, struct upstream_call *c);
 void upstream_cancel(struct upstream *u, struct upstream_call *c);   /* done is called before this returns */
 void upstream_call_fini(struct upstream_call *c);
 
+/* What can be seen of a target without calling it: the built-in runtime's file is there and may be a model. Reads a few
+ * bytes of it; any thread. */
+enum rc upstream_look(const struct upstream_target *t, struct err *e) MUST_USE;
+
 /* Is the model ready there? And its metadata (ModelMetadataResponse protobuf). Same life cycle as a call. */
 enum upstream_ask { UPSTREAM_READY, UPSTREAM_METADATA, UPSTREAM_LOAD, UPSTREAM_UNLOAD };
 struct upstream_query {

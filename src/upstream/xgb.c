@@ -147,18 +147,17 @@ static enum rc predict(const struct xgb_model *m, const float *matrix, uint64_t 
              "\"strict_shape\":true,\"cache_id\":0,\"missing\":NaN}",
              margin);
     if (call(m, array, config, &shape, &dims, &ret->values))
-        return failed(m->api, RC_INVALID, "predict", e);
+        return failed(m->api, RC_UPSTREAM, "predict", e);
     ret->n = 1;
     for (bst_ulong i = 0; i < dims; i++)
         ret->n *= shape[i];
     ret->rows = dims ? shape[0] : 0;
     ret->numbers = ret->rows ? ret->n / ret->rows : 0;
     if (ret->rows == rows && ret->n == rows * ret->numbers) return RC_OK;
-    return err_set(e, RC_INVALID, "XGBoost gave %" PRIu64 " rows for %" PRIu64, ret->rows, rows);
+    return err_set(e, RC_UPSTREAM, "XGBoost gave %" PRIu64 " rows for %" PRIu64, ret->rows, rows);
 }
 
-/* The model file itself: the path, or the first of the known names in the folder. */
-static enum rc model_file(struct str path, struct buf *ret, struct err *e)
+enum rc xgb_file(struct str path, struct buf *ret, struct err *e)
 {
     static const char *const names[] = {"model.json", "model.ubj", "model.bst"};
     struct stat st;
@@ -174,6 +173,31 @@ static enum rc model_file(struct str path, struct buf *ret, struct err *e)
     return err_set(e, RC_NOT_FOUND,
                    "model folder " STR_FMT " holds neither model.json nor model.ubj nor model.bst",
                    STR_ARG(path));
+}
+
+/* The formats named .json and .ubj begin with an object; the old one has no mark that could be looked for. */
+enum rc xgb_look(struct str path, struct err *e)
+{
+    AUTO(buf_fini) struct buf file = {0};
+    bool object;
+    FILE *f;
+    int c;
+
+    if (xgb_file(path, &file, e)) return e->rc;
+    object = str_ends(buf_str(&file), STR(".json")) || str_ends(buf_str(&file), STR(".ubj"));
+    if (!(f = fopen(buf_cstr(&file), "re")))
+        return err_sys(e, "model " STR_FMT, STR_ARG(buf_str(&file)));
+    do
+        c = fgetc(f);
+    while (c == ' ' || c == '\n' || c == '\r' || c == '\t');
+    fclose(f);
+    if (c == EOF)
+        return err_set(e, RC_INVALID, "model " STR_FMT ": the file is empty",
+                       STR_ARG(buf_str(&file)));
+    if (object && c != '{')
+        return err_set(e, RC_INVALID, "model " STR_FMT ": not a model: it does not begin with {",
+                       STR_ARG(buf_str(&file)));
+    return RC_OK;
 }
 
 static enum rc probe(struct xgb_model *m, struct err *e)
@@ -206,7 +230,7 @@ enum rc xgb_load(struct str path, struct xgb_model **ret, struct err *e)
     struct xgb_model *m;
     const struct api *api = NULL;
 
-    if (api_open(&api, e) || model_file(path, &file, e)) return e->rc;
+    if (api_open(&api, e) || xgb_file(path, &file, e)) return e->rc;
     m = xnew(struct xgb_model);
     m->api = api;
     if (api->create(NULL, 0, &m->booster))
@@ -374,6 +398,17 @@ static void put_response(const struct infer_view *v, const struct xgb_model *m, 
     pb_put_bytes(b, 6, values);
 }
 
+/* The asker's mistake, and what would have been right. */
+static void say_wanted(const struct xgb_model *m, struct err *e)
+{
+    size_t n = strlen(e->text);
+
+    snprintf(e->text + n, sizeof e->text - n,
+             "; wanted is one tensor of numbers with shape [rows, %" PRIu64
+             "], or several that have %" PRIu64 " columns together",
+             m->features, m->features);
+}
+
 enum rc xgb_predict(struct xgb_model *m, struct bytes request, struct buf *response, struct err *e)
 {
     struct arena a = {0};
@@ -386,6 +421,7 @@ enum rc xgb_predict(struct xgb_model *m, struct bytes request, struct buf *respo
 
     rc = infer_parse(request, INFER_REQUEST, &a, &v, e);
     if (!rc) rc = gather(&v, m->features, &shape, &matrix, e);
+    if (rc == RC_INVALID) say_wanted(m, e);
     if (!rc) infer_param_find(v.params, STR("output_margin"), &margin);
     if (!rc && shape.rows)
         rc =

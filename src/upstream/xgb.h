@@ -22,12 +22,17 @@
 
 struct xgb_model;
 
+/* The model file itself, appended: the path, or the first of the known names in the folder. */
+enum rc xgb_file(struct str path, struct buf *ret, struct err *e) MUST_USE;
+/* Is there a file that may be a model? A look at its first bytes, without the library. */
+enum rc xgb_look(struct str path, struct err *e) MUST_USE;
 /* RC_NOT_FOUND: no such file; RC_INVALID: not a model; RC_UNAVAILABLE: the library is not installed. */
 enum rc xgb_load(struct str path, struct xgb_model **ret, struct err *e) MUST_USE;
 struct xgb_model *xgb_free(struct xgb_model *m);                 /* NULL is fine; returns NULL */
 uint64_t xgb_features(const struct xgb_model *m);
 
-/* ModelInferRequest in, ModelInferResponse appended. RC_INVALID names the tensor, wanted and found. */
+/* ModelInferRequest in, ModelInferResponse appended. RC_INVALID names the tensor, wanted and found;
+ * RC_UPSTREAM: the library itself failed. */
 enum rc xgb_predict(struct xgb_model *m, struct bytes request, struct buf *response, struct err *e) MUST_USE;
 
 /* ModelMetadataResponse appended: platform "xgboost", one input [-1, features], one output "predict". */

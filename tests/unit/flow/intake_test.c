@@ -89,6 +89,22 @@ static void poison_ends_in_an_error_record_and_the_next_record_is_run(void **sta
     fixture_close(&x);
 }
 
+static void a_json_record_for_a_pipeline_is_told_what_is_expected(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    produce_bytes(&x, INPUTS, str_bytes(STR("{\"inputs\":[]}")));
+    fixture_settle(&x);
+    assert_true(str_starts(buf_str(&fake_bus_record(x.bus, OUTPUTS, 0, 0)->value),
+                           STR("poison: a protobuf inference.ModelInferRequest is expected here, the record holds JSON, "
+                               "13 bytes beginning with {\"inputs\":[]}: ")));
+    fixture_close(&x);
+}
+
 static void a_record_that_names_another_pipeline_only_is_left_alone(void **state)
 {
     struct fixture x;
@@ -627,6 +643,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_record_of_another_producer_is_run_and_answered_in_the_log),
         cmocka_unit_test(poison_ends_in_an_error_record_and_the_next_record_is_run),
+        cmocka_unit_test(a_json_record_for_a_pipeline_is_told_what_is_expected),
         cmocka_unit_test(a_record_that_names_another_pipeline_only_is_left_alone),
         cmocka_unit_test(a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic),
         cmocka_unit_test(a_models_topic_takes_every_form_of_the_original),

@@ -183,6 +183,10 @@ static void no_rows_give_no_rows(void **state)
     xgb_free(m);
 }
 
+#define WANTED                                                                                     \
+    "; wanted is one tensor of numbers with shape [rows, 3], or several that have 3 columns "      \
+    "together"
+
 static void check_refused(struct xgb_model *m, const char *datatype, const int64_t *shape,
                           size_t shape_n, uint32_t field, struct bytes data, const char *want)
 {
@@ -209,17 +213,17 @@ static void what_does_not_fit_the_model_is_refused(void **state)
 
     (void)state;
     check_refused(m, "FP32", wide, 2, 6, bytes_of(infinite, 16),
-                  "tensor \"X\": 4 features a row, the model wants 3");
+                  "tensor \"X\": 4 features a row, the model wants 3" WANTED);
     check_refused(m, "FP32", deep, 3, 6, bytes_of(infinite, 12),
-                  "tensor \"X\" has 3 dimensions, [rows, features] is wanted");
+                  "tensor \"X\" has 3 dimensions, [rows, features] is wanted" WANTED);
     check_refused(m, "FP32", good, 2, 6, bytes_of(infinite, 12),
-                  "tensor \"X\": element 1 is infinite as FP32");
+                  "tensor \"X\": element 1 is infinite as FP32" WANTED);
     check_refused(m, "FP32", good, 2, 6, bytes_of(infinite, 8),
-                  "inputs[0]: tensor \"X\": the shape wants 3 elements, there are 2");
+                  "inputs[0]: tensor \"X\": the shape wants 3 elements, there are 2" WANTED);
     check_refused(m, "BYTES", &one, 1, 8, bytes_of("x", 1),
-                  "tensor \"X\" is BYTES, numbers are wanted");
+                  "tensor \"X\" is BYTES, numbers are wanted" WANTED);
     assert_int_equal(xgb_predict(m, (struct bytes){0}, &response, &e), RC_INVALID);
-    assert_string_equal(e.text, "the request has no tensor");
+    assert_string_equal(e.text, "the request has no tensor" WANTED);
     xgb_free(m);
 }
 
