@@ -39,12 +39,12 @@ static struct bytes load(struct frames *f, const char *path)
     return arena_dup(&f->keep, buf_view(&plain));
 }
 
-void frames_load_java(struct frames *f, const char *dir)
+static void load_java(struct frames *f, const char *dir, const char *name)
 {
     char      path[4096];
     struct rd r;
 
-    snprintf(path, sizeof path, "%s/kafka-java/frames.bin.gz", dir);
+    snprintf(path, sizeof path, "%s/kafka-java/%s", dir, name);
     rd_init(&r, load(f, path));
     while (rd_left(&r)) {
         struct frame one = {.kind = (enum kafka_message_kind)rd_i8(&r), .key = rd_i16(&r)};
@@ -55,6 +55,12 @@ void frames_load_java(struct frames *f, const char *dir)
         must(r.why == RD_OK);
         add(f, one);
     }
+}
+
+void frames_load_java(struct frames *f, const char *dir)
+{
+    load_java(f, dir, "frames.bin.gz");
+    load_java(f, dir, "frames4.bin.gz");
 }
 
 /* Our recordings have a fixed shape: "name":"…" and "key":"hex" or null, no escapes in what is looked for. */

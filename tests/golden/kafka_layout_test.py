@@ -3,7 +3,7 @@
 """The schema says of every message and version what Apache Kafka's classes say: names, types, order, nulls and tags.
 
 Bytes that survive a round trip do not tell two neighbours of one type apart; this does.
-Usage: kafka_layout_test.py TOOLS_DIR SCHEMA_DIR layouts.txt.gz
+Usage: kafka_layout_test.py TOOLS_DIR SCHEMA_DIR layouts.txt.gz...
 """
 import glob
 import gzip
@@ -58,7 +58,9 @@ def java_name(m):
 
 
 def main():
-    want = dict(line.rstrip('\n').split(':', 1) for line in gzip.open(sys.argv[3], 'rt', encoding='utf-8'))
+    want = {}
+    for path in sys.argv[3:]:
+        want.update(line.rstrip('\n').split(':', 1) for line in gzip.open(path, 'rt', encoding='utf-8'))
     have = {}
     for path in glob.glob(sys.argv[2] + '/*.msg'):
         for m in genmsg.parse(path):

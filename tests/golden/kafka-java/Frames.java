@@ -36,7 +36,7 @@ import org.apache.kafka.common.record.MemoryRecords;
  * The values come from a fixed seed; which fields exist in a version, and of what type, is asked from the classes
  * themselves. Frames are a header and a body for requests and responses, a body alone for everything else.
  *
- * Usage: Frames FRAMES_PER_VERSION frames.bin.gz layouts.txt.gz KEY... -- CLASS...
+ * Usage: Frames FRAMES_PER_VERSION frames.bin.gz layouts.txt.gz KEY[:FROM_VERSION]... -- CLASS...
  *   frames.bin.gz   repeats {u8 kind: 0 request, 1 response, 2 data; i16 key; u8 n, name[n]; i16 version; i32 n, frame[n]}
  *   layouts.txt.gz  a line for every message and version: the fields in the order of the wire
  */
@@ -44,6 +44,7 @@ public final class Frames {
     private static final int CORRELATION = 0x01020304;
     private final Random random = new Random(3818);
     private final int perVersion;
+    private int from;                      // earlier versions are left out
     private int depth;
     private int style;                     // 0 everything is empty or default, 1 nulls where they may be, above: random
 
@@ -57,10 +58,13 @@ public final class Frames {
             for (int i = 3; i < args.length; i++) {
                 if (args[i].equals("--")) { keys = false; continue; }
                 if (keys) {
-                    ApiKeys api = ApiKeys.forId(Integer.parseInt(args[i]));
+                    String[] key = args[i].split(":");
+                    f.from = key.length > 1 ? Integer.parseInt(key[1]) : 0;
+                    ApiKeys api = ApiKeys.forId(Integer.parseInt(key[0]));
                     f.all(0, api, "org.apache.kafka.common.message." + api.name + "RequestData", frames, layouts);
                     f.all(1, api, "org.apache.kafka.common.message." + api.name + "ResponseData", frames, layouts);
                 } else {
+                    f.from = 0;
                     f.all(2, null, args[i], frames, layouts);
                 }
             }
@@ -71,7 +75,7 @@ public final class Frames {
         Class<?> type = Class.forName(name);
         Schema[] schemas = (Schema[]) type.getField("SCHEMAS").get(null);
         String shortName = type.getSimpleName().replaceAll("Data$", "");
-        for (short v = 0; v < schemas.length; v++) {
+        for (short v = (short) from; v < schemas.length; v++) {
             if (schemas[v] == null) continue;
             layouts.write(shortName + " " + v + ":" + layout(schemas[v]) + "\n");
             for (int i = 0; i < perVersion; i++) {
