@@ -12,7 +12,7 @@ The schema language, one field a line, nesting by two spaces of indentation:
 named before in the same message is used again by naming it without fields. `?` means it may be null, in the versions after
 `null` or in all. VERSIONS is `3`, `3-7` or `3+` and defaults to those of what encloses the field; outside them the field is
 not on the wire and decodes to its default. A tagged field travels in the tag buffer, and only when it is not the default.
-Defaults: 0, false, empty; `= null` where null is allowed.
+Defaults: 0, false, empty; `= null` where null is allowed. (The default of a tagged struct that may be null is an empty one.)
 
 Usage: genmsg.py OUTPUT_DIR FILE.msg...   writes NAME.h and NAME.c for each, and all.h and tables.c.
 """
@@ -242,8 +242,13 @@ def zero_default(f):
     if f.array:
         return f.default != 'null'
     if f.struct:
-        return bool(f.null) or all(zero_default(x) for x in f.struct.fields)
+        return bool(f.null) or all(zero_default(x) for x in f.struct.fields)      
     return default_of(f) in ('0', 'false', '(struct str){0}', '(struct bytes){0}', '(struct uuid){{0}}')
+
+
+def empty_default(f):
+    """A nullable struct in a tag without `= null`: when it is absent it is there, and empty; null is said in the tag."""
+    return f.struct and f.null and not f.array and f.tag is not None and f.default != 'null'
 
 
 # ---- the header ----------------------------------------------------------------------------------------------------
@@ -345,7 +350,8 @@ def read_field(f, m, s, flex):
             f'    {f.struct.name}_decode(r, version, a, &{x}[i]);',
             '    if (r->why) {', f'        rd_in(r, "{f.name}", i);', '        return;', '    }', '}']
     if f.struct and f.null:
-        return [f'if (rd_i8(r) >= 0 && !r->why) {{',
+        there = 'rd_uvarint(r) > 0' if f.tag is not None else 'rd_i8(r) >= 0'
+        return [f'if ({there} && !r->why) {{',
                 '    size_t one = 1;', '',
                 f'    {x} = rd_room(r, a, &one, sizeof *{x}, "{f.name}");',
                 f'    if ({x}) {f.struct.name}_decode(r, version, a, {x});',
@@ -409,8 +415,10 @@ def read_tags(s, m, flex):
     for f in tagged:
         if not zero_default(f):
             lines += absent(f)
+        elif empty_default(f):
+            lines += ['size_t empty = 1;', '', f'm->{f.name} = rd_room(r, a, &empty, sizeof *m->{f.name}, "{f.name}");']
         where = within(max(f.lo, m.flex), f.hi, s)
-        read = read_field(f, m, s, 'true')
+        read = ([f'm->{f.name} = NULL;'] if empty_default(f) else []) + read_field(f, m, s, 'true')
         cases += [f'case {f.tag}:'] + indent([f'if ({where}) {{'] + indent(read) + ['}'] if where else read) + ['    break;']
     count = 'rd_uvarint(r)' if flex == 'true' else 'flex ? rd_uvarint(r) : 0'
     return lines + ['{', '    const uint8_t *end;', f'    uint32_t n = {count}, tag;', '',
@@ -434,7 +442,7 @@ def write_field(f, m, s, flex):
         test = f'{x}_null' + (f' && {null_where}' if null_where else '')
         return [f'if ({test}) {{', f'    wr_null(w, {flex});', '} else {'] + indent(lines) + ['}']
     if f.struct and f.null:
-        return [f'wr_i8(w, {x} ? 1 : -1);', f'if ({x}) {f.struct.name}_encode(w, version, {x});']
+        return [f'wr_uvarint(w, {x} ? 1 : 0);' if f.tag is not None else f'wr_i8(w, {x} ? 1 : -1);', f'if ({x}) {f.struct.name}_encode(w, version, {x});']
     if f.struct:
         return [f'{f.struct.name}_encode(w, version, &{x});']
     if f.type == 'records' and m.kind == 'response':
@@ -452,6 +460,8 @@ def differs(f, x):
     """C for "the field is not its default"."""
     if f.array:
         return f'({x}_n || {x}_null)' if f.null and f.default != 'null' else f'!{x}_null' if f.null else f'{x}_n != 0'
+    if empty_default(f):
+        return f'(!{x} || ' + ' || '.join(differs(y, f'{x}->{y.name}') for y in f.struct.fields) + ')'
     if f.struct and f.null:
         return f'{x} != NULL'
     if f.struct:
