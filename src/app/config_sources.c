@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "app/config_load.h"
 #include "base/map.h"
+#include "base/nearest.h"
 #include "sys/fs.h"
 #include <jansson.h>
 
@@ -427,6 +428,21 @@ static void flag_apply(struct config_loader *l, const struct flag *f, int key, s
     }
 }
 
+static void flag_unknown(struct config_loader *l, struct str name, const struct config_place *at)
+{
+    struct nearest meant;
+
+    nearest_begin(&meant, name);
+    for (size_t i = 0; i < countof(flags); i++)
+        nearest_offer(&meant, str_of(flags[i].name));
+    for (int i = 0; i < CONFIG_KEYS; i++)
+        nearest_offer(&meant, str_of(config_rows[i].key));
+    if (meant.best.n)
+        config_problem(l, at, "unknown flag; did you mean --" STR_FMT "?", STR_ARG(meant.best));
+    else
+        config_problem(l, at, "unknown flag; `millrace serve --help` lists them");
+}
+
 /* Reads one flag at args[*i] and moves *i behind it. */
 static void flag_read(struct config_loader *l, const struct config_sources *src, size_t *i,
                       bool files_only, struct str *ret_config, struct map *seen)
@@ -447,7 +463,7 @@ static void flag_read(struct config_loader *l, const struct config_sources *src,
     int key = f ? (int)f->key : config_key_of(name);
     if (!f && key < 0) key = map_key_of(name, &entry);
     if (!f && key < 0) {
-        if (!files_only) config_problem(l, &at, "unknown flag; `millrace serve --help` lists them");
+        if (!files_only) flag_unknown(l, name, &at);
         if (!has_value && *i < src->args_n && !str_starts(str_of(src->args[*i]), STR("--")))
             *i += 1;
         return;

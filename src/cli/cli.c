@@ -1,5 +1,6 @@
 /* cli/cli.c - the table of commands, the options, help, the man page. SPDX-License-Identifier: Apache-2.0 */
 #include "app/config.h"
+#include "base/nearest.h"
 #include "cli/command.h"
 #include <stdio.h>
 #include <unistd.h>
@@ -28,8 +29,9 @@ const struct command commands[] = {
     {"describe", "KIND NAME", "show everything about one resource",
      "As YAML, unless --output json.", OPT_OUTPUT | OPT_SERVER, 2, 2, cmd_describe},
     {"delete", "KIND NAME | -f FILE", "delete resources",
-     "With -f, everything that the file declares, in reverse order.",
-     OPT_FILE | OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_delete},
+     "With -f, everything that the file declares, pipelines first. A Model that is a step of a "
+     "pipeline, or a Server that models have no place without, is only deleted with --force.",
+     OPT_FILE | OPT_FORCE | OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_delete},
     {"infer", "pipeline|model NAME [JSON | -f FILE]", "send one request and print the answer",
      "The request is Open Inference Protocol V2 JSON. By REST, or with --grpc by gRPC.",
      OPT_FILE | OPT_GRPC | OPT_HEADER | OPT_OUTPUT | OPT_SERVER, 2, 3, cmd_infer},
@@ -60,6 +62,7 @@ static const struct option {
      "What to read; - is standard input. May be given several times."},
     {"--check", NULL, NULL, OPT_CHECK,
      "Check everything and say what would be done; store nothing."},
+    {"--force", NULL, NULL, OPT_FORCE, "Delete it although others need it."},
     {"--grpc", NULL, NULL, OPT_GRPC, "Speak gRPC instead of REST."},
     {"--header", NULL, "'NAME: VALUE'", OPT_HEADER,
      "Send this header too. May be given several times."},
@@ -114,6 +117,20 @@ static void help_one(const struct command *c, struct buf *b)
                    "authentication.\n"));
         config_print_flags(b);
     }
+}
+
+static int command_unknown(const char *name)
+{
+    struct nearest meant;
+
+    nearest_begin(&meant, str_of(name));
+    for (size_t i = 0; i < commands_n; i++)
+        nearest_offer(&meant, str_of(commands[i].name));
+    if (meant.best.n)
+        return cli_usage("there is no command \"%s\"; did you mean " STR_FMT
+                         "? millrace help lists them",
+                         name, STR_ARG(meant.best));
+    return cli_usage("there is no command \"%s\"; millrace help lists them", name);
 }
 
 static const struct command *command_find(const char *name)
@@ -191,8 +208,7 @@ int cmd_help(struct cli *cli)
     AUTO(buf_fini) struct buf b = {0};
     const struct command *c = cli->words_n ? command_find(cli->words[0]) : NULL;
 
-    if (cli->words_n && !c)
-        return cli_usage("there is no command \"%s\"; millrace help lists them", cli->words[0]);
+    if (cli->words_n && !c) return command_unknown(cli->words[0]);
     if (c)
         help_one(c, &b);
     else
@@ -234,10 +250,14 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
 {
     switch (o->bit) {
     case OPT_OUTPUT: return output_set(cli, value);
-    case OPT_SERVER: cli->server = value; break;
+    case OPT_SERVER:
+        cli->server = value;
+        cli->server_given = true;
+        break;
     case OPT_GRPC: cli->grpc = true; break;
     case OPT_ALL: cli->all = true; break;
     case OPT_CHECK: cli->check = true; break;
+    case OPT_FORCE: cli->force = true; break;
     case OPT_PIPELINE: cli->pipeline = value; break;
     case OPT_OFFSET: cli->offset = value; break;
     case OPT_LIMIT: return number("--limit", value, 1, 10000, &cli->limit);
@@ -267,6 +287,21 @@ static const struct option *option_find(struct str name, const struct command *c
     return NULL;
 }
 
+static int option_unknown(struct str name, const struct command *c)
+{
+    struct nearest meant;
+
+    nearest_begin(&meant, name);
+    for (size_t i = 0; i < countof(options); i++)
+        if (options[i].bit & c->options) nearest_offer(&meant, str_of(options[i].name));
+    if (meant.best.n)
+        return cli_usage("%s: unknown option " STR_FMT "; did you mean " STR_FMT
+                         "? millrace help %s",
+                         c->name, STR_ARG(name), STR_ARG(meant.best), c->name);
+    return cli_usage("%s: unknown option " STR_FMT "; millrace help %s", c->name, STR_ARG(name),
+                     c->name);
+}
+
 /* One argument; *i moves behind what was read. */
 static int argument(struct cli *cli, const struct command *c, char *const *args, int n, int *i,
                     bool *only_words)
@@ -288,7 +323,7 @@ static int argument(struct cli *cli, const struct command *c, char *const *args,
     }
     has_value = str_starts(str_of(arg), STR("--")) && str_cut(str_of(arg), '=', &name, &value);
     const struct option *o = option_find(has_value ? name : str_of(arg), c);
-    if (!o) return cli_usage("%s: unknown option %s; millrace help %s", c->name, arg, c->name);
+    if (!o) return option_unknown(has_value ? name : str_of(arg), c);
     if (!o->value && has_value) return cli_usage("%s takes no value", o->name);
     if (o->value && !has_value && *i == n) return cli_usage("%s: %s is wanted", o->name, o->value);
     return option_set(cli, o, !o->value ? NULL : has_value ? value.p : args[(*i)++]);
@@ -303,6 +338,8 @@ static bool asks_help(char *const *args, int n)
 
 static int run(const struct command *c, struct cli *cli, char *const *args, int n)
 {
+    AUTO(buf_fini) struct buf server = {0};
+    struct err e = {0};
     bool only_words = false;
     int status = CLI_DONE;
 
@@ -318,6 +355,9 @@ static int run(const struct command *c, struct cli *cli, char *const *args, int 
         status = argument(cli, c, args, n, &i, &only_words);
     if (status) return status;
     if (cli->words_n < c->words_min) return cli_usage("usage: millrace %s %s", c->name, c->args);
+    if (http_server_name(str_of(cli->server), &server, &e))
+        return cli_usage("%s: %s", cli->server_given ? "--server" : "MILLRACE_SERVER", e.text);
+    cli->server = buf_cstr(&server);
     return c->run(cli);
 }
 
@@ -340,7 +380,7 @@ int cli_main(int argc, char **argv, int (*serve)(const struct config *c))
         return CLI_DONE;
     }
     c = command_find(name);
-    if (!c) return cli_usage("there is no command \"%s\"; millrace help lists them", name);
+    if (!c) return command_unknown(name);
     status = run(c, &cli, argv + (argc > 1 ? 2 : 1), argc > 1 ? argc - 2 : 0);
     if (fflush(stdout) && status == CLI_DONE)
         return cli_fail("standard output: the results could not be written");

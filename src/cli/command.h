@@ -14,18 +14,18 @@ struct cli {
     char *const *args; int args_n;               /* behind the command's name, unread (serve, config) */
     /* The words and options of the other commands. */
     const char *words[CLI_WORDS_MAX]; size_t words_n;
-    const char *server;
+    const char *server; bool server_given;
     enum cli_output output; bool output_given;
     const char *files[CLI_FILES_MAX]; size_t files_n;
     const char *headers[CLI_HEADERS_MAX]; size_t headers_n;
     const char *pipeline, *offset;
     int64_t limit, partition;                    /* -1: not given */
-    bool grpc, all, check;
+    bool grpc, all, check, force;
 };
 
 enum cli_option {                                /* which options a command has */
     OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
-    OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11
+    OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12
 };
 
 struct command {
@@ -42,6 +42,7 @@ int  cli_fail(const char *fmt, ...) PRINTF(1, 2);        /* "millrace: …" to s
 int  cli_usage(const char *fmt, ...) PRINTF(1, 2);       /* the same with CLI_USAGE */
 void cli_put(struct str text);                   /* to standard output */
 void cli_put_json(const struct cli *cli, const json_t *j);       /* as JSON, or YAML when asked for */
+void put_json_scalar(const json_t *j, struct buf *b);            /* no object, no array; floats in their shortest form */
 struct column { const char *title; };
 struct table { struct buf cells; size_t *ends; size_t n, cap, columns; };
 void table_begin(struct table *t, const char *const *titles, size_t columns);

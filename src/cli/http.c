@@ -1,5 +1,6 @@
 /* cli/http.c - libcurl by dlopen: a server that never calls it never pays for it. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/http.h"
+#include "net/addr.h"
 #include <curl/curl.h>
 #include <dlfcn.h>
 
@@ -77,6 +78,8 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     if (!str_cut(line, ':', &name, &value)) return size * n;
     while (value.n && value.p[0] == ' ')
         value = (struct str){value.p + 1, value.n - 1};
+    if (str_eq_nocase(name, STR("x-request-id")) && !a->request_id.n)
+        buf_append_str(&a->request_id, value);
     if (str_eq_nocase(name, STR("grpc-status")) && str_to_i64(value, &number))
         a->grpc_status = (int)number;
     if (str_eq_nocase(name, STR("grpc-message"))) {
@@ -142,7 +145,32 @@ void http_answer_fini(struct http_answer *a)
 {
     buf_fini(&a->body);
     buf_fini(&a->grpc_message);
+    buf_fini(&a->request_id);
     *a = (struct http_answer){.grpc_status = -1};
+}
+
+enum rc http_server_name(struct str said, struct buf *ret, struct err *e)
+{
+    struct str rest = said, host;
+    uint16_t port;
+    const char *colon;
+    bool bare;
+
+    if (str_starts(rest, STR("https://")))
+        return err_set(e, RC_INVALID,
+                       "\"" STR_FMT "\": the inference port speaks plain HTTP: HOST:PORT is wanted",
+                       STR_ARG(said));
+    if (str_starts(rest, STR("http://"))) rest = (struct str){rest.p + 7, rest.n - 7};
+    if (str_ends(rest, STR("/"))) rest.n--;
+    colon = memchr(rest.p, ':', rest.n);
+    bare = !colon || str_ends(rest, STR("]"));
+    buf_printf(ret, "%s" STR_FMT, colon == rest.p ? "127.0.0.1" : "", STR_ARG(rest));
+    if (bare) buf_printf(ret, ":%d", HTTP_SERVER_PORT);
+    if (rest.n && !memchr(rest.p, '/', rest.n) && !memchr(rest.p, '@', rest.n) &&
+        !addr_split(buf_str(ret), &host, &port, e) && port)
+        return RC_OK;
+    return err_set(e, RC_INVALID, "\"" STR_FMT "\": HOST:PORT is wanted, as 127.0.0.1:%d",
+                   STR_ARG(said), HTTP_SERVER_PORT);
 }
 
 void http_put_escaped(struct buf *b, struct str s)

@@ -5,6 +5,8 @@
 #include "base/buf.h"
 #include "base/err.h"
 
+enum { HTTP_SERVER_PORT = 9000 };               /* when --server names a host alone */
+
 struct http_ask {
     const char *method, *server;                 /* "GET", "127.0.0.1:9000" */
     struct str path;                             /* with its query, encoded */
@@ -18,9 +20,14 @@ struct http_answer {
     struct buf body;
     int grpc_status;                             /* -1: none came */
     struct buf grpc_message;                     /* decoded */
+    struct buf request_id;                       /* the first x-request-id, when one came */
 };
 /* RC_UNAVAILABLE: the server cannot be reached; RC_UNSUPPORTED: libcurl is not installed. *ret is yours to fini. */
 enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e) MUST_USE;
 void http_answer_fini(struct http_answer *a);
+
+/* What --server or MILLRACE_SERVER says as HOST:PORT: HOST alone, :PORT and http://HOST:PORT/ are understood.
+ * RC_INVALID says what is wrong with it. */
+enum rc http_server_name(struct str said, struct buf *ret, struct err *e) MUST_USE;
 
 void http_put_escaped(struct buf *b, struct str s);      /* percent-encoded, for one part of a path or a query value */

@@ -43,9 +43,8 @@ static void put_values(const json_t *data, struct buf *b, size_t *count)
         return;
     }
     if ((*count)++ >= SHOWN_VALUES) return;
-    char *text = json_dumps(data, JSON_ENCODE_ANY | JSON_REAL_PRECISION(9));
-    buf_printf(b, "%s%s", *count == 1 ? "" : " ", text ? text : "?");
-    free(text);
+    if (*count > 1) buf_append_byte(b, ' ');
+    put_json_scalar(data, b);
 }
 
 static void put_tensors(const json_t *tensors, struct table *t)
@@ -66,6 +65,17 @@ static void put_tensors(const json_t *tensors, struct table *t)
         table_addf(t, "[" STR_FMT "]", STR_ARG(buf_str(&shape)));
         table_add(t, buf_str(&values));
     }
+}
+
+/* The id that trace takes, on standard error so that standard output is the answer alone. The header is the key of the
+ * record, <partition>.<name>.<id>. */
+static void print_id(struct str key)
+{
+    struct str partition, name, id;
+
+    if (!str_cut(key, '.', &partition, &id) || !str_cut(id, '.', &name, &id) || !id.n) return;
+    fprintf(stderr, "request " STR_FMT "; all its records: millrace trace " STR_FMT "\n",
+            STR_ARG(id), STR_ARG(id));
 }
 
 static int print_answer(struct cli *cli, struct str body)
@@ -130,13 +140,14 @@ static int infer_rest(struct cli *cli, bool model, const char *name, struct byte
     buf_append_str(&path, STR("/infer"));
     ask.path = buf_str(&path);
     if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
-    if (a.status == 202) {
-        fprintf(stderr,
-                "accepted: the pipeline has no output; millrace inspect %s shows what it does\n",
-                name);
+    if (a.status == 202 && cli->output == OUT_TABLE) {
+        printf("accepted: the pipeline has no output; millrace inspect %s shows what it does\n",
+               name);
         status = CLI_DONE;
     } else
-        status = a.status == 200 ? print_answer(cli, buf_str(&a.body)) : refused(&a);
+        status =
+            a.status == 200 || a.status == 202 ? print_answer(cli, buf_str(&a.body)) : refused(&a);
+    print_id(buf_str(&a.request_id));
     http_answer_fini(&a);
     return status;
 }
@@ -230,6 +241,7 @@ static int infer_grpc(struct cli *cli, bool model, const char *name, struct byte
             cli_fail("%s: " STR_FMT, code_name(a.grpc_status), STR_ARG(buf_str(&a.grpc_message)));
     else
         status = answer_decode(cli, buf_view(&a.body));
+    print_id(buf_str(&a.request_id));
     http_answer_fini(&a);
     return status;
 }

@@ -18,7 +18,7 @@ static void put_some(const json_t *data, struct buf *b, size_t *count)
         return;
     }
     if ((*count)++ >= SHOWN_VALUES) return;
-    char *text = json_dumps(data, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6));
+    char *text = json_dumps(data, JSON_ENCODE_ANY | JSON_REAL_PRECISION(6)); /* enough for a glance */
     buf_printf(b, "%s%s", *count == 1 ? "" : " ", text ? text : "?");
     free(text);
 }

@@ -2,6 +2,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
 #include "control/yaml.h"
+#include "oip/json.h"
 #include <stdio.h>
 
 PRINTF(1, 0) static void complain(const char *fmt, va_list ap)
@@ -37,24 +38,141 @@ void cli_put(struct str text)
     fwrite(text.p, 1, text.n, stdout);
 }
 
+/* ---- JSON and YAML ---- */
+
+void put_json_scalar(const json_t *j, struct buf *b)
+{
+    char text[32];
+
+    switch (json_typeof(j)) {
+    case JSON_STRING:
+        json_put_str(b, (struct str){json_string_value(j), json_string_length(j)});
+        return;
+    case JSON_INTEGER: buf_printf(b, "%" JSON_INTEGER_FORMAT, json_integer_value(j)); return;
+    case JSON_REAL: /* the shortest text that is this number: what the server wrote for FP32 stays so */
+        buf_append_str(b, (struct str){text, fp64_text(json_real_value(j), text)});
+        return;
+    case JSON_TRUE: buf_append_str(b, STR("true")); return;
+    case JSON_FALSE: buf_append_str(b, STR("false")); return;
+    case JSON_NULL: buf_append_str(b, STR("null")); return;
+    case JSON_OBJECT:
+    case JSON_ARRAY: must(false);
+    }
+}
+
+static void put_line(struct buf *b, unsigned indent)
+{
+    buf_append_byte(b, '\n');
+    for (unsigned i = 0; i < indent; i++)
+        buf_append_byte(b, ' ');
+}
+
+/* Lists of scalars (tensors, shapes) stay in one line. */
+static bool is_flat(const json_t *list)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(list, i, one) if (json_is_object(one) || json_is_array(one)) return false;
+    return true;
+}
+
+static void put_json(const json_t *j, unsigned indent, struct buf *b)
+{
+    bool object = json_is_object(j), flat = json_is_array(j) && is_flat(j), first = true;
+    const char *key;
+    json_t *one;
+    size_t i;
+
+    if (!object && !json_is_array(j)) {
+        put_json_scalar(j, b);
+        return;
+    }
+    buf_append_byte(b, object ? '{' : '[');
+    json_object_foreach((json_t *)(uintptr_t)j, key, one)
+    {
+        if (!first) buf_append_byte(b, ',');
+        first = false;
+        put_line(b, indent + 2);
+        json_put_str(b, str_of(key));
+        buf_append_str(b, STR(": "));
+        put_json(one, indent + 2, b);
+    }
+    json_array_foreach(j, i, one)
+    {
+        if (!first) buf_append_str(b, flat ? STR(", ") : STR(","));
+        first = false;
+        if (!flat) put_line(b, indent + 2);
+        put_json(one, indent + 2, b);
+    }
+    if (!first && !flat) put_line(b, indent);
+    buf_append_byte(b, object ? '}' : ']');
+}
+
+/* Keys, and texts that need no quotes, as everywhere else where the project writes YAML. */
+static void put_yaml_text(struct str s, struct buf *b)
+{
+    struct yaml_node n = {.kind = YAML_SCALAR, .text = s};
+    AUTO(buf_fini) struct buf line = {0};
+
+    yaml_put_block(&n, 0, &line);
+    buf_append(b, bytes_of(line.p, line.n - 1));
+}
+
+static void put_yaml(const json_t *j, unsigned indent, struct buf *b);
+
+static void put_yaml_item(const json_t *one, unsigned indent, bool in_list, struct buf *b)
+{
+    bool leaf = !json_is_object(one) && !json_is_array(one);
+
+    if (leaf || (json_is_array(one) && is_flat(one)) ||
+        (json_is_object(one) && !json_object_size(one))) {
+        if (!in_list) buf_append_byte(b, ' ');
+        if (json_is_string(one))
+            put_yaml_text((struct str){json_string_value(one), json_string_length(one)}, b);
+        else
+            put_json(one, 0, b);
+        return;
+    }
+    if (!in_list) put_line(b, indent);
+    put_yaml(one, indent, b);
+}
+
+static void put_yaml(const json_t *j, unsigned indent, struct buf *b)
+{
+    bool first = true;
+    const char *key;
+    json_t *one;
+    size_t i;
+
+    json_object_foreach((json_t *)(uintptr_t)j, key, one)
+    {
+        if (!first) put_line(b, indent);
+        first = false;
+        put_yaml_text(str_of(key), b);
+        buf_append_byte(b, ':');
+        put_yaml_item(one, indent + 2, false, b);
+    }
+    json_array_foreach(j, i, one)
+    {
+        if (!first) put_line(b, indent);
+        first = false;
+        buf_append_str(b, STR("- "));
+        put_yaml_item(one, indent + 2, true, b);
+    }
+}
+
 void cli_put_json(const struct cli *cli, const json_t *j)
 {
-    char *text =
-        json_dumps(j, JSON_ENCODE_ANY | (cli->output == OUT_YAML ? JSON_COMPACT : JSON_INDENT(2)));
+    AUTO(buf_fini) struct buf b = {0};
+    bool nested = (json_is_object(j) && json_object_size(j)) || (json_is_array(j) && !is_flat(j));
 
-    must(text);
-    if (cli->output == OUT_YAML) {
-        AUTO(arena_fini) struct arena a = {0};
-        AUTO(buf_fini) struct buf b = {0};
-        struct yaml_node *n;
-        struct err e = {0};
-        must(!yaml_of_json(str_of(text), &a, &n, &e));
-        yaml_put_block(n, 0, &b);
-        cli_put(buf_str(&b));
-    } else {
-        puts(text);
-    }
-    free(text);
+    if (cli->output == OUT_YAML && nested)
+        put_yaml(j, 0, &b);
+    else
+        put_json(j, 0, &b);
+    buf_append_byte(&b, '\n');
+    cli_put(buf_str(&b));
 }
 
 /* ---- tables ---- */

@@ -1,6 +1,6 @@
 /* cli/resources.c - apply, get, describe, delete. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
-#include "control/yaml.h"
+#include "control/resource.h"
 #include "sys/fs.h"
 #include <dirent.h>
 #include <errno.h>
@@ -8,6 +8,8 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+enum { NAMES_SHOWN = 3 };
 
 /* ---- what is applied: files, joined into one text; problems find their file again by line ---- */
 
@@ -176,6 +178,15 @@ static int read_any(struct parts *p, const char *path)
 }
 
 /* "file:line:column: text", with the file the line lies in. */
+/* What has no line belongs to all that was read. */
+static void print_names(const struct parts *p, FILE *to)
+{
+    for (size_t i = 0; i < p->n && i < NAMES_SHOWN; i++)
+        fprintf(to, "%s%s", i ? ", " : "", p->list[i].name);
+    if (p->n > NAMES_SHOWN) fprintf(to, " and %zu more", p->n - NAMES_SHOWN);
+    if (p->n) fputs(": ", to);
+}
+
 static void print_problems(const struct parts *p, const json_t *list, const char *before, FILE *to)
 {
     const json_t *one;
@@ -190,6 +201,8 @@ static void print_problems(const struct parts *p, const json_t *list, const char
         if (line && k)
             fprintf(to, "%s:%zu:%" PRId64 ": ", p->list[k - 1].name, line - p->list[k - 1].line + 1,
                     json_number(one, "column"));
+        else if (!*before)
+            print_names(p, to);
         fprintf(to, "%s" STR_FMT "\n", before, STR_ARG(text));
     }
 }
@@ -263,12 +276,23 @@ static void row(struct table *t, const json_t *r)
                                         : STR("?"));
     if (problem.n)
         table_add(t, problem);
-    else if (str_is(kind, "Server")) {
+    else if (str_is(kind, "Server") && json_is_true(ready)) {
         struct str address = json_text(r, "address");
         table_add(t, address.n ? address : json_text(r, "restAddress"));
     } else {
         table_add(t, json_is_true(ready) ? STR("") : status);
     }
+}
+
+/* The server would know as well, but it may be of another version, or not there. */
+static int kind_check(const struct cli *cli)
+{
+    AUTO(buf_fini) struct buf why = {0};
+    enum resource_kind kind;
+
+    if (!cli->words_n || resource_kind_of(str_of(cli->words[0]), &kind)) return CLI_DONE;
+    resource_kind_unknown(str_of(cli->words[0]), &why);
+    return cli_usage(STR_FMT, STR_ARG(buf_str(&why)));
 }
 
 int cmd_get(struct cli *cli)
@@ -281,6 +305,7 @@ int cmd_get(struct cli *cli)
     size_t i;
     int status;
 
+    if ((status = kind_check(cli))) return status;
     for (size_t k = 0; k < cli->words_n; k++)
         put_path_part(&path, cli->words[k]);
     if (!path.n) buf_append_str(&path, STR("resources"));
@@ -303,8 +328,9 @@ int cmd_describe(struct cli *cli)
 {
     AUTO(buf_fini) struct buf path = {0};
     json_t *j = NULL;
-    int status;
+    int status = kind_check(cli);
 
+    if (status) return status;
     for (size_t k = 0; k < cli->words_n; k++)
         put_path_part(&path, cli->words[k]);
     status = cli_manage(cli, "GET", buf_str(&path), (struct bytes){0}, &j);
@@ -324,6 +350,7 @@ static int delete_one(struct cli *cli, const char *kind, const char *name)
 
     put_path_part(&path, kind);
     put_path_part(&path, name);
+    if (cli->force) buf_append_str(&path, STR("?force=true"));
     status = cli_manage(cli, "DELETE", buf_str(&path), (struct bytes){0}, &j);
     if (status) return status;
     print_results(cli, j);
@@ -332,7 +359,27 @@ static int delete_one(struct cli *cli, const char *kind, const char *name)
     return CLI_DONE;
 }
 
-/* The documents of files, last first: dependants stand behind what they use. */
+static int delete_document(struct cli *cli, const struct yaml_node *doc)
+{
+    const struct yaml_node *kind = yaml_get(doc, "kind"),
+                           *name = yaml_get(yaml_get(doc, "metadata"), "name");
+
+    if (!kind || !name || kind->kind != YAML_SCALAR || name->kind != YAML_SCALAR)
+        return cli_fail("line %" PRIu32 ": a document without kind and metadata.name", doc->line);
+    return delete_one(cli, kind->text.p, name->text.p);
+}
+
+static bool is_of_kind(const struct yaml_node *doc, enum resource_kind wanted)
+{
+    const struct yaml_node *node = yaml_get(doc, "kind");
+    enum resource_kind kind = RESOURCE_SERVER; /* what is none is refused with the last */
+
+    if (node && node->kind == YAML_SCALAR && !resource_kind_of(node->text, &kind))
+        kind = RESOURCE_SERVER;
+    return kind == wanted;
+}
+
+/* The documents of files: what depends on others goes before them. */
 static int delete_files(struct cli *cli)
 {
     AUTO(parts_fini) struct parts parts = {0};
@@ -350,15 +397,12 @@ static int delete_files(struct cli *cli)
         problems_print(&problems, &why);
         return cli_fail(STR_FMT, STR_ARG(buf_str(&why)));
     }
-    for (size_t i = n; i-- > 0;) {
-        const struct yaml_node *kind = yaml_get(docs[i], "kind"),
-                               *name = yaml_get(yaml_get(docs[i], "metadata"), "name");
-        if (!kind || !name || kind->kind != YAML_SCALAR || name->kind != YAML_SCALAR)
-            return cli_fail("line %" PRIu32 ": a document without kind and metadata.name",
-                            docs[i]->line);
-        int one = delete_one(cli, kind->text.p, name->text.p);
-        if (one) status = one;
-    }
+    for (int kind = RESOURCE_KINDS - 1; kind >= 0; kind--)
+        for (size_t i = 0; i < n; i++) {
+            int one = is_of_kind(docs[i], (enum resource_kind)kind) ? delete_document(cli, docs[i])
+                                                                    : CLI_DONE;
+            if (one) status = one;
+        }
     return status;
 }
 
@@ -367,5 +411,6 @@ int cmd_delete(struct cli *cli)
     if (cli->files_n && cli->words_n) return cli_usage("delete: either -f FILE or KIND NAME");
     if (cli->files_n) return delete_files(cli);
     if (cli->words_n != 2) return cli_usage("delete: KIND NAME is wanted, or -f FILE");
-    return delete_one(cli, cli->words[0], cli->words[1]);
+    int status = kind_check(cli);
+    return status ? status : delete_one(cli, cli->words[0], cli->words[1]);
 }

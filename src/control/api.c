@@ -21,6 +21,7 @@ struct control_api {
 
 struct probing {
     struct flow_probe probe;
+    struct upstream_target server;
     struct request *request;
     bool done;
 };
@@ -135,7 +136,6 @@ static void put_status(struct buf *b, const struct control_item *item, const str
 {
     enum rc rc = p->probe.err.rc;
 
-    if (item->kind == RESOURCE_SERVER) return;
     if (!item->usable)
         buf_append_str(b, STR(",\"ready\":false,\"status\":\"not usable\""));
     else if (!p->done)
@@ -182,13 +182,14 @@ static void probes_run(struct request *r)
         size_t i = r->probes_started++;
         const struct control_item *item = &r->call.items[i];
         struct probing *p = &r->probes[i];
-        if (item->kind == RESOURCE_SERVER || !item->usable ||
-            loop_now_ms(r->api->loop) >= r->call.deadline_ms)
-            continue;
+        if (!item->usable || loop_now_ms(r->api->loop) >= r->call.deadline_ms) continue;
         p->request = r;
+        p->server = (struct upstream_target){.kind = item->rest ? UPSTREAM_REST : UPSTREAM_GRPC,
+                                             .address = item->address};
         p->probe = (struct flow_probe){
             .name = item->name,
             .model = item->kind == RESOURCE_MODEL,
+            .server = item->kind == RESOURCE_SERVER ? &p->server : NULL,
             .done = probed,
             .deadline_ms = MIN(r->call.deadline_ms, loop_now_ms(r->api->loop) + PROBE_MS)};
         r->probes_running += 2; /* one for the start itself */
@@ -326,6 +327,7 @@ static bool route(struct exchange *x, struct request *r)
         r->call.what = CONTROL_DELETE;
         r->call.kind = first;
         r->call.name = rest;
+        r->call.force = query_true(x, "force");
         return true;
     }
     if (get) return get_route(x, r, first, rest);

@@ -2,7 +2,7 @@
  *
  *   POST   apply[?check=true]                body: documents. 200 {"results":[…],"warnings":[…]}; 400 {"error":…,"problems":[…]}
  *   GET    resources · servers · models · pipelines · {kind}/{name}     with "ready" and "status" from live probes
- *   DELETE {kind}/{name}
+ *   DELETE {kind}/{name}[?force=true]
  *   GET    info · topics[?all=true] · topics/{topic}/records[?partition=&offset=&limit=]
  *   GET    trace/{request id}[?pipeline=] · inspect/{expression}[?limit=]
  * Errors: {"error": "…"}. Only from this machine: other addresses are refused until there are tokens.

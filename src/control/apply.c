@@ -285,20 +285,63 @@ static size_t used_by(const struct control *c, struct str model, struct buf *ret
     return n;
 }
 
-static void delete (struct control *c, struct control_call *call)
+/* The models that have a place now and would have none without this Server. */
+static size_t served_by(const struct control *c, const struct resource *server,
+                        struct buf *ret_names)
+{
+    size_t n, kept = 0, found = 0;
+    struct resource **list = control_sorted(c, &n);
+    struct flow_snapshot *s;
+
+    for (size_t i = 0; i < n; i++)
+        if (list[i] != server) list[kept++] = list[i];
+    s = snapshot_of(list, kept, c->o.record, 0);
+    for (size_t i = 0; i < kept; i++) {
+        const struct flow_model_def *before, *after;
+        if (list[i]->kind != RESOURCE_MODEL) continue;
+        before = map_get_str(&c->snapshot->model_by_name, list[i]->name);
+        after = map_get_str(&s->model_by_name, list[i]->name);
+        if (before && before->placed && (!after || !after->placed))
+            buf_printf(ret_names, "%s" STR_FMT, found++ ? ", " : "", STR_ARG(list[i]->name));
+    }
+    flow_snapshot_unref(&s);
+    free(list);
+    return found;
+}
+
+/* Who would stop working? Says it as a warning with force, and as the refusal without. */
+static bool delete_hurts(struct control *c, struct control_call *call, const struct resource *r,
+                         struct problems *warnings)
 {
     AUTO(buf_fini) struct buf names = {0};
+    bool server = r->kind == RESOURCE_SERVER;
+    size_t n = server                      ? served_by(c, r, &names)
+               : r->kind == RESOURCE_MODEL ? used_by(c, call->name, &names)
+                                           : 0;
+
+    if (!n) return false;
+    if (call->force) {
+        problem_add(warnings, STR(""), 0, 0,
+                    server ? "it serves " STR_FMT : "it is a step of " STR_FMT,
+                    STR_ARG(buf_str(&names)));
+        return false;
+    }
+    control_refuse(c, call, RC_EXISTS,
+                   "%s " STR_FMT " %s " STR_FMT
+                   "; delete what needs it first, or force it (--force, ?force=true)",
+                   resource_kind_name(r->kind), STR_ARG(call->name),
+                   server ? "serves" : "is a step of", STR_ARG(buf_str(&names)));
+    return true;
+}
+
+static void delete (struct control *c, struct control_call *call)
+{
     AUTO(problems_fini) struct problems warnings = {0};
     enum resource_kind kind;
     struct mutation *m;
     struct str key;
 
-    if (!resource_kind_of(call->kind, &kind)) {
-        control_refuse(c, call, RC_NOT_FOUND,
-                       "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
-                       STR_ARG(call->kind));
-        return;
-    }
+    if (!control_kind(c, call, &kind)) return;
     m = xnew(struct mutation);
     m->call = call;
     m->offset_last = -1;
@@ -309,8 +352,10 @@ static void delete (struct control *c, struct control_call *call)
         mutation_free(m);
         return;
     }
-    if (kind == RESOURCE_MODEL && used_by(c, call->name, &names))
-        problem_add(&warnings, STR(""), 0, 0, "it is a step of " STR_FMT, STR_ARG(buf_str(&names)));
+    if (delete_hurts(c, call, current(c, key), &warnings)) {
+        mutation_free(m);
+        return;
+    }
     m->changes = arena_new(&m->arena, struct change);
     m->changes[0] = (struct change){.key = key, .gone = true};
     m->changes_n = 1;

@@ -46,7 +46,7 @@ enum control_what {
     CONTROL_CHECK,       /* … the same without storing anything */
     CONTROL_LIST,        /* kind, or all kinds when it is empty: one item each, sorted */
     CONTROL_GET,         /* kind, name: one item */
-    CONTROL_DELETE,      /* kind, name */
+    CONTROL_DELETE,      /* kind, name; refused while others need it, unless force */
     CONTROL_INFO,
     CONTROL_TOPICS,      /* topics of this namespace with their offsets; all: of the whole log */
     CONTROL_RECORDS,     /* name: topic; partition, offset, limit: records, decoded */
@@ -54,7 +54,13 @@ enum control_what {
     CONTROL_INSPECT      /* name: NAME[.step[.inputs|outputs[.tensor]]]; limit: how many of the last ones */
 };
 /* A resource as answered: json is an object without its closing brace, for the asker to add what it knows (status). */
-struct control_item { enum resource_kind kind; struct str name; bool usable; struct buf json; };
+struct control_item {
+    enum resource_kind kind;
+    struct str name;
+    struct str address; bool rest;               /* a Server's, the one that is used */
+    bool usable;
+    struct buf json;
+};
 
 struct control_call {                            /* lent until done */
     enum control_what what;
@@ -62,7 +68,7 @@ struct control_call {                            /* lent until done */
     int32_t partition;                           /* -1: all */
     int64_t offset;                              /* -1: the start, -2: the last `limit` records */
     uint32_t limit;                              /* 0: a sensible number */
-    bool all;
+    bool all, force;
     uint64_t deadline_ms;                        /* monotonic */
     struct mailbox *reply_to;
     void (*done)(struct control_call *c);        /* on reply_to's loop, exactly once */

@@ -73,6 +73,7 @@ void control_started(struct control *c, const struct err *e);
 void control_mutate(struct control *c, struct control_call *call);      /* begins it; c->mutation is NULL */
 struct str record_key(struct arena *a, enum resource_kind kind, struct str name);
 /* list.c */
+bool control_kind(struct control *c, struct control_call *call, enum resource_kind *ret);      /* false: refused already */
 void control_list(struct control *c, struct control_call *call);
 void control_get(struct control *c, struct control_call *call);
 void control_info(struct control *c, struct control_call *call);

@@ -128,7 +128,11 @@ static void item_make(struct control_item *item, const struct resource *r,
         return;
     }
     switch (r->kind) {
-    case RESOURCE_SERVER: put_server(&r->server, b); break;
+    case RESOURCE_SERVER:
+        item->rest = !r->server.address.n;
+        item->address = item->rest ? r->server.rest_address : r->server.address;
+        put_server(&r->server, b);
+        break;
     case RESOURCE_MODEL:
         put_texts("requirements", r->model.requirements, r->model.requirements_n, b);
         put_model(map_get_str(&s->model_by_name, r->name), b);
@@ -140,27 +144,33 @@ static void item_make(struct control_item *item, const struct resource *r,
     buf_append_str(b, r->json);
 }
 
-/* The items' names lie one after the other in call->json, which is not needed otherwise. */
+/* The items' names and addresses lie one after the other in call->json, which is not needed otherwise. */
 static void answer_items(struct control *c, struct control_call *call, struct resource *const *list,
                          size_t n)
 {
     call->items = xnew_array(struct control_item, n + 1);
     call->items_n = n;
     for (size_t i = 0; i < n; i++) {
-        buf_append_str(&call->json, list[i]->name);
         item_make(&call->items[i], list[i], c->snapshot);
+        buf_append_str(&call->json, call->items[i].name);
+        buf_append_str(&call->json, call->items[i].address);
     }
-    for (size_t i = 0, at = 0; i < n; at += call->items[i++].name.n)
-        call->items[i].name = (struct str){(const char *)call->json.p + at, list[i]->name.n};
+    for (size_t i = 0, at = 0; i < n; i++) {
+        struct control_item *item = &call->items[i];
+        item->name.p = (const char *)call->json.p + at;
+        item->address.p = item->name.p + item->name.n;
+        at += item->name.n + item->address.n;
+    }
     control_answer(c, call);
 }
 
-static bool kind_wanted(struct control *c, struct control_call *call, enum resource_kind *ret)
+bool control_kind(struct control *c, struct control_call *call, enum resource_kind *ret)
 {
+    AUTO(buf_fini) struct buf why = {0};
+
     if (resource_kind_of(call->kind, ret)) return true;
-    control_refuse(c, call, RC_NOT_FOUND,
-                   "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
-                   STR_ARG(call->kind));
+    resource_kind_unknown(call->kind, &why);
+    control_refuse(c, call, RC_NOT_FOUND, STR_FMT, STR_ARG(buf_str(&why)));
     return false;
 }
 
@@ -170,7 +180,7 @@ void control_list(struct control *c, struct control_call *call)
     struct resource **all, **some;
     size_t n, kept = 0;
 
-    if (call->kind.n && !kind_wanted(c, call, &kind)) return;
+    if (call->kind.n && !control_kind(c, call, &kind)) return;
     all = control_sorted(c, &n);
     some = xnew_array(struct resource *, n + 1);
     for (size_t i = 0; i < n; i++)
@@ -186,7 +196,7 @@ void control_get(struct control *c, struct control_call *call)
     enum resource_kind kind;
     struct resource *r;
 
-    if (!kind_wanted(c, call, &kind)) return;
+    if (!control_kind(c, call, &kind)) return;
     r = map_get_str(&c->by_key, record_key(&scratch, kind, call->name));
     if (!r) {
         control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist",

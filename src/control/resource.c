@@ -6,6 +6,7 @@
  */
 #include "control/resource.h"
 #include "base/map.h"
+#include "base/nearest.h"
 #include "control/read.h"
 #include "net/addr.h"
 
@@ -34,6 +35,21 @@ bool resource_kind_of(struct str text, enum resource_kind *ret)
         }
     }
     return false;
+}
+
+void resource_kind_unknown(struct str text, struct buf *b)
+{
+    static const char *const singular[RESOURCE_KINDS] = {"server", "model", "pipeline"};
+    struct nearest meant;
+
+    nearest_begin(&meant, text);
+    for (int k = 0; k < RESOURCE_KINDS; k++) {
+        nearest_offer(&meant, str_of(singular[k]));
+        nearest_offer(&meant, str_of(kinds[k].plural));
+    }
+    buf_printf(b, "there is no kind \"" STR_FMT "\"", STR_ARG(text));
+    if (meant.best.n) buf_printf(b, " (did you mean " STR_FMT "?)", STR_ARG(meant.best));
+    buf_append_str(b, STR("; the kinds are server, model and pipeline"));
 }
 
 bool resource_name_valid(struct str name)

@@ -44,6 +44,9 @@ struct resource {
 const char *resource_kind_name(enum resource_kind k);                      /* "Model" */
 bool resource_kind_of(struct str text, enum resource_kind *ret);           /* "Model", "model", "models", "mlm" */
 
+/* "there is no kind "pipline" (did you mean pipeline?); the kinds are server, model and pipeline". */
+void resource_kind_unknown(struct str text, struct buf *b);
+
 /* What is being read, and where to. */
 struct resource_input {
     struct str text;                             /* YAML or JSON documents */

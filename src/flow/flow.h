@@ -78,6 +78,7 @@ void flow_request_fini(struct flow_request *r);
 struct flow_probe {
     struct str name;
     bool model;
+    const struct upstream_target *server;        /* instead of both: a model server itself, without a model; borrowed */
     uint64_t deadline_ms;
     void (*done)(struct flow_probe *p);
     struct err err;

@@ -5,7 +5,7 @@
 struct asking {
     struct upstream_query query;
     struct probing *probing;
-    struct str step;
+    struct str step;                             /* empty: the model or server that was asked about itself */
     bool open;
 };
 
@@ -45,19 +45,28 @@ static void probing_end(struct probing *g, const struct err *e)
     p->done(p);
 }
 
+/* A server that does not know the question is there all the same. */
+static bool answers_ready(const struct upstream_query *q)
+{
+    return q->err.rc ? q->err.rc == RC_UPSTREAM && !q->target->model.n : q->ready;
+}
+
+static enum rc not_ready(const struct asking *a, const char *why, struct err *e)
+{
+    err_set(e, RC_UNAVAILABLE, "%s", why ? why : a->query.target->model.n ? "the model is not ready" : "the server is not ready");
+    return a->step.n ? err_in(e, "step " STR_FMT, STR_ARG(a->step)) : e->rc;
+}
+
 static void ask_done(struct upstream_query *q)
 {
     struct asking *a = container_of(q, struct asking, query);
     struct probing *g = a->probing;
-    bool ready = !q->err.rc && q->ready;
+    bool ready = answers_ready(q);
     struct err e = {0};
 
     a->open = false;
     g->open--;
-    if (!ready && !q->err.rc)
-        err_set(&e, RC_UNAVAILABLE, "step " STR_FMT ": the model is not ready", STR_ARG(a->step));
-    else if (!ready)
-        err_set(&e, RC_UNAVAILABLE, "step " STR_FMT ": %s", STR_ARG(a->step), q->err.text);
+    if (!ready) not_ready(a, q->err.rc ? q->err.text : NULL, &e);
     buf_fini(&q->response);
     if (g->busy || (ready && g->open > 0)) return;
     probing_end(g, &e);
@@ -69,10 +78,12 @@ static enum rc ask_prepare(struct probing *g, struct asking *a, struct str step,
 
     if (!m)
         return err_set(e, RC_UNAVAILABLE, "step " STR_FMT ": there is no model of this name", STR_ARG(step));
-    if (!m->placed)
-        return err_set(e, RC_UNAVAILABLE, "step " STR_FMT ": " STR_FMT, STR_ARG(step), STR_ARG(m->why));
+    if (!m->placed) {
+        err_set(e, RC_UNAVAILABLE, STR_FMT, STR_ARG(m->why));
+        return g->probe->model ? e->rc : err_in(e, "step " STR_FMT, STR_ARG(step));
+    }
     *a = (struct asking){.probing = g,
-                         .step = m->name,
+                         .step = g->probe->model ? STR("") : m->name,
                          .query = {.target = &m->target,
                                    .ask = UPSTREAM_READY,
                                    .deadline_ms = g->probe->deadline_ms,
@@ -100,8 +111,7 @@ static void asks_send(struct probing *g)
         upstream_query(g->f->up, &g->asks[i].query);
     g->busy = false;
     for (size_t i = 0; i < g->asks_n; i++)
-        if (!g->asks[i].open && !g->asks[i].query.ready)
-            err_set(&e, RC_UNAVAILABLE, "step " STR_FMT ": the model is not ready", STR_ARG(g->asks[i].step));
+        if (!g->asks[i].open && !answers_ready(&g->asks[i].query)) not_ready(&g->asks[i], NULL, &e);
     if (e.rc || g->open == 0) probing_end(g, &e);
 }
 
@@ -156,7 +166,17 @@ void flow_probe(struct flow *f, struct flow_probe *p)
     g->probe = p;
     p->priv = g;
     list_push(&f->probes, &g->link);
-    look(&g->timer);
+    if (!p->server) {
+        look(&g->timer);
+        return;
+    }
+    g->asks = xnew(struct asking);
+    g->asks[g->asks_n++] = (struct asking){.probing = g,
+                                           .query = {.target = p->server,
+                                                     .ask = UPSTREAM_READY,
+                                                     .deadline_ms = p->deadline_ms,
+                                                     .done = ask_done}};
+    asks_send(g);
 }
 
 void flow_probe_cancel(struct flow *f, struct flow_probe *p)

@@ -135,7 +135,9 @@ static struct str path_of(const struct op *op)
 {
     if (op->call) return STR("/inference.GRPCInferenceService/ModelInfer");
     switch (op->query->ask) {
-    case UPSTREAM_READY: return STR("/inference.GRPCInferenceService/ModelReady");
+    case UPSTREAM_READY:
+        return op->target->model.n ? STR("/inference.GRPCInferenceService/ModelReady")
+                                   : STR("/inference.GRPCInferenceService/ServerReady");
     case UPSTREAM_METADATA: return STR("/inference.GRPCInferenceService/ModelMetadata");
     case UPSTREAM_LOAD: return STR("/inference.GRPCInferenceService/RepositoryModelLoad");
     case UPSTREAM_UNLOAD: return STR("/inference.GRPCInferenceService/RepositoryModelUnload");
@@ -239,7 +241,7 @@ static enum rc judge(struct op *op, struct err *e)
         return garbage(e, op, "bytes that are no protobuf message");
     if (op->query && op->query->ask == UPSTREAM_READY &&
         flag_decode(buf_view(&op->response), &op->query->ready, e))
-        return garbage(e, op, "a malformed ModelReadyResponse");
+        return garbage(e, op, "a malformed answer about being ready");
     return RC_OK;
 }
 

@@ -228,6 +228,10 @@ static void target_of(const struct op *op, struct buf *b)
                    op->query->ask == UPSTREAM_LOAD ? "load" : "unload");
         return;
     }
+    if (op->query && op->query->ask == UPSTREAM_READY && !t->model.n) {
+        buf_append_str(b, STR("/v2/health/ready"));
+        return;
+    }
     buf_printf(b, "/v2/models/" STR_FMT, STR_ARG(t->model));
     if (t->version.n) buf_printf(b, "/versions/" STR_FMT, STR_ARG(t->version));
     if (op->call)
@@ -259,7 +263,7 @@ static size_t headers_of(const struct op *op, struct header *h)
         h[n++] = c->headers[i];
         routed |= str_is(c->headers[i].name, "seldon-model");
     }
-    if (!routed) h[n++] = HEADER("seldon-model", op->target->model);
+    if (!routed && op->target->model.n) h[n++] = HEADER("seldon-model", op->target->model);
     return n;
 }
 

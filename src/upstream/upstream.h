@@ -54,7 +54,8 @@ void upstream_call_fini(struct upstream_call *c);
  * bytes of it; any thread. */
 enum rc upstream_look(const struct upstream_target *t, struct err *e) MUST_USE;
 
-/* Is the model ready there? And its metadata (ModelMetadataResponse protobuf). Same life cycle as a call. */
+/* Is the model ready there (a target without a model: the server itself)? And its metadata (ModelMetadataResponse
+ * protobuf). Same life cycle as a call. */
 enum upstream_ask { UPSTREAM_READY, UPSTREAM_METADATA, UPSTREAM_LOAD, UPSTREAM_UNLOAD };
 struct upstream_query {
     const struct upstream_target *target;

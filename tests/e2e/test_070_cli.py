@@ -65,12 +65,87 @@ def test_resources_come_and_go(loaded, tmp_path):
     changed = resources.CHAIN.replace("output:", "allowCycles: true\n  output:")
     assert "Pipeline chain updated, version 2 (checked only)" in loaded.cli("apply", "--check", "-f", "-", stdin=changed).stdout
     assert "Pipeline chain updated, version 2\n" in loaded.cli("apply", "-f", "-", stdin=changed).stdout
-    deleted = loaded.cli("delete", "model", "add10")
+    refused = loaded.cli("delete", "model", "add10", check=False)
+    assert refused.returncode == 1 and "step of chain" in refused.stderr and "--force" in refused.stderr
+    refused = loaded.cli("delete", "server", "toy", check=False)
+    assert refused.returncode == 1 and "serves add10" in refused.stderr
+    deleted = loaded.cli("delete", "model", "add10", "--force")
     assert "Model add10 deleted" in deleted.stdout and "it is a step of chain" in deleted.stderr
     assert loaded.cli("delete", "model", "add10", check=False).returncode == 1
     loaded.cli("delete", "-f", "-", stdin=changed)
     gone = loaded.cli("get", "pipeline", "chain", check=False)
     assert gone.returncode == 1 and "chain does not exist" in gone.stderr
+
+
+def test_unknown_words_are_answered_with_the_nearest_known_one():
+    for args, words in ((["describe", "pipline", "x"], "did you mean pipeline?"), (["get", "modles"], "did you mean models?"),
+                        (["delete", "thing", "x"], "the kinds are server, model and pipeline"), (["aply"], "did you mean apply?"),
+                        (["help", "inferr"], "did you mean infer?"), (["get", "--ouput", "json"], "did you mean --output?"),
+                        (["serve", "--gateway.timeoutMss", "1"], "did you mean --gateway.timeoutMs?")):
+        done = run(*args)
+        assert done.returncode == 2 and words in done.stderr and done.stdout == "", (args, done)
+
+
+def test_the_server_is_named_in_short_forms():
+    for said, called in (("127.0.0.1", "127.0.0.1:9000"), (":9", "127.0.0.1:9"), ("http://127.0.0.1:9/", "127.0.0.1:9"), ("[::1]", "[::1]:9000")):
+        done = run("topic", "read", "nosuch-topic-anywhere", env={"MILLRACE_SERVER": said})
+        assert done.returncode == 1 and (called in done.stderr or "nosuch" in done.stderr), (said, done)
+    for said in ("a:b:c", "https://h:1", "h:1/x", "h:0", "h:99999"):
+        done = run("get", "--server", said)
+        assert done.returncode == 2 and "--server" in done.stderr and "HOST:PORT" in done.stderr, (said, done)
+
+
+def test_a_server_and_its_models_say_whether_they_can_be_reached(start, toy, tmp_path):
+    server = start()
+    server.apply(tmp_path, "---".join([resources.server(toy), resources.model("mul10"), resources.model("nobody")]))
+    rows = {line.split()[1]: line.split(maxsplit=4) for line in server.cli("get").stdout.splitlines()[1:]}
+    assert rows["toy"][3:] == ["yes", toy] and rows["mul10"][3] == "yes"
+    assert rows["nobody"][3] == "no" and rows["nobody"][4].endswith("the model is not ready") and "step" not in rows["nobody"][4]
+    server.apply(tmp_path, resources.server("127.0.0.1:9"))
+    rows = {line.split()[1]: line.split(maxsplit=4) for line in server.cli("get").stdout.splitlines()[1:]}
+    assert rows["toy"][3] == "no" and "refused" in rows["toy"][4] and "step" not in rows["mul10"][4]
+
+
+def test_numbers_are_printed_in_their_shortest_form(loaded):
+    request = json.dumps({"inputs": [resources.fp32([0.1, 0.25, 3e-5, 16777216])]})
+    for output in ("json", "yaml"):
+        text = loaded.cli("infer", "model", "echo", request, "-o", output).stdout
+        assert "0.1," in text and "0.10000000" not in text, text
+        for shown in (loaded.cli("topic", "read", "seldon.default.model.echo.inputs", "-o", output).stdout,
+                      loaded.cli("inspect", "echo", "-o", output).stdout):
+            assert "[0.1, 0.25, 0.00003, 16777216" in shown, shown
+    assert json.loads(loaded.cli("inspect", "echo", "-o", "json").stdout)["topics"][0]["records"][0]["value"]["inputs"][0]["data"][0] == 0.1
+
+
+def test_a_request_says_its_id_and_a_pipeline_without_output_answers_in_json(loaded, tmp_path):
+    for protocol in ([], ["--grpc"]):
+        done = loaded.cli("infer", "pipeline", "chain", REQUEST, *protocol)
+        name = done.stderr.split()[1].rstrip(";")
+        assert len(loaded.cli("trace", name).stdout.splitlines()) == 7
+    failed = loaded.cli("infer", "model", "error", REQUEST, "--header", "x-request-id: bad-1", check=False)
+    assert "millrace trace bad-1" in failed.stderr
+    loaded.apply(tmp_path, resources.QUIET)
+    assert "no output" in loaded.cli("infer", "pipeline", "quiet", REQUEST).stdout
+    assert isinstance(json.loads(loaded.cli("infer", "pipeline", "quiet", REQUEST, "-o", "json").stdout), dict)
+
+
+def test_nothing_to_apply_names_the_file(start, tmp_path):
+    server = start()
+    path = tmp_path / "empty.yaml"
+    path.write_text("# nothing\n")
+    done = server.cli("apply", "-f", path, check=False)
+    assert done.returncode == 1 and done.stderr.startswith(f"{path}: "), done.stderr
+
+
+def test_deleting_a_folder_takes_what_depends_on_others_first(start, toy, tmp_path):
+    server = start()
+    folder = tmp_path / "many"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(resources.CHAIN)
+    (folder / "b.yaml").write_text("---".join([resources.model("mul10"), resources.model("add10"), resources.server(toy)]))
+    server.cli("apply", "-f", folder)
+    deleted = server.cli("delete", "-f", folder)
+    assert deleted.stderr == "" and [line.split()[0] for line in deleted.stdout.splitlines()] == ["Pipeline", "Model", "Model", "Server"]
 
 
 def test_problems_of_several_files_name_the_file(start, tmp_path):

@@ -456,7 +456,7 @@ static void flags_are_read_strictly(void **state)
                    "wanted, not \"--data\"\n"
                    "x: a flag is wanted here: --KEY VALUE\n"
                    "--no-broker: this flag takes no value\n"
-                   "--gateway.timeout: unknown flag; `millrace serve --help` lists them\n"
+                   "--gateway.timeout: unknown flag; did you mean --gateway.timeoutMs?\n"
                    "--kafka.topics.config: give one entry: --kafka.topics.config.NAME VALUE\n"
                    "--roles: a value is missing\n");
     assert_refused(NULL, NULL, "--data x --data y", "--data: given twice\n");

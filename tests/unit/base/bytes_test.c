@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc.h"
+#include "base/nearest.h"
 #include "test.h"
 
 static void numbers_are_read_whole_or_not_at_all(void **state)
@@ -49,12 +50,36 @@ static void numbers_are_written_without_printf(void **state)
     assert_str(decimal(UINT64_MAX, text), "18446744073709551615");
 }
 
+static struct str meant(const char *wanted)
+{
+    const char *const known[] = {"pipeline", "pipelines", "model", "server"};
+    struct nearest n;
+
+    nearest_begin(&n, str_of(wanted));
+    for (size_t i = 0; i < countof(known); i++)
+        nearest_offer(&n, str_of(known[i]));
+    return n.best;
+}
+
+static void a_word_with_few_wrong_letters_is_recognised(void **state)
+{
+    (void)state;
+    assert_str(meant("pipline"), "pipeline");
+    assert_str(meant("PIPELNIES"), "pipelines");
+    assert_str(meant("sevrer"), "server");
+    assert_str(meant("modle"), "model");
+    assert_str(meant("kubernetes"), "");
+    assert_str(meant("x"), "");
+    assert_str(meant(""), "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(numbers_are_written_without_printf),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
         cmocka_unit_test(a_string_is_cut_at_the_first_separator),
+        cmocka_unit_test(a_word_with_few_wrong_letters_is_recognised),
         cmocka_unit_test(crc32c_agrees_with_the_published_check_value),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

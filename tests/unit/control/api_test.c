@@ -141,7 +141,9 @@ static void resources_are_applied_listed_and_deleted(void **state)
               "\"output\":[\"add10.outputs\"]");
     assert_in(ask(&w, "GET /millrace/v1/models", "", ""),
               "\"target\":{\"kind\":\"grpc\",\"address\":\"h:1\",\"model\":\"add10\"}");
-    assert_in(ask(&w, "DELETE /millrace/v1/model/add10", "", ""),
+    assert_in(ask(&w, "DELETE /millrace/v1/model/add10", "", ""), "409 Conflict");
+    assert_in(ask(&w, "DELETE /millrace/v1/server/toy", "", ""), "Server toy serves add10");
+    assert_in(ask(&w, "DELETE /millrace/v1/model/add10?force=true", "", ""),
               "\"warnings\":[{\"message\":\"it is a step of chain\"}]");
     assert_in(ask(&w, "GET /millrace/v1/model/add10", "", ""), "404 Not Found");
     assert_in(buf_cstr(&w.got), "{\"error\":\"Model add10 does not exist\"}\n");

@@ -123,22 +123,26 @@ static void answered(struct control_call *c)
     a->done = true;
 }
 
-static struct asked *ask(struct house *h, enum control_what what, const char *kind,
-                         const char *name, const char *text)
+static struct asked *ask_with(struct house *h, struct control_call call)
 {
     struct asked *a = xnew(struct asked);
-    a->call = (struct control_call){.what = what,
-                                    .kind = str_of(kind),
-                                    .name = str_of(name),
-                                    .text = str_of(text),
-                                    .partition = -1,
-                                    .offset = -2,
-                                    .deadline_ms = loop_now_ms(h->loop) + 5000,
-                                    .reply_to = loop_mailbox(h->loop),
-                                    .done = answered};
+    a->call = call;
+    a->call.partition = -1;
+    a->call.offset = -2;
+    a->call.deadline_ms = loop_now_ms(h->loop) + 5000;
+    a->call.reply_to = loop_mailbox(h->loop);
+    a->call.done = answered;
     control_call(h->control, &a->call);
     settle(h);
     return a;
+}
+
+static struct asked *ask(struct house *h, enum control_what what, const char *kind,
+                         const char *name, const char *text)
+{
+    return ask_with(
+        h, (struct control_call){
+               .what = what, .kind = str_of(kind), .name = str_of(name), .text = str_of(text)});
 }
 
 static void asked_free(struct asked *a)
@@ -269,7 +273,14 @@ static void what_is_missing_for_it_to_run_is_a_warning(void **state)
     assert_answer(APPLY(h, M("a")), RC_OK,
                   "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
                   "\"created\"}],\"warnings\":[]}");
-    assert_answer(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_OK,
+    assert_refused(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_EXISTS,
+                   "Model a is a step of p; delete what needs it first, or force it (--force, "
+                   "?force=true)");
+    assert_answer(ask_with(h, (struct control_call){.what = CONTROL_DELETE,
+                                                    .kind = STR("Model"),
+                                                    .name = STR("a"),
+                                                    .force = true}),
+                  RC_OK,
                   "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"action\":\"deleted\"}],"
                   "\"warnings\":[{\"message\":\"it is a step of p\"}]}");
     house_free(h);
@@ -289,7 +300,7 @@ static void deleting_writes_a_tombstone(void **state)
     assert_refused(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_NOT_FOUND,
                    "Model a does not exist");
     assert_refused(ask(h, CONTROL_DELETE, "Thing", "a", ""), RC_NOT_FOUND,
-                   "unknown kind \"Thing\": Model, Pipeline or Server is wanted");
+                   "there is no kind \"Thing\"; the kinds are server, model and pipeline");
     assert_refused(ask(h, CONTROL_GET, "Model", "a", ""), RC_NOT_FOUND, "Model a does not exist");
     house_free(h);
 }
@@ -399,7 +410,7 @@ static void a_topic_that_is_not_compacted_is_refused_with_the_remedy(void **stat
     assert_string_equal(
         h->started_err.text,
         "topic " TOPIC " has cleanup.policy=delete, so resources would be lost after a while; set "
-                       "it to compact:  kafka-configs.sh "
+        "it to compact:  kafka-configs.sh "
         "--bootstrap-server HOST:PORT --alter --entity-type topics --entity-name " TOPIC
         " --add-config cleanup.policy=compact  (or use "
         "control.store: file)");
