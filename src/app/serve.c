@@ -102,6 +102,7 @@ static void control_open(struct serve *s)
         .replication = (int32_t)c->kafka_topics_replication_factor,
         .message_bytes_max = c->kafka_producer_message_max_bytes,
         .record = s->lanes.flow.record,
+        .recover_within_ms = c->flow_recover_within_ms,
         .store_file = c->control_store == CONFIG_CONTROL_STORE_FILE,
         .data = c->data,
         .fs = &fs_real,

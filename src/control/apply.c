@@ -105,15 +105,6 @@ static void applying_fini(struct applying *a)
     problems_fini(&a->warnings);
 }
 
-static struct str envelope(struct applying *a, const struct resource *r, uint32_t version,
-                           int64_t created_ms)
-{
-    return arena_printf(&a->m->arena,
-                        "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64
-                        ",\"resource\":" STR_FMT "}",
-                        RECORD_FORMAT, version, created_ms, STR_ARG(r->json));
-}
-
 /* Is there a resource of that name, in what is applied or in what is there? */
 static bool known(const struct applying *a, enum resource_kind kind, struct str name)
 {
@@ -198,13 +189,12 @@ static void changes_make(struct applying *a)
         const struct resource *r = a->list[i];
         struct str key = record_key(&m->arena, r->kind, r->name);
         const struct resource *old = current(a->c, key);
-        uint32_t version = old ? old->version + 1 : 1;
+        uint32_t version = (old ? old->version : gone_version(a->c, key)) + 1;
         if (old && str_eq(old->json, r->json)) {
             result(&m->answer, i == 0, r, old->version, "unchanged");
             continue;
         }
-        struct str value =
-            envelope(a, r, version, old && old->created_ms ? old->created_ms : now_ms);
+        struct str value = envelope_next(&m->arena, a->c, r, old, version, now_ms);
         if (old && old->why_not.n && old->version == 0)
             problem_add(&a->problems, STR(""), 0, 0,
                         "%s " STR_FMT
@@ -337,6 +327,7 @@ static bool delete_hurts(struct control *c, struct control_call *call, const str
 static void delete (struct control *c, struct control_call *call)
 {
     AUTO(problems_fini) struct problems warnings = {0};
+    const struct resource *old;
     enum resource_kind kind;
     struct mutation *m;
     struct str key;
@@ -346,19 +337,20 @@ static void delete (struct control *c, struct control_call *call)
     m->call = call;
     m->offset_last = -1;
     key = record_key(&m->arena, kind, call->name);
-    if (!current(c, key)) {
+    old = current(c, key);
+    if (!old) {
         control_refuse(c, call, RC_NOT_FOUND, "%s " STR_FMT " does not exist",
                        resource_kind_name(kind), STR_ARG(call->name));
         mutation_free(m);
         return;
     }
-    if (delete_hurts(c, call, current(c, key), &warnings)) {
+    if (delete_hurts(c, call, old, &warnings)) {
         mutation_free(m);
         return;
     }
-    m->changes = arena_new(&m->arena, struct change);
-    m->changes[0] = (struct change){.key = key, .gone = true};
-    m->changes_n = 1;
+    m->changes = arena_array(&m->arena, struct change, 2);
+    m->changes[m->changes_n++] = (struct change){.key = key, .gone = true};
+    if (old->version) m->changes[m->changes_n++] = gone_change(&m->arena, key, old->version);
     buf_printf(&m->answer, "{\"results\":[{\"kind\":\"%s\",\"name\":", resource_kind_name(kind));
     json_put_str(&m->answer, call->name);
     buf_append_str(&m->answer, STR(",\"action\":\"deleted\"}],\"warnings\":"));

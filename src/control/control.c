@@ -124,99 +124,6 @@ void control_call_fini(struct control_call *call)
     buf_fini(&call->json);
 }
 
-/* ---- one record ---- */
-
-/* Reads the envelope; RC_UNSUPPORTED: of a newer format. */
-static enum rc envelope_read(struct control *c, struct str value, struct resource **ret,
-                             struct err *e)
-{
-    AUTO(arena_fini) struct arena a = {0};
-    AUTO(problems_fini) struct problems problems = {0}, warnings = {0};
-    AUTO(buf_fini) struct buf document = {0};
-    struct yaml_node *top;
-    struct resource **list = NULL;
-    int64_t format = 0, version = 0, created = 0;
-    size_t n = 0;
-
-    if (yaml_of_json(value, &a, &top, e)) return e->rc;
-    const struct yaml_node *f = yaml_get(top, "format"), *v = yaml_get(top, "version"),
-                           *t = yaml_get(top, "createdMs"), *r = yaml_get(top, "resource");
-    if (!f || f->kind != YAML_SCALAR || !str_to_i64(f->text, &format) || format < 1)
-        return err_set(e, RC_INVALID, "no format version");
-    if (format > RECORD_FORMAT)
-        return err_set(e, RC_UNSUPPORTED,
-                       "written in format %" PRId64 " by a newer millrace; this one reads %d",
-                       format, RECORD_FORMAT);
-    if (!v || v->kind != YAML_SCALAR || !str_to_i64(v->text, &version) || version < 1 ||
-        version > UINT32_MAX || !r)
-        return err_set(e, RC_INVALID, "no version or no resource");
-    if (t && t->kind == YAML_SCALAR) str_to_i64(t->text, &created);
-    yaml_put_json(r, &document);
-    struct resource_input in = {.text = buf_str(&document),
-                                .topic_prefix = c->o.topic_prefix,
-                                .topic_namespace = c->o.topic_namespace,
-                                .problems = &problems,
-                                .warnings = &warnings};
-    if (!resources_parse(&in, &list, &n))
-        return err_set(e, RC_INVALID, "this version does not take it: " STR_FMT,
-                       STR_ARG(problems.n ? problems.list[0].text : STR("unreadable")));
-    if (n != 1) {
-        resources_free(list, n);
-        return err_set(e, RC_INVALID, "%zu documents instead of one", n);
-    }
-    *ret = list[0];
-    free(list);
-    (*ret)->version = (uint32_t)version;
-    (*ret)->created_ms = created;
-    return RC_OK;
-}
-
-/* What cannot be used is kept by name, so that it is listed and not overwritten by chance. */
-static struct resource *unusable(struct str key, struct str value, const struct err *why)
-{
-    struct str kind, name;
-    struct resource *r = xnew(struct resource);
-
-    if (!str_cut(key, '/', &kind, &name) || !resource_kind_of(kind, &r->kind)) {
-        resource_free(r);
-        return NULL;
-    }
-    r->name = arena_dup_str(&r->arena, name);
-    r->why_not = arena_dup_str(&r->arena, str_of(why->text));
-    r->json = arena_dup_str(&r->arena, value);
-    return r;
-}
-
-void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset,
-                    int64_t timestamp_ms)
-{
-    struct resource *r = NULL, *old;
-    struct err e = {0};
-
-    if (!gone && envelope_read(c, value, &r, &e)) {
-        diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key), KV_I64("offset", offset),
-             KV_CSTR("why", e.text));
-        r = unusable(key, value, &e);
-    }
-    if (r) {
-        AUTO(arena_fini) struct arena a = {0};
-        if (!r->why_not.n && !str_eq(record_key(&a, r->kind, r->name), key)) {
-            diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key),
-                 KV_I64("offset", offset), KV_CSTR("why", "it holds another resource"));
-            resource_free(r);
-            return;
-        }
-        r->offset = offset;
-        r->updated_ms = timestamp_ms;
-        if (!r->created_ms) r->created_ms = timestamp_ms;
-        old = map_put_str(&c->by_key, key, r);
-    } else {
-        old = map_del_str(&c->by_key, key);
-    }
-    resource_free(old);
-    c->publish_pending = true;
-}
-
 /* ---- publishing ---- */
 
 static void stored_answer(struct control *c)
@@ -610,6 +517,7 @@ void control_settle(struct control *c)
     while (map_next(&c->by_key, &at, NULL, &r))
         resource_free(r);
     map_fini(&c->by_key);
+    map_fini(&c->gone);
     flow_snapshot_unref(&c->snapshot);
     filestore_free(c);
     arena_fini(&c->arena);

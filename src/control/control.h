@@ -23,6 +23,7 @@ struct control_options {
     int32_t replication;                         /* of the control topic when it is created */
     size_t message_bytes_max;
     enum flow_record record;                     /* flow.record */
+    uint64_t recover_within_ms;                  /* flow.recoverWithinMs: for so long replaced versions are kept */
     bool store_file;                             /* control.store: file */
     struct str data;                             /* the data folder */
     struct fs *fs; struct workers *workers;      /* for the file */

@@ -1,4 +1,4 @@
-/* control/core.h - the insides of struct control. Used by: control/control.c, apply.c, list.c, filestore.c, browse.c.
+/* control/core.h - the insides of struct control. Used by: control/control.c, apply.c, envelope.c, list.c, filestore.c, browse.c.
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -31,6 +31,7 @@ struct control {
     struct arena arena;
 
     struct map by_key;                           /* "Kind/name" -> struct resource * */
+    struct map gone;                             /* "Kind/name" that was deleted -> its version, as a pointer */
     int64_t next_offset;                         /* of the topic: everything below is in by_key */
     uint64_t number;                             /* of the last snapshot */
     struct flow_snapshot *snapshot;              /* the last one; NULL before the first */
@@ -61,7 +62,6 @@ struct control {
 
 void control_answer(struct control *c, struct control_call *call);      /* posts it back */
 void control_refuse(struct control *c, struct control_call *call, enum rc rc, const char *fmt, ...) PRINTF(4, 5);
-void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset, int64_t timestamp_ms);
 void control_pump(struct control *c);            /* reads what is new in the topic */
 void control_publish(struct control *c);
 void control_advance(struct control *c);         /* after next_offset moved: whose records were read back? */
@@ -69,6 +69,15 @@ void control_settle(struct control *c);          /* ends a stop when nothing is 
 void control_failed(struct control *c, const struct err *e);
 void control_started(struct control *c, const struct err *e);
 
+/* envelope.c */
+void control_record(struct control *c, struct str key, struct str value, bool gone, int64_t offset, int64_t timestamp_ms);
+void envelope_put(struct buf *b, const struct resource *r);              /* the record it came from */
+/* The record of r as the next version of old (NULL: there is none). */
+struct str envelope_next(struct arena *a, const struct control *c, const struct resource *r, const struct resource *old,
+                         uint32_t version, int64_t now_ms);
+struct change gone_change(struct arena *a, struct str key, uint32_t version);    /* what is remembered of a deleted one */
+uint32_t gone_version(const struct control *c, struct str key);          /* 0: never heard of */
+void gone_put_each(const struct control *c, void (*put)(void *ctx, const struct change *ch), void *ctx);
 /* apply.c */
 void control_mutate(struct control *c, struct control_call *call);      /* begins it; c->mutation is NULL */
 struct str record_key(struct arena *a, enum resource_kind kind, struct str name);

@@ -37,11 +37,7 @@ static void put_resource(struct buf *b, struct str key, const struct resource *r
     if (r->why_not.n) {
         buf_append_str(&value, r->json); /* kept as it was read */
     } else {
-        buf_printf(&value,
-                   "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64 ",\"resource\":",
-                   RECORD_FORMAT, r->version, r->created_ms);
-        buf_append_str(&value, r->json);
-        buf_append_byte(&value, '}');
+        envelope_put(&value, r);
     }
     put_line(b, key, r->offset, r->updated_ms, buf_str(&value));
 }
@@ -51,6 +47,15 @@ static const struct change *changed(const struct mutation *m, struct str key)
     for (size_t i = 0; i < m->changes_n; i++)
         if (str_eq(m->changes[i].key, key)) return &m->changes[i];
     return NULL;
+}
+
+struct saving { struct buf *b; const struct mutation *m; int64_t timestamp_ms; };
+
+static void put_gone(void *ctx, const struct change *ch)
+{
+    const struct saving *s = ctx;
+
+    if (!changed(s->m, ch->key)) put_line(s->b, ch->key, 0, s->timestamp_ms, ch->value);
 }
 
 static void saved(struct work *w)
@@ -107,6 +112,7 @@ void filestore_save(struct control *c, struct mutation *m)
                RECORD_FORMAT, offset + (int64_t)m->changes_n);
     while (map_next(&c->by_key, &at, &key, &r))
         if (!changed(m, bytes_str(key))) put_resource(b, bytes_str(key), r);
+    gone_put_each(c, put_gone, &(struct saving){b, m, now_ms});
     for (size_t i = 0; i < m->changes_n; i++, offset++)
         if (!m->changes[i].gone)
             put_line(b, m->changes[i].key, offset, now_ms, m->changes[i].value);

@@ -66,6 +66,7 @@ bool resource_name_valid(struct str name)
 struct resource *resource_free(struct resource *r)
 {
     if (!r) return NULL;
+    resources_free(r->older, r->older_n);
     arena_fini(&r->arena);
     free(r);
     return NULL;

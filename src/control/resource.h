@@ -38,6 +38,7 @@ struct resource {
         struct resource_model model;
         struct resource_pipeline pipeline;
     };
+    struct resource **older; size_t older_n;     /* pipelines: versions it replaced, updated_ms says when; newest first */
     struct arena arena;
 };
 

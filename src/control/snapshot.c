@@ -182,15 +182,26 @@ static int by_name(const void *a, const void *b)
                    (*(const struct resource *const *)b)->name);
 }
 
+/* What runs were admitted on that a crash may have left unfinished. */
+static void older_copy(struct flow_snapshot *s, const struct resource *r, enum flow_record record)
+{
+    for (size_t i = 0; i < r->older_n; i++)
+        s->older[s->older_n++] = pipeline_copy(&s->arena, r->older[i], record);
+}
+
 struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum flow_record record,
                                   uint64_t number)
 {
     struct flow_snapshot *s = flow_snapshot_new();
+    size_t older = 0;
     struct placing p = {.a = &s->arena, .servers = xnew_array(const struct resource *, n + 1)};
 
     s->number = number;
     s->models = arena_array(&s->arena, struct flow_model_def *, n + 1);
     s->pipelines = arena_array(&s->arena, struct flow_pipeline_def *, n + 1);
+    for (size_t i = 0; i < n; i++)
+        older += list[i]->older_n;
+    s->older = arena_array(&s->arena, struct flow_pipeline_def *, older + 1);
     for (size_t i = 0; i < n; i++)
         if (list[i]->kind == RESOURCE_SERVER && !list[i]->why_not.n)
             p.servers[p.servers_n++] = list[i];
@@ -199,8 +210,10 @@ struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum f
         if (list[i]->why_not.n) continue;
         if (list[i]->kind == RESOURCE_MODEL)
             s->models[s->models_n++] = model_copy(&p, list[i], record);
-        if (list[i]->kind == RESOURCE_PIPELINE)
+        if (list[i]->kind == RESOURCE_PIPELINE) {
             s->pipelines[s->pipelines_n++] = pipeline_copy(p.a, list[i], record);
+            older_copy(s, list[i], record);
+        }
     }
     free(p.servers);
     flow_snapshot_seal(s);

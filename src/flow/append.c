@@ -79,6 +79,7 @@ static size_t gather_headers(struct flow_run *r, const struct append_what *w)
     for (size_t i = 0; i < w->headers.n; i++)
         put_header(f, w->headers.v[i].name, w->headers.v[i].value);
     put_header(f, STR(RUN_ID_HEADER), r->id);
+    if (w->kind == APPEND_INPUT && !r->place->model) put_header(f, STR(VERSION_HEADER), r->run.graph->version);
     if (w->extra_name.n) put_header(f, w->extra_name, w->extra_value);
     return f->header_scratch.n / sizeof(struct bus_header);
 }

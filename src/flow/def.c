@@ -35,7 +35,20 @@ void flow_snapshot_seal(struct flow_snapshot *s)
         map_put_str(&s->pipeline_by_name, s->pipelines[i]->name, s->pipelines[i]);
         s->pipelines[i]->graph = models_find(s, graph_compile(&s->arena, s->pipelines[i]));
     }
+    for (size_t i = 0; i < s->older_n; i++)
+        s->older[i]->graph = models_find(s, graph_compile(&s->arena, s->older[i]));
     s->sealed = true;
+}
+
+const struct flow_pipeline_def *
+flow_snapshot_version(const struct flow_snapshot *s, struct str name, uint32_t version)
+{
+    const struct flow_pipeline_def *p = map_get_str(&s->pipeline_by_name, name);
+
+    if (p && p->version == version) return p;
+    for (size_t i = 0; i < s->older_n; i++)
+        if (s->older[i]->version == version && str_eq(s->older[i]->name, name)) return s->older[i];
+    return NULL;
 }
 
 struct flow_snapshot *flow_snapshot_ref(struct flow_snapshot *s)

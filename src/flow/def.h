@@ -63,6 +63,7 @@ struct flow_snapshot {
     uint64_t number;                             /* rises with every change */
     struct flow_pipeline_def **pipelines; size_t pipelines_n;
     struct flow_model_def **models; size_t models_n;
+    struct flow_pipeline_def **older; size_t older_n;    /* versions that were replaced, for runs admitted on them */
     /* Made by flow_snapshot_seal(): */
     struct map pipeline_by_name, model_by_name;  /* name -> struct flow_pipeline_def *, struct flow_model_def * */
     bool sealed;
@@ -71,5 +72,7 @@ struct flow_snapshot *flow_snapshot_new(void);                       /* empty, o
 /* Call once, after `pipelines` and `models` are in place and before the snapshot is shared: compiles every pipeline
  * (flow/graph.h) and fills the maps. A pipeline that cannot run stays in; requests to it are answered with the reason. */
 void flow_snapshot_seal(struct flow_snapshot *s);
+/* That version of a pipeline, the newest or an older one that is kept; NULL: there is none. */
+const struct flow_pipeline_def *flow_snapshot_version(const struct flow_snapshot *s, struct str name, uint32_t version);
 struct flow_snapshot *flow_snapshot_ref(struct flow_snapshot *s);    /* counted, any thread */
 void flow_snapshot_unref(struct flow_snapshot **s);

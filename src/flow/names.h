@@ -26,6 +26,7 @@ struct run_id {
     struct str identity;                         /* the run whatever the attempt: what outcomes are matched by */
 };
 #define RUN_ID_HEADER "millrace-run"
+#define VERSION_HEADER "millrace-version"        /* of an input: the pipeline version it was admitted on, in decimal */
 bool run_id_parse(struct str s, struct run_id *ret);         /* borrows s; false: not a run id */
 struct str run_id_print(struct arena *a, const struct run_id *id);
 /* The identity of the outside record at an offset, as run_id_parse() would give it. */

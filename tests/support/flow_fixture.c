@@ -151,6 +151,11 @@ void fixture_apply(struct fixture *x, const char *const *pipelines, const char *
     }
     for (size_t i = 0; models && models[i]; i++)
         model_add(s, str_of(models[i]));
+    if (x->older) {
+        s->older = arena_new(&s->arena, struct flow_pipeline_def *);
+        s->older[s->older_n++] = fixture_pipeline(&s->arena, x->older);
+        s->pipelines[0]->version = 2;
+    }
     flow_snapshot_seal(s);
     flow_snapshot_unref(&x->snapshot);
     x->snapshot = s;

@@ -23,6 +23,7 @@ struct fixture {
     struct flow_options o;
     struct flow_snapshot *snapshot;
     uint32_t version;
+    const char *older;                           /* version 1 of the first pipeline, which is then applied as version 2 */
 };
 
 struct asked { struct flow_request q; struct buf message; bool done; unsigned times; };

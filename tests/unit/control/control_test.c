@@ -69,6 +69,7 @@ static void start(struct house *h)
                                 .topic_namespace = STR("default"),
                                 .replication = 1,
                                 .message_bytes_max = 100000,
+                                .recover_within_ms = 3600 * 1000,
                                 .publish = publish,
                                 .started = started,
                                 .ctx = h};
@@ -219,7 +220,13 @@ static void versions_rise_only_when_something_changed(void **state)
     assert_int_equal(h->snapshot->models[0]->version, 2);
     asked_free(ask(h, CONTROL_DELETE, "model", "a", ""));
     assert_answer(APPLY(h, M("a")), RC_OK,
-                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":1,\"action\":"
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":3,\"action\":"
+                  "\"created\"}],\"warnings\":[]}");
+    asked_free(ask(h, CONTROL_DELETE, "model", "a", ""));
+    stop(h);
+    start(h);
+    assert_answer(APPLY(h, M("a")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"a\",\"version\":4,\"action\":"
                   "\"created\"}],\"warnings\":[]}");
     house_free(h);
 }
@@ -591,6 +598,55 @@ static struct house *file_house(void)
     return h;
 }
 
+#define P(step)                                                                                    \
+    "kind: Pipeline\nmetadata: {name: p}\nspec: {steps: [{name: " step "}], output: {steps: [" step  \
+    "]}}\n"
+
+static void check_versions_kept(struct house *h)
+{
+    const struct flow_pipeline_def *one = flow_snapshot_version(h->snapshot, STR("p"), 1);
+    const struct flow_pipeline_def *two = flow_snapshot_version(h->snapshot, STR("p"), 2);
+
+    assert_int_equal(h->snapshot->pipelines[0]->version, 3);
+    assert_ptr_equal(flow_snapshot_version(h->snapshot, STR("p"), 3), h->snapshot->pipelines[0]);
+    assert_non_null(one);
+    assert_str(one->steps[0].name, "a");
+    assert_non_null(one->graph);
+    assert_non_null(two);
+    assert_str(two->steps[0].name, "b");
+    assert_null(flow_snapshot_version(h->snapshot, STR("p"), 4));
+    assert_null(flow_snapshot_version(h->snapshot, STR("q"), 1));
+}
+
+static void versions_of_a_pipeline_are_kept_as_long_as_runs_may_need_them(void **state)
+{
+    (void)state;
+    for (int file = 0; file < 2; file++) {
+        struct house *h = file ? file_house() : house_new();
+        start(h);
+        asked_free(APPLY(h, M("a") "---\n" M("b") "---\n" P("a")));
+        asked_free(APPLY(h, P("b")));
+        asked_free(APPLY(h, P("a")));
+        check_versions_kept(h);
+        stop(h);
+        start(h);
+        check_versions_kept(h);
+        advance(h, 2 * 3600 * 1000);
+        asked_free(APPLY(h, P("b")));
+        assert_null(flow_snapshot_version(h->snapshot, STR("p"), 1));
+        assert_null(flow_snapshot_version(h->snapshot, STR("p"), 2));
+        assert_non_null(flow_snapshot_version(h->snapshot, STR("p"), 3));
+        asked_free(ask(h, CONTROL_DELETE, "pipeline", "p", ""));
+        asked_free(APPLY(h, M("c")));
+        stop(h);
+        start(h);
+        asked_free(APPLY(h, P("b")));
+        assert_int_equal(h->snapshot->pipelines[0]->version, 5);
+        assert_int_equal(h->snapshot->older_n, 0);
+        house_free(h);
+    }
+}
+
 static void a_file_can_hold_the_resources(void **state)
 {
     (void)state;
@@ -803,6 +859,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_applied_is_stored_read_back_and_published),
         cmocka_unit_test(versions_rise_only_when_something_changed),
+        cmocka_unit_test(versions_of_a_pipeline_are_kept_as_long_as_runs_may_need_them),
         cmocka_unit_test(one_mistake_and_nothing_is_stored),
         cmocka_unit_test(checking_stores_nothing),
         cmocka_unit_test(what_is_missing_for_it_to_run_is_a_warning),

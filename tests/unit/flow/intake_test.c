@@ -265,6 +265,61 @@ static void an_input_without_outcome_is_run_again_after_a_crash_and_only_that(vo
     fixture_close(&x);
 }
 
+static void a_rerun_uses_the_version_it_was_admitted_on(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    a = fixture_ask(&x, "p", "INPUT=2");
+    fixture_settle(&x);
+    assert_str(fake_record_header(fake_bus_record(x.bus, INPUTS, 0, 0), "millrace-version"), "1");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.inputs")), 0);
+    fixture_reopen(&x, "2");
+    asked_free(a);
+    x.older = "p: slow; out < slow";
+    APPLY(&x, "p: slow; mul10 < slow; out < mul10");
+    fixture_settle(&x);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    assert_string_equal(output(&x, 0), "INPUT=2");
+    assert_str(outcome_header(&x, 0, "x-pipeline-version"), "1");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.inputs")), 0);
+    a = fixture_ask(&x, "p", "INPUT=3");
+    fixture_settle(&x);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_settle(&x);
+    assert_str(fake_record_header(fake_bus_record(x.bus, INPUTS, 0, 1), "millrace-version"), "2");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.inputs")), 1);
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void a_rerun_whose_version_is_gone_uses_the_newest(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: slow; out < slow");
+    fixture_settle(&x);
+    a = fixture_ask(&x, "p", "INPUT=2");
+    fixture_settle(&x);
+    fixture_reopen(&x, "2");
+    asked_free(a);
+    x.older = "q: slow; out < slow";
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_string_equal(output(&x, 0), "OUTPUT=20");
+    assert_str(outcome_header(&x, 0, "x-pipeline-version"), "2");
+    fixture_close(&x);
+}
+
 static void a_rerun_carries_the_next_attempt_number(void **state)
 {
     struct fixture x;
@@ -650,6 +705,8 @@ int main(void)
         cmocka_unit_test(what_was_there_before_the_first_apply_is_not_run),
         cmocka_unit_test(the_commit_stays_at_the_oldest_unfinished_input),
         cmocka_unit_test(an_input_without_outcome_is_run_again_after_a_crash_and_only_that),
+        cmocka_unit_test(a_rerun_uses_the_version_it_was_admitted_on),
+        cmocka_unit_test(a_rerun_whose_version_is_gone_uses_the_newest),
         cmocka_unit_test(a_rerun_carries_the_next_attempt_number),
         cmocka_unit_test(a_caller_whose_deadline_passed_meanwhile_gets_an_error_record),
         cmocka_unit_test(inputs_of_another_day_expire),
