@@ -108,6 +108,10 @@ static void capture_files(struct checkpoint *c, struct log *l, bool all)
         if (s->offsets.written && !(was_active && s->offsets.written == l->disk.offsets_n)) add_file(c, &in, s->base, ".index");
         if (s->times.written && !(was_active && s->times.written == l->disk.times_n)) add_file(c, &in, s->base, ".timeindex");
     }
+    for (size_t i = 0; i < l->segments_n; i++) {                  /* made anew behind a snapshot, also in older ones */
+        if (l->segments[i]->aborted.dirty && l->segments[i]->aborted.n) add_file(c, &in, l->segments[i]->base, ".txnindex");
+        l->segments[i]->aborted.dirty = false;
+    }
     if (l->snapshot >= 0 && l->snapshot != l->disk.snapshot) add_file(c, &in, l->snapshot, ".snapshot");
     if (l->epochs_changed) add_epochs(c, l);
     if (l->folder_new) {
@@ -476,8 +480,10 @@ static void checkpoint_undo(struct checkpoint *c)
         struct log *l = c->logs[i].log;
 
         if (l->deleted) continue;
-        for (size_t k = 0; k < l->segments_n; k++)
+        for (size_t k = 0; k < l->segments_n; k++) {
             if (l->segments[k]->base >= l->disk.segment_base) l->segments[k]->cut = true;      /* perhaps not synced */
+            l->segments[k]->aborted.dirty = l->segments[k]->aborted.n > 0;
+        }
         l->epochs_changed = true;
         l->folder_new = l->folder_made;
         l->snapshot_held = -1;

@@ -166,8 +166,8 @@ static enum rc count_batch(struct log *l, struct segment *s, const struct segmen
                            uint64_t at, struct err *e)
 {
     if (segment_note(s, in, h, at, l->config.index_interval_bytes, e)) return e->rc;
+    if (l->producers_loaded && log_note_producer(l, s, h, batch, e)) return e->rc;
     if (epochs_add(&l->epochs, h->leader_epoch, h->base_offset)) l->epochs_changed = true;
-    if (l->producers_loaded) log_note_producer(l, h, batch);
     l->snapshot_bytes += h->bytes;
     l->end = h->last_offset + 1;
     store_dirty(l->store, l);

@@ -108,6 +108,14 @@ void log_producers_expire(struct log *l, int64_t now_ms, int64_t expire_ms);
 /* What is known about active producers; for DescribeProducers. NULL when not loaded and loading failed. */
 struct producers *log_producers(struct log *l, struct err *e);
 
+/* ---- transactions ---- */
+/* Kafka's last stable offset: everything below is decided, on disk, and will stay so. At most the durable end. */
+enum rc log_stable_end(struct log *l, int64_t *ret, struct err *e) MUST_USE;
+/* The first offset that an open transaction holds, whether durable or not; INT64_MAX: none. Compaction stops there. */
+enum rc log_first_unstable(struct log *l, int64_t *ret, struct err *e) MUST_USE;
+/* Appends the aborted transactions that overlap [from, bound) to *into, an array of struct aborted_txn (broker/txn_index.h). */
+enum rc log_aborted(struct log *l, int64_t from, int64_t bound, struct buf *into, struct err *e) MUST_USE;
+
 /* ---- start offset and retention ---- */
 /* DeleteRecords: moves the start to `offset` (<= durable end). Waits for *ret_seq. */
 enum rc log_delete_records(struct log *l, int64_t offset, uint64_t *ret_seq, struct err *e) MUST_USE;

@@ -260,15 +260,17 @@ enum rc log_load(struct log *l, struct err *e)
 
 /* ---- producers ---- */
 
-void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch)
+enum rc log_note_producer(struct log *l, struct segment *s, const struct batch_head *h, struct bytes batch, struct err *e)
 {
     struct producer_batch b = {.producer_id = h->producer_id, .epoch = h->producer_epoch, .base_sequence = h->base_sequence,
                                .last_offset_delta = h->last_offset_delta, .transactional = h->attributes & BATCH_TRANSACTIONAL,
                                .control = h->attributes & BATCH_CONTROL};
     int32_t coordinator_epoch = -1;
 
+    if (b.control && log_note_marker(l, s, h, batch, e)) return e->rc;
     if (b.control && batch.n >= 78) coordinator_epoch = (int32_t)load_be32(batch.p + 73);   /* value: version, coordinator epoch */
     producers_add(&l->producers, &b, h->base_offset, h->max_timestamp, coordinator_epoch);
+    return RC_OK;
 }
 
 static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
@@ -294,7 +296,7 @@ static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
             if ((h.attributes & BATCH_CONTROL) && h.bytes < 4096 &&
                 (segment_file(s, &in, false, &f, e) || file_read_exact(f, buf_grow(&marker, h.bytes), h.bytes, at, e)))
                 return e->rc;
-            log_note_producer(l, &h, buf_view(&marker));
+            if (log_note_producer(l, s, &h, buf_view(&marker), e)) return e->rc;
         }
     }
     return RC_OK;
@@ -306,6 +308,7 @@ enum rc log_producers_load(struct log *l, struct err *e)
     char                 path[SEGMENT_PATH_BYTES];
     struct segment_place in = log_place(l);
     int64_t              from = l->start;
+    bool                 damaged;
 
     if (l->producers_loaded) return RC_OK;
     if (l->snapshot >= 0) {
@@ -317,12 +320,17 @@ enum rc log_producers_load(struct log *l, struct err *e)
             from = l->snapshot;
         }
     }
-    if (producers_scan(l, from, e)) {
+    if (log_aborted_load(l, from, &damaged, e)) goto fail;
+    if (damaged) {
         producers_fini(&l->producers);
-        return e->rc;
+        if (log_aborted_load(l, from = l->start, &damaged, e)) goto fail;
     }
+    if (producers_scan(l, from, e)) goto fail;
     l->producers_loaded = true;
     return RC_OK;
+fail:
+    producers_fini(&l->producers);
+    return e->rc;
 }
 
 enum rc log_snapshot_write(struct log *l, struct err *e)

@@ -14,6 +14,7 @@ void producers_fini(struct producers *ps)
 
     for (size_t at = 0; map_next(&ps->by_id, &at, &key, &p);) free(p);
     map_fini(&ps->by_id);
+    free(ps->spans);
     *ps = (struct producers){0};
 }
 
@@ -43,7 +44,48 @@ void producers_check(const struct producers *ps, const struct producer_batch *b,
     else if (b->epoch > p->epoch || !p->n) {
         if (b->base_sequence != 0) ret->decision = PRODUCER_OUT_OF_ORDER;
     } else if (b->base_sequence != sequence_add(p->window[p->n - 1].last_seq, 1)) ret->decision = PRODUCER_OUT_OF_ORDER;
+    if (ret->decision == PRODUCER_NEW && p->txn_first_offset >= 0 && !b->transactional) ret->decision = PRODUCER_IN_TXN;
 }
+
+/* ---- transactions ---- */
+
+static void span_add(struct producers *ps, int64_t first, int64_t producer_id)
+{
+    size_t at = ps->spans_n;
+
+    if (ps->spans_n == ps->spans_cap) {
+        ps->spans_cap = ps->spans_cap ? ps->spans_cap * 2 : 4;
+        ps->spans = xrealloc(ps->spans, ps->spans_cap, sizeof *ps->spans);
+    }
+    while (at && ps->spans[at - 1].first > first) at--;            /* only when a snapshot is read */
+    memmove(ps->spans + at + 1, ps->spans + at, (ps->spans_n++ - at) * sizeof *ps->spans);
+    ps->spans[at] = (struct txn_span){first, -1, producer_id};
+}
+
+static void span_end(struct producers *ps, const struct producer *p, int64_t last)
+{
+    for (size_t i = 0; i < ps->spans_n; i++)
+        if (ps->spans[i].last < 0 && ps->spans[i].producer_id == p->id) ps->spans[i].last = last;
+}
+
+int64_t producers_first_unstable(const struct producers *ps)
+{
+    for (size_t i = 0; i < ps->spans_n; i++)
+        if (ps->spans[i].last < 0) return ps->spans[i].first;
+    return INT64_MAX;
+}
+
+int64_t producers_first_undecided(struct producers *ps, int64_t durable)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < ps->spans_n; i++)
+        if (ps->spans[i].last < 0 || ps->spans[i].last >= durable) ps->spans[kept++] = ps->spans[i];
+    ps->spans_n = kept;
+    return kept ? ps->spans[0].first : INT64_MAX;
+}
+
+/* ---- what was appended ---- */
 
 static struct producer *producer_of(struct producers *ps, int64_t id, int16_t epoch)
 {
@@ -75,11 +117,15 @@ void producers_add(struct producers *ps, const struct producer_batch *b, int64_t
     p = producer_of(ps, b->producer_id, b->epoch);
     p->last_timestamp = timestamp;
     if (b->control) {
+        if (p->txn_first_offset >= 0) span_end(ps, p, base_offset);
         p->txn_first_offset = -1;
         p->coordinator_epoch = coordinator_epoch;
         return;
     }
-    if (b->transactional && p->txn_first_offset < 0) p->txn_first_offset = base_offset;
+    if (b->transactional && p->txn_first_offset < 0) {
+        p->txn_first_offset = base_offset;
+        span_add(ps, base_offset, p->id);
+    }
     if (b->base_sequence < 0) return;
     window_push(p, (struct producer_entry){.first_seq = b->base_sequence, .last_seq = sequence_add(b->base_sequence, b->last_offset_delta),
                                            .last_offset = base_offset + b->last_offset_delta, .timestamp = timestamp,
@@ -98,20 +144,6 @@ void producers_expire(struct producers *ps, int64_t now_ms, int64_t expire_ms)
         map_del(&ps->by_id, key);
         free(p);
     }
-}
-
-int64_t producers_first_unstable(const struct producers *ps)
-{
-    int64_t      first = INT64_MAX;
-    struct bytes key;
-    void        *v;
-
-    for (size_t at = 0; map_next(&ps->by_id, &at, &key, &v);) {
-        const struct producer *p = v;
-
-        if (p->txn_first_offset >= 0) first = MIN(first, p->txn_first_offset);
-    }
-    return first;
 }
 
 /* ---- snapshots ---- */
@@ -157,6 +189,7 @@ static void row_apply(struct producers *ps, const uint8_t *r)
 
     p->last_timestamp = MAX(p->last_timestamp, timestamp);
     p->coordinator_epoch = (int32_t)load_be32(r + 34);
+    if (p->txn_first_offset < 0 && (int64_t)load_be64(r + 38) >= 0) span_add(ps, (int64_t)load_be64(r + 38), p->id);
     p->txn_first_offset = (int64_t)load_be64(r + 38);
     if (last_seq < 0 || last_offset < 0 || delta < 0) return;
     window_push(p, (struct producer_entry){.first_seq = (int32_t)(((int64_t)last_seq - delta) & INT32_MAX), .last_seq = last_seq,

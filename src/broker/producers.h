@@ -23,7 +23,8 @@ enum producer_decision {
     PRODUCER_NEW,                              /* append it */
     PRODUCER_DUPLICATE,                        /* append nothing, answer with base_offset when seq is durable */
     PRODUCER_OUT_OF_ORDER,                     /* Kafka's 45 */
-    PRODUCER_FENCED                            /* Kafka's 47, an older epoch */
+    PRODUCER_FENCED,                           /* Kafka's 47, an older epoch */
+    PRODUCER_IN_TXN                            /* Kafka's 48, a plain batch while its transaction is open */
 };
 struct producer_verdict { enum producer_decision decision; int64_t base_offset, last_offset, timestamp; uint64_t seq; };
 
@@ -37,7 +38,13 @@ struct producer {
     uint32_t n;                                /* entries in use, oldest first */
     struct producer_entry window[PRODUCER_WINDOW];
 };
-struct producers { struct map by_id; };        /* {0} is empty */
+/* A transaction in this partition, from its first batch to its marker; last is -1 while it is open. */
+struct txn_span { int64_t first, last, producer_id; };
+struct producers {                             /* {0} is empty */
+    struct map by_id;
+    struct txn_span *spans;                    /* by first offset: the open ones, and those whose markers may not be durable yet */
+    size_t spans_n, spans_cap;
+};
 
 void producers_fini(struct producers *ps);
 struct producer *producers_find(const struct producers *ps, int64_t id);
@@ -49,6 +56,8 @@ void producers_add(struct producers *ps, const struct producer_batch *b, int64_t
 void producers_expire(struct producers *ps, int64_t now_ms, int64_t expire_ms);    /* not while a transaction is open */
 /* First offset of the oldest open transaction, or INT64_MAX. */
 int64_t producers_first_unstable(const struct producers *ps);
+/* … or of one that ended at or behind `durable`: its marker may still be lost. */
+int64_t producers_first_undecided(struct producers *ps, int64_t durable);
 
 /* Kafka's snapshot layout; a producer has one row per batch of its window, oldest first. */
 void producers_encode(const struct producers *ps, struct buf *into);

@@ -46,6 +46,7 @@ void segment_fini(struct segment *s)
     handles_drop(&s->handle);
     index_fini(&s->offsets);
     index_fini(&s->times);
+    txn_index_fini(&s->aborted);
 }
 
 enum rc segment_file(struct segment *s, const struct segment_place *in, bool create, struct file **ret, struct err *e)

@@ -1,12 +1,13 @@
 /* broker/segment.h - one append-only file of record batches with its two sparse indexes.
  *
- * Owns NNN.log, NNN.index, NNN.timeindex and the offsets [base, next segment's base). Only the newest segment of a log
+ * Owns NNN.log, NNN.index, NNN.timeindex, NNN.txnindex and the offsets [base, next segment's base). Only the newest segment of a log
  * grows. A segment does not know its folder: every call gets it in a struct segment_place.
  * Lives on: the broker loop.   Used by: broker/log*.c, broker/retention.c, broker/checkpoint.c.
  * On disk: docs/disk-format.md, "Segments".   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "broker/index.h"
+#include "broker/txn_index.h"
 #include "kafka/batch.h"
 
 struct segment_place { struct handles *handles; const char *dir; };
@@ -21,6 +22,7 @@ struct segment {
     bool     loaded;                           /* the indexes are open and the fields above are known */
     struct log_file *handle;
     struct index offsets, times;
+    struct txn_index aborted;                  /* loaded by itself, on first use */
 };
 
 struct batch_head {                            /* the fields of a record batch header that the log reads */

@@ -165,7 +165,14 @@ enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes paylo
 enum rc log_replay_end(struct log *l, bool cut, struct err *e);                /* cuts what lies beyond; removes strays; all is durable */
 enum rc log_producers_load(struct log *l, struct err *e);
 enum rc log_snapshot_write(struct log *l, struct err *e);                      /* producers up to l->end */
-void log_note_producer(struct log *l, const struct batch_head *h, struct bytes batch);
+enum rc log_note_producer(struct log *l, struct segment *s, const struct batch_head *h, struct bytes batch, struct err *e);
+
+/* ---- log_txn.c ---- */
+/* A marker is about to be noted: where it aborts a transaction of this partition, the segment's index gets an entry. */
+enum rc log_note_marker(struct log *l, struct segment *s, const struct batch_head *h, struct bytes marker, struct err *e);
+/* The producers are about to be read from `from` on: entries behind that will be made again. *ret_damaged: one index made no sense
+ * and is empty now, so that all has to be read. */
+enum rc log_aborted_load(struct log *l, int64_t from, bool *ret_damaged, struct err *e);
 
 /* ---- compact.c ---- */
 /* The last step of a compaction: deletes the covered segments but for `base` and puts base.swap in its place. */

@@ -5,6 +5,7 @@
  */
 #include "broker/fetch.h"
 #include "broker/api.h"
+#include "broker/txn_index.h"
 #include "kafka/compress.h"
 #include "kafka/msg/fetch.h"
 
@@ -69,11 +70,35 @@ static bool look_for_divergence(struct fetch_part *p, struct log *log, struct er
     return true;
 }
 
+/* Reads up to the high watermark, or up to what is decided. */
+static void look_at_records(struct fetch *f, struct fetch_part *p, struct log *log)
+{
+    size_t left = f->bytes < f->max_bytes ? f->max_bytes - f->bytes : 0;
+    bool first_whole = f->bytes == 0 && !f->hard_limits;
+    int64_t bound = f->read_committed ? p->stable : p->high;
+    struct err e;
+
+    if (p->offset >= bound || (!left && !first_whole) || p->max_bytes < 0) return;
+    if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), bound, first_whole, &p->slice,
+                 &e))
+        p->error = read_error(&e);
+    else if (p->slice.n && p->slice.offset_next < bound)
+        f->at_once = true; /* the end of a segment, or of a limit */
+    f->bytes += p->slice.n;
+}
+
+static void look_at_ends(struct fetch_part *p, struct log *log)
+{
+    struct err e;
+
+    p->high = log_durable_end(log);
+    p->start = log_start(log);
+    if (log_stable_end(log, &p->stable, &e)) p->error = KAFKA_ERR_KAFKA_STORAGE_ERROR;
+}
+
 static void look_at_log(struct fetch *f, struct fetch_part *p)
 {
     struct log *log = partition_log(p->partition);
-    size_t left = f->bytes < f->max_bytes ? f->max_bytes - f->bytes : 0;
-    bool first_whole = f->bytes == 0 && !f->hard_limits;
     struct err e;
 
     if (log_health(log, &e)) {
@@ -84,25 +109,17 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
     } else if ((p->error = check_epoch(f->r->broker, p->leader_epoch))) {
         f->at_once = true;
     } else if (look_for_divergence(p, log, &e)) {
-        p->high = log_durable_end(log);
-        p->start = log_start(log);
+        look_at_ends(p, log);
         f->at_once = true;
     } else if (p->offset < log_start(log) || p->offset > log_end(log)) {
         p->error = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
     } else {
-        p->high = log_durable_end(log);
-        p->start = log_start(log);
-        if (p->offset >= p->high || (!left && !first_whole) || p->max_bytes < 0) return;
-        if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), p->high, first_whole,
-                     &p->slice, &e))
-            p->error = read_error(&e);
-        else if (p->slice.n && p->slice.offset_next < p->high)
-            f->at_once = true; /* the end of a segment, or of a limit */
-        f->bytes += p->slice.n;
+        look_at_ends(p, log);
+        if (!p->error) look_at_records(f, p, log);
     }
     if (p->error) {
         f->at_once = true;
-        p->high = p->start = -1;
+        p->high = p->start = p->stable = -1;
     }
 }
 
@@ -112,7 +129,7 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
 
     slice_drop(p);
     p->error = 0;
-    p->high = p->start = -1;
+    p->high = p->start = p->stable = -1;
     p->diverging_epoch = -1;
     p->t = by_id ? topic_by_id(b, &p->id) : broker_topic(b, p->topic);
     p->partition = p->t ? topic_partition(p->t, p->number) : NULL;
@@ -147,12 +164,39 @@ static bool worth_telling(const struct fetch *f, const struct fetch_part *p)
            p->start != p->sent_start;
 }
 
+/* What the reader has to leave out of the records it gets. */
+static void fill_aborted(struct fetch *f, struct fetch_part *p, struct fetch_response_partition *a)
+{
+    AUTO(buf_fini) struct buf found = {0};
+    const struct aborted_txn *from;
+    size_t n;
+    struct err e;
+
+    if (!f->read_committed || !p->slice.n) return;
+    if (log_aborted(partition_log(p->partition), p->offset, p->slice.offset_next, &found, &e)) {
+        slice_drop(p);
+        p->error = KAFKA_ERR_KAFKA_STORAGE_ERROR;
+        p->high = p->start = p->stable = -1;
+        return;
+    }
+    n = found.n / sizeof *from;
+    from = (const struct aborted_txn *)(const void *)found.p;
+    a->aborted_transactions =
+        arena_array(&f->r->arena, struct fetch_response_aborted_transaction, n);
+    for (size_t i = 0; i < n; i++)
+        a->aborted_transactions[i] = (struct fetch_response_aborted_transaction){
+            from[i].producer_id, from[i].first};
+    a->aborted_transactions_n = n;
+}
+
 static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_partition *a)
 {
     fetch_response_partition_init_defaults(a);
+    fill_aborted(f, p, a);
     a->partition_index = p->number;
     a->error_code = p->error;
-    a->high_watermark = a->last_stable_offset = p->high;
+    a->high_watermark = p->high;
+    a->last_stable_offset = p->stable;
     a->log_start_offset = p->start;
     a->aborted_transactions_null = !f->read_committed &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION &&

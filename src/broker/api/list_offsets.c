@@ -39,12 +39,11 @@ static bool search(struct request *r, struct bytes raw, int64_t ts, struct found
     return false;
 }
 
-static enum rc by_time(struct request *r, struct log *log, int64_t ts, struct found *ret,
-                       struct err *e)
+static enum rc by_time(struct request *r, struct log *log, int64_t ts, int64_t high,
+                       struct found *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf bytes = {0};
     AUTO(log_slice_fini) struct log_slice s = {0};
-    int64_t high = log_durable_end(log);
 
     if (ts == MAX_TIMESTAMP ? log_find_max_time(log, high, &s, e)
                             : log_find_time(log, ts, high, &s, e))
@@ -57,20 +56,23 @@ static enum rc by_time(struct request *r, struct log *log, int64_t ts, struct fo
     return RC_OK;
 }
 
-static int16_t look_up(struct request *r, struct partition *p,
+static int16_t look_up(struct request *r, struct partition *p, bool committed,
                        const struct list_offsets_request_partition *q, struct found *ret)
 {
     struct log *log = partition_log(p);
     int32_t ours = (int32_t)store_start_number(r->broker->store);
+    int64_t end;
     struct err e;
 
     *ret = (struct found){-1, -1, -1};
     if (log_health(log, &e)) return KAFKA_ERR_KAFKA_STORAGE_ERROR;
+    end = log_durable_end(log);
+    if (committed && log_stable_end(log, &end, &e)) return KAFKA_ERR_KAFKA_STORAGE_ERROR;
     if (q->current_leader_epoch != -1 && q->current_leader_epoch != ours)
         return q->current_leader_epoch < ours ? KAFKA_ERR_FENCED_LEADER_EPOCH
                                               : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
     switch (q->timestamp) {
-    case LATEST: *ret = (struct found){log_durable_end(log), -1, ours}; return 0;
+    case LATEST: *ret = (struct found){end, -1, ours}; return 0;
     case EARLIEST:
     case EARLIEST_LOCAL:
         ret->offset = log_start(log);
@@ -79,7 +81,7 @@ static int16_t look_up(struct request *r, struct partition *p,
     default: break;
     }
     if (q->timestamp < 0 && q->timestamp != MAX_TIMESTAMP) return KAFKA_ERR_UNSUPPORTED_VERSION;
-    return by_time(r, log, q->timestamp, ret, &e) ? KAFKA_ERR_KAFKA_STORAGE_ERROR : 0;
+    return by_time(r, log, q->timestamp, end, ret, &e) ? KAFKA_ERR_KAFKA_STORAGE_ERROR : 0;
 }
 
 /* Version 0 answers a list: where to start from, the newest first. */
@@ -100,7 +102,7 @@ static void old_style(struct request *r, struct partition *p,
 }
 
 static void one(struct request *r, struct str topic, const struct list_offsets_request_partition *q,
-                bool twice, struct list_offsets_response_partition *a)
+                bool committed, bool twice, struct list_offsets_response_partition *a)
 {
     struct partition *p = broker_partition(r->broker, topic, q->partition_index);
     struct found f = {-1, -1, -1};
@@ -114,7 +116,7 @@ static void one(struct request *r, struct str topic, const struct list_offsets_r
     else if (request_version(r) == 0)
         old_style(r, p, q, a);
     else
-        a->error_code = look_up(r, p, q, &f);
+        a->error_code = look_up(r, p, committed, q, &f);
     a->offset = f.offset;
     a->timestamp = f.timestamp;
     a->leader_epoch = f.epoch;
@@ -140,7 +142,7 @@ void api_list_offsets(struct request *r)
         for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
             const struct list_offsets_request_partition *p = &q->topics[i].partitions[k];
 
-            one(r, q->topics[i].name, p,
+            one(r, q->topics[i].name, p, q->isolation_level == 1,
                 seen_count(&seen, q->topics[i].name, p->partition_index) > 1,
                 &a.topics[i].partitions[k]);
         }

@@ -210,6 +210,7 @@ static bool check_producer(struct produce *p, struct partition *to, const struct
         row_error(p, row, KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
         return false;
     case PRODUCER_FENCED: row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_EPOCH); return false;
+    case PRODUCER_IN_TXN: row_error(p, row, KAFKA_ERR_INVALID_TXN_STATE); return false;
     }
     return false;
 }
