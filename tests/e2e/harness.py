@@ -109,7 +109,7 @@ class Kafka381:
 
     def __init__(self, data, mode="kraft", properties=""):
         self.data = pathlib.Path(data)
-        self.data.mkdir(parents=True)
+        self.data.mkdir(parents=True, exist_ok=True)
         self.port = free_port_pair()
         props = self.data / "more.properties"
         props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
