@@ -74,16 +74,6 @@ static struct remote_property *properties(const struct config_map *m)
     return p;
 }
 
-static struct str offset_reset(const struct config *c)
-{
-    switch (c->kafka_consumer_auto_offset_reset) {
-    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_EARLIEST: return STR("earliest");
-    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_LATEST: return STR("latest");
-    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_NONE: return STR("none");
-    }
-    return STR("earliest");
-}
-
 static enum rc remote_open(struct log_side *s, const struct config *c, struct err *e)
 {
     struct remote_property *consumer = properties(&c->kafka_consumer_properties), *producer = properties(&c->kafka_producer_properties);
@@ -94,7 +84,6 @@ static enum rc remote_open(struct log_side *s, const struct config *c, struct er
         .metadata_refresh_ms = c->kafka_consumer_topic_metadata_refresh_interval_ms,
         .metadata_propagation_ms = c->kafka_consumer_topic_metadata_propagation_max_ms,
         .linger_ms = c->kafka_producer_linger_ms,
-        .offset_reset = offset_reset(c),
         .consume_bytes_max = c->kafka_consumer_message_max_bytes,
         .produce_bytes_max = c->kafka_producer_message_max_bytes,
         .consumer = consumer,
@@ -102,6 +91,8 @@ static enum rc remote_open(struct log_side *s, const struct config *c, struct er
         .producer = producer,
         .producer_n = c->kafka_producer_properties.n,
         .connect_ms = CONNECT_MS,
+        .go_on = s->go_on,
+        .ctx = s->ctx,
     };
     enum rc rc = bus_remote_open(&o, &s->bus, e);
 

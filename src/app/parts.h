@@ -29,8 +29,10 @@ struct log_side {
     struct buf       ready;                      /* "kafka=HOST:PORT", as the ready line has it */
     struct timer     stopping;
     uint64_t         stop_by_ms;
+    bool           (*go_on)(void *ctx);          /* asked while a cluster is looked for; false: RC_CANCELLED */
+    void            *ctx;
 };
-/* Opens the data folder and the listeners; nothing runs yet. */
+/* Opens the data folder and the listeners, or finds the cluster; nothing runs yet. */
 enum rc log_side_open(struct log_side *s, const struct config *c, struct workers *workers, struct err *e) MUST_USE;
 enum rc log_side_run(struct log_side *s, struct err *e) MUST_USE;
 /* Ends the bus and the broker: what was answered is on disk. {0} is fine. */

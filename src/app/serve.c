@@ -11,6 +11,7 @@
 #include "sys/worker.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/epoll.h>
@@ -73,6 +74,10 @@ static void publish(void *ctx, struct flow_snapshot *snapshot, struct msg *taken
 
 static void fail(struct serve *s, const struct err *e)
 {
+    if (e->rc == RC_CANCELLED) { /* ended on request before it had begun */
+        diag(DIAG_INFO, "serve.stopping", KV_CSTR("why", e->text));
+        return;
+    }
     fprintf(stderr, "millrace: %s\n", e->text);
     s->status = e->rc == RC_LOCKED ? EXIT_LOCKED : e->rc == RC_CORRUPT ? EXIT_DAMAGE : EXIT_FAILED;
 }
@@ -169,11 +174,21 @@ static enum rc signals_open(struct serve *s, struct err *e)
     return loop_watch(s->loop, &s->signals, s->signal_fd, EPOLLIN, on_signal, e);
 }
 
+/* The loop does not run yet: a signal is seen by its descriptor, and left there. */
+static bool no_signal(void *ctx)
+{
+    struct pollfd p = {.fd = ((struct serve *)ctx)->signal_fd, .events = POLLIN};
+
+    return poll(&p, 1, 0) == 0;
+}
+
 static enum rc serve_open(struct serve *s, struct err *e)
 {
     const struct config *c = s->config;
 
     if (loop_new(&clock_real, &s->loop, e) || signals_open(s, e) || workers_new(WORKERS, &s->workers, e)) return e->rc;
+    s->log.go_on = no_signal;
+    s->log.ctx = s;
     if (log_side_open(&s->log, c, s->workers, e)) return e->rc;
     if (s->log.bus && lanes_open(&s->lanes, c, &s->log, s->workers, process_ready, s, e)) return e->rc;
     if (s->log.bus) {

@@ -12,13 +12,14 @@ struct remote_options {                                  /* borrowed for the cal
     struct str bootstrap;                                /* host:port,… */
     struct str debug;
     uint64_t   session_timeout_ms, metadata_refresh_ms, metadata_propagation_ms, linger_ms;
-    struct str offset_reset;                             /* earliest | latest | none */
     size_t     consume_bytes_max, produce_bytes_max;     /* messageMaxBytes of either side */
     const struct remote_property *consumer, *producer;   /* any other property; wins over ours */
     size_t     consumer_n, producer_n;
     uint64_t   connect_ms;                               /* how long to look for the cluster at the start */
+    bool     (*go_on)(void *ctx);                        /* asked ten times a second meanwhile; false: give up. NULL is fine */
+    void      *ctx;
 };
 
-/* Blocks until the cluster has told its id. RC_UNAVAILABLE: no broker answered in time; RC_INVALID: a property is refused;
- * RC_UNSUPPORTED: librdkafka is not installed. */
+/* Blocks until the cluster has told its id. RC_UNAVAILABLE: no broker answered in time; RC_CANCELLED: go_on said no;
+ * RC_INVALID: a property is refused; RC_UNSUPPORTED: librdkafka is not installed. */
 enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct err *e) MUST_USE;

@@ -88,7 +88,7 @@ static int patience_ms(const struct bus_op *op, int most)
 static rd_kafka_AdminOptions_t *options(struct remote *r, const struct bus_op *op,
                                         rd_kafka_admin_op_t what)
 {
-    rd_kafka_AdminOptions_t *o = r->k->rd_kafka_AdminOptions_new(r->all.rk, what);
+    rd_kafka_AdminOptions_t *o = r->k->rd_kafka_AdminOptions_new(r->admin, what);
     char why[ERRSTR_BYTES];
 
     r->k->rd_kafka_AdminOptions_set_request_timeout(o, patience_ms(op, ADMIN_MS), why, sizeof why);
@@ -116,11 +116,11 @@ static enum rc look(struct remote *r, struct bus_topic *t, const char *topic)
 {
     const struct kafka_lib *k = r->k;
     const struct rd_kafka_metadata *md;
-    rd_kafka_topic_t *rkt = k->rd_kafka_topic_new(r->all.rk, topic, NULL);
+    rd_kafka_topic_t *rkt = k->rd_kafka_topic_new(r->admin, topic, NULL);
     rd_kafka_resp_err_t code;
 
     if (!rkt) return err_set(&t->op.err, RC_INVALID, "topic name %s", topic);
-    code = k->rd_kafka_metadata(r->all.rk, 0, rkt, &md, patience_ms(&t->op, METADATA_MS));
+    code = k->rd_kafka_metadata(r->admin, 0, rkt, &md, patience_ms(&t->op, METADATA_MS));
     k->rd_kafka_topic_destroy(rkt);
     if (code) return kafka_lib_error(k, code, NULL, &t->op.err);
     t->partitions = t->replication = 0;
@@ -163,9 +163,9 @@ static enum rc create(struct remote *r, const struct bus_topic *t, const char *t
         if (!(want->refused >> i & 1))
             k->rd_kafka_NewTopic_set_config(nt, cstr(name, sizeof name, t->configs[i].name),
                                             cstr(value, sizeof value, t->configs[i].value));
-    queue = k->rd_kafka_queue_new(r->all.rk);
+    queue = k->rd_kafka_queue_new(r->admin);
     o = options(r, &t->op, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    k->rd_kafka_CreateTopics(r->all.rk, &nt, 1, o, queue);
+    k->rd_kafka_CreateTopics(r->admin, &nt, 1, o, queue);
     *e = (struct err){0};
     ev = answer(r, queue, e);
     if (ev) {
@@ -280,13 +280,13 @@ static void cleanup_policy(struct remote *r, struct bus_topic *t, const char *to
     const struct kafka_lib *k = r->k;
     rd_kafka_ConfigResource_t *resource =
         k->rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
     rd_kafka_AdminOptions_t *o = options(r, &t->op, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_event_t *ev;
     struct err e;
     size_t n, entries = 0;
 
-    k->rd_kafka_DescribeConfigs(r->all.rk, &resource, 1, o, queue);
+    k->rd_kafka_DescribeConfigs(r->admin, &resource, 1, o, queue);
     ev = answer(r, queue, &e);
     if (ev) {
         const rd_kafka_ConfigResource_t **found = k->rd_kafka_DescribeConfigs_result_resources(
@@ -322,7 +322,7 @@ static rd_kafka_resp_err_t ends_of(struct remote *r, struct bus_topic *t, const 
     uint64_t until = clock_mono_ms(&clock_real) + (uint64_t)patience_ms(&t->op, METADATA_MS);
     rd_kafka_resp_err_t code;
 
-    while ((code = r->k->rd_kafka_query_watermark_offsets(r->all.rk, topic, p, &t->start_offsets[p],
+    while ((code = r->k->rd_kafka_query_watermark_offsets(r->admin, topic, p, &t->start_offsets[p],
                                                           &t->end_offsets[p],
                                                           patience_ms(&t->op, METADATA_MS))) &&
            has_no_leader(code) && clock_mono_ms(&clock_real) < until)
@@ -373,12 +373,12 @@ static void delete_run(struct remote *r, struct bus_op *op)
     struct bus_topic *t = container_of(op, struct bus_topic, op);
     char topic[256];
     rd_kafka_DeleteTopic_t *dt = k->rd_kafka_DeleteTopic_new(cstr(topic, sizeof topic, t->topic));
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_event_t *ev;
     size_t n;
 
-    k->rd_kafka_DeleteTopics(r->all.rk, &dt, 1, o, queue);
+    k->rd_kafka_DeleteTopics(r->admin, &dt, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_topic_result_t **results =
@@ -405,7 +405,7 @@ static void topics_run(struct remote *r, struct bus_op *op)
     struct bus_topics *t = container_of(op, struct bus_topics, op);
     const struct rd_kafka_metadata *md;
     rd_kafka_resp_err_t code =
-        r->k->rd_kafka_metadata(r->all.rk, 1, NULL, &md, patience_ms(op, METADATA_MS));
+        r->k->rd_kafka_metadata(r->admin, 1, NULL, &md, patience_ms(op, METADATA_MS));
     size_t bytes = 0;
     char *at;
 
@@ -459,7 +459,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
     char topic[256], group[512];
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_AlterConsumerGroupOffsets_t *request;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
@@ -479,7 +479,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
         }
     }
     request = k->rd_kafka_AlterConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
-    k->rd_kafka_AlterConsumerGroupOffsets(r->all.rk, &request, 1, o, queue);
+    k->rd_kafka_AlterConsumerGroupOffsets(r->admin, &request, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups =
@@ -532,7 +532,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
     char topic[256], group[512];
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_ListConsumerGroupOffsets_t *request;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
@@ -542,7 +542,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
         k->rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
     c->offsets = NULL;
     request = k->rd_kafka_ListConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
-    k->rd_kafka_ListConsumerGroupOffsets(r->all.rk, &request, 1, o, queue);
+    k->rd_kafka_ListConsumerGroupOffsets(r->admin, &request, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups = k->rd_kafka_ListConsumerGroupOffsets_result_groups(
@@ -571,12 +571,12 @@ static void group_delete_run(struct remote *r, struct bus_op *op)
     struct bus_commit *c = container_of(op, struct bus_commit, op);
     char group[512];
     rd_kafka_DeleteGroup_t *dg = k->rd_kafka_DeleteGroup_new(cstr(group, sizeof group, c->group));
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->all.rk);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
     rd_kafka_event_t *ev;
     size_t n;
 
-    k->rd_kafka_DeleteGroups(r->all.rk, &dg, 1, o, queue);
+    k->rd_kafka_DeleteGroups(r->admin, &dg, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups =

@@ -12,14 +12,26 @@
 #include <stdatomic.h>
 
 struct remote_sender {                           /* a producer; on the loop but for produceva */
+    struct list       link;                      /* in remote.retired */
     rd_kafka_t       *rk;
     rd_kafka_queue_t *queue;
     struct watch      watch;
     int               wake[2];                   /* the library writes [1], the loop watches [0] */
     struct remote    *r;
+    const char       *acks;
+    struct map        topics;                    /* asked about by this client */
+    size_t            out;                       /* records whose report has not come, and questions on their way */
+    bool              retired;                   /* another has taken its place */
 };
 
 struct remote_reader;                            /* remote_read.c */
+
+/* The library allows a partition once per client: two readers of one partition use two. Those that are watched and those
+ * that are fetched from sit on different clients, since a client has one request per broker under way and a new reader waits
+ * for its answer: long where records are waited for, short where somebody waits for the first answer. */
+enum { CONSUMERS_MAX = 16 };
+enum remote_use { REMOTE_FETCHES, REMOTE_WATCHES };
+struct remote_consumer { rd_kafka_t *rk; enum remote_use use; };
 
 struct remote {
     struct bus              bus;
@@ -27,20 +39,23 @@ struct remote {
     struct loop            *loop;
     struct thread          *thread;
     struct workers         *workers;             /* administration */
-    struct remote_sender    all, one;            /* acks=all; acks=1 */
+    struct workers         *primers;             /* one thread: see remote_prime.c */
+    rd_kafka_t             *admin;               /* the first producer's client: it lives as long as the bus */
+    struct remote_sender   *all, *one;           /* acks=all; acks=1, made when needed */
+    struct list             retired;             /* struct remote_sender */
     size_t                  produce_bytes_max;
     uint64_t                metadata_propagation_ms;
     struct list             sending;             /* struct sending, oldest first */
     struct list             readers;             /* struct remote_reader, most recently used first */
-    rd_kafka_t             *consumers[8];        /* made when needed; two readers of one partition use two */
+    struct timer            idle;                /* readers that nobody uses are let go */
+    struct remote_consumer  consumers[CONSUMERS_MAX];
     size_t                  consumers_n;
     struct remote_reader   *taking;              /* whose queue the library is asked for just now */
     struct remote_property *consumer_conf;       /* owned texts */
     size_t                  consumer_conf_n;
     struct remote_property *producer_conf;
     size_t                  producer_conf_n;
-    atomic_uint             admin_now;           /* jobs on the workers */
-    atomic_bool             brokers_down;
+    atomic_bool             brokers_down, ending;
     bool                    closing;
 };
 
@@ -54,6 +69,23 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
 /* Completes an operation: on its loop, `done` runs. */
 void remote_done(struct bus_op *op);
 void remote_fail(struct bus_op *op, enum rc rc, const char *text);
+
+/* Asks the cluster about a topic on behalf of a client that has just met it; `done` is called on the bus's loop. */
+struct prime {
+    struct work work;
+    struct remote *r;
+    rd_kafka_t *rk;
+    void *owner;                                 /* done's; may be cleared on the loop */
+    void (*done)(struct prime *p);               /* p is freed after it */
+    char topic[256];
+};
+struct prime *remote_prime(struct remote *r, rd_kafka_t *rk, const char *topic, void *owner, void (*done)(struct prime *p));
+
+/* remote_send.c; on the loop, but for the append itself */
+void remote_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n);
+enum rc remote_sender_open(struct remote *r, const char *acks, struct remote_sender **ret, struct err *e) MUST_USE;
+void remote_senders_finish(struct remote *r);    /* what was not reported by now is purged, and its report says so */
+void remote_senders_free(struct remote *r);
 
 /* remote_read.c; on the loop */
 void remote_fetch(struct bus *b, struct bus_fetch *f);

@@ -28,7 +28,7 @@
     X(rd_kafka_event_destroy) X(rd_kafka_event_error) X(rd_kafka_event_error_string) X(rd_kafka_event_message_next)    \
     X(rd_kafka_event_type) X(rd_kafka_flush) X(rd_kafka_get_watermark_offsets)                        \
     X(rd_kafka_group_result_error) X(rd_kafka_group_result_partitions) X(rd_kafka_header_cnt)                          \
-    X(rd_kafka_header_get_all) X(rd_kafka_mem_free) X(rd_kafka_message_destroy) X(rd_kafka_message_headers)            \
+    X(rd_kafka_header_get_all) X(rd_kafka_mem_free) X(rd_kafka_message_destroy) X(rd_kafka_message_headers) X(rd_kafka_message_status) X(rd_kafka_fatal_error)            \
     X(rd_kafka_message_timestamp) X(rd_kafka_metadata) X(rd_kafka_metadata_destroy) X(rd_kafka_new) X(rd_kafka_opaque) \
     X(rd_kafka_poll) X(rd_kafka_produceva) X(rd_kafka_error_destroy) X(rd_kafka_query_watermark_offsets)               \
     X(rd_kafka_queue_destroy) X(rd_kafka_queue_get_main) X(rd_kafka_queue_io_event_enable) X(rd_kafka_queue_new)       \

@@ -1,8 +1,8 @@
 /* Design note: a reader is one stream of one partition: librdkafka's simple consumer into a queue
  * of its own, whose first message wakes the loop. A fetch takes an idle reader that stands at its
- * offset, else starts one; a watch keeps one. The library allows a partition once per client, so
- * two readers of one partition sit on two clients. What nobody asks for stays in the library's
- * queue, which has a ceiling; that is how pressure travels back to the cluster.
+ * offset, else starts one; a watch keeps one. What nobody asks for stays in the library's
+ * queue, which has a ceiling; that is how pressure travels back to the cluster. An idle reader goes
+ * on asking the cluster for records, so it is let go soon.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "bus/remote_core.h"
@@ -12,6 +12,7 @@
 
 enum {
     READERS_IDLE_MAX = 32,
+    IDLE_MS = 2000,
     MESSAGES_MAX = 4096,
     WATCH_BYTES = 1 << 20,
     FETCH_CEILING_MS = 30000
@@ -22,6 +23,9 @@ struct remote_reader {
     struct remote *r;
     char topic[256];
     int32_t partition;
+    enum remote_use use;
+    struct prime *primes; /* it starts when that is back */
+    uint64_t idle_since_ms;
     rd_kafka_t *rk;
     rd_kafka_topic_t *rkt;
     rd_kafka_queue_t *queue;
@@ -53,6 +57,8 @@ struct reading {
 /* ---- readers ---- */
 
 static void reader_ready(struct watch *w, uint32_t events);
+static void fetch_step(struct reading *g);
+static void watch_step(struct reading *g);
 
 static void reader_free(struct remote_reader *rd)
 {
@@ -62,6 +68,7 @@ static void reader_free(struct remote_reader *rd)
     loop_unwatch(rd->r->loop, &rd->watch);
     for (size_t i = 0; i < rd->held_n; i++)
         k->rd_kafka_message_destroy(rd->held[i]);
+    if (rd->primes) rd->primes->owner = NULL;
     if (rd->rkt && rd->queue) k->rd_kafka_consume_stop(rd->rkt, rd->partition);
     if (rd->queue) k->rd_kafka_queue_destroy(rd->queue);
     if (rd->rkt) k->rd_kafka_topic_destroy(rd->rkt);
@@ -74,9 +81,34 @@ static bool reads_same(const struct remote_reader *rd, struct str topic, int32_t
     return rd->partition == partition && str_is(topic, rd->topic);
 }
 
-/* A client on which nobody reads this partition; idle readers of it make way. */
-static rd_kafka_t *client_for(struct remote *r, struct str topic, int32_t partition, struct err *e)
+static bool client_reads(const struct remote *r, const rd_kafka_t *rk, struct str topic, int32_t partition)
 {
+    list_each(it, &r->readers)
+    {
+        const struct remote_reader *rd = container_of(it, struct remote_reader, link);
+
+        if (rd->rk == rk && reads_same(rd, topic, partition)) return true;
+    }
+    return false;
+}
+
+static rd_kafka_t *client_new(struct remote *r, enum remote_use use, struct err *e)
+{
+    /* how long a broker holds back an answer without records, and with it the start of another reader */
+    const struct remote_property wait = {STR("fetch.wait.max.ms"), use == REMOTE_WATCHES ? STR("500") : STR("20")};
+    struct remote_consumer *c = &r->consumers[r->consumers_n];
+
+    if (remote_client(r, RD_KAFKA_CONSUMER, &wait, 1, r->consumer_conf, r->consumer_conf_n, &c->rk, e)) return NULL;
+    c->use = use;
+    r->consumers_n++;
+    return c->rk;
+}
+
+/* A client on which nobody reads this partition; idle readers of it make way. */
+static rd_kafka_t *client_for(struct remote *r, struct str topic, int32_t partition, enum remote_use use, struct err *e)
+{
+    size_t n = 0;
+
     list_each_safe(it, &r->readers)
     {
         struct remote_reader *rd = container_of(it, struct remote_reader, link);
@@ -84,25 +116,13 @@ static rd_kafka_t *client_for(struct remote *r, struct str topic, int32_t partit
         if (!rd->reading && reads_same(rd, topic, partition)) reader_free(rd);
     }
     for (size_t i = 0; i < r->consumers_n; i++) {
-        bool taken = false;
-
-        list_each(it, &r->readers)
-        {
-            struct remote_reader *rd = container_of(it, struct remote_reader, link);
-
-            taken |= rd->rk == r->consumers[i] && reads_same(rd, topic, partition);
-        }
-        if (!taken) return r->consumers[i];
+        if (r->consumers[i].use != use) continue;
+        if (!client_reads(r, r->consumers[i].rk, topic, partition)) return r->consumers[i].rk;
+        n++;
     }
-    if (r->consumers_n == countof(r->consumers)) {
-        err_set(e, RC_OVERLOAD, "too many readers of " STR_FMT " [%d] at once", STR_ARG(topic),
-                (int)partition);
-        return NULL;
-    }
-    if (remote_client(r, RD_KAFKA_CONSUMER, NULL, 0, r->consumer_conf, r->consumer_conf_n,
-                      &r->consumers[r->consumers_n], e))
-        return NULL;
-    return r->consumers[r->consumers_n++];
+    if (n < CONSUMERS_MAX / 2) return client_new(r, use, e);
+    err_set(e, RC_OVERLOAD, "too many readers of " STR_FMT " [%d] at once", STR_ARG(topic), (int)partition);
+    return NULL;
 }
 
 static int64_t library_offset(int64_t offset)
@@ -110,11 +130,50 @@ static int64_t library_offset(int64_t offset)
     return offset == -1 ? RD_KAFKA_OFFSET_BEGINNING : offset == -2 ? RD_KAFKA_OFFSET_END : offset;
 }
 
-static enum rc reader_new(struct remote *r, struct str topic, int32_t partition, int64_t offset,
+static void reader_step(struct remote_reader *rd)
+{
+    if (!rd->reading) return;
+    if (rd->reading->fetch)
+        fetch_step(rd->reading);
+    else
+        watch_step(rd->reading);
+}
+
+static void reader_start(struct remote_reader *rd)
+{
+    const struct kafka_lib *k = rd->r->k;
+
+    if (!k->rd_kafka_consume_start_queue(rd->rkt, rd->partition, library_offset(rd->next), rd->queue)) return;
+    err_set(&rd->why, RC_INVALID, "cannot read %s [%d]", rd->topic, (int)rd->partition);
+    reader_step(rd);
+}
+
+static void on_primed(struct prime *p)
+{
+    struct remote_reader *rd = p->owner;
+
+    if (!rd) return;
+    rd->primes = NULL;
+    reader_start(rd);
+}
+
+/* Its client has met the topic already. */
+static bool topic_met(const struct remote_reader *rd)
+{
+    list_each(it, &rd->r->readers)
+    {
+        const struct remote_reader *other = container_of(it, struct remote_reader, link);
+
+        if (other != rd && other->rk == rd->rk && !other->primes && !strcmp(other->topic, rd->topic)) return true;
+    }
+    return false;
+}
+
+static enum rc reader_new(struct remote *r, struct str topic, int32_t partition, int64_t offset, enum remote_use use,
                           struct remote_reader **ret, struct err *e)
 {
     const struct kafka_lib *k = r->k;
-    rd_kafka_t *rk = client_for(r, topic, partition, e);
+    rd_kafka_t *rk = client_for(r, topic, partition, use, e);
     struct remote_reader *rd;
 
     if (!rk) return e->rc;
@@ -123,6 +182,7 @@ static enum rc reader_new(struct remote *r, struct str topic, int32_t partition,
     *rd = (struct remote_reader){.link = rd->link,
                                  .r = r,
                                  .partition = partition,
+                                 .use = use,
                                  .rk = rk,
                                  .next = offset,
                                  .end = -1,
@@ -138,15 +198,42 @@ static enum rc reader_new(struct remote *r, struct str topic, int32_t partition,
         goto fail;
     rd->queue = k->rd_kafka_queue_new(rk);
     k->rd_kafka_queue_io_event_enable(rd->queue, rd->wake[1], "", 1);
-    if (k->rd_kafka_consume_start_queue(rd->rkt, partition, library_offset(offset), rd->queue)) {
-        err_set(e, RC_INVALID, "cannot read " STR_FMT " [%d]", STR_ARG(topic), (int)partition);
-        goto fail;
-    }
+    if (topic_met(rd))
+        reader_start(rd);
+    else
+        rd->primes = remote_prime(r, rk, rd->topic, rd, on_primed);
     *ret = rd;
     return RC_OK;
 fail:
     reader_free(rd);
     return e->rc;
+}
+
+static void on_idle(struct timer *t)
+{
+    struct remote *r = container_of(t, struct remote, idle);
+    uint64_t now = loop_now_ms(r->loop), next = 0;
+
+    list_each_safe(it, &r->readers)
+    {
+        struct remote_reader *rd = container_of(it, struct remote_reader, link);
+
+        if (rd->reading) continue;
+        if (now >= rd->idle_since_ms + IDLE_MS)
+            reader_free(rd);
+        else if (!next || rd->idle_since_ms + IDLE_MS < next)
+            next = rd->idle_since_ms + IDLE_MS;
+    }
+    if (next) timer_set(loop_timers(r->loop), &r->idle, next, on_idle);
+}
+
+static void reader_idle(struct remote_reader *rd)
+{
+    struct remote *r = rd->r;
+
+    rd->reading = NULL;
+    rd->idle_since_ms = loop_now_ms(r->loop);
+    if (!timer_is_set(&r->idle) && !r->closing) loop_timer(r->loop, &r->idle, IDLE_MS, on_idle);
 }
 
 static void idle_readers_trim(struct remote *r)
@@ -168,7 +255,8 @@ static enum rc reader_for(struct remote *r, struct str topic, int32_t partition,
     {
         struct remote_reader *rd = container_of(it, struct remote_reader, link);
 
-        if (rd->reading || rd->next < 0 || rd->next != offset || !reads_same(rd, topic, partition))
+        if (rd->reading || rd->use != REMOTE_FETCHES || rd->next < 0 || rd->next != offset ||
+            !reads_same(rd, topic, partition))
             continue;
         list_remove(&rd->link);
         list_push_front(&r->readers, &rd->link);
@@ -176,7 +264,7 @@ static enum rc reader_for(struct remote *r, struct str topic, int32_t partition,
         return RC_OK;
     }
     idle_readers_trim(r);
-    return reader_new(r, topic, partition, offset, ret, e);
+    return reader_new(r, topic, partition, offset, REMOTE_FETCHES, ret, e);
 }
 
 /* Called by the library while it looks into a reader's queue: errors of a topic or a partition come this way, not as
@@ -333,8 +421,10 @@ static void fetch_end(struct reading *g)
         f->next_offset = rd->next >= 0 ? rd->next : MAX(f->offset, 0);
         f->start_offset = MAX(low, 0);
         f->end_offset = MAX(rd->end, MAX(high, f->next_offset));
-        rd->reading = NULL;
-        if (f->op.err.rc) reader_free(rd);
+        if (f->op.err.rc || rd->primes)
+            reader_free(rd);
+        else
+            reader_idle(rd);
     }
     f->priv = NULL;
     remote_done(&f->op);
@@ -473,7 +563,7 @@ static void watch_start(struct msg *m)
     if (g->r->closing)
         err_set(&w->op.err, RC_CANCELLED, "the bus is closing");
     else
-        reader_new(g->r, w->topic, w->partition, w->offset, &g->reader, &w->op.err);
+        reader_new(g->r, w->topic, w->partition, w->offset, REMOTE_WATCHES, &g->reader, &w->op.err);
     if (w->op.err.rc) {
         watch_end(g);
         return;
@@ -580,11 +670,7 @@ static void reader_ready(struct watch *w, uint32_t events)
 
     (void)events;
     remote_wake_drain(rd->wake);
-    if (!rd->reading) return;
-    if (rd->reading->fetch)
-        fetch_step(rd->reading);
-    else
-        watch_step(rd->reading);
+    reader_step(rd);
 }
 
 void remote_readers_close(struct remote *r)
