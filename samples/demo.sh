@@ -1,16 +1,27 @@
 #!/usr/bin/env bash
 # The demonstration of `./dev run`: shows each command, runs it, and fails if a prediction call fails.
-# usage: samples/demo.sh MILLRACE INFER_ADDRESS KAFKA_ADDRESS
+# usage: samples/demo.sh MILLRACE INFER_ADDRESS KAFKA_ADDRESS SERVER_PID
 set -euo pipefail
 cd "$(dirname "$0")/.."
-millrace=$1 infer=$2 kafka=$3
+millrace=$1 infer=$2 kafka=$3 pid=$4
 export MILLRACE_SERVER=$infer
 rows=samples/tumour/rows.json
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
-title() { printf '\n\033[1m%s\033[0m\n' "$*"; }
-shown() { printf '\033[2m$ %s\033[0m\n' "$*"; "$@"; }
+# Colours for eyes only; CLICOLOR_FORCE is for tools/termsvg.py, which makes a picture of this.
+bold='' dim='' plain=''
+if [ -n "${CLICOLOR_FORCE:-}" ] || { [ -t 1 ] && [ -z "${NO_COLOR:-}" ]; }; then bold=$'\033[1m' dim=$'\033[2m' plain=$'\033[0m'; fi
+title() { printf '\n%s%s%s\n' "$bold" "$*" "$plain"; }
+command_line() { printf '%s$ %s%s\n' "$dim" "$*" "$plain"; }
+shown() { command_line "$@"; "$@"; }
+# infer FILE INTO ARG…: the answer as JSON in INTO; what is said beside it only when the call fails.
+infer() {
+    local file=$1 into=$2
+    shift 2
+    "$millrace" infer pipeline tumour "$@" -f "$file" --output json >"$into" 2>"$work/said" || { cat "$work/said" >&2; return 1; }
+}
+id=demo-$(date +%H%M%S)-$$
 
 # request FROM TO: rows FROM…TO-1 of the test part as one V2 request with two tensors.
 request() {
@@ -36,20 +47,20 @@ shown "$millrace" get
 
 title "Real rows by REST"
 request 0 6 >"$work/rest.json"
-printf '\033[2m$ curl -d @rows http://%s/v2/pipelines/tumour/infer\033[0m\n' "$infer"
-curl -sS --fail-with-body -H 'Content-Type: application/json' -H 'x-request-id: demo-rest' -d @"$work/rest.json" \
+command_line curl -H "'x-request-id: $id'" -d @rows "http://$infer/v2/pipelines/tumour/infer"
+curl -sS --fail-with-body -H 'Content-Type: application/json' -H "x-request-id: $id" -d @"$work/rest.json" \
     "http://$infer/v2/pipelines/tumour/infer" >"$work/rest.out"
 table 0 6 "$work/rest.out"
 
 title "Other rows by gRPC, on the same port"
 request 6 12 >"$work/grpc.json"
-printf '\033[2m$ millrace infer pipeline tumour --grpc -f rows\033[0m\n'
-"$millrace" infer pipeline tumour --grpc -f "$work/grpc.json" --output json >"$work/grpc.out"
+command_line millrace infer pipeline tumour --grpc -f rows
+infer "$work/grpc.json" "$work/grpc.out" --grpc
 table 6 12 "$work/grpc.out"
 
 title "All rows of the test part, in one request"
 request 0 "$(jq length $rows)" >"$work/all.json"
-"$millrace" infer pipeline tumour -f "$work/all.json" --output json >"$work/all.out"
+infer "$work/all.json" "$work/all.out"
 jq -r --slurpfile rows $rows '(.outputs | map({(.name): .data}) | add).malignant as $m
     | [range(0; $m | length) | select(($m[.] > 0.5) == $rows[0][.].malignant)] | length as $right
     | "\($right) of \($m | length) verdicts agree with the true label"' "$work/all.out"
@@ -58,14 +69,14 @@ title "Every hop is a record in a Kafka topic"
 shown "$millrace" topic list
 
 title "One request's way, decoded"
-shown "$millrace" trace demo-rest
+shown "$millrace" trace "$id"
 
 title "What to try next"
 cat <<TEXT
   millrace inspect tumour.tumour-verdict.inputs            what the third model was given
   kcat -b $kafka -L                                  any Kafka client can read these topics
   kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%k  %h\n'
-  kill -9 \$(pgrep -f 'millrace serve') and ./dev run again    nothing that was answered is lost
+  kill -9 $pid                                   and ./dev run again: nothing that was answered is lost
   curl http://$infer/metrics                       Prometheus metrics
 (millrace is build/millrace; MILLRACE_SERVER=$infer tells it where the server is)
 TEXT

@@ -136,7 +136,7 @@ def doc(rows):
            "the default. Unknown keys, values out of range and contradictions are refused at the start, with file, line and",
            "what would be accepted. `millrace config` prints the effective value of every key and where it came from.", "",
            "Durations end in `Ms`; sizes are bytes or `64Ki`, `256Mi`, `1Gi`. Short forms of flags: `--data DIR`,",
-           "`--kafka-listen H:P`, `--infer-listen H:P`, `--bootstrap …`, `--no-broker`, `--broker-only`,",
+           "`--kafka-listen H:P`, `--kafka-advertise H:P`, `--infer-listen H:P`, `--bootstrap …`, `--no-broker`, `--broker-only`,",
            "`--allow-unauthenticated`. Environment names in one row are alternatives: set to different values they are refused.",
            "What is marked *later* is known and checked, but belongs to a feature that comes with a later version: asking for it",
            "is refused.", ""]

@@ -98,7 +98,7 @@ static void check_roles(struct config_loader *l)
     if (config_is_embedded(c) && c->kafka_topics_replication_factor > 1)
         refuse(l, CONFIG_KEY_KAFKA_TOPICS_REPLICATION_FACTOR,
                "%" PRId64 " replicas are impossible with the embedded broker, which is one node; "
-                          "give 1, or kafka.bootstrap",
+               "give 1, or kafka.bootstrap",
                c->kafka_topics_replication_factor);
     if (config_is_embedded(c) &&
         c->security_kafka_protocol != CONFIG_SECURITY_KAFKA_PROTOCOL_PLAINTEXT)
@@ -186,6 +186,21 @@ static void check_public(struct config_loader *l)
                    STR_ARG(c->gateway_listeners.list[i].listen));
 }
 
+/* Anyone who reaches this port may read and write every topic. */
+static void note_public_broker(struct config_loader *l)
+{
+    const struct config *c = l->c;
+
+    for (size_t i = 0; i < c->broker_listeners.n && config_runs_broker(c); i++)
+        if (!is_loopback(c->broker_listeners.list[i].listen))
+            config_note(l,
+                        "broker.listeners " STR_FMT ": " STR_FMT
+                        " can be reached from other machines, and the broker has no "
+                        "authentication yet: whoever reaches it can read and write every topic",
+                        STR_ARG(c->broker_listeners.list[i].name),
+                        STR_ARG(c->broker_listeners.list[i].listen));
+}
+
 /* Keys of features that this version does not have. */
 static void check_later(struct config_loader *l)
 {
@@ -222,5 +237,6 @@ void config_check(struct config_loader *l)
     check_listeners(l);
     check_public(l);
     check_later(l);
+    note_public_broker(l);
     note_weak(l);
 }

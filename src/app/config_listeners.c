@@ -16,6 +16,22 @@ static bool address_good(struct config_loader *l, struct str address, const char
     return false;
 }
 
+static bool advertise_good(struct config_loader *l, struct str address,
+                           const struct config_place *at)
+{
+    struct str host;
+    uint16_t port;
+    struct err e = {0};
+
+    if (!address_good(l, address, "advertise", at)) return false;
+    if (addr_split(address, &host, &port, &e) || !addr_is_any(host)) return true;
+    config_problem(l, at,
+                   "advertise: clients cannot connect to \"" STR_FMT
+                   "\": a name or address of this machine is wanted",
+                   STR_ARG(address));
+    return false;
+}
+
 static bool is_listener_name(struct str s)
 {
     for (size_t i = 0; i < s.n; i++)
@@ -66,6 +82,20 @@ void config_set_listen(struct config_loader *l, enum config_key key, struct str 
     config_mark(l, key, at);
     all->list[0].listen = arena_dup_str(&l->c->arena, address);
     all->list[0].origin = l->c->origins[key];
+}
+
+/* What the first listener tells clients. */
+void config_set_advertise(struct config_loader *l, enum config_key key, struct str address,
+                          const struct config_place *at)
+{
+    struct config_listeners *all = config_field(l->c, key);
+
+    if (!advertise_good(l, address, at)) return;
+    if (all->n)
+        all->list[0].advertise = arena_dup_str(&l->c->arena, address);
+    else
+        config_problem(l, at, "%s is empty: there is no first listener to set",
+                       config_rows[key].key);
 }
 
 static void later(struct yaml_map *m, const char *key, const char *what)
@@ -126,7 +156,7 @@ static void listener_read(struct config_loader *l, enum config_key key, const st
         config_problem(l, &here, "name: 1 to 30 of a-z, 0-9 and - are wanted, not \"" STR_FMT "\"",
                        STR_ARG(name.s));
     address_good(l, listen.s, "listen", &here);
-    if (advertise.s.n) address_good(l, advertise.s, "advertise", &here);
+    if (advertise.s.n) advertise_good(l, advertise.s, &here);
     one->name = name.s;
     one->listen = listen.s;
     one->advertise = advertise.s;

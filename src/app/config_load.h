@@ -23,6 +23,7 @@ void config_note(struct config_loader *l, const char *fmt, ...) PRINTF(2, 3);
 void config_set_text(struct config_loader *l, enum config_key key, struct str text, const struct config_place *at);
 void config_set_node(struct config_loader *l, enum config_key key, const struct yaml_node *n, const struct config_place *at);
 void config_set_pair(struct config_loader *l, enum config_key key, struct str name, struct str value, const struct config_place *at);
+void config_set_advertise(struct config_loader *l, enum config_key key, struct str address, const struct config_place *at);
 void config_set_listen(struct config_loader *l, enum config_key key, struct str address, const struct config_place *at);
 void config_mark(struct config_loader *l, enum config_key key, const struct config_place *at);
 void *config_field(const struct config *c, enum config_key key);

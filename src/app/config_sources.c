@@ -368,7 +368,7 @@ void config_read_environment(struct config_loader *l, const struct config_source
 
 /* ---- flags ---- */
 
-enum flag_kind { FLAG_KEY, FLAG_LISTEN, FLAG_FIXED, FLAG_CONFIG, FLAG_KAFKA_JSON };
+enum flag_kind { FLAG_KEY, FLAG_LISTEN, FLAG_ADVERTISE, FLAG_FIXED, FLAG_CONFIG, FLAG_KAFKA_JSON };
 static const struct flag {
     const char *name;
     enum flag_kind kind;
@@ -378,6 +378,7 @@ static const struct flag {
     {"config", FLAG_CONFIG, 0, NULL},
     {"kafka-config-path", FLAG_KAFKA_JSON, 0, NULL},
     {"kafka-listen", FLAG_LISTEN, CONFIG_KEY_BROKER_LISTENERS, NULL},
+    {"kafka-advertise", FLAG_ADVERTISE, CONFIG_KEY_BROKER_LISTENERS, NULL},
     {"infer-listen", FLAG_LISTEN, CONFIG_KEY_GATEWAY_LISTENERS, NULL},
     {"bootstrap", FLAG_KEY, CONFIG_KEY_KAFKA_BOOTSTRAP, NULL},
     {"no-broker", FLAG_FIXED, CONFIG_KEY_ROLES, "gateway"},
@@ -416,6 +417,8 @@ static void flag_apply(struct config_loader *l, const struct flag *f, int key, s
         return; /* read between the two passes: see config_read_flags() */
     } else if (files_only) {
         return;
+    } else if (f && f->kind == FLAG_ADVERTISE) {
+        config_set_advertise(l, f->key, value, at);
     } else if (!entry.n && l->c->origins[key].from == CONFIG_FLAG &&
                !str_eq(l->c->origins[key].detail, at->label)) {
         config_problem(l, at, "contradicts " STR_FMT, STR_ARG(l->c->origins[key].detail));

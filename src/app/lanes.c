@@ -112,7 +112,7 @@ static enum rc doors_open(struct lanes *l, const struct config *c, struct err *e
 
         if (l->doors_n == countof(l->doors)) return err_set(e, RC_INVALID, "at most %zu gateway.listeners", countof(l->doors));
         if (gateway_listen(gateways, l->n, at->listen, &l->ceiling, &l->doors[l->doors_n], e))
-            return err_in(e, "listener " STR_FMT, STR_ARG(at->name));
+            return err_more(e, "choose another address with --infer-listen HOST:PORT (gateway.listeners, " STR_FMT ")", STR_ARG(at->name));
         addr_text(gateway_door_addr(l->doors[l->doors_n++]), text);
         buf_printf(&l->ready, " " STR_FMT "=%s", STR_ARG(at->name), text);
     }

@@ -9,6 +9,7 @@
 #include "sys/fs.h"
 #include "sys/thread.h"
 #include <stdio.h>
+#include <unistd.h>
 
 enum { CONNECT_MS = 30000, DRAIN_STEP_MS = 20, DRAIN_MS = 5000 };
 
@@ -25,16 +26,32 @@ static void settings_add(void *ctx, struct str name, struct str value, bool is_d
     s->list[s->n++] = (struct broker_setting){arena_dup_str(&s->arena, name), arena_dup_str(&s->arena, value)};
 }
 
+static void put_address(struct buf *b, struct str host, uint16_t port)
+{
+    bool brackets = host.n && memchr(host.p, ':', host.n);
+
+    buf_printf(b, "%s" STR_FMT "%s:%u", brackets ? "[" : "", STR_ARG(host.n ? host : STR("0.0.0.0")), brackets ? "]" : "", port);
+}
+
 static enum rc listen_on(struct log_side *s, const struct config_listener *at, struct err *e)
 {
     struct broker_listen l = {.name = at->name};
+    char                 name[256] = "";
     uint16_t             port;
 
     if (addr_split(at->listen, &l.host, &l.port, e)) return err_in(e, "broker.listeners " STR_FMT, STR_ARG(at->name));
     if (at->advertise.n && addr_split(at->advertise, &l.advertised_host, &l.advertised_port, e))
         return err_in(e, "broker.listeners " STR_FMT ": advertise", STR_ARG(at->name));
-    if (broker_listen(s->broker, &l, &port, e)) return e->rc;
-    buf_printf(&s->ready, " " STR_FMT "=" STR_FMT ":%u", STR_ARG(at->name), STR_ARG(l.host), port);
+    if (addr_is_any(l.host)) {
+        if (str_is(l.host, "*")) l.host = STR("");
+        if (!l.advertised_host.n && !gethostname(name, sizeof name - 1)) l.advertised_host = str_of(name);
+        diag(DIAG_INFO, "broker.advertised", KV_STR("listener", at->name), KV_STR("host", l.advertised_host),
+             KV_CSTR("why", "it listens on every address; clients are told this one (--kafka-advertise HOST:PORT sets another)"));
+    }
+    if (broker_listen(s->broker, &l, &port, e))
+        return err_more(e, "choose another address with --kafka-listen HOST:PORT (broker.listeners, " STR_FMT ")", STR_ARG(at->name));
+    buf_printf(&s->ready, " " STR_FMT "=", STR_ARG(at->name));
+    put_address(&s->ready, l.host, port);
     return RC_OK;
 }
 

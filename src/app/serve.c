@@ -51,6 +51,18 @@ static bool process_ready(void *ctx, struct str *ret_why)
     return control_ready(s->control, ret_why) && bus_ready(s->log.bus, ret_why);
 }
 
+/* The one line that every log begins with: which program, which data, where it listens. */
+static void log_started(const struct serve *s)
+{
+    AUTO(buf_fini) struct buf listeners = {0};
+    const struct config      *c = s->config;
+
+    buf_append_str(&listeners, buf_str(&s->log.ready));
+    buf_append_str(&listeners, buf_str(&s->lanes.ready));
+    diag(DIAG_INFO, "serve.started", KV_CSTR("version", MILLRACE_VERSION), KV_STR("data", config_runs_broker(c) ? c->data : STR("")),
+         KV_STR("listeners", ((struct str){(const char *)listeners.p + 1, listeners.n - 1})), KV_STR("kafka", c->kafka_bootstrap), KV_STR("namespace", c->namespace), KV_U64("pid", getpid()));
+}
+
 static void say_ready(struct serve *s)
 {
     AUTO(buf_fini) struct buf line = {0};
@@ -63,6 +75,7 @@ static void say_ready(struct serve *s)
         if (n > 0) at += (size_t)n;
     }
     s->started = true;
+    log_started(s);
 }
 
 static void publish(void *ctx, struct flow_snapshot *snapshot, struct msg *taken)

@@ -53,6 +53,20 @@ enum rc err_sys(struct err *e, const char *fmt, ...)
     return e->rc;
 }
 
+enum rc err_more(struct err *e, const char *fmt, ...)
+{
+    size_t n = strlen(e->text);
+    va_list ap;
+
+    va_start(ap, fmt);
+    if (n + 2 < sizeof e->text) {
+        memcpy(e->text + n, "; ", 2);
+        vsnprintf(e->text + n + 2, sizeof e->text - n - 2, fmt, ap);
+    }
+    va_end(ap);
+    return e->rc;
+}
+
 enum rc err_in(struct err *e, const char *fmt, ...)
 {
     char tail[sizeof e->text];

@@ -37,6 +37,7 @@ struct err { enum rc rc; int sys; bool retry; char text[488]; };
 enum rc err_set(struct err *e, enum rc rc, const char *fmt, ...) PRINTF(3, 4);  /* a new cause; returns rc */
 enum rc err_sys(struct err *e, const char *fmt, ...) PRINTF(2, 3);              /* … out of errno: RC_IO, RC_DISK_FULL, RC_NOT_FOUND, RC_EXISTS, RC_DENIED */
 enum rc err_in(struct err *e, const char *fmt, ...) PRINTF(2, 3);               /* puts "where: " in front; returns e->rc */
+enum rc err_more(struct err *e, const char *fmt, ...) PRINTF(2, 3);             /* puts "; what to do" behind; returns e->rc */
 /* For an err that is a result and lives on: what something left behind that succeeded in the end is forgotten. Returns rc. */
 static inline enum rc err_keep(enum rc rc, struct err *e)
 {

@@ -9,8 +9,7 @@ const struct command commands[] = {
     {"serve", "[--config F] [--data DIR] [--KEY VALUE]...", "run the broker and the data plane",
      "Starts everything in one process and prints one line when every listener answers: ready "
      "NAME=HOST:PORT… pid=N. "
-     "SIGTERM ends it after running requests have finished. Every configuration key is a flag; "
-     "`millrace serve --help` lists them.",
+     "SIGTERM ends it after running requests have finished.",
      OPT_CONFIG, 0, 0, cmd_serve},
     {"config", "[--config F] [--KEY VALUE]...",
      "print the effective configuration and where each value comes from",
@@ -46,7 +45,8 @@ const struct command commands[] = {
      "Works on the embedded broker and on a Kafka cluster alike.",
      OPT_ALL | OPT_PARTITION | OPT_OFFSET | OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 2, cmd_topic},
     {"version", "", "print the version", "", 0, 0, 0, cmd_version},
-    {"help", "[COMMAND]", "print this, or all about one command", "", 0, 0, 1, cmd_help},
+    {"help", "[COMMAND | keys]", "print this, or all about one command",
+     "keys: every configuration key as a flag, with its default.", 0, 0, 1, cmd_help},
 };
 const size_t commands_n = countof(commands);
 
@@ -96,6 +96,49 @@ static void help_all(struct buf *b)
                           "usage or configuration, 3 data folder in use, 4 damage.\n"));
 }
 
+/* What most people give, in groups; every other key stands in `millrace help keys`. */
+static const struct {
+    const char *group, *flag, *value, *help;
+} flags[] = {
+    {"where", "--data", "DIR", "Folder for everything durable, ./millrace-data when not given."},
+    {NULL, "--config", "F", "Read this YAML file."},
+    {NULL, "--kafka-listen", "HOST:PORT",
+     "Where Kafka clients connect, 127.0.0.1:9092; port 0 takes a free one."},
+    {NULL, "--kafka-advertise", "HOST:PORT",
+     "What Kafka clients are told; the host's name when every address is listened on."},
+    {NULL, "--infer-listen", "HOST:PORT", "Where REST and gRPC come in, 127.0.0.1:9000."},
+    {NULL, "--allow-unauthenticated", "",
+     "Let the inference port be public without authentication."},
+    {"what", "--broker-only", "", "Nothing but the broker."},
+    {NULL, "--no-broker", "", "No broker of its own: the data plane on another Kafka."},
+    {NULL, "--bootstrap", "HOST:PORT,...", "That other Kafka."},
+    {NULL, "--kafka-config-path", "F", "Read this kafka.json; everything else wins over it."},
+    {NULL, "--namespace", "NAME", "Part of every topic's name, default when not given."},
+    {"how", "--gateway.timeoutMs", "MS", "Deadline of a request whose caller names none, 120000."},
+    {NULL, "--gateway.drainMs", "MS", "How long running requests may take to finish at the end."},
+    {NULL, "--flow.durability", "disk|cache", "What a reply waits for."},
+    {NULL, "--kafka.topics.numPartitions", "N",
+     "Partitions of topics that pipelines and models get."},
+    {NULL, "--kafka.topics.replicationFactor", "N", "Their replicas, on another Kafka."},
+    {NULL, "--broker.config.log.retention.ms", "MS",
+     "How long records are kept, a week when not given."},
+    {NULL, "--telemetry.log.level", "LEVEL",
+     "error, warn, info or debug; per module: info,broker=debug."},
+};
+
+static void put_flags(struct buf *b)
+{
+    for (size_t i = 0; i < countof(flags); i++) {
+        AUTO(buf_fini) struct buf flag = {0};
+        buf_printf(&flag, "%s%s%s", flags[i].flag, *flags[i].value ? " " : "", flags[i].value);
+        if (flags[i].group) buf_printf(b, "\n%s\n", flags[i].group);
+        buf_printf(b, "  %-38s %s\n", buf_cstr(&flag), flags[i].help);
+    }
+    buf_append_str(b,
+                   STR("\nEvery configuration key is a flag. `millrace help keys` lists them all; "
+                       "docs/config.md says the same on a page.\n"));
+}
+
 static void help_one(const struct command *c, struct buf *b)
 {
     buf_printf(b, "usage: millrace %s%s%s\n\n%s.%s%s\n", c->name, *c->args ? " " : "", c->args,
@@ -105,17 +148,7 @@ static void help_one(const struct command *c, struct buf *b)
         put_options(c->options, b);
     }
     if (c->options & OPT_CONFIG) {
-        buf_append_str(
-            b, STR("\nflags:\n  --config F\n        Read this YAML file.\n  --kafka-config-path "
-                   "F\n        Read this kafka.json; everything else wins over it.\n"
-                   "  --kafka-listen HOST:PORT\n        Address of the first Kafka listener.\n  "
-                   "--infer-listen HOST:PORT\n        Address of the first "
-                   "inference listener.\n  --bootstrap HOST:PORT,…\n        Use this Kafka "
-                   "cluster.\n  --no-broker\n        No embedded broker.\n"
-                   "  --broker-only\n        Nothing but the broker.\n  --allow-unauthenticated\n  "
-                   "      Let the inference port be public without "
-                   "authentication.\n"));
-        config_print_flags(b);
+        put_flags(b);
     }
 }
 
@@ -196,11 +229,23 @@ static void man_page(struct buf *b)
         put_roff(b, options[i].help);
         buf_append_byte(b, '\n');
     }
-    buf_append_str(b, STR(".SH EXIT STATUS\n0 done, 1 failed, 2 usage or configuration, 3 data "
-                          "folder in use, 4 damage found.\n"
-                          ".SH ENVIRONMENT\n.TP\n.B MILLRACE_SERVER\nHOST:PORT of the inference "
-                          "port, for every command but serve and config.\n"
-                          ".PP\nThe variables that serve reads are listed in docs/config.md.\n"));
+    buf_append_str(b, STR(".SH FLAGS OF SERVE AND CONFIG\n"));
+    for (size_t i = 0; i < countof(flags); i++) {
+        buf_append_str(b, STR(".TP\n.B "));
+        put_roff(b, flags[i].flag);
+        if (*flags[i].value) buf_append_byte(b, ' ');
+        put_roff(b, flags[i].value);
+        buf_append_byte(b, '\n');
+        put_roff(b, flags[i].help);
+        buf_append_byte(b, '\n');
+    }
+    buf_append_str(b,
+                   STR(".PP\nEvery configuration key is a flag; millrace help keys lists "
+                       "them.\n.SH EXIT STATUS\n0 done, 1 failed, 2 usage or configuration, 3 data "
+                       "folder in use, 4 damage found.\n"
+                       ".SH ENVIRONMENT\n.TP\n.B MILLRACE_SERVER\nHOST:PORT of the inference "
+                       "port, for every command but serve and config.\n"
+                       ".PP\nThe variables that serve reads are listed in docs/config.md.\n"));
 }
 
 int cmd_help(struct cli *cli)
@@ -208,8 +253,10 @@ int cmd_help(struct cli *cli)
     AUTO(buf_fini) struct buf b = {0};
     const struct command *c = cli->words_n ? command_find(cli->words[0]) : NULL;
 
-    if (cli->words_n && !c) return command_unknown(cli->words[0]);
-    if (c)
+    if (cli->words_n && !c && strcmp(cli->words[0], "keys")) return command_unknown(cli->words[0]);
+    if (cli->words_n && !c)
+        config_print_flags(&b);
+    else if (c)
         help_one(c, &b);
     else
         help_all(&b);

@@ -231,6 +231,9 @@ void control_record(struct control *c, struct str key, struct str value, bool go
     } else {
         old = map_del_str(&c->by_key, key);
     }
+    if (c->state == CONTROL_RUNNING && (r || old))
+        diag(DIAG_INFO, r ? "control.applied" : "control.deleted", KV_STR("resource", key),
+             KV_U64("version", r ? r->version : old->version), KV_I64("offset", offset));
     resource_free(old);
     c->publish_pending = true;
 }

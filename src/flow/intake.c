@@ -118,6 +118,8 @@ static void place_opened(struct place *p, const struct ends *e)
     p->tries = 0;
     if (p->state != PLACE_OFFSETS || p->f->watches_closed) return;       /* nobody would end a watch that begins now */
     p->state = PLACE_READY;
+    diag(DIAG_INFO, "flow.ready", KV_CSTR("kind", p->model ? "model" : "pipeline"), KV_STR("name", p->name),
+         KV_U64("partitions", p->inputs.partitions));
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
         int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;

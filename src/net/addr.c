@@ -115,6 +115,19 @@ uint16_t addr_port(const struct addr *a)
                                           : 0;
 }
 
+bool addr_is_any(struct str host)
+{
+    struct in6_addr in6;
+    struct in_addr in4;
+    char text[INET6_ADDRSTRLEN + 1] = "";
+
+    if (!host.n || str_is(host, "*")) return true;
+    if (host.n >= sizeof text) return false;
+    memcpy(text, host.p, host.n);
+    if (inet_pton(AF_INET, text, &in4) == 1) return in4.s_addr == INADDR_ANY;
+    return inet_pton(AF_INET6, text, &in6) == 1 && IN6_IS_ADDR_UNSPECIFIED(&in6);
+}
+
 bool addr_loopback(const struct addr *a)
 {
     if (a->u.sa.sa_family == AF_INET) return (ntohl(a->u.in4.sin_addr.s_addr) >> 24) == 127;

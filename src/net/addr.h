@@ -24,6 +24,7 @@ bool addr_literal(struct str hostport, struct addr *ret);
 /* RC_INVALID: not HOST:PORT. RC_NOT_FOUND: no such host. RC_UNAVAILABLE: the name service does not answer. */
 enum rc addr_resolve(struct str hostport, struct addrs *ret, struct err *e) MUST_USE;
 uint16_t addr_port(const struct addr *a);
+bool addr_is_any(struct str host);              /* "", *, 0.0.0.0, ::, every address of this machine */
 bool addr_loopback(const struct addr *a);
 /* "127.0.0.1:9000" or "[::1]:9000"; returns the text in `into`. */
 struct str addr_text(const struct addr *a, char into[ADDR_TEXT_MAX]);

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import subprocess
 
 import harness
@@ -31,8 +32,89 @@ def test_help_is_made_for_every_command():
         assert f"  {command}" in done.stdout
         one = run(command, "--help")
         assert one.returncode == 0 and one.stdout.startswith(f"usage: millrace {command}"), one.stderr
-    assert "--gateway.timeoutMs" in run("serve", "--help").stdout
-    assert run("help", "--man").stdout.startswith('.\\"')
+    serve = run("serve", "--help").stdout
+    assert "--gateway.timeoutMs" in serve and "help keys" in serve and len(serve.splitlines()) < 40
+    assert "--gateway.timeoutMs MS  [120000]" in run("help", "keys").stdout
+
+
+def test_the_man_page_is_made_from_the_table_and_installed(tmp_path):
+    page = run("help", "--man").stdout
+    assert page.isascii()
+    for command in ("serve", "apply", "trace"):
+        assert f"\n.B {command}\n" in page
+    for device in ("ascii", "ps"):
+        done = subprocess.run(["groff", "-man", "-ww", "-T" + device], input=page, capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0 and done.stderr == "", done.stderr
+    build = pathlib.Path(harness.MILLRACE).resolve().parent
+    done = subprocess.run(["meson", "install", "-C", build, "--no-rebuild", "--destdir", tmp_path], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    installed = [p for p in tmp_path.rglob("*") if p.is_file()]
+    assert {p.name for p in installed} >= {"millrace", "millrace.1"}, installed
+    assert next(p for p in installed if p.name == "millrace.1").read_text() == page
+
+
+def test_a_listener_on_every_address_tells_clients_the_hosts_name(start):
+    import socket
+
+    from confluent_kafka.admin import AdminClient
+
+    def told(server):
+        port = server.kafka.rsplit(":", 1)[1]
+        broker = AdminClient({"bootstrap.servers": f"127.0.0.1:{port}"}).list_topics(timeout=10).brokers[1]
+        return broker.host, str(broker.port) == port
+
+    for wildcard in ("0.0.0.0:0", "*:0", "[::]:0"):
+        server = start(kafka_listen=wildcard, data=f"data{len(wildcard)}{wildcard[1:2].encode().hex()}")
+        assert told(server) == (socket.gethostname(), True)
+        assert "no authentication yet" in server.errors()
+    assert told(start("--kafka-advertise", "kafka.example:0", kafka_listen="0.0.0.0:0", data="named")) == ("kafka.example", True)
+    loopback = start(data="local")
+    assert told(loopback) == ("127.0.0.1", True) and "no authentication" not in loopback.errors()
+    refused = run("serve", "--kafka-advertise", "0.0.0.0:9092")
+    assert refused.returncode == 2 and "clients cannot connect" in refused.stderr
+
+
+def test_a_taken_port_says_what_to_change(start, tmp_path):
+    server = start()
+    for flag, taken, key in (("--kafka-listen", server.kafka, "broker.listeners"), ("--infer-listen", server.infer, "gateway.listeners")):
+        other = "--infer-listen" if flag == "--kafka-listen" else "--kafka-listen"
+        done = run("serve", "--data", tmp_path / "other", flag, taken, other, "127.0.0.1:0")
+        assert done.returncode == 1 and taken in done.stderr and flag in done.stderr and key in done.stderr, done
+
+
+def test_the_log_says_what_happens(start, toy, tmp_path):
+    loaded = start()
+    loaded.apply(tmp_path, "---".join([resources.server(toy), resources.model("mul10"), resources.model("add10"), resources.CHAIN]))
+    log = loaded.errors()
+    started = next(line for line in log.splitlines() if "serve.started" in line)
+    assert f"data={loaded.data}" in started and f"kafka={loaded.kafka} infer={loaded.infer}" in started and "version=" in started
+    assert "event=control.applied resource=Pipeline/chain version=1" in log
+    loaded.cli("infer", "pipeline", "chain", REQUEST)
+    assert "event=flow.ready kind=pipeline name=chain" in loaded.errors()
+    loaded.cli("delete", "pipeline", "chain")
+    assert "event=control.deleted resource=Pipeline/chain" in loaded.errors()
+    assert "\x1b" not in loaded.errors()
+
+
+def test_dev_names_the_unknown_command_and_keeps_colours_from_files():
+    done = subprocess.run([harness.ROOT / "dev", "bogus"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 2 and 'unknown command "bogus"' in done.stderr and "usage: ./dev" in done.stderr
+    said = subprocess.run(["bash", "-c", ". tools/dev/lib.sh; say hello"], cwd=harness.ROOT, capture_output=True, text=True, timeout=30)
+    assert said.stderr == "hello\n"
+
+
+def test_the_demonstration_can_be_repeated(start):
+    server = start()
+    ids = set()
+    for _ in range(2):
+        done = subprocess.run([harness.ROOT / "samples/demo.sh", harness.MILLRACE, server.infer, server.kafka, str(server.pid)],
+                              capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stderr
+        assert "\x1b" not in done.stdout + done.stderr and f"kill -9 {server.pid}" in done.stdout
+        trace = done.stdout[done.stdout.index("One request's way"):done.stdout.index("What to try next")]
+        assert trace.count("pipeline.tumour.inputs") == 1 and trace.count("pipeline.tumour.outputs") == 1
+        ids.add(trace.splitlines()[1])
+    assert len(ids) == 2
 
 
 def test_wrong_usage_ends_with_2_and_a_sentence():

@@ -4,11 +4,13 @@ PKGS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 ccache libnghttp2
     libisal-dev libzstd-dev liblz4-dev libsnappy-dev libyaml-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler
     protobuf-compiler libcurl4-openssl-dev librdkafka-dev libxgboost-dev libcmocka-dev"
 PKGS_RUN="$PKGS_BUILD curl jq"
-PKGS_TEST="$PKGS_RUN python3-venv kcat python3-xgboost"
+PKGS_TEST="$PKGS_RUN python3-venv groff-base kcat python3-xgboost"
 PKGS_KAFKA="openjdk-17-jdk-headless maven"
 PKGS_CI="$PKGS_TEST $PKGS_KAFKA clang clang-format clang-tidy libclang-rt-14-dev"
 
-say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+# Bold only for eyes: not into files and pipes, and not against NO_COLOR.
+if [ -t 2 ] && [ -z "${NO_COLOR:-}" ]; then say() { printf '\033[1m%s\033[0m\n' "$*" >&2; }
+else say() { printf '%s\n' "$*" >&2; }; fi
 die() { printf './dev: %s\n' "$*" >&2; exit 1; }
 
 as_root() {
