@@ -313,6 +313,24 @@ def test_the_sample_finds_its_models_from_any_folder(start, tmp_path):
     assert [line.split()[3] for line in server.cli("get", "models").stdout.splitlines()[1:]] == ["yes"] * 3
 
 
+def test_the_routing_sample_goes_the_way_the_model_says(start, tmp_path):
+    checks = harness.Process(["python3", harness.ROOT / "samples/routing/server.py", "0"], tmp_path / "checks.log")
+    try:
+        server = start()
+        server.apply(tmp_path, (harness.ROOT / "samples/routing/pipeline.yaml").read_text().replace("127.0.0.1:8085", checks.ready["rest"]))
+        assert {line.split()[3] for line in server.cli("get").stdout.splitlines()[1:]} == {"yes"}
+        for amount, step, other, risk in ((250, "quick-check", "full-check", "0.025"), (25000, "full-check", "quick-check", "0.75")):
+            request = json.dumps({"inputs": [{"name": "AMOUNT", "datatype": "FP32", "shape": [1], "data": [amount]}]})
+            done = server.cli("infer", "pipeline", "payment", request, "--header", f"x-request-id: payment-{amount}")
+            assert done.stdout.splitlines()[1].split() == ["RISK", "FP32", "[1]", risk]
+            trace = server.cli("trace", f"payment-{amount}").stdout
+            assert f"model.{step}.outputs" in trace and other not in trace and len(trace.splitlines()) == 7
+        nothing = server.cli("infer", "pipeline", "payment", '{"inputs": []}', check=False)
+        assert nothing.returncode == 1 and "nothing selected" in nothing.stderr
+    finally:
+        checks.kill()
+
+
 def test_config_prints_what_config_reads_again(tmp_path):
     first = run("config", "--output", "yaml", "--kafka.topics.config.retention.ms", "5", "--broker.config.log.roll.ms=7000")
     assert first.returncode == 0, first.stderr
