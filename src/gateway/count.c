@@ -97,6 +97,12 @@ static void http_write(const struct gateway *g, struct metrics *m)
                 STR("protocol=\"h2\""), (double)c.requests_h2);
     metrics_add(m, METRICS_COUNTER, "millrace_http_refused_total", "Answers with a status of 4xx.",
                 (struct str){0}, (double)c.refused_4xx);
+    metrics_add(m, METRICS_COUNTER, "millrace_grpc_refused_total",
+                "gRPC answers with another status than OK.", (struct str){0},
+                (double)c.refused_grpc);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_broken_total",
+                "HTTP/2 connections ended for an error of the protocol.", (struct str){0},
+                (double)c.broken);
     metrics_add(m, METRICS_COUNTER, "millrace_http_gone_total", "Requests whose client went away.",
                 (struct str){0}, (double)c.gone);
     metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.",

@@ -440,7 +440,8 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
 {
     struct h2_stream *st;
 
-    (void)user;
+    if (frame->hd.type == NGHTTP2_GOAWAY && frame->goaway.error_code != NGHTTP2_NO_ERROR)
+        ((struct h2 *)user)->hc->server->counters.broken++;
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
@@ -534,6 +535,7 @@ static void respond_grpc(struct exchange *x, const struct grpc_reply *r, struct 
     struct h2_stream *st = stream_of(x);
     bool ok = r->status == GRPC_OK;
 
+    if (!ok) st->h->hc->server->counters.refused_grpc++;
     trailers_keep(st, r);
     if (ok)
         piece_add(st, message, true);

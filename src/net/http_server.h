@@ -34,6 +34,8 @@ struct http_options {                            /* 0: the value in brackets */
 
 struct http_counters {
     uint64_t connections, connections_now, requests_http1, requests_h2, refused_4xx, gone, bytes_in, bytes_out;
+    uint64_t refused_grpc;                       /* gRPC answers with another status than OK */
+    uint64_t broken;                             /* HTTP/2 connections ended for an error of the protocol */
 };
 
 struct http_server;
