@@ -199,7 +199,7 @@ static void visit_retention(struct broker *b, struct log *log)
     bool changed = true;
 
     while (changed)
-        if (log_retain(log, broker_wall_ms(b), &changed, &e)) {
+        if (log_retain(log, broker_age_ms(b), &changed, &e)) {
             diag(DIAG_WARN, "broker.retention_failed", KV_STR("topic", log_topic(log)),
                  KV_U64("partition", log_partition(log)), KV_CSTR("why", e.text));
             return;
@@ -211,12 +211,12 @@ static void visit_compaction(struct broker *b, struct log *log)
     struct partition *p = log_owner(log);
 
     if (p && (p->topic->config.log.cleanup & LOG_CLEANUP_COMPACT))
-        (void)log_compact(log, broker_wall_ms(b));
+        (void)log_compact(log, broker_age_ms(b));
 }
 
 static void visit_producers(struct broker *b, struct log *log)
 {
-    log_producers_expire(log, broker_wall_ms(b), b->config.producer_id_expiration_ms);
+    log_producers_expire(log, broker_age_ms(b), b->config.producer_id_expiration_ms);
 }
 
 static void on_retention(struct timer *t)
@@ -232,7 +232,12 @@ static void on_retention(struct timer *t)
 static void on_compaction(struct timer *t)
 {
     struct broker *b = container_of(t, struct broker, compaction_timer);
-    bool all = sweep(b, &b->compaction_sweep, visit_compaction);
+    double speed = b->config.cleaner_bytes_per_second;
+    bool all;
+
+    store_cleaner_limits(b->store, (uint64_t)b->config.cleaner_keys_bytes,
+                         speed < 1e15 ? (uint64_t)MAX(speed, 1.0) : 0);
+    all = sweep(b, &b->compaction_sweep, visit_compaction);
 
     timer_set(b->timers, t,
               broker_now_ms(b) +
@@ -253,6 +258,7 @@ static void on_producers(struct timer *t)
 
 static void housekeeping_start(struct broker *b)
 {
+    (void)broker_age_ms(b); /* what it shows now is believed */
     timer_set(b->timers, &b->retention_timer,
               broker_now_ms(b) + (uint64_t)b->config.retention_check_interval_ms, on_retention);
     timer_set(b->timers, &b->compaction_timer,

@@ -1,30 +1,37 @@
-/* Design note: two passes. The first walks the dirty segments and maps each key to its last offset; keys are kept whole, so
- * that no two are ever taken for one. The second walks all segments below the end of the map and keeps a record when no
- * later one has its key. Records without a key go. A tombstone stays for delete_retention_ms after the first pass that saw
- * it: that pass writes the time at which it may go into the batch (the delete horizon, attribute bit 6).
- * A batch of which everything stays is copied as it is. Control batches and batches of transactions are left alone.
+/* Design note: three walks. The first reads the headers of the dirty segments and finds the transactions that were aborted.
+ * The second reads the dirty part and remembers each key's last offset, until it is at the end or the memory is used up.
+ * The third reads all segments up to there and keeps a record when no later one has its key.
+ *
+ * Records without a key go, and so does what was aborted. A tombstone stays for delete_retention_ms after the first pass
+ * that saw it: that pass writes the time at which it may go into the batch (the delete horizon, attribute bit 6). A marker
+ * of a transaction of which nothing is left is treated the same. A batch of which everything stays is copied as it is.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "broker/clean.h"
+#include "broker/clean_keys.h"
+#include "broker/clean_txns.h"
 #include "broker/segment.h"
 #include "kafka/batch_build.h"
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { PAYLOAD_BYTES_MAX = 1 << 30, KEY_COST = 48, OUT_CHUNK = 1 << 20 };
+enum { PAYLOAD_BYTES_MAX = 1 << 30, CHUNK = 1 << 20, MARKER_BYTES_MAX = 4096 };
+enum walk { WALK_TXNS, WALK_KEYS, WALK_COPY, WALK_DONE };
 
 struct cleaner {
     struct clean_pass *p;
     struct codecs *codecs;
-    struct map  keys;                          /* key -> last offset + 1 */
-    size_t      keys_bytes;
-    struct buf  batch, scratch, out;           /* being read, decompressed, waiting to be written */
-    struct file *to;
+    struct clean_keys keys;
+    struct clean_txns txns;
+    struct buf  scratch, out;                  /* decompressed, waiting to be written */
+    enum walk   walk;
+    size_t      segment, segments_n;           /* being read; the third walk ends before this one */
+    uint64_t    at;                            /* in that segment */
+    struct file *from, *to;
+    struct buf  in;                            /* its bytes from in_at on */
+    uint64_t    in_at;
+    size_t      group_end;                     /* of the third walk: the group being written ends before this segment */
     uint64_t    to_bytes;                      /* written, `out` not counted */
 };
-
-/* ---- reading ---- */
-
-typedef enum rc (*batch_fn)(struct cleaner *c, const struct batch *b, struct err *e);
 
 static void path_of(const struct clean_pass *p, int64_t base, const char *suffix, char ret[SEGMENT_PATH_BYTES])
 {
@@ -33,32 +40,48 @@ static void path_of(const struct clean_pass *p, int64_t base, const char *suffix
     segment_path(&in, base, suffix, ret);
 }
 
-static enum rc walk(struct cleaner *c, const struct clean_segment *s, batch_fn fn, struct err *e)
+/* ---- reading ---- */
+
+static enum rc damaged(const struct cleaner *c, const char *what, struct err *e)
 {
-    AUTO(file_closep) struct file *f = NULL;
-    char path[SEGMENT_PATH_BYTES];
+    return err_set(e, RC_CORRUPT, "%s/%020" PRId64 ".log: %s at %" PRIu64, c->p->dir, c->p->in[c->segment].base, what, c->at);
+}
 
-    if (!s->size) return RC_OK;
-    path_of(c->p, s->base, ".log", path);
-    if (fs_open(c->p->fs, path, FS_READ, &f, e)) return e->rc;
-    for (uint64_t at = 0; at < s->size;) {
-        uint8_t           head[BATCH_HEADER_BYTES];
-        struct batch_head h;
-        struct batch      b;
+/* At least n bytes from c->at on are in c->in; more where there are more and `ahead` is wanted. */
+static enum rc fill(struct cleaner *c, size_t n, bool ahead, struct err *e)
+{
+    uint64_t left = c->p->in[c->segment].size - c->at;
+    size_t   want = (size_t)MIN(left, (uint64_t)(ahead ? MAX(n, (size_t)CHUNK) : n));
+    char     path[SEGMENT_PATH_BYTES];
 
-        if (file_read_exact(f, head, sizeof head, at, e)) return e->rc;
-        if (!batch_head_decode(bytes_of(head, sizeof head), &h) || h.bytes > s->size - at)
-            return err_set(e, RC_CORRUPT, "%s: no record batch at %" PRIu64, path, at);
-        buf_clear(&c->batch);
-        if (file_read_exact(f, buf_grow(&c->batch, h.bytes), h.bytes, at, e)) return e->rc;
-        if (batch_view(buf_view(&c->batch), &b) || !batch_crc_ok(&b)) return err_set(e, RC_CORRUPT, "%s: the batch at %" PRIu64 " is damaged", path, at);
-        if (fn(c, &b, e)) return e->rc;
-        at += h.bytes;
+    if (c->at >= c->in_at && c->at + n <= c->in_at + c->in.n) return RC_OK;
+    if (n > left) return damaged(c, "no whole record batch", e);
+    if (!c->from) {
+        path_of(c->p, c->p->in[c->segment].base, ".log", path);
+        if (fs_open(c->p->fs, path, FS_READ, &c->from, e)) return e->rc;
     }
+    buf_clear(&c->in);
+    c->in_at = c->at;
+    if (file_read_exact(c->from, buf_grow(&c->in, want), want, c->at, e)) return e->rc;
+    c->p->bytes_read += want;
     return RC_OK;
 }
 
-static bool left_alone(const struct batch *b) { return batch_is(b, BATCH_CONTROL) || batch_is(b, BATCH_TRANSACTIONAL); }
+static struct bytes here(const struct cleaner *c, size_t n) { return bytes_of(c->in.p + (c->at - c->in_at), n); }
+
+/* The batch at c->at: all of it, checked; or, for `head_only`, only its header unless it is a marker. */
+static enum rc read_batch(struct cleaner *c, bool head_only, struct batch *ret, struct batch_head *ret_head, struct err *e)
+{
+    if (fill(c, BATCH_HEADER_BYTES, !head_only, e)) return e->rc;
+    if (!batch_head_decode(here(c, BATCH_HEADER_BYTES), ret_head)) return damaged(c, "no record batch", e);
+    if (head_only && !((ret_head->attributes & BATCH_CONTROL) && ret_head->bytes <= MARKER_BYTES_MAX)) {
+        *ret = (struct batch){.base_offset = ret_head->base_offset, .attributes = (int16_t)ret_head->attributes, .producer_id = ret_head->producer_id};
+        return RC_OK;
+    }
+    if (fill(c, ret_head->bytes, !head_only, e)) return e->rc;
+    if (batch_view(here(c, ret_head->bytes), ret) || !batch_crc_ok(ret)) return damaged(c, "a damaged record batch", e);
+    return RC_OK;
+}
 
 static enum rc open_records(struct cleaner *c, const struct batch *b, struct records *it, struct err *e)
 {
@@ -72,60 +95,46 @@ static enum rc records_end(const struct records *it, const struct batch *b, stru
     return it->fault ? err_set(e, RC_CORRUPT, "batch at offset %" PRId64 ": %s", b->base_offset, batch_fault_name(it->fault)) : RC_OK;
 }
 
-/* ---- first pass ---- */
+static bool is_dropped_data(struct cleaner *c, const struct batch *b)
+{
+    return batch_is(b, BATCH_TRANSACTIONAL) && !batch_is(b, BATCH_CONTROL) && clean_txns_is_aborted(&c->txns, b);
+}
 
-static enum rc note_keys(struct cleaner *c, const struct batch *b, struct err *e)
+/* ---- keys ---- */
+
+/* False in *ret_room: no room for this batch's keys, and none was taken. */
+static enum rc note_keys(struct cleaner *c, const struct batch *b, bool *ret_room, struct err *e)
 {
     struct records it;
     struct record  r;
 
-    if (left_alone(b) || !b->record_count) return RC_OK;
+    *ret_room = true;
+    if (batch_is(b, BATCH_CONTROL) || !b->record_count || batch_last_offset(b) < c->p->dirty || is_dropped_data(c, b)) return RC_OK;
+    *ret_room = clean_keys_have_room(&c->keys, (size_t)b->record_count);
+    if (!*ret_room) return RC_OK;
     if (open_records(c, b, &it, e)) return e->rc;
-    while (records_next(&it, &r)) {
-        if (!r.key.p || r.offset < c->p->dirty) continue;
-        if (!map_put(&c->keys, r.key, (void *)(uintptr_t)(r.offset + 1))) c->keys_bytes += r.key.n + KEY_COST;
-    }
+    while (records_next(&it, &r))
+        if (r.key.p && r.offset >= c->p->dirty) clean_keys_put(&c->keys, r.key, r.offset);
     return records_end(&it, b, e);
 }
 
-/* Whole segments, until the memory for keys is used up; at least one. */
-static enum rc map_keys(struct cleaner *c, size_t *ret_n, struct err *e)
-{
-    size_t n = 0;
-
-    for (; n < c->p->in_n; n++) {
-        int64_t next = n + 1 < c->p->in_n ? c->p->in[n + 1].base : c->p->end;
-
-        if (next <= c->p->dirty) continue;
-        if (c->keys_bytes > c->p->keys_bytes_max) break;
-        if (walk(c, &c->p->in[n], note_keys, e)) return e->rc;
-    }
-    c->p->cleaned = n < c->p->in_n ? c->p->in[n].base : c->p->end;
-    *ret_n = n;
-    return RC_OK;
-}
-
-/* ---- second pass ---- */
+/* ---- what stays ---- */
 
 static enum rc put(struct cleaner *c, struct bytes batch, struct err *e)
 {
     buf_append(&c->out, batch);
-    if (c->out.n < OUT_CHUNK) return RC_OK;
+    if (c->out.n < CHUNK) return RC_OK;
     if (file_write(c->to, buf_view(&c->out), c->to_bytes, e)) return e->rc;
     c->to_bytes += c->out.n;
     buf_clear(&c->out);
     return RC_OK;
 }
 
-struct verdict { uint32_t kept, tombstones; };
+struct verdict { uint32_t kept; bool horizon; };             /* records that stay; whether the batch needs a delete horizon */
 
 static bool stays(const struct cleaner *c, const struct batch *b, const struct record *r)
 {
-    uintptr_t last;
-
-    if (!r->key.p) return false;
-    last = (uintptr_t)map_get(&c->keys, r->key);
-    if (last && r->offset + 1 < (int64_t)last) return false;
+    if (!r->key.p || r->offset < clean_keys_get(&c->keys, r->key)) return false;
     return r->value.p || !batch_is(b, BATCH_DELETE_HORIZON) || c->p->now_ms < b->base_timestamp;
 }
 
@@ -139,17 +148,18 @@ static enum rc judge(struct cleaner *c, const struct batch *b, struct verdict *r
     while (records_next(&it, &r))
         if (stays(c, b, &r)) {
             ret->kept++;
-            ret->tombstones += !r.value.p;
+            ret->horizon |= !r.value.p;
         }
     return records_end(&it, b, e);
 }
 
-static struct batch_options options_of(const struct clean_pass *p, const struct batch *b, bool tombstones)
+static struct batch_options options_of(const struct clean_pass *p, const struct batch *b, bool horizon)
 {
     bool has = batch_is(b, BATCH_DELETE_HORIZON);
 
     return (struct batch_options){.codec = batch_codec(b), .log_append_time = batch_is(b, BATCH_LOG_APPEND_TIME),
-                                  .delete_horizon = has || tombstones, .base_offset = b->base_offset,
+                                  .transactional = batch_is(b, BATCH_TRANSACTIONAL), .control = batch_is(b, BATCH_CONTROL),
+                                  .delete_horizon = has || horizon, .base_offset = b->base_offset,
                                   .base_timestamp = has ? b->base_timestamp : p->now_ms + p->delete_retention_ms,
                                   .log_append_time_ms = b->max_timestamp, .has_producer = b->producer_id >= 0, .producer_id = b->producer_id,
                                   .producer_epoch = b->producer_epoch, .base_sequence = b->base_sequence, .leader_epoch = b->leader_epoch};
@@ -166,10 +176,11 @@ static void add_record(struct batch_builder *w, const struct record *r, struct b
                                                           .headers = (struct record_header *)(void *)headers->p, .headers_n = r->headers_n});
 }
 
+/* The batch with those of its records that stay: all of a marker's, none when nothing is kept. */
 static enum rc rebuild(struct cleaner *c, const struct batch *b, const struct verdict *v, struct err *e)
 {
     AUTO(buf_fini) struct buf made = {0}, headers = {0};
-    struct batch_options opt = options_of(c->p, b, v->tombstones);
+    struct batch_options opt = options_of(c->p, b, v->horizon);
     struct batch_builder w;
     struct records       it;
     struct record        r;
@@ -177,34 +188,53 @@ static enum rc rebuild(struct cleaner *c, const struct batch *b, const struct ve
 
     if (open_records(c, b, &it, e)) return e->rc;
     batch_begin(&w, &made, &opt);
-    while (records_next(&it, &r))
-        if (stays(c, b, &r)) add_record(&w, &r, &headers);
+    while (v->kept && records_next(&it, &r))
+        if (batch_is(b, BATCH_CONTROL) || stays(c, b, &r)) add_record(&w, &r, &headers);
     batch_extend(&w, b->last_offset_delta);
     if (records_end(&it, b, e) || batch_end(&w, c->codecs, &view, e)) return e->rc;
     return put(c, view, e);
 }
 
-/* The header alone keeps what a retry of this batch would be compared with. */
-static bool holds_last_sequence(const struct cleaner *c, const struct batch *b)
+/* The header alone keeps what a retry of this batch would be compared with; of a producer that only ended transactions, the marker its epoch. */
+static bool holds_last_state(const struct cleaner *c, const struct batch *b)
 {
-    const struct producer *p = b->producer_id < 0 || b->base_sequence < 0 ? NULL : producers_find(c->p->producers, b->producer_id);
+    const struct producer *p = b->producer_id < 0 ? NULL : producers_find(c->p->producers, b->producer_id);
 
-    return p && p->n && p->epoch == b->producer_epoch && p->window[p->n - 1].last_offset == batch_last_offset(b);
+    if (!p || p->epoch != b->producer_epoch) return false;
+    if (batch_is(b, BATCH_CONTROL)) return !p->n;
+    return b->base_sequence >= 0 && p->n && p->window[p->n - 1].last_offset == batch_last_offset(b);
+}
+
+static enum rc clean_marker(struct cleaner *c, const struct batch *b, struct err *e)
+{
+    struct verdict v = {.kept = 1, .horizon = true};
+
+    if (!clean_txns_marker_is_idle(&c->txns, b) || holds_last_state(c, b)) return put(c, b->raw, e);
+    if (!batch_is(b, BATCH_DELETE_HORIZON)) return rebuild(c, b, &v, e);
+    return c->p->now_ms < b->base_timestamp ? put(c, b->raw, e) : RC_OK;
 }
 
 static enum rc clean_batch(struct cleaner *c, const struct batch *b, struct err *e)
 {
-    struct verdict v;
-    bool           marked = batch_is(b, BATCH_DELETE_HORIZON);
+    struct verdict v = {0};
 
-    if (left_alone(b)) return put(c, b->raw, e);
-    if (judge(c, b, &v, e)) return e->rc;
+    if (batch_is(b, BATCH_CONTROL)) return clean_marker(c, b, e);
+    if (!is_dropped_data(c, b)) {
+        if (b->base_offset >= c->p->cleaned) {                    /* not looked at for keys */
+            clean_txns_kept(&c->txns, b);
+            return put(c, b->raw, e);
+        }
+        if (judge(c, b, &v, e)) return e->rc;
+    }
     c->p->records_in += (uint32_t)b->record_count;
     c->p->records_out += v.kept;
-    if (v.kept == (uint32_t)b->record_count && (marked || !v.tombstones) && v.kept) return put(c, b->raw, e);
-    if (!v.kept && !holds_last_sequence(c, b)) return RC_OK;
+    if (v.kept) clean_txns_kept(&c->txns, b);
+    if (v.kept && v.kept == (uint32_t)b->record_count && (batch_is(b, BATCH_DELETE_HORIZON) || !v.horizon)) return put(c, b->raw, e);
+    if (!v.kept && !holds_last_state(c, b)) return RC_OK;
     return rebuild(c, b, &v, e);
 }
+
+/* ---- groups ---- */
 
 /* As many segments as fit one. */
 static size_t group_size(const struct clean_pass *p, size_t from, size_t n)
@@ -212,26 +242,144 @@ static size_t group_size(const struct clean_pass *p, size_t from, size_t n)
     uint64_t sum = p->in[from].size;
     size_t   to = from + 1;
 
-    while (to < n && sum + p->in[to].size <= p->segment_bytes_max && p->in[to].base - p->in[from].base <= INT32_MAX / 2) sum += p->in[to++].size;
+    while (to < n && sum + p->in[to].size <= p->segment_bytes_max && (to + 1 < p->in_n ? p->in[to + 1].base : p->end) - p->in[from].base <= INT32_MAX)
+        sum += p->in[to++].size;
     return to - from;
 }
 
-static enum rc clean_group(struct cleaner *c, size_t from, size_t n, struct err *e)
+static enum rc group_begin(struct cleaner *c, struct err *e)
 {
-    char    path[SEGMENT_PATH_BYTES];
-    enum rc rc = RC_OK;
+    size_t n = group_size(c->p, c->segment, c->segments_n);
+    char   path[SEGMENT_PATH_BYTES];
 
-    path_of(c->p, c->p->in[from].base, ".cleaned", path);
+    path_of(c->p, c->p->in[c->segment].base, ".cleaned", path);
     if (fs_open(c->p->fs, path, FS_WRITE | FS_CREATE | FS_TRUNC, &c->to, e)) return e->rc;
-    c->p->out[c->p->out_n++] = (struct clean_group){c->p->in[from].base, n, 0};
+    c->p->out[c->p->out_n++] = (struct clean_group){c->p->in[c->segment].base, n, 0};
+    c->group_end = c->segment + n;
     c->to_bytes = 0;
     buf_clear(&c->out);
-    for (size_t i = from; i < from + n && !rc; i++) rc = walk(c, &c->p->in[i], clean_batch, e);
-    if (!rc && c->out.n) rc = file_write(c->to, buf_view(&c->out), c->to_bytes, e);
-    if (!rc) rc = file_sync(c->to, e);
+    return RC_OK;
+}
+
+static enum rc group_end(struct cleaner *c, struct err *e)
+{
+    if (c->out.n && file_write(c->to, buf_view(&c->out), c->to_bytes, e)) return e->rc;
+    if (file_sync(c->to, e)) return e->rc;
     c->to = file_close(c->to);
     c->p->out[c->p->out_n - 1].size = c->to_bytes + c->out.n;
-    return rc;
+    c->p->bytes_written += c->to_bytes + c->out.n;
+    return RC_OK;
+}
+
+/* ---- walks ---- */
+
+static void segment_leave(struct cleaner *c)
+{
+    c->from = file_close(c->from);
+    buf_clear(&c->in);
+    c->in_at = c->at = 0;
+}
+
+static size_t first_dirty(const struct clean_pass *p)
+{
+    size_t i = 0;
+
+    while (i + 1 < p->in_n && p->in[i + 1].base <= p->dirty) i++;
+    return i;
+}
+
+static void walk_begin(struct cleaner *c, enum walk walk)
+{
+    segment_leave(c);
+    clean_txns_rewind(&c->txns);
+    c->walk = walk;
+    c->segment = walk == WALK_COPY ? 0 : first_dirty(c->p);
+}
+
+/* The keys end here: what follows is not looked at in this pass. */
+static void keys_end(struct cleaner *c, int64_t offset)
+{
+    c->p->cleaned = offset;
+    c->segments_n = c->segment + (c->at > 0);
+    walk_begin(c, WALK_COPY);
+}
+
+static enum rc step_batch(struct cleaner *c, struct err *e)
+{
+    struct batch      b;
+    struct batch_head h;
+    bool              room;
+
+    if (read_batch(c, c->walk == WALK_TXNS, &b, &h, e)) return e->rc;
+    switch (c->walk) {
+    case WALK_TXNS: clean_txns_note(&c->txns, &b, c->segment < c->p->in_n); break;
+    case WALK_KEYS:
+        if (note_keys(c, &b, &room, e)) return e->rc;
+        if (!room) {
+            keys_end(c, h.base_offset);
+            return RC_OK;
+        }
+        break;
+    case WALK_COPY:
+        if (clean_batch(c, &b, e)) return e->rc;
+        break;
+    case WALK_DONE: break;
+    }
+    c->at += h.bytes;
+    return RC_OK;
+}
+
+static size_t walk_end(const struct cleaner *c)
+{
+    bool ahead = c->walk == WALK_TXNS && c->txns.open;
+
+    return !ahead && c->segment >= c->p->in_n ? c->segment : c->p->in_n + (c->walk == WALK_TXNS ? c->p->ahead_n : 0);
+}
+
+/* One batch, or one change of place. */
+static enum rc step(struct cleaner *c, struct err *e)
+{
+    if (c->walk == WALK_COPY && c->segment == c->segments_n) {
+        c->walk = WALK_DONE;
+        return RC_OK;
+    }
+    if (c->walk == WALK_COPY && !c->to && group_begin(c, e)) return e->rc;
+    if (c->segment == walk_end(c)) {
+        if (c->walk == WALK_KEYS) keys_end(c, c->p->end);
+        else if (c->txns.open) return err_set(e, RC_UNAVAILABLE, "the end of a transaction is not on the disk yet");
+        else walk_begin(c, WALK_KEYS);
+        return RC_OK;
+    }
+    if (c->at < c->p->in[c->segment].size) return step_batch(c, e);
+    segment_leave(c);
+    c->segment++;
+    return c->walk == WALK_COPY && c->segment == c->group_end ? group_end(c, e) : RC_OK;
+}
+
+/* ---- the pass ---- */
+
+struct cleaner *clean_begin(struct clean_pass *p)
+{
+    struct cleaner *c = xnew(struct cleaner);
+
+    must(p->in_n > 0);
+    c->p = p;
+    c->codecs = codecs_new();
+    clean_keys_init(&c->keys, p->keys_bytes_max);
+    p->out = xnew_array(struct clean_group, p->in_n);
+    p->out_n = 0;
+    walk_begin(c, WALK_TXNS);
+    return c;
+}
+
+enum rc clean_some(struct cleaner *c, uint64_t bytes_max, bool *ret_done, struct err *e)
+{
+    uint64_t before = c->p->bytes_read;
+
+    while (c->walk != WALK_DONE && c->p->bytes_read - before < bytes_max)
+        if (step(c, e)) return e->rc;
+    *ret_done = c->walk == WALK_DONE;
+    return RC_OK;
 }
 
 static void discard(struct clean_pass *p)
@@ -246,26 +394,18 @@ static void discard(struct clean_pass *p)
     p->out_n = 0;
 }
 
-enum rc clean_run(struct clean_pass *p, struct err *e)
+struct cleaner *clean_end(struct cleaner *c)
 {
-    struct cleaner c = {.p = p, .codecs = codecs_new()};
-    size_t         n = 0;
-    enum rc        rc;
-
-    p->out = xnew_array(struct clean_group, p->in_n);
-    p->out_n = 0;
-    rc = map_keys(&c, &n, e);
-    for (size_t at = 0; at < n && !rc;) {
-        size_t group = group_size(p, at, n);
-
-        rc = clean_group(&c, at, group, e);
-        at += group;
-    }
-    if (rc) discard(p);
-    map_fini(&c.keys);
-    buf_fini(&c.batch);
-    buf_fini(&c.scratch);
-    buf_fini(&c.out);
-    codecs_free(c.codecs);
-    return rc;
+    if (!c) return NULL;
+    file_close(c->from);
+    file_close(c->to);
+    if (c->walk != WALK_DONE) discard(c->p);
+    clean_keys_fini(&c->keys);
+    clean_txns_fini(&c->txns);
+    buf_fini(&c->in);
+    buf_fini(&c->scratch);
+    buf_fini(&c->out);
+    codecs_free(c->codecs);
+    free(c);
+    return NULL;
 }

@@ -11,12 +11,17 @@
 #include "broker/store_core.h"
 #include <stdio.h>
 
-enum { KEYS_BYTES_MAX = 64 << 20, BACKOFF_MS = 15000 };
+enum { BACKOFF_MS = 15000, STEP_BYTES = 64 << 20, STEP_BYTES_MIN = 64 << 10, STEPS_PER_SECOND = 10 };
 
 struct compact_job {
+    struct list       link;                    /* in store.compact_waits between two steps that are held back */
+    uint64_t          due_ms;                  /* monotonic */
     struct work       work;
     struct log       *log;
     struct clean_pass pass;
+    struct cleaner   *cleaner;
+    uint64_t          step_bytes;
+    bool              done;
     struct producers  producers;
     enum rc           rc;
     struct err        err;
@@ -61,7 +66,8 @@ static void clean_step(struct work *w)
 {
     struct compact_job *j = container_of(w, struct compact_job, work);
 
-    j->rc = clean_run(&j->pass, &j->err);
+    j->rc = clean_some(j->cleaner, j->step_bytes, &j->done, &j->err);
+    if (j->rc || j->done) j->cleaner = clean_end(j->cleaner);
 }
 
 static void sync_step(struct work *w)
@@ -128,20 +134,44 @@ static void compact_end(struct compact_job *j)
     struct log *l = j->log;
 
     l->compacting = false;
-    l->compacted_ms = clock_wall_ms(l->store->opt.clock);
+    l->compacted_ms = j->pass.now_ms;
     log_unref(l);
+    clean_end(j->cleaner);
     producers_fini(&j->producers);
     free(j->pass.in);
     free(j->pass.out);
     free(j);
 }
 
-static bool is_over(struct compact_job *j) { return j->log->deleted || j->log->store->fatal || j->log->offline; }
+static bool is_over(struct compact_job *j)
+{
+    const struct store *s = j->log->store;
+
+    return j->log->deleted || j->log->offline || s->fatal || s->closing;
+}
+
+/* There was more than the memory for keys could hold: the next pass begins where this one ended. */
+static void go_on(struct log *l, const struct clean_pass *p)
+{
+    if (p->cleaned >= p->end || l->offline || l->deleted || l->store->closing) return;
+    l->compacted_ms = 0;
+    (void)log_compact(l, p->now_ms);
+}
+
+static void count(struct store *s, const struct clean_pass *p)
+{
+    s->stats.compactions++;
+    s->stats.compacted_records_in += p->records_in;
+    s->stats.compacted_records_out += p->records_out;
+    s->stats.compacted_bytes_read += p->bytes_read;
+    s->stats.compacted_bytes_written += p->bytes_written;
+}
 
 static void synced(struct work *w)
 {
     struct compact_job *j = container_of(w, struct compact_job, work);
     struct log         *l = j->log;
+    struct clean_pass   pass;
 
     store_work_done(l->store);
     if (!is_over(j)) {
@@ -150,10 +180,15 @@ static void synced(struct work *w)
         if (j->rc) log_fail(l, &j->err);                          /* the next start goes on from the .swap files */
         l->cleaned = j->pass.cleaned;
         store_dirty(l->store, l);
+        count(l->store, &j->pass);
         diag(DIAG_DEBUG, "log.compacted", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_U64("records_in", j->pass.records_in),
              KV_U64("records_out", j->pass.records_out));
     }
+    pass = j->pass;
+    l->refs++;
     compact_end(j);
+    go_on(l, &pass);
+    log_unref(l);
 }
 
 static enum rc to_swap(const struct clean_pass *p, struct err *e)
@@ -169,14 +204,57 @@ static enum rc to_swap(const struct clean_pass *p, struct err *e)
     return RC_OK;
 }
 
+static void cleaned(struct work *w);
+
+/* The next piece of the pass, or with a limit of speed (log.cleaner.io.max.bytes.per.second) a wait for it. */
+static void step(struct compact_job *j, bool first)
+{
+    struct store *s = j->log->store;
+    uint64_t      rate = s->cleaner_bytes_per_second;
+
+    j->step_bytes = rate ? MAX(MIN(rate / STEPS_PER_SECOND, (uint64_t)STEP_BYTES), (uint64_t)STEP_BYTES_MIN) : (uint64_t)STEP_BYTES;
+    if (first || !rate) {
+        store_work(s, &j->work, LANE_COMPACT, clean_step, cleaned);
+        return;
+    }
+    j->due_ms = clock_mono_ms(s->opt.clock) + MAX(j->step_bytes * 1000 / rate, (uint64_t)1);
+    list_push(&s->compact_waits, &j->link);
+}
+
+void compact_turn(struct store *s, uint64_t now_ms)
+{
+    list_each_safe(at, &s->compact_waits) {
+        struct compact_job *j = container_of(at, struct compact_job, link);
+
+        if (j->due_ms > now_ms && !is_over(j)) continue;
+        list_remove(&j->link);
+        if (is_over(j)) compact_end(j);
+        else store_work(s, &j->work, LANE_COMPACT, clean_step, cleaned);
+    }
+}
+
+uint64_t compact_next_ms(const struct store *s)
+{
+    uint64_t next = UINT64_MAX;
+
+    list_each(at, &s->compact_waits) next = MIN(next, container_of(at, struct compact_job, link)->due_ms);
+    return next;
+}
+
 static void cleaned(struct work *w)
 {
     struct compact_job *j = container_of(w, struct compact_job, work);
     struct log         *l = j->log;
 
     store_work_done(l->store);
-    if (j->rc && !l->deleted)
+    if (!j->rc && !j->done && !is_over(j)) {
+        step(j, false);
+        return;
+    }
+    if (j->rc && !is_over(j)) {
+        l->store->stats.compactions_failed++;
         diag(DIAG_WARN, "log.not_compacted", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_CSTR("why", j->err.text));
+    }
     if (j->rc || is_over(j)) {
         compact_end(j);
     } else if (to_swap(&j->pass, &j->err)) {
@@ -185,6 +263,11 @@ static void cleaned(struct work *w)
     } else {
         store_work(l->store, &j->work, LANE_COMPACT, sync_step, synced);
     }
+}
+
+static uint64_t durable_size(const struct log *l, const struct segment *s)
+{
+    return s->base < l->durable_segment ? s->size : s->base == l->durable_segment ? l->durable_at : 0;
 }
 
 static void start(struct log *l, size_t n, int64_t now_ms)
@@ -198,13 +281,16 @@ static void start(struct log *l, size_t n, int64_t now_ms)
     producers_encode(&l->producers, &copy);
     must(!producers_decode(buf_view(&copy), &j->producers, &e));
     buf_fini(&copy);
-    j->pass = (struct clean_pass){.fs = l->store->fs, .dir = l->dir, .in = xnew_array(struct clean_segment, n), .in_n = n,
+    j->pass = (struct clean_pass){.fs = l->store->fs, .dir = l->dir, .in = xnew_array(struct clean_segment, l->segments_n), .in_n = n,
+                                  .ahead_n = l->segments_n - n,
                                   .dirty = l->cleaned, .end = l->segments[n]->base, .now_ms = now_ms,
                                   .delete_retention_ms = l->config.delete_retention_ms, .segment_bytes_max = l->config.segment_bytes,
-                                  .keys_bytes_max = KEYS_BYTES_MAX, .producers = &j->producers};
-    for (size_t i = 0; i < n; i++) j->pass.in[i] = (struct clean_segment){l->segments[i]->base, l->segments[i]->size};
+                                  .keys_bytes_max = l->store->cleaner_keys_bytes, .producers = &j->producers};
+    for (size_t i = 0; i < l->segments_n; i++) j->pass.in[i] = (struct clean_segment){l->segments[i]->base, durable_size(l, l->segments[i])};
+    j->cleaner = clean_begin(&j->pass);
+    list_init(&j->link);
     l->compacting = true;
-    store_work(l->store, &j->work, LANE_COMPACT, clean_step, cleaned);
+    step(j, true);
 }
 
 bool log_compact(struct log *l, int64_t now_ms)

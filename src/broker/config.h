@@ -36,7 +36,8 @@ struct broker_config {
     int32_t offsets_topic_partitions;
     int64_t offsets_topic_segment_bytes;
     int64_t producer_id_expiration_ms, producer_id_expiration_check_interval_ms;
-    int64_t retention_check_interval_ms, cleaner_backoff_ms;
+    int64_t retention_check_interval_ms, cleaner_backoff_ms, cleaner_keys_bytes;
+    double  cleaner_bytes_per_second;
     int32_t fetch_session_slots, request_partitions_max;
     struct { char *from_file, *by_default, *dynamic; } set[BROKER_CONFIGS_MAX];      /* texts by row; NULL: not set */
     struct topic_config topic;           /* of a topic without own settings; worked out when it is asked for */

@@ -6,6 +6,7 @@
 #pragma once
 #include "base/map.h"
 #include "base/rng.h"
+#include "broker/age_clock.h"
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
@@ -58,6 +59,7 @@ struct broker {
     struct timers *timers;
     struct turn_hook hook;
     struct timer store_timer;            /* when the store wants a turn */
+    struct age_clock age_clock;
     struct timer retention_timer, compaction_timer, producers_timer;
     struct sweep retention_sweep, compaction_sweep, producers_sweep;
     struct msg again;                    /* posted to ourselves when a turn left something to do */
@@ -167,6 +169,8 @@ void waits_turn(struct broker *b);
 /* Monotonic. Read anew each time: a timer that asks must not see a time before its own. */
 static inline uint64_t broker_now_ms(const struct broker *b) { return clock_mono_ms(b->clock); }
 static inline int64_t broker_wall_ms(const struct broker *b) { return clock_wall_ms(b->clock); }
+/* For whatever asks how old something is: see broker/age_clock.h. */
+static inline int64_t broker_age_ms(struct broker *b) { return age_clock_ms(&b->age_clock, clock_mono_ms(b->clock), clock_wall_ms(b->clock)); }
 
 /* api/group_wait.c: after the groups are gone, who still waited for one. */
 void group_waits_free(struct broker *b);

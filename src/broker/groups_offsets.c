@@ -224,7 +224,7 @@ void groups_on_expiry(struct timer *t)
 {
     struct groups *gs = container_of(t, struct groups, expiry);
     struct broker *b = gs->broker;
-    int64_t now_ms = broker_wall_ms(b);
+    int64_t now_ms = broker_age_ms(b);
 
     for (size_t i = gs->n; i-- > 0 && !b->fatal && store_has_room(b->store, GROUPS_BATCH_BYTES);)
         expire_group(gs->sorted[i], now_ms);

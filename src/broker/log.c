@@ -45,6 +45,7 @@ enum rc log_fail(struct log *l, struct err *e)
     if (!l->offline) {
         l->offline = xnew(struct err);
         *l->offline = *e;
+        l->store->stats.logs_offline++;
         diag(DIAG_ERROR, "log.offline", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_CSTR("why", e->text));
     }
     return e->rc;
@@ -118,6 +119,17 @@ void log_put_state(const struct log *l, struct log_state *ret)
     ret->cleaned = l->cleaned;
 }
 
+/* A random part of segment.jitter.ms, so that segments of many partitions do not end at once. */
+static int64_t jitter_of(const struct log_config *c)
+{
+    int64_t  most = MIN(c->segment_jitter_ms, c->segment_ms);
+    uint64_t r;
+
+    if (most <= 0) return 0;
+    random_bytes(&r, sizeof r);
+    return (int64_t)(r % (uint64_t)most);
+}
+
 /* Ends the newest segment. Its indexes and the producers are written now and synced by the next checkpoint. */
 static enum rc roll(struct log *l, struct err *e)
 {
@@ -129,6 +141,7 @@ static enum rc roll(struct log *l, struct err *e)
     }
     log_segment_add(l, l->end);
     l->rolled_ms = clock_wall_ms(l->store->opt.clock);
+    l->jitter_ms = jitter_of(&l->config);
     l->roll_next = false;
     return RC_OK;
 }
@@ -136,7 +149,7 @@ static enum rc roll(struct log *l, struct err *e)
 static bool must_roll(const struct log *l, const struct batch_head *h)
 {
     const struct segment *a = log_active(l);
-    int64_t  age_max = l->config.segment_ms - l->config.segment_jitter_ms, now = clock_wall_ms(l->store->opt.clock);
+    int64_t  age_max = l->config.segment_ms - l->jitter_ms, now = clock_wall_ms(l->store->opt.clock);
     uint64_t index_bytes;
 
     if (!a) return true;

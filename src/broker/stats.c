@@ -103,6 +103,18 @@ static void tell_wal(struct teller *t, struct broker *b)
     gauge(t, "millrace_wal_write_seconds_max", "The longest write of a group.",
           (double)s.wal_write_us_max / 1e6);
     counter(t, "millrace_wal_checkpoints_total", "Checkpoints.", s.checkpoints);
+    counter(t, "millrace_compactions_total", "Compaction passes that ended well.", s.compactions);
+    counter(t, "millrace_compactions_failed_total", "Compaction passes that were given up.",
+            s.compactions_failed);
+    counter(t, "millrace_compaction_read_bytes_total", "Bytes read by compaction.",
+            s.compacted_bytes_read);
+    counter(t, "millrace_compaction_written_bytes_total", "Bytes written by compaction.",
+            s.compacted_bytes_written);
+    counter(t, "millrace_compaction_removed_records_total", "Records that compaction removed.",
+            s.compacted_records_in - s.compacted_records_out);
+    gauge(t, "millrace_logs_offline",
+          "Partitions whose files are damaged or cannot be read; they answer with a storage error.",
+          (double)s.logs_offline);
     gauge(t, "millrace_disk_free_bytes", "Free bytes of the data folder's file system.",
           (double)s.disk_free_bytes);
 }

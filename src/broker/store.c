@@ -18,6 +18,7 @@ enum {
     GROW_FACTOR = 4,
     DISK_CHECK_MS = 1000,
     DISK_CHECK_BYTES = 16 << 20,
+    CLEANER_KEYS_BYTES = 128 << 20,
     INLINE_SHARE = 4                           /* of the ring's largest size, for one record */
 };
 static const uint64_t DISK_RESERVE = 64u << 20;
@@ -71,6 +72,12 @@ void store_stats(struct store *s, struct store_stats *ret)
     ret->files_open = s->handles.n;
     ret->disk_free_bytes = s->disk_free;
     ret->wal_is_direct = file_is_direct(s->wal.file);
+}
+
+void store_cleaner_limits(struct store *s, uint64_t keys_bytes, uint64_t bytes_per_second)
+{
+    s->cleaner_keys_bytes = keys_bytes ? keys_bytes : CLEANER_KEYS_BYTES;
+    s->cleaner_bytes_per_second = bytes_per_second;
 }
 
 /* ---- work ---- */
@@ -159,6 +166,7 @@ void store_log_forget(struct store *s, struct log *l)
 
     must(map_del(&s->logs, key_of(&k, &l->id, l->partition)) == l);
     l->deleted = true;
+    if (l->offline) s->stats.logs_offline--;
     l->dirty = false;
     list_remove(&l->dirty_link);
     log_segments_free(l);                                         /* closes the files */
@@ -406,8 +414,9 @@ void store_turn_end(struct store *s)
 {
     uint64_t now;
 
-    if (s->fatal || s->wal.in_flight) return;
     now = clock_mono_ms(s->opt.clock);
+    compact_turn(s, now);
+    if (s->fatal || s->wal.in_flight) return;
     if (!s->checkpoint && checkpoint_due(s, now)) {
         bool for_room = wal_used(&s->wal) >= s->wal.super.ring.bytes / 4;
 
@@ -426,6 +435,8 @@ void store_turn_end(struct store *s)
 
 uint64_t store_next_ms(const struct store *s)
 {
-    if (s->fatal || s->checkpoint || !s->dirty_any) return UINT64_MAX;
-    return MAX(s->checkpoint_retry_ms, s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms);
+    uint64_t next = compact_next_ms(s);
+
+    if (s->fatal || s->checkpoint || !s->dirty_any) return next;
+    return MIN(next, MAX(s->checkpoint_retry_ms, s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms));
 }

@@ -84,10 +84,14 @@ struct store_stats {
     uint64_t wal_bytes, wal_used_bytes, wal_groups, wal_written_bytes, checkpoints, files_open, disk_free_bytes;
     uint64_t wal_write_us_last, wal_write_us_max;         /* of one group's write */
     uint64_t replayed_records, replayed_bytes, cut_bytes; /* by this start's recovery */
+    uint64_t compactions, compactions_failed, compacted_records_in, compacted_records_out, compacted_bytes_read, compacted_bytes_written;
+    uint64_t logs_offline;                                /* partitions that are out of use for damage */
     bool     wal_is_direct;                               /* O_DIRECT; else fdatasync after a plain write */
     bool     opened_clean;
 };
 void store_stats(struct store *s, struct store_stats *ret);
+/* Memory for the keys of one compaction pass (0: 128 MiB), and how much compaction may read a second (0: no limit). */
+void store_cleaner_limits(struct store *s, uint64_t keys_bytes, uint64_t bytes_per_second);
 
 /* The log of one partition. Cheap: no file is touched before the first read or append, and a folder appears at the first
  * append. One struct log exists per (topic id, partition); asking again gives the same one. The store owns it. */

@@ -47,6 +47,7 @@ struct log {
     size_t   segments_n, segments_cap;
     bool     roll_next;                        /* the next batch starts a new segment */
     int64_t  rolled_ms;                        /* wall clock of the first append to the newest segment */
+    int64_t  jitter_ms;                        /* taken off segment.ms for the newest segment */
 
     struct epochs epochs;
     bool     epochs_changed;                   /* since the file was written */
@@ -58,7 +59,7 @@ struct log {
 
     int64_t  cleaned;                          /* compaction has seen everything below */
     bool     compacting;                       /* its closed segments stay as they are */
-    int64_t  compacted_ms;                     /* wall clock of the last pass */
+    int64_t  compacted_ms;                     /* when the last pass began */
 
     bool     dirty;                            /* differs from `disk` */
     struct list dirty_link;
@@ -99,6 +100,9 @@ struct store {
     uint64_t checkpoint_ms;                    /* monotonic, of the last end */
     uint64_t checkpoint_retry_ms;              /* not before */
     uint64_t replay_to;                        /* during recovery */
+
+    struct list compact_waits;                 /* struct compact_job.link: passes whose next step is held back */
+    uint64_t cleaner_keys_bytes, cleaner_bytes_per_second;       /* store_cleaner_limits */
 
     bool     fresh, fatal, closing, replaying;
     struct err fatal_why;
@@ -175,6 +179,8 @@ enum rc log_note_marker(struct log *l, struct segment *s, const struct batch_hea
 enum rc log_aborted_load(struct log *l, int64_t from, bool *ret_damaged, struct err *e);
 
 /* ---- compact.c ---- */
+void compact_turn(struct store *s, uint64_t now_ms);                           /* held-back steps that are due; all of them end when the store closes */
+uint64_t compact_next_ms(const struct store *s);                               /* UINT64_MAX: none waits */
 /* The last step of a compaction: deletes the covered segments but for `base` and puts base.swap in its place. */
 enum rc log_swap_in(struct log *l, int64_t base, const int64_t *covered, size_t covered_n, struct err *e);
 

@@ -292,6 +292,8 @@ enum rc store_open(const struct store_options *opt, struct store **ret, struct e
     s->opt.dir = s->dir;
     s->fs = opt->fs;
     list_init(&s->dirty);
+    list_init(&s->compact_waits);
+    store_cleaner_limits(s, 0, 0);
     handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : MIN((uint32_t)FILES_OPEN_MAX, fs_files_max() / 4));
     if ((rc = folder_is_ours(s, e)) || (rc = open_wal(s, e)) || (rc = recover(s, e)) || (rc = begin_start(s, e))) {
         store_free(s);
@@ -339,6 +341,7 @@ struct store *store_close(struct store *s)
     if (!s) return NULL;
     s->closing = true;
     wait_for_jobs(s);
+    compact_turn(s, 0);
     if (last_writes(s, &e)) diag(DIAG_ERROR, "store.close", KV_CSTR("dir", s->dir), KV_CSTR("why", e.text));
     store_free(s);
     return NULL;
@@ -349,6 +352,7 @@ struct store *store_abandon(struct store *s)
     if (!s) return NULL;
     s->fatal = s->closing = true;
     wait_for_jobs(s);
+    compact_turn(s, 0);
     store_free(s);
     return NULL;
 }

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/crc.h"
 #include "base/nearest.h"
+#include "base/sip.h"
 #include "test.h"
 
 static void numbers_are_read_whole_or_not_at_all(void **state)
@@ -73,9 +74,22 @@ static void a_word_with_few_wrong_letters_is_recognised(void **state)
     assert_str(meant(""), "");
 }
 
+static void a_keyed_hash_agrees_with_its_authors_vectors(void **state)
+{
+    struct sip_key key = {0x0706050403020100, 0x0f0e0d0c0b0a0908};
+    struct sip_hash none = sip128((struct bytes){0}, &key), nine = sip128(bytes_of("123456789", 9), &key);
+
+    (void)state;
+    assert_int_equal(none.lo, 0xe6a825ba047f81a3);
+    assert_int_equal(none.hi, 0x930255c71472f66d);
+    assert_int_equal(nine.lo, 0x1a3d3073838294ce);
+    assert_int_equal(nine.hi, 0xce71ad441778fcb5);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_keyed_hash_agrees_with_its_authors_vectors),
         cmocka_unit_test(numbers_are_written_without_printf),
         cmocka_unit_test(numbers_are_read_whole_or_not_at_all),
         cmocka_unit_test(a_string_is_cut_at_the_first_separator),
