@@ -107,7 +107,7 @@ static void http_write(const struct gateway *g, struct metrics *m)
                 (struct str){0}, (double)c.gone);
     metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.",
                 (struct str){0}, (double)g->in_flight);
-    metrics_add(m, METRICS_GAUGE, "millrace_gateway_body_bytes", "Bytes of request bodies held.",
+    metrics_add(m, METRICS_GAUGE, "millrace_gateway_body_bytes", "Bytes of requests, and of answers that wait for their reader.",
                 (struct str){0}, (double)g->budget.used);
     metrics_add(m, METRICS_COUNTER, "millrace_gateway_overload_total",
                 "Requests refused because too much is in flight.", (struct str){0},

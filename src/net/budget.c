@@ -62,6 +62,15 @@ bool budget_more(struct budget_claim *c, size_t bytes)
     return true;
 }
 
+void budget_hold(struct budget *b, struct budget_claim *c, size_t bytes)
+{
+    if (!c->budget) {
+        *c = (struct budget_claim){.budget = b};
+        list_init(&c->link);
+    }
+    hold(c, bytes);
+}
+
 static void serve(struct budget *b)
 {
     while (!list_empty(&b->waiters)) {

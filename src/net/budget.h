@@ -2,7 +2,7 @@
  *
  * A claim is made for everything a request will need, before its first byte is kept: nobody holds a part while waiting
  * for the rest, so two that wait cannot block each other. First come, first served. One per loop.
- * Used by: exchange (request bodies).   SPDX-License-Identifier: Apache-2.0
+ * Used by: exchange (request bodies), http1 and h2 (answers that wait for their reader).   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/list.h"
@@ -33,4 +33,6 @@ void budget_init(struct budget *b, struct loop *l, size_t bytes_max);
 enum budget_answer budget_claim(struct budget *b, struct budget_claim *c, size_t bytes,
                                 void (*settled)(struct budget_claim *c, bool granted));
 bool budget_more(struct budget_claim *c, size_t bytes);          /* for those who could not know; now or never */
+/* For what is there already and cannot be refused, an answer for one: always granted, so that others wait. {0} is fine. */
+void budget_hold(struct budget *b, struct budget_claim *c, size_t bytes);
 void budget_drop(struct budget_claim *c);                        /* gives back, or stops waiting; {0} is fine */

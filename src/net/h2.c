@@ -42,6 +42,7 @@ struct h2_stream {
     uint64_t body_mark, body_bytes, sent_mark, sent_bytes;
     struct piece first, *pieces, **pieces_end;
     size_t out_bytes;
+    struct budget_claim out; /* the same, as memory that peers make us hold */
     uint32_t stuck_looks;
     struct buf trailers; /* name\0value\0 …; sent when has_trailers */
     bool has_trailers, out_done, deferred, begun, too_large, head_only, window_grown;
@@ -111,6 +112,7 @@ static void stream_free(struct h2_stream *st)
         if (p != &st->first) free(p);
     }
     buf_fini(&st->trailers);
+    budget_drop(&st->out);
     exchange_reset(&st->x);
     list_remove(&st->link);
     if (s->streams_n < STREAMS_KEPT) {
@@ -336,6 +338,7 @@ static int on_send_data(nghttp2_session *session, nghttp2_frame *frame, const ui
         piece_send(&h->hc->conn, st->pieces, part);
         n -= part;
         st->out_bytes -= part;
+        if (!st->out_bytes) budget_drop(&st->out);
         st->sent_bytes += part;
         if (piece_left(st->pieces) == 0) piece_done(st);
     }
@@ -479,6 +482,7 @@ static void piece_add(struct h2_stream *st, struct buf *data, bool frame)
         p->rest = buf_view(&p->buf);
     }
     st->out_bytes += piece_left(p);
+    if (st->h->hc->server->o.budget) budget_hold(st->h->hc->server->o.budget, &st->out, piece_left(p));
     *st->pieces_end = p;
     st->pieces_end = &p->next;
 }

@@ -493,6 +493,16 @@ static void answered(struct http1 *h)
     go_on(h);
 }
 
+/* What a slow reader leaves with us counts as memory that peers make us hold. */
+static void body_send(struct http_conn *hc, struct buf *body)
+{
+    struct budget *b = hc->server->o.budget;
+    size_t n = body->n;
+
+    conn_send(&hc->conn, body);
+    if (b && conn_full(&hc->conn)) budget_hold(b, &hc->out, n);
+}
+
 static void respond(struct exchange *x, int status, const struct header *list, size_t n,
                     struct buf *body)
 {
@@ -503,7 +513,7 @@ static void respond(struct exchange *x, int status, const struct header *list, s
     if (h->head_only)
         buf_fini(body);
     else
-        conn_send(&h->hc->conn, body);
+        body_send(h->hc, body);
     answered(h);
 }
 

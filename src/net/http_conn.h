@@ -25,6 +25,7 @@ struct http_conn {
     void *state;
     struct timer timer;
     uint64_t due_ms;
+    struct budget_claim out;                     /* HTTP/1.1: answers above high water, until the queue has drained */
     uint8_t sniffed[HTTP2_PREFACE_BYTES];
     uint8_t sniffed_n;
 };

@@ -92,6 +92,7 @@ static void on_drained(struct conn *c)
 {
     struct http_conn *hc = container_of(c, struct http_conn, conn);
 
+    budget_drop(&hc->out);
     if (hc->proto) hc->proto->drained(hc);
 }
 
@@ -102,6 +103,7 @@ static void on_closed(struct conn *c, const struct err *why)
 
     (void)why;
     if (hc->proto) hc->proto->closed(hc);
+    budget_drop(&hc->out);
     timer_cancel(loop_timers(s->loop), &hc->timer);
     list_remove(&hc->link);
     s->counters.connections_now--;

@@ -270,6 +270,29 @@ static void a_body_waits_for_room_while_others_go_on(void **state)
     world_free(&w);
 }
 
+static void an_answer_that_waits_for_its_reader_counts_as_memory(void **state)
+{
+    struct world w;
+    struct buf body = {0};
+
+    (void)state;
+    world_new(&w);
+    turns(&w);
+    w.keep = true;
+    headers(&w, 1, END_STREAM, "GET", "/big", NULL);
+    turns(&w);
+    assert_int_equal(w.kept_n, 1);
+    memset(buf_grow(&body, 1 << 20), 'x', 1 << 20);
+    w.kept[0]->gone = NULL;
+    exchange_respond(w.kept[0], 200, NULL, 0, &body);
+    turns(&w); /* the client's window is 65535 bytes and never opened */
+    assert_int_equal(w.budget.used, 1 << 20);
+    frame(&w, RST_STREAM, 0, 1, "\0\0\0\x8", 4);
+    turns(&w);
+    assert_int_equal(w.budget.used, 0);
+    world_free(&w);
+}
+
 static void a_body_that_never_gets_room_is_refused(void **state)
 {
     struct world w;
@@ -440,6 +463,7 @@ int main(void)
         cmocka_unit_test(streams_are_answered_each_on_its_own),
         cmocka_unit_test(a_peer_that_takes_no_output_is_given_up),
         cmocka_unit_test(a_body_waits_for_room_while_others_go_on),
+        cmocka_unit_test(an_answer_that_waits_for_its_reader_counts_as_memory),
         cmocka_unit_test(a_body_that_never_gets_room_is_refused),
         cmocka_unit_test(an_early_answer_stops_the_body),
         cmocka_unit_test(a_reset_stream_cancels_its_request_only),

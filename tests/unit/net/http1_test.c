@@ -387,6 +387,52 @@ static void bodies_wait_for_room_and_are_refused_in_the_end(void **state)
     world_free(&w);
 }
 
+static void an_answer_that_waits_for_its_reader_counts_as_memory(void **state)
+{
+    struct world w;
+    struct budget any;
+    struct buf body = {0};
+
+    (void)state;
+    world_new(&w, (struct http_options){.budget = &any});
+    w.keep = true;
+    say(&w, "GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+    assert_non_null(w.kept);
+    memset(buf_grow(&body, 8 << 20), 'x', 8 << 20);
+    w.kept->gone = NULL;
+    exchange_respond(w.kept, 200, NULL, 0, &body);
+    loop_turn(w.loop, 0);
+    assert_int_equal(w.budget.used, 8 << 20);
+    for (int i = 0; i < 1000 && w.got.n < 8 << 20; i++)
+        turns(&w);
+    assert_true(w.got.n > 8 << 20);
+    assert_int_equal(w.budget.used, 0);
+    world_free(&w);
+}
+
+static void an_answer_whose_reader_is_gone_counts_no_more(void **state)
+{
+    struct world w;
+    struct budget any;
+    struct buf body = {0};
+
+    (void)state;
+    world_new(&w, (struct http_options){.budget = &any});
+    w.keep = true;
+    say(&w, "GET /big HTTP/1.1\r\nHost: h\r\n\r\n");
+    memset(buf_grow(&body, 8 << 20), 'x', 8 << 20);
+    w.kept->gone = NULL;
+    exchange_respond(w.kept, 200, NULL, 0, &body);
+    loop_turn(w.loop, 0);
+    assert_int_equal(w.budget.used, 8 << 20);
+    close(w.fd);
+    w.fd = -1;
+    loop_turn(w.loop, 0);
+    loop_turn(w.loop, 0);
+    assert_int_equal(w.budget.used, 0);
+    world_free(&w);
+}
+
 static void a_stream_is_sent_in_chunks(void **state)
 {
     struct world w;
@@ -466,6 +512,8 @@ int main(void)
         cmocka_unit_test(slow_clients_are_sent_away),
         cmocka_unit_test(an_early_answer_keeps_the_connection_if_little_is_left),
         cmocka_unit_test(bodies_wait_for_room_and_are_refused_in_the_end),
+        cmocka_unit_test(an_answer_that_waits_for_its_reader_counts_as_memory),
+        cmocka_unit_test(an_answer_whose_reader_is_gone_counts_no_more),
         cmocka_unit_test(a_stream_is_sent_in_chunks),
         cmocka_unit_test(no_header_can_smuggle_a_line),
         cmocka_unit_test(draining_finishes_what_runs),
