@@ -72,11 +72,10 @@ title "One request's way, decoded"
 shown "$millrace" trace "$id"
 
 title "What to try next"
-cat <<TEXT
-  millrace inspect tumour.tumour-verdict.inputs            what the third model was given
-  kcat -b $kafka -L                                  any Kafka client can read these topics
-  kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%k  %h\n'
-  kill -9 $pid                                   and ./dev run again: nothing that was answered is lost
-  curl http://$infer/metrics                       Prometheus metrics
-(millrace is build/millrace; MILLRACE_SERVER=$infer tells it where the server is)
-TEXT
+try() { printf '  %-48s  %s\n' "$1" "$2"; }
+try "build/millrace inspect tumour.tumour-verdict.inputs" "what the third model was given"
+try "kcat -b $kafka -L" "any Kafka client can read these topics"
+try "kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%o %k\\n'" ""
+try "kill -9 $pid" "and ./dev run again: nothing that was answered is lost"
+try "curl http://$infer/metrics" "Prometheus metrics"
+[ "$infer" = 127.0.0.1:9000 ] || echo "(export MILLRACE_SERVER=$infer tells millrace where the server is)"

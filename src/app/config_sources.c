@@ -443,7 +443,7 @@ static void flag_unknown(struct config_loader *l, struct str name, const struct 
     if (meant.best.n)
         config_problem(l, at, "unknown flag; did you mean --" STR_FMT "?", STR_ARG(meant.best));
     else
-        config_problem(l, at, "unknown flag; `millrace serve --help` lists them");
+        config_problem(l, at, "unknown flag; `millrace help keys` lists them");
 }
 
 /* Reads one flag at args[*i] and moves *i behind it. */

@@ -365,6 +365,7 @@ static int argument(struct cli *cli, const struct command *c, char *const *args,
         if (cli->words_n == c->words_max)
             return cli_usage("%s: \"%s\" is one argument too many; millrace help %s", c->name, arg,
                              c->name);
+        if (!*arg) return cli_usage("%s: an argument is empty; millrace help %s", c->name, c->name);
         cli->words[cli->words_n++] = arg;
         return CLI_DONE;
     }

@@ -29,6 +29,7 @@ static void put_message(const json_t *value, struct buf *b)
     size_t i, k;
 
     if (!list) list = json_object_get(value, "outputs");
+    if (!json_array_size(list)) buf_append_str(b, STR("(no tensor)"));
     json_array_foreach(list, i, one)
     {
         size_t count = 0;
@@ -140,6 +141,10 @@ static void put_records(const json_t *list)
     struct table t;
     size_t i;
 
+    if (!json_array_size(list)) {
+        fputs("no records there\n", stderr);
+        return;
+    }
     table_begin(&t, titles, countof(titles));
     json_array_foreach(list, i, r) add_record(&t, r, -1, false);
     table_end(&t);

@@ -122,7 +122,7 @@ static int read_stdin(struct parts *p)
     while ((n = read(STDIN_FILENO, chunk, sizeof chunk)) > 0)
         buf_append(&text, bytes_of(chunk, (size_t)n));
     if (n < 0) return cli_fail("standard input: %s", strerror(errno));
-    return part_add(p, "-", buf_str(&text), getcwd(folder, sizeof folder) ? folder : ".");
+    return part_add(p, "standard input", buf_str(&text), getcwd(folder, sizeof folder) ? folder : ".");
 }
 
 static int read_file(struct parts *p, const char *path)

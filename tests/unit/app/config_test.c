@@ -451,7 +451,7 @@ static void flags_are_read_strictly(void **state)
                    "stray --what 1 --gateway.timeoutMs --data x --data y --no-broker=1 "
                    "--gateway.timeout 5 --kafka.topics.config x --roles",
                    "stray: a flag is wanted here: --KEY VALUE\n"
-                   "--what: unknown flag; `millrace serve --help` lists them\n"
+                   "--what: unknown flag; `millrace help keys` lists them\n"
                    "--gateway.timeoutMs: a whole number of milliseconds from 1 to 86400000 is "
                    "wanted, not \"--data\"\n"
                    "x: a flag is wanted here: --KEY VALUE\n"
