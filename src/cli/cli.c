@@ -280,7 +280,7 @@ static int number(const char *option, const char *text, int64_t low, int64_t hig
                      (long long)low, (long long)high, text);
 }
 
-static int output_set(struct cli *cli, const char *text)
+int cli_output_set(struct cli *cli, const char *text)
 {
     if (!strcmp(text, "table"))
         cli->output = OUT_TABLE;
@@ -296,7 +296,7 @@ static int output_set(struct cli *cli, const char *text)
 static int option_set(struct cli *cli, const struct option *o, const char *value)
 {
     switch (o->bit) {
-    case OPT_OUTPUT: return output_set(cli, value);
+    case OPT_OUTPUT: return cli_output_set(cli, value);
     case OPT_SERVER:
         cli->server = value;
         cli->server_given = true;

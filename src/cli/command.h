@@ -40,6 +40,7 @@ extern const size_t commands_n;
 /* output.c */
 int  cli_fail(const char *fmt, ...) PRINTF(1, 2);        /* "millrace: …" to standard error; returns CLI_FAILED */
 int  cli_usage(const char *fmt, ...) PRINTF(1, 2);       /* the same with CLI_USAGE */
+int  cli_output_set(struct cli *cli, const char *text);          /* --output; CLI_USAGE when it is none */
 void cli_put(struct str text);                   /* to standard output */
 void cli_put_json(const struct cli *cli, const json_t *j);       /* as JSON, or YAML when asked for */
 void put_json_scalar(const json_t *j, struct buf *b);            /* no object, no array; floats in their shortest form */

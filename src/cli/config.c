@@ -8,26 +8,19 @@
 static int output_take(struct cli *cli, char **kept, size_t *ret_n)
 {
     size_t n = 0;
+    int status = CLI_DONE;
 
-    for (int i = 0; i < cli->args_n; i++) {
-        const char *arg = cli->args[i], *value = NULL;
+    for (int i = 0; i < cli->args_n && !status; i++) {
+        const char *arg = cli->args[i];
         if (!strncmp(arg, "--output=", 9))
-            value = arg + 9;
+            status = cli_output_set(cli, arg + 9);
         else if (!strcmp(arg, "--output") || !strcmp(arg, "-o"))
-            value = i + 1 < cli->args_n ? cli->args[++i] : "";
-        if (!value)
-            kept[n++] = cli->args[i];
-        else if (!strcmp(value, "table"))
-            cli->output = OUT_TABLE;
-        else if (!strcmp(value, "json"))
-            cli->output = OUT_JSON;
-        else if (!strcmp(value, "yaml"))
-            cli->output = OUT_YAML;
+            status = cli_output_set(cli, i + 1 < cli->args_n ? cli->args[++i] : "");
         else
-            return cli_usage("--output: table, json or yaml is wanted, not \"%s\"", value);
+            kept[n++] = cli->args[i];
     }
     *ret_n = n;
-    return CLI_DONE;
+    return status;
 }
 
 static int load(char *const *args, size_t n, struct config **ret)
