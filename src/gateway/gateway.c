@@ -38,6 +38,7 @@ enum rc gateway_new(const struct gateway_options *o, struct gateway **ret, struc
     (void)e;
     g->o = *o;
     g->loop = tcp_loop(o->tcp);
+    list_init(&g->watchers);
     budget_init(&g->budget, g->loop, o->in_flight_bytes_max);
     random_bytes(&g->id, sizeof g->id);
     g->self = (struct metrics_source){loop_mailbox(g->loop), count_write, g};
@@ -83,6 +84,7 @@ static void drain_look(struct timer *t)
 void gateway_drain(struct gateway *g, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
 {
     g->draining = true;
+    health_watch_end(g);
     g->drain_deadline_ms = deadline_ms;
     g->drained = drained;
     g->drained_ctx = ctx;
@@ -94,6 +96,7 @@ struct gateway *gateway_free(struct gateway *g)
 {
     if (!g) return NULL;
     timer_cancel(loop_timers(g->loop), &g->drain_timer);
+    timer_cancel(loop_timers(g->loop), &g->watch_timer);
     http_server_free(g->http);
     flow_snapshot_unref(&g->snapshot);
     count_free(g);

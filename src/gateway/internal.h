@@ -21,6 +21,9 @@ struct gateway {
     struct { uint8_t unique[5]; uint32_t counter; } id;
     struct metrics_source self;
     struct metrics_sources only_self;
+    struct list watchers;                        /* of the health: struct watcher */
+    size_t watchers_n;
+    struct timer watch_timer;
     bool draining;
     struct timer drain_timer;
     uint64_t drain_deadline_ms;
@@ -65,6 +68,11 @@ void ask_load(struct gateway *g, struct exchange *x, const struct resource *r);
 bool process_ready(const struct gateway *g, struct str *ret_why);
 void server_metadata_of(const struct gateway *g, struct buf *ret, bool json);
 void repository_index_of(const struct gateway *g, bool ready_only, struct buf *ret, bool json);
+
+/* ---- watch.c ---- */
+bool health_service_known(struct str service);
+void health_watch(struct gateway *g, struct exchange *x);
+void health_watch_end(struct gateway *g);        /* everybody is told, then sent away */
 
 /* ---- count.c ---- */
 void count_request(struct gateway *g, const struct exchange *x, struct str name, struct status s, uint64_t begun_us);

@@ -57,7 +57,7 @@ static void health_check(struct gateway *g, struct exchange *x)
         answer_err(x, &e);
         return;
     }
-    if (service.n && !str_is(service, "inference.GRPCInferenceService")) {
+    if (!health_service_known(service)) {
         answer_error(x, 404, GRPC_NOT_FOUND, STR("unknown service"), 0);
         return;
     }
@@ -183,6 +183,7 @@ static const struct method {
     {"/inference.GRPCInferenceService/RepositoryModelLoad", repository_load},
     {"/inference.GRPCInferenceService/RepositoryModelUnload", repository_unload},
     {"/grpc.health.v1.Health/Check", health_check},
+    {"/grpc.health.v1.Health/Watch", health_watch},
 };
 
 void service_request(struct gateway *g, struct exchange *x)

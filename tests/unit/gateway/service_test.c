@@ -348,6 +348,63 @@ static void all_unary_methods_answer(void **state)
     world_free(&w);
 }
 
+static void drained(void *ctx)
+{
+    (void)ctx;
+}
+
+static void the_health_is_watched_until_the_end(void **state)
+{
+    struct world w;
+    struct grpc r, other, gone;
+    struct buf ask = {0}, body = framed((struct bytes){0}, false), unknown;
+
+    (void)state;
+    world_new(&w);
+    pb_put_str(&ask, 1, STR("no.such.Service"));
+    unknown = framed(buf_view(&ask), false);
+    grpc_start(&w, &r, "/grpc.health.v1.Health/Watch", buf_view(&body), NULL, 0);
+    grpc_start(&w, &other, "/grpc.health.v1.Health/Watch", buf_view(&unknown), NULL, 0);
+    grpc_start(&w, &gone, "/grpc.health.v1.Health/Watch", buf_view(&body), NULL, 0);
+    for (int i = 0; i < 2000 && (!r.data.n || !other.data.n || !gone.data.n); i++)
+        settle(&w);
+    h2_call_reset(&gone.call);
+    settle(&w);
+    fixture_advance(&w.f, 1000);
+    settle(&w);
+    assert_int_equal(r.data.n, 7);
+    assert_memory_equal(r.data.p, "\0\0\0\0\x2\x8\x1", 7); /* serving */
+    assert_memory_equal(other.data.p, "\0\0\0\0\x2\x8\x3", 7);
+    w.ready = false;
+    for (int i = 0; i < 20 && r.data.n < 14; i++) {
+        fixture_advance(&w.f, 250);
+        settle(&w);
+    }
+    assert_int_equal(r.data.n, 14);
+    assert_memory_equal(r.data.p + 7, "\0\0\0\0\x2\x8\x2", 7);
+    w.ready = true;
+    for (int i = 0; i < 20 && r.data.n < 21; i++) {
+        fixture_advance(&w.f, 250);
+        settle(&w);
+    }
+    assert_int_equal(r.data.n, 21);
+    assert_int_equal(r.ended, 0);
+    gateway_drain(w.g, loop_now_ms(w.f.loop) + 1000, drained, NULL);
+    grpc_wait(&w, &r);
+    assert_int_equal(r.status, GRPC_UNAVAILABLE);
+    assert_int_equal(r.data.n, 28); /* not serving comes before the end */
+    grpc_wait(&w, &other);
+    assert_int_equal(other.data.n, 7);
+    assert_int_equal(gone.data.n, 7);
+    grpc_fini(&r);
+    grpc_fini(&other);
+    grpc_fini(&gone);
+    buf_fini(&ask);
+    buf_fini(&body);
+    buf_fini(&unknown);
+    world_free(&w);
+}
+
 static void reflection_is_answered_message_by_message(void **state)
 {
     struct world w;
@@ -389,6 +446,7 @@ int main(void)
         cmocka_unit_test(a_large_message_comes_and_goes),
         cmocka_unit_test(a_grpc_client_that_gives_up_cancels),
         cmocka_unit_test(all_unary_methods_answer),
+        cmocka_unit_test(the_health_is_watched_until_the_end),
         cmocka_unit_test(reflection_is_answered_message_by_message),
     };
 
