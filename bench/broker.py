@@ -8,7 +8,7 @@ import threading
 import time
 
 import requests
-from common import (SCALE, Ours, Theirs, admin, cpu_seconds, create, fresh, harness, load, median, peak_mib, report,
+from common import (SCALE, Ours, Theirs, admin, cpu_seconds, create, delete, fresh, harness, load, median, peak_mib, report,
                     rss_mib, warm_memory)
 
 FLUSHED = "log.flush.interval.messages=1\n"  # Kafka acknowledges after a sync, as millrace always does
@@ -112,7 +112,7 @@ def throughput_of(system, size, count, acks, partitions):
     cpu = cpu_seconds(system.pid)
     consumed = load("consume", system.address, topic, count)
     consume_cpu = cpu_seconds(system.pid) - cpu
-    admin(system).delete_topics([topic])[topic].result(30)
+    delete(system, topic)
     gigabytes = size * count / 1e9
     return produced["mb_s"], produce_cpu / gigabytes, consumed["mb_s"], consume_cpu / gigabytes
 

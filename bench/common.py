@@ -77,7 +77,8 @@ class Theirs:
         begun = time.monotonic()
         self.server = harness.Kafka381(self.data, properties=properties)
         self.address = self.server.address
-        admin(self).list_topics(timeout=60)
+        client = admin(self)
+        client.list_topics(timeout=60)
         self.start_ms = (time.monotonic() - begun) * 1000
         self.pid = int((self.server.data / "pid").read_text())
 
@@ -123,6 +124,11 @@ def create(system, *topics, partitions=1, client=None):
     for i in range(0, len(topics), 100):
         for done in client.create_topics([NewTopic(t, partitions, 1) for t in topics[i:i + 100]]).values():
             done.result(60)
+
+
+def delete(system, topic):
+    client = admin(system)
+    client.delete_topics([topic])[topic].result(30)
 
 
 def report(name, command, rows, head):
