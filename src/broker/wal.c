@@ -15,7 +15,7 @@
 
 enum {
     RING_AT = 2 * FS_ALIGN,                    /* behind the two superblocks */
-    GROUP_BYTES_MAX = 9 << 20,                 /* a group holds at least one record of the largest size */
+    GROUP_BYTES_MAX = 4 << 20,                 /* or one record that is larger; two such buffers are most of what a load needs */
     GROUP_KEEP_BYTES = 1 << 20,                /* a larger buffer is given back when it was hardly used */
     ZERO_CHUNK = 1 << 20
 };
@@ -52,12 +52,20 @@ uint64_t wal_used(const struct wal *w) { return w->end - w->super.begin; }
 
 static size_t record_bytes(size_t payload) { return align_up(WAL_HEADER_BYTES + payload, 8); }
 
+static size_t group_bytes_with(const struct wal *w, size_t payload_bytes)
+{
+    return (w->building.n ? w->building.n : WAL_HEADER_BYTES) + record_bytes(payload_bytes);
+}
+
+bool wal_ring_is_short(const struct wal *w, size_t payload_bytes)
+{
+    return align_up(group_bytes_with(w, payload_bytes), FS_ALIGN) > w->super.ring.bytes - wal_used(w);
+}
+
 bool wal_has_room(const struct wal *w, size_t payload_bytes)
 {
-    size_t n = (w->building.n ? w->building.n : WAL_HEADER_BYTES) + record_bytes(payload_bytes);
-
-    return n <= MAX((size_t)GROUP_BYTES_MAX, WAL_HEADER_BYTES + record_bytes(payload_bytes)) &&
-           align_up(n, FS_ALIGN) <= w->super.ring.bytes - wal_used(w);
+    return !wal_ring_is_short(w, payload_bytes) &&
+           group_bytes_with(w, payload_bytes) <= MAX((size_t)GROUP_BYTES_MAX, WAL_HEADER_BYTES + record_bytes(payload_bytes));
 }
 
 /* ---- staging ---- */
@@ -68,7 +76,8 @@ static void group_reserve(struct wal_group *g, size_t more)
     size_t   cap = MAX(g->cap, (size_t)64 << 10);
 
     if (g->n + more <= g->cap) return;
-    while (cap < g->n + more) cap *= 2;
+    while (cap < g->n + more && cap < GROUP_BYTES_MAX) cap *= 2;
+    cap = MAX(cap, align_up(g->n + more, FS_ALIGN));
     p = aligned_alloc(FS_ALIGN, cap);
     must(p != NULL);
     if (g->n) memcpy(p, g->p, g->n);
@@ -160,7 +169,7 @@ uint64_t wal_landed(struct wal *w)
 
     must(w->in_flight);
     w->in_flight = false;
-    if (g->cap > GROUP_KEEP_BYTES && g->n < g->cap / 8) {
+    if (g->cap > GROUP_BYTES_MAX || (g->cap > GROUP_KEEP_BYTES && g->n < g->cap / 8)) {
         free(g->p);
         g->p = NULL;
         g->cap = 0;

@@ -79,7 +79,8 @@ enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_beh
                    struct wal_found *ret, struct err *e) MUST_USE;
 
 /* ---- groups ---- */
-bool wal_has_room(const struct wal *w, size_t payload_bytes);
+bool wal_has_room(const struct wal *w, size_t payload_bytes);          /* false: the next group is full, or the ring is */
+bool wal_ring_is_short(const struct wal *w, size_t payload_bytes);     /* a checkpoint makes room in the ring, a launch in the group */
 /* Stages a record in the building group; the payload is given in two parts. Needs room. Returns its seq. */
 uint64_t wal_add(struct wal *w, const struct wal_record *r, struct bytes head, struct bytes body);
 /* Moves the building group to the flying one and gives it a place. False: nothing is staged, a write is in flight, or the
