@@ -519,6 +519,8 @@ def write_tags(s, m, flex):
 # ---- one file ------------------------------------------------------------------------------------------------------
 
 def emit_message(m, out):
+    has_throttle = m.kind == 'response' and any(f.name == 'throttle_time_ms' for f in m.fields)
+    throttle = f'offsetof(struct {m.cname}, throttle_time_ms)' if has_throttle else 'SIZE_MAX'
     for s in m.order:
         emit_init(s, out)
         emit_decode(s, m, out)
@@ -555,7 +557,7 @@ static void init_any(void *m)
 
 const struct kafka_message {m.cname}_message = {{
     "{m.title}", KAFKA_MESSAGE_{m.kind.upper()}, {m.key}, {m.lo}, {m.hi}, {'KAFKA_NEVER_FLEXIBLE' if m.flex == NEVER else m.flex},
-    sizeof(struct {m.cname}), init_any, decode_any, encode_any,
+    sizeof(struct {m.cname}), {throttle}, init_any, decode_any, encode_any,
 }};
 ''')
 

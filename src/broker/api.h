@@ -44,9 +44,11 @@ struct request {
      * connection is closed. */
     void   (*refuse)(struct request *r);
 
+    uint32_t throttle_ms;                /* raised by handlers whose client is above a quota: told in the answer, and
+                                          * its connection is not read for so long */
     struct broker_reply *reply;          /* request.c's own, as is what follows */
     struct wr wr;
-    uint64_t seq, begun_us;
+    uint64_t seq, begun_us, parked_us;                   /* parked_us: how long it ran before it was parked */
     enum { REQUEST_RUNNING, REQUEST_PARKED, REQUEST_ANSWERED, REQUEST_DROPPED, REQUEST_CLOSING } state;
 };
 
@@ -67,6 +69,10 @@ const struct api *api_next(const struct api *a);         /* by key; NULL gives t
 /* What a client may do where nobody is refused anything, as sets of operation codes. */
 enum { TOPIC_OPERATIONS_ALL = 3576, CLUSTER_OPERATIONS_ALL = 8096 };
 
+/* Whom quotas know the client as. */
+static inline struct str request_user(const struct request *r) { (void)r; return STR("ANONYMOUS"); }
+/* Changes of topics, in partitions, against controller_mutation_rate. False: answer 89 (strict: the version knows it). */
+bool request_may_change(struct request *r, int32_t partitions, bool strict);
 static inline int16_t request_version(const struct request *r) { return r->h.api_version; }
 /* The body, as the struct of its schema, in the arena. NULL: it was malformed, and the request is done with. */
 void *request_decode(struct request *r);
@@ -111,6 +117,8 @@ void api_incremental_alter_configs(struct request *r);
 void api_alter_partition_reassignments(struct request *r);
 void api_list_partition_reassignments(struct request *r);
 void api_offset_delete(struct request *r);
+void api_describe_client_quotas(struct request *r);
+void api_alter_client_quotas(struct request *r);
 void api_describe_cluster(struct request *r);
 void api_describe_producers(struct request *r);
 void api_describe_topic_partitions(struct request *r);

@@ -482,6 +482,7 @@ static struct broker *delete (struct broker *b)
     codecs_free(b->codecs);
     buf_fini(&b->scratch);
     topics_fini(b);
+    quotas_fini(&b->quotas);
     broker_config_fini(&b->config);
     while (b->again_posted)
         mailbox_drain(b->mailbox);

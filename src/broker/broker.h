@@ -123,6 +123,8 @@ struct broker_conn {
     bool     parked;                     /* the last request is: later ones wait */
     bool     waits;                      /* was told LATER */
     bool     closing;
+    uint64_t muted_until_ms;             /* above a quota: what it sends waits until then */
+    struct timer mute_timer;
     char     peer[64];                   /* address and port, for diag */
     struct str software_name, software_version;      /* from ApiVersions; owned */
 };
@@ -254,6 +256,7 @@ struct groups *broker_groups(struct broker *b);
 /* ---- counters ---- */
 struct broker_stats {
     uint64_t connections, connections_total, connections_refused, frames_bad;
+    uint64_t throttled, throttled_ms;    /* answers that told their client to be silent, and for how long in all */
     uint64_t requests, requests_parked, reply_bytes, request_bytes;
     uint64_t produce_bytes, produce_batches, produce_errors, fetch_bytes, fetch_batches;
     uint64_t topics, partitions, fetch_sessions, memory_used;

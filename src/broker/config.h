@@ -30,6 +30,7 @@ struct topic_config {
 struct broker_config {
     bool    auto_create_topics, delete_topics;
     int32_t num_partitions, replication_factor;
+    int64_t connection_creation_rate;
     int64_t socket_request_max_bytes, fetch_max_bytes, connections_max_idle_ms, connections_max, connections_max_per_ip;
     int64_t group_initial_rebalance_delay_ms, group_min_session_timeout_ms, group_max_session_timeout_ms, group_max_size;
     int64_t offsets_retention_ms, offsets_retention_check_interval_ms, offset_metadata_max_bytes;

@@ -269,7 +269,7 @@ const struct config_def broker_defs[] = {
     {"log.segment.delete.delay.ms", CONFIG_LONG, "60000",
      "Default of the topics' file.delete.delay.ms.", 0, 9.3e18},
     {"max.connection.creation.rate", CONFIG_INT, "2147483647", "The most new connections a second.",
-     0, I32_MAX, .flags = DEF_NO_EFFECT},
+     0, I32_MAX, .field = FIELD_I64, .at = B(connection_creation_rate)},
     {"max.connections", CONFIG_INT, "2147483647",
      "The most connections; broker.connectionsMax holds besides.", 0, I32_MAX, .field = FIELD_I64,
      .at = B(connections_max)},

@@ -10,6 +10,7 @@
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
+#include "broker/quota.h"
 #include "broker/store.h"
 #include "net/loop.h"
 #include "sys/clock.h"
@@ -79,6 +80,9 @@ struct broker {
     int64_t  producer_id_next, producer_id_end;          /* handed out below end, which is durable at producer_id_seq */
     uint64_t producer_id_seq;
 
+    struct quotas quotas;
+    struct quota_meter accepts;          /* for max.connection.creation.rate */
+
     struct groups *groups;               /* broker/groups.h */
     struct codecs *codecs;               /* working memory of (de)compression on this loop */
     struct buf scratch;                  /* for one compressed batch at a time */
@@ -126,6 +130,8 @@ enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_c
 /* value.p NULL removes it; level CONFIG_SOURCE_BROKER or _DEFAULT_BROKER. */
 enum rc broker_configure(struct broker *b, enum config_source level, struct str name, struct str value, uint64_t *ret_seq, struct err *e) MUST_USE;
 enum rc broker_producer_id(struct broker *b, int64_t *ret_id, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* meta_admin.c: all values of the entity, checked before; none: it is forgotten. RC_OVERLOAD: there are too many. */
+enum rc broker_quota_set(struct broker *b, const struct quota_entity *who, const struct quota *values, uint64_t *ret_seq, struct err *e) MUST_USE;
 void topics_fini(struct broker *b);
 /* The store's callbacks (ctx is the broker), see store.h. */
 enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e);

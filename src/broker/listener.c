@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100 };
+enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000 };
 
 /* ---- what is told ---- */
 
@@ -117,12 +117,80 @@ static bool too_many_of_address(const struct sock_listener *l, struct bytes addr
     return n >= max;
 }
 
+/* ---- above a quota ---- */
+
+/* Closed with a delay, so that a client that comes back at once does not come back at once. */
+struct turned_away {
+    struct list link;
+    struct sock_listener *l;
+    struct timer timer;
+    int fd;
+};
+
+static void turned_away_delete(struct turned_away *t)
+{
+    timer_cancel(t->l->l.broker->timers, &t->timer);
+    list_remove(&t->link);
+    t->l->turned_away_n--;
+    close(t->fd);
+    free(t);
+}
+
+static void on_turned_away(struct timer *t)
+{
+    turned_away_delete(container_of(t, struct turned_away, timer));
+}
+
+static void turn_away(struct sock_listener *l, int fd, uint32_t ms)
+{
+    struct broker *b = l->l.broker;
+    struct turned_away *t;
+
+    b->stats.connections_refused++;
+    if (l->turned_away_n >= TURNED_AWAY_MAX) {
+        close(fd);
+        return;
+    }
+    t = xnew(struct turned_away);
+    t->l = l;
+    t->fd = fd;
+    list_push(&l->turned_away, &t->link);
+    l->turned_away_n++;
+    timer_set(b->timers, &t->timer, broker_now_ms(b) + ms, on_turned_away);
+}
+
+static uint32_t above_rate_of_address(struct sock_listener *l, const struct sockaddr_storage *from)
+{
+    struct broker *b = l->l.broker;
+    char ip[INET6_ADDRSTRLEN] = "";
+
+    if (!quotas_any(&b->quotas, QUOTA_CONNECTION)) return 0;
+    inet_ntop(from->ss_family, address_of(from).p, ip, sizeof ip);
+    return quotas_connect(&b->quotas, str_of(ip), broker_now_ms(b));
+}
+
+/* max.connection.creation.rate: the kernel's queue holds who comes next. */
+static void slow_down(struct sock_listener *l)
+{
+    struct broker *b = l->l.broker;
+    uint64_t now = broker_now_ms(b);
+    uint32_t ms;
+
+    if (b->config.connection_creation_rate >= INT32_MAX) return;
+    ms = quota_meter_charge(&b->accepts, 1,
+                            (double)MAX(b->config.connection_creation_rate, (int64_t)1), now);
+    if (!ms) return;
+    pause_accept(l, "max.connection.creation.rate is reached");
+    timer_set(b->timers, &l->retry, now + MIN(ms, (uint32_t)QUOTA_WINDOW_MS), on_retry);
+}
+
 static bool accept_one(struct sock_listener *l)
 {
     struct broker *b = l->l.broker;
     struct sockaddr_storage from;
     socklen_t n = sizeof from;
     char text[64];
+    uint32_t ms;
     int one = 1, fd;
 
     if (b->conns_n >= connections_max(b)) {
@@ -144,8 +212,13 @@ static bool accept_one(struct sock_listener *l)
     }
     (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     (void)setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
+    if ((ms = above_rate_of_address(l, &from))) {
+        turn_away(l, fd, ms);
+        return true;
+    }
+    slow_down(l);
     sock_open(l, fd, peer_text(&from, text), address_of(&from).p, (uint32_t)address_of(&from).n);
-    return true;
+    return !l->paused;
 }
 
 static void on_connection(struct watch *w, uint32_t events)
@@ -187,6 +260,8 @@ static void close_listener(struct broker_listener *base)
     struct sock_listener *l = container_of(base, struct sock_listener, l);
 
     stop(base);
+    while (!list_empty(&l->turned_away))
+        turned_away_delete(container_of(l->turned_away.next, struct turned_away, link));
     while (!list_empty(&l->socks))
         sock_delete(container_of(l->socks.next, struct sock, link));
     while (!list_empty(&l->dead))
@@ -277,6 +352,7 @@ enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t 
     list_init(&l->dirty);
     list_init(&l->dead);
     list_init(&l->short_of_memory);
+    list_init(&l->turned_away);
     if ((rc = loop_watch(b->loop, &l->watch, fd, EPOLLIN, on_connection, e))) {
         close(fd);
         free(l);

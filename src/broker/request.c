@@ -302,8 +302,46 @@ void request_close(struct request *r, const char *why)
     conn_ready(r->conn);
 }
 
+static void on_unmute(struct timer *t)
+{
+    struct broker_conn *c = container_of(t, struct broker_conn, mute_timer);
+
+    if (c->waits) conn_resume_later(c);
+}
+
+static void conn_mute(struct broker_conn *c, uint32_t ms)
+{
+    struct broker *b = c->broker;
+
+    c->muted_until_ms = MAX(c->muted_until_ms, broker_now_ms(b) + ms);
+    timer_set(b->timers, &c->mute_timer, c->muted_until_ms, on_unmute);
+    b->stats.throttled++;
+    b->stats.throttled_ms += ms;
+}
+
+bool request_may_change(struct request *r, int32_t partitions, bool strict)
+{
+    return quotas_take(&r->broker->quotas, request_user(r), r->h.client_id, partitions, strict,
+                       broker_now_ms(r->broker), &r->throttle_ms);
+}
+
+/* The time it took on this loop, in percent of a second. */
+static void charge_time(struct request *r)
+{
+    struct broker *b = r->broker;
+    uint64_t us;
+    uint32_t ms;
+
+    if (!quotas_any(&b->quotas, QUOTA_REQUEST)) return;
+    us = r->state == REQUEST_PARKED ? r->parked_us : clock_mono_us(b->clock) - r->begun_us;
+    ms = quotas_charge(&b->quotas, QUOTA_REQUEST, request_user(r), r->h.client_id, (double)us / 1e4,
+                       broker_now_ms(b));
+    r->throttle_ms = MAX(r->throttle_ms, ms);
+}
+
 void request_drop(struct request *r)
 {
+    if (r->throttle_ms) conn_mute(r->conn, r->throttle_ms);
     unpark(r);
     r->state = REQUEST_DROPPED;
     conn_ready(r->conn);
@@ -313,6 +351,7 @@ void request_park(struct request *r, void (*cancel)(struct request *r))
 {
     must(r->state == REQUEST_RUNNING);
     must(cancel);
+    r->parked_us = clock_mono_us(r->broker->clock) - r->begun_us;
     r->state = REQUEST_PARKED;
     r->cancel = cancel;
     r->conn->parked = true;
@@ -355,6 +394,20 @@ static void count_answer(struct request *r, size_t bytes)
     b->stats.reply_bytes += bytes;
 }
 
+/* The answer with the time that its client is to be silent, if there is one. */
+static const void *with_throttle(struct request *r, const struct kafka_message *m,
+                                 const void *response)
+{
+    char *copy;
+    int32_t ms = (int32_t)r->throttle_ms;
+
+    if (!ms || m->throttle_at == SIZE_MAX) return response;
+    copy = arena_alloc(&r->arena, m->size);
+    memcpy(copy, response, m->size);
+    memcpy(copy + m->throttle_at, &ms, sizeof ms);
+    return copy;
+}
+
 static bool encode(struct request *r, const void *response)
 {
     const struct kafka_message *m = kafka_message_of(KAFKA_MESSAGE_RESPONSE, r->h.api_key);
@@ -371,7 +424,7 @@ static bool encode(struct request *r, const void *response)
     wr_init(&r->wr, &y->out);
     frame = wr_frame_begin(&r->wr);
     kafka_response_header_encode(&r->wr, r->h.api, r->h.api_version, r->h.correlation_id);
-    if (!m->encode(&r->wr, r->h.api_version, response)) {
+    if (!m->encode(&r->wr, r->h.api_version, with_throttle(r, m, response))) {
         request_close(r, "the answer does not fit the protocol");
         return false;
     }
@@ -394,7 +447,9 @@ void request_answer_when(struct request *r, const void *response, uint64_t seq)
 
     must(r->state == REQUEST_RUNNING || r->state == REQUEST_PARKED || again);
     if (r->reply && again) memory_give(r->broker, r->reply->counted), r->reply->counted = 0;
+    if (!again) charge_time(r);
     if (!encode(r, response)) return;
+    if (r->throttle_ms && !again) conn_mute(r->conn, r->throttle_ms);
     unpark(r);
     r->reply->counted = r->reply->out.cap;
     memory_take(r->broker, r->reply->counted);
@@ -509,6 +564,7 @@ void broker_conn_fini(struct broker_conn *c)
         }
         request_free(r);
     }
+    timer_cancel(b->timers, &c->mute_timer);
     list_remove(&c->link);
     list_remove(&c->ready_link);
     list_remove(&c->resume_link);
@@ -603,6 +659,7 @@ static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct
     if (c->parked || b->draining || c->requests_n >= REQUESTS_PER_CONN_MAX ||
         c->reply_bytes > REPLY_BYTES_PER_CONN_MAX)
         return true;
+    if (c->muted_until_ms && c->muted_until_ms > broker_now_ms(b)) return true;
     if (memory_is_short(b) && !owner) {
         list_remove(&c->resume_link);
         list_push(&b->conns_short, &c->resume_link);

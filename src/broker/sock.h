@@ -20,6 +20,8 @@ struct sock_listener {
     struct timer retry;                  /* when accept() had no descriptors left */
     struct list socks, dirty, dead;
     struct list short_of_memory;         /* large frames that wait for their memory, in order */
+    struct list turned_away;             /* accepted above a quota: closed a little later */
+    size_t turned_away_n;
     size_t n;
     bool paused;                         /* at the ceiling: accepts again when a connection has gone */
     uint8_t *scratch;

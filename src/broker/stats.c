@@ -67,6 +67,9 @@ static void tell_broker(struct teller *t, struct broker *b)
             "Frames that are no request this broker serves.", s.frames_bad);
     gauge(t, "millrace_broker_requests_parked", "Requests that wait for records or for a group.",
           (double)s.requests_parked);
+    counter(t, "millrace_broker_throttled_requests_total",
+            "Requests whose clients were above a quota.", s.throttled);
+    gauge(t, "millrace_broker_quotas", "Entities with quotas.", (double)b->quotas.entities_n);
     counter(t, "millrace_broker_produced_bytes_total", "Bytes of batches appended for producers.",
             s.produce_bytes);
     counter(t, "millrace_broker_produced_batches_total", "Batches appended for producers.",

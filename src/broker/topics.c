@@ -7,24 +7,16 @@
  *     topic settings   id, own settings (all of them)
  *     broker setting   level, name, value or null
  *     producer ids     the first id that may not be handed out without another record
+ *     others           meta_admin.c
  * On disk: docs/disk-format.md, "Metadata".   SPDX-License-Identifier: Apache-2.0
  */
 #include "base/diag.h"
-#include "broker/core.h"
 #include "broker/groups.h"
-#include "kafka/api.h"
+#include "broker/meta.h"
 
 #include <stdarg.h>
 #include <stdio.h>
 
-enum meta_kind {
-    META_TOPIC = 1,
-    META_TOPIC_DELETED,
-    META_PARTITIONS,
-    META_TOPIC_SETTINGS,
-    META_BROKER_SETTING,
-    META_PRODUCER_IDS
-};
 enum {
     META_VERSION = 1,
     NAME_MAX_BYTES = 249,
@@ -262,7 +254,7 @@ void topics_fini(struct broker *b)
 
 /* ---- records ---- */
 
-static void put_begin(struct wr *w, struct buf *out, enum meta_kind kind)
+void meta_begin(struct wr *w, struct buf *out, enum meta_kind kind)
 {
     wr_init(w, out);
     wr_i8(w, META_VERSION);
@@ -287,7 +279,7 @@ static void put_topic(struct buf *out, const struct topic *t)
 {
     struct wr w;
 
-    put_begin(&w, out, META_TOPIC);
+    meta_begin(&w, out, META_TOPIC);
     wr_uuid(&w, t->id);
     wr_str(&w, false, t->name);
     wr_bool(&w, t->internal);
@@ -300,7 +292,7 @@ static void put_broker_setting(struct buf *out, enum config_source level, struct
 {
     struct wr w;
 
-    put_begin(&w, out, META_BROKER_SETTING);
+    meta_begin(&w, out, META_BROKER_SETTING);
     wr_i8(&w, (int8_t)level);
     wr_str(&w, false, name);
     wr_bytes_null(&w, false, str_bytes(value));
@@ -310,11 +302,11 @@ static void put_producer_ids(struct buf *out, int64_t end)
 {
     struct wr w;
 
-    put_begin(&w, out, META_PRODUCER_IDS);
+    meta_begin(&w, out, META_PRODUCER_IDS);
     wr_i64(&w, end);
 }
 
-static enum rc stage(struct broker *b, const struct buf *record, uint64_t *ret_seq, struct err *e)
+enum rc meta_stage(struct broker *b, const struct buf *record, uint64_t *ret_seq, struct err *e)
 {
     enum rc rc = store_meta_append(b->store, buf_view(record), ret_seq, e);
 
@@ -343,6 +335,7 @@ void topics_meta_snapshot(void *ctx, struct store_meta_sink *sink)
     buf_clear(&record);
     put_producer_ids(&record, b->producer_id_end);
     store_meta_put(sink, buf_view(&record));
+    meta_admin_snapshot(b, sink);
     for (size_t i = 0; i < b->topics_n; i++) {
         buf_clear(&record);
         put_topic(&record, b->topics_sorted[i]);
@@ -446,6 +439,8 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_TOPIC_SETTINGS: rc = apply_to_topic(b, (enum meta_kind)kind, &r, e); break;
     case META_BROKER_SETTING: rc = apply_broker_setting(b, &r); break;
     case META_PRODUCER_IDS: apply_producer_ids(b, &r); break;
+    case META_QUOTA:
+    case META_CLIENT_METRICS: rc = meta_admin_apply(b, (enum meta_kind)kind, &r, e); break;
     default: return err_set(e, RC_UNSUPPORTED, "metadata: a record of the unknown kind %d", kind);
     }
     if (!rc && r.why)
@@ -551,7 +546,7 @@ enum rc broker_topic_create(struct broker *b, const struct broker_topic_spec *sp
         must(!topic_config_set(&t->config, spec->configs[i].name, spec->configs[i].value, e));
     topic_config_resolve(&t->config, &b->config);
     put_topic(&record, t);
-    if (stage(b, &record, &t->seq, e)) {
+    if (meta_stage(b, &record, &t->seq, e)) {
         topic_delete(t);
         return err_in(e, "create topic " STR_FMT, STR_ARG(spec->name));
     }
@@ -591,9 +586,10 @@ enum rc broker_topic_delete(struct broker *b, struct str name, uint64_t *ret_seq
                        STR_ARG(name));
     if (b->groups) groups_topic_gone(b->groups, t->name);
     if (b->groups) groups_topic_gone(b->groups, t->name);
-    put_begin(&w, &record, META_TOPIC_DELETED);
+    meta_begin(&w, &record, META_TOPIC_DELETED);
     wr_uuid(&w, t->id);
-    if (stage(b, &record, ret_seq, e)) return err_in(e, "delete topic " STR_FMT, STR_ARG(name));
+    if (meta_stage(b, &record, ret_seq, e))
+        return err_in(e, "delete topic " STR_FMT, STR_ARG(name));
     drop_logs(b, t);
     topic_remove(b, t);
     return RC_OK;
@@ -609,10 +605,10 @@ enum rc broker_topic_grow(struct broker *b, struct topic *t, int32_t partitions,
     if (partitions > PARTITIONS_PER_TOPIC_MAX ||
         (size_t)(partitions - t->partitions_n) + b->partitions_n > PARTITIONS_MAX)
         return err_set(e, RC_OVERLOAD, "%d partitions are more than this broker takes", partitions);
-    put_begin(&w, &record, META_PARTITIONS);
+    meta_begin(&w, &record, META_PARTITIONS);
     wr_uuid(&w, t->id);
     wr_i32(&w, partitions);
-    if (stage(b, &record, ret_seq, e)) return e->rc;
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
     topic_widen(t, partitions);
     t->seq = *ret_seq;
     return RC_OK;
@@ -624,10 +620,10 @@ enum rc broker_topic_configure(struct broker *b, struct topic *t, struct topic_c
     AUTO(buf_fini) struct buf record = {0};
     struct wr w;
 
-    put_begin(&w, &record, META_TOPIC_SETTINGS);
+    meta_begin(&w, &record, META_TOPIC_SETTINGS);
     wr_uuid(&w, t->id);
     put_settings(&w, config);
-    if (stage(b, &record, ret_seq, e)) return e->rc;
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
     topic_config_fini(&t->config);
     t->config = *config;
     memset(config, 0, sizeof *config);
@@ -643,7 +639,7 @@ enum rc broker_configure(struct broker *b, enum config_source level, struct str 
 
     if (broker_config_check(level, name, value, e)) return e->rc;
     put_broker_setting(&record, level, name, value);
-    if (stage(b, &record, ret_seq, e)) return e->rc;
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
     must(!broker_config_set(&b->config, level, name, value, e));
     for (size_t i = 0; i < b->topics_n; i++)
         topic_resolve(b->topics_sorted[i]);
@@ -656,7 +652,7 @@ enum rc broker_producer_id(struct broker *b, int64_t *ret_id, uint64_t *ret_seq,
 
     if (b->producer_id_next == b->producer_id_end) {
         put_producer_ids(&record, b->producer_id_end + PRODUCER_ID_BLOCK);
-        if (stage(b, &record, &b->producer_id_seq, e)) return e->rc;
+        if (meta_stage(b, &record, &b->producer_id_seq, e)) return e->rc;
         b->producer_id_end += PRODUCER_ID_BLOCK;
     }
     *ret_id = b->producer_id_next++;

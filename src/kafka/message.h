@@ -23,6 +23,7 @@ struct kafka_message {
     enum kafka_message_kind kind;
     int16_t                 key, min, max, flex_from;              /* key -1: not an API's */
     size_t                  size;                                  /* of the struct */
+    size_t                  throttle_at;                           /* offset of throttle_time_ms, an int32_t; SIZE_MAX: it has none */
     void (*init_defaults)(void *m);
     bool (*decode)(struct rd *r, int16_t version, struct arena *a, void *ret);
     bool (*encode)(struct wr *w, int16_t version, const void *m);

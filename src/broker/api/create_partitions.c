@@ -31,6 +31,10 @@ static int16_t one(struct request *r, const struct create_partitions_request_top
     *ret_why = "the topic has that many partitions, or more, already";
     if (q->count <= t->partitions_n) return KAFKA_ERR_INVALID_PARTITIONS;
     if ((code = check_assignments(r->broker, q, q->count - t->partitions_n, ret_why))) return code;
+    *ret_why = "the client is above its controller_mutation_rate";
+    if (!validate_only &&
+        !request_may_change(r, q->count - t->partitions_n, request_version(r) >= 3))
+        return KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED;
     *ret_why = NULL;
     if (validate_only) return 0;
     if (broker_topic_grow(r->broker, t, q->count, &s, &e)) {

@@ -85,6 +85,11 @@ static void create(struct request *r, const struct broker_topic_spec *spec, bool
         refuse(r, a, code, e.text);
         return;
     }
+    if (!validate_only && !request_may_change(r, counts.partitions, request_version(r) >= 6)) {
+        refuse(r, a, KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED,
+               "the client is above its controller_mutation_rate");
+        return;
+    }
     if (validate_only) {
         only_checked(r, spec, a);
     } else if (broker_topic_create(b, spec, &t, &s, &e)) {
@@ -147,6 +152,7 @@ void api_create_topics(struct request *r)
             a.topics_n++;
             create_topics_response_topic_init_defaults(row);
             row->name = t->name;
+            row->error_message = (struct str){0};
             if (pass == 0)
                 one(r, q, t, row, &seq);
             else

@@ -27,6 +27,11 @@ static void delete_one(struct request *r, struct topic *t, struct delete_topics_
                "delete.topic.enable is false");
         return;
     }
+    if (!request_may_change(r, t->partitions_n, request_version(r) >= 5)) {
+        refuse(r, a, KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED,
+               "the client is above its controller_mutation_rate");
+        return;
+    }
     if (broker_topic_delete(b, a->name, &s, &e))
         refuse(r, a, kafka_error_of(&e), arena_dup_str(&r->arena, str_of(e.text)).p);
     else

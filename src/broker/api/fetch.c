@@ -184,8 +184,8 @@ static void fill_aborted(struct fetch *f, struct fetch_part *p, struct fetch_res
     a->aborted_transactions =
         arena_array(&f->r->arena, struct fetch_response_aborted_transaction, n);
     for (size_t i = 0; i < n; i++)
-        a->aborted_transactions[i] = (struct fetch_response_aborted_transaction){
-            from[i].producer_id, from[i].first};
+        a->aborted_transactions[i] =
+            (struct fetch_response_aborted_transaction){from[i].producer_id, from[i].first};
     a->aborted_transactions_n = n;
 }
 
@@ -285,12 +285,28 @@ static void slices_drop(struct fetch *f)
     list_each(it, parts_of(f)) slice_drop(container_of(it, struct fetch_part, link));
 }
 
+enum { BYTES_OF_ANSWER = 16, BYTES_OF_PART = 56 }; /* about what stands around the records */
+
+/* Above consumer_byte_rate nothing is sent, and so nothing counts: the client asks again when the time is over. */
+static bool is_throttled(struct fetch *f)
+{
+    struct request *r = f->r;
+    struct quotas *q = &r->broker->quotas;
+    double bytes = (double)(BYTES_OF_ANSWER + f->parts_n * BYTES_OF_PART + f->bytes);
+    uint64_t now = broker_now_ms(r->broker);
+
+    if (!quotas_any(q, QUOTA_FETCH)) return false;
+    r->throttle_ms = quotas_charge(q, QUOTA_FETCH, request_user(r), r->h.client_id, bytes, now);
+    if (r->throttle_ms) quotas_charge(q, QUOTA_FETCH, request_user(r), r->h.client_id, -bytes, now);
+    return r->throttle_ms != 0;
+}
+
 static void answer(struct fetch *f)
 {
     struct request *r = f->r;
     struct fetch_response a = {0};
 
-    build(f, &a);
+    if (!is_throttled(f)) build(f, &a);
     a.session_id = f->session ? f->session->id : 0;
     unpark(f);
     slices_drop(f);
@@ -562,6 +578,7 @@ void api_fetch(struct request *r)
 {
     const struct fetch_request *q = request_decode(r);
     struct fetch *f;
+    double limit;
     int16_t code;
 
     if (!q) return;
@@ -584,6 +601,8 @@ void api_fetch(struct request *r)
     f->q = q;
     f->read_committed = q->isolation_level == 1;
     f->max_bytes = (size_t)MAX(0, MIN((int64_t)q->max_bytes, r->broker->config.fetch_max_bytes));
+    limit = quotas_limit(&r->broker->quotas, QUOTA_FETCH, request_user(r), r->h.client_id);
+    f->max_bytes = (size_t)MIN((double)f->max_bytes, limit * QUOTA_SPAN_S);
     f->min_bytes = MIN((size_t)MAX(q->min_bytes, 0), f->max_bytes);
     if ((code = session_choose(f))) {
         answer_error(r, code);

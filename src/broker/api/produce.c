@@ -632,6 +632,8 @@ void api_produce(struct request *r)
     struct produce *p;
 
     if (!q) return;
+    r->throttle_ms = quotas_charge(&r->broker->quotas, QUOTA_PRODUCE, request_user(r),
+                                   r->h.client_id, (double)r->frame_n, broker_now_ms(r->broker));
     p = arena_new(&r->arena, struct produce);
     list_init(&p->link);
     p->r = r;

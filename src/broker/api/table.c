@@ -31,6 +31,8 @@ static const struct api apis[] = {
     {KAFKA_ALTER_PARTITION_REASSIGNMENTS, 0, 0, 0, api_alter_partition_reassignments},
     {KAFKA_LIST_PARTITION_REASSIGNMENTS, 0, 0, 0, api_list_partition_reassignments},
     {KAFKA_OFFSET_DELETE, 0, 0, API_APPENDS, api_offset_delete},
+    {KAFKA_DESCRIBE_CLIENT_QUOTAS, 0, 1, 0, api_describe_client_quotas},
+    {KAFKA_ALTER_CLIENT_QUOTAS, 0, 1, API_APPENDS, api_alter_client_quotas},
     {KAFKA_DESCRIBE_CLUSTER, 0, 1, 0, api_describe_cluster},
     {KAFKA_DESCRIBE_PRODUCERS, 0, 0, 0, api_describe_producers},
     {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, 0, api_describe_topic_partitions},

@@ -1,0 +1,111 @@
+/* Records of what only administration changes: client quotas, and subscriptions of client metrics.
+ *
+ *   quota            for user, client id, ip: u8 0 not named, 1 the default, 2 a name behind it; then a count and so
+ *                    many (key, f64): all values of the entity, none: it is forgotten
+ *   client metrics   name, then a count and so many (key, value), none: it is deleted
+ * SPDX-License-Identifier: Apache-2.0
+ */
+#include "broker/meta.h"
+
+#include "base/diag.h"
+
+/* ---- quotas ---- */
+
+static void put_quota(struct buf *out, const struct quota_entity *who, const struct quota *values)
+{
+    struct wr w;
+    int32_t n = 0;
+
+    meta_begin(&w, out, META_QUOTA);
+    for (int i = 0; i < QUOTA_PARTS; i++) {
+        const struct quota_name *p = &who->part[i];
+
+        wr_i8(&w, !p->given ? 0 : p->name.p ? 2 : 1);
+        if (p->given && p->name.p) wr_str(&w, false, p->name);
+    }
+    for (int k = 0; k < QUOTA_KINDS; k++)
+        n += values->set[k];
+    wr_i32(&w, n);
+    for (int k = 0; k < QUOTA_KINDS; k++)
+        if (values->set[k]) {
+            wr_str(&w, false, str_of(quota_key((enum quota_kind)k)));
+            wr_f64(&w, values->value[k]);
+        }
+}
+
+static void set_all(struct broker *b, const struct quota_entity *who, const struct quota *values)
+{
+    for (int pass = 0; pass < 2;
+         pass++) /* what is set first: who holds the entity must not lose it between */
+        for (int k = 0; k < QUOTA_KINDS; k++)
+            if (values->set[k] == (pass == 0))
+                must(quotas_set(&b->quotas, who, (enum quota_kind)k, values->set[k],
+                                values->value[k]));
+}
+
+enum rc broker_quota_set(struct broker *b, const struct quota_entity *who,
+                         const struct quota *values, uint64_t *ret_seq, struct err *e)
+{
+    AUTO(buf_fini) struct buf record = {0};
+
+    if (!quotas_get(&b->quotas, who) && b->quotas.entities_n >= QUOTA_ENTITIES_MAX)
+        return err_set(e, RC_OVERLOAD, "there are %d quotas already", QUOTA_ENTITIES_MAX);
+    put_quota(&record, who, values);
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
+    set_all(b, who, values);
+    return RC_OK;
+}
+
+static enum rc apply_quota(struct broker *b, struct rd *r, struct err *e)
+{
+    struct quota_entity who = {0};
+    struct quota values = {0};
+    size_t n;
+
+    for (int i = 0; i < QUOTA_PARTS; i++) {
+        int8_t how = rd_i8(r);
+
+        who.part[i].given = how != 0;
+        if (how == 2) who.part[i].name = rd_str(r, false, "name");
+    }
+    n = rd_count(r, false, 10, "values");
+    for (size_t i = 0; i < n && !r->why; i++) {
+        struct str key = rd_str(r, false, "key");
+        double v = rd_f64(r);
+        enum quota_kind k;
+
+        if (r->why) break;
+        if (!quota_kind_of(key, &k)) {
+            diag(DIAG_WARN, "broker.quota_dropped", KV_STR("key", key));
+            continue;
+        }
+        values.set[k] = true;
+        values.value[k] = v;
+    }
+    if (r->why || quota_entity_check(&who, e))
+        return err_set(e, RC_CORRUPT, "metadata: a quota's record cannot be read");
+    if (!quotas_get(&b->quotas, &who) && b->quotas.entities_n >= QUOTA_ENTITIES_MAX)
+        return err_set(e, RC_CORRUPT, "metadata: more than %d quotas", QUOTA_ENTITIES_MAX);
+    set_all(b, &who, &values);
+    return RC_OK;
+}
+
+/* ---- all of them ---- */
+
+enum rc meta_admin_apply(struct broker *b, enum meta_kind kind, struct rd *r, struct err *e)
+{
+    (void)kind;
+    return apply_quota(b, r, e);
+}
+
+void meta_admin_snapshot(struct broker *b, struct store_meta_sink *sink)
+{
+    AUTO(buf_fini) struct buf record = {0};
+    const struct quota *q;
+
+    for (size_t at = 0; (q = quotas_next(&b->quotas, &at));) {
+        buf_clear(&record);
+        put_quota(&record, &q->who, q);
+        store_meta_put(sink, buf_view(&record));
+    }
+}

@@ -1,0 +1,196 @@
+/* Administration of a whole broker: quotas and what clients above them feel. SPDX-License-Identifier: Apache-2.0 */
+#include "broker_client.h"
+#include "test.h"
+
+struct box {
+    struct rig g;
+    struct client k;
+};
+
+static struct box *box_open(uint64_t seed)
+{
+    struct box *x = xnew(struct box);
+
+    rig_init(&x->g, seed);
+    assert_int_equal(rig_open(&x->g), RC_OK);
+    client_open(&x->k, &x->g);
+    return x;
+}
+
+static void box_close(struct box *x)
+{
+    client_close(&x->k);
+    rig_close(&x->g);
+    rig_fini(&x->g);
+    free(x);
+}
+
+static void box_power_cut(struct box *x)
+{
+    client_close(&x->k);
+    fs_sim_cut(x->g.disk);
+    rig_crash(&x->g);
+    fs_sim_power_on(x->g.disk);
+    if (rig_open(&x->g)) fail_msg("%s", x->g.err.text);
+    client_open(&x->k, &x->g);
+}
+
+/* ---- quotas ---- */
+
+/* name NULL: the default of all. */
+static int16_t quota_alter(struct box *x, const char *type, const char *name, const char *key,
+                           double value, bool remove)
+{
+    struct alter_client_quotas_request_entity who = {str_of(type),
+                                                     name ? str_of(name) : (struct str){0}};
+    struct alter_client_quotas_request_op op = {str_of(key), value, remove};
+    struct alter_client_quotas_request_entry entry = {
+        .entity = &who, .entity_n = 1, .ops = &op, .ops_n = 1};
+    struct alter_client_quotas_request q = {.entries = &entry, .entries_n = 1};
+    struct alter_client_quotas_response *a = client_ask(&x->k, KAFKA_ALTER_CLIENT_QUOTAS, 1, &q);
+
+    assert_int_equal(a->entries_n, 1);
+    return a->entries[0].error_code;
+}
+
+static struct describe_client_quotas_response *quotas(struct box *x)
+{
+    struct describe_client_quotas_request q = {0};
+
+    return client_ask(&x->k, KAFKA_DESCRIBE_CLIENT_QUOTAS, 1, &q);
+}
+
+static void quotas_survive_a_power_cut(void **state)
+{
+    struct describe_client_quotas_response *a;
+
+    (void)state;
+    for (uint64_t seed = 1; seed <= 10; seed++) {
+        struct box *x = box_open(seed);
+
+        assert_int_equal(quota_alter(x, "user", "u", "producer_byte_rate", 1000, false), 0);
+        assert_int_equal(quota_alter(x, "user", "u", "request_percentage", 12.5, false), 0);
+        assert_int_equal(quota_alter(x, "client-id", NULL, "consumer_byte_rate", 7, false), 0);
+        assert_int_equal(quota_alter(x, "client-id", NULL, "consumer_byte_rate", 0, true), 0);
+        box_power_cut(x);
+        a = quotas(x);
+        assert_int_equal(a->entries_n, 1);
+        assert_int_equal(a->entries[0].values_n, 2);
+        assert_true(str_is(a->entries[0].entity[0].entity_name, "u"));
+        assert_true(str_is(a->entries[0].values[0].key, "producer_byte_rate"));
+        assert_true(a->entries[0].values[0].value == 1000);
+        assert_true(a->entries[0].values[1].value == 12.5);
+        box_close(x);
+    }
+}
+
+static void a_producer_above_its_rate_is_told_and_not_heard_for_so_long(void **state)
+{
+    struct box *x = box_open(2);
+    struct api_versions_request versions = {.client_software_name = STR("a"),
+                                            .client_software_version = STR("1")};
+    struct produce_response *a;
+    int32_t ms;
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    assert_int_equal(quota_alter(x, "client-id", NULL, "producer_byte_rate", 1000, false), 0);
+    client_produce_send(&x->k, "t", 0, -1, client_batch(&x->k, 1, 9000, -1, -1));
+    a = client_answer(&x->k, KAFKA_PRODUCE, 9);
+    assert_int_equal(a->throttle_time_ms, 0);
+    client_produce_send(&x->k, "t", 0, -1, client_batch(&x->k, 1, 9000, -1, -1));
+    a = client_answer(&x->k, KAFKA_PRODUCE, 9);
+    assert_int_equal(a->topics[0].partitions[0].error_code, 0);
+    ms = a->throttle_time_ms;
+    assert_in_range(ms, 8000, 8800);
+    client_send(&x->k, KAFKA_API_VERSIONS, 3, &versions);
+    rig_advance(&x->g, (uint64_t)ms - 1);
+    assert_null(client_answer(&x->k, KAFKA_API_VERSIONS, 3));
+    rig_advance(&x->g, 1);
+    assert_non_null(client_answer(&x->k, KAFKA_API_VERSIONS, 3));
+    assert_int_equal(client_end(&x->k, "t", 0), 2);
+    box_close(x);
+}
+
+static void a_consumer_above_its_rate_gets_nothing_until_the_time_is_over(void **state)
+{
+    struct box *x = box_open(3);
+    struct fetch_response *a;
+    int got = 0, withheld = 0;
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 4000, -1, -1), NULL), 0);
+    assert_int_equal(quota_alter(x, "client-id", NULL, "consumer_byte_rate", 1000, false), 0);
+    for (int i = 0; i < 10; i++) { /* 40 kB at 1 kB a second */
+        client_fetch_send(&x->k, "t", 0, 0, 100);
+        if (!(a = client_answer(&x->k, KAFKA_FETCH, 11))) fail_msg("no answer to fetch %d", i);
+        if (a->throttle_time_ms) {
+            assert_int_equal(a->topics_n, 0);
+            withheld++;
+            rig_advance(&x->g, (uint64_t)a->throttle_time_ms);
+        } else {
+            assert_true(a->topics[0].partitions[0].records.n > 4000);
+            got++;
+        }
+    }
+    assert_true(got >= 4);
+    assert_true(withheld >= 2);
+    box_close(x);
+}
+
+static void topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error(void **state)
+{
+    struct box *x = box_open(4);
+    struct create_topics_request_topic t = {
+        .name = STR("many"), .num_partitions = 20, .replication_factor = 1};
+    struct create_topics_request q = {.topics = &t, .topics_n = 1, .timeout_ms = 1000};
+    struct create_topics_response *a;
+
+    (void)state;
+    assert_int_equal(quota_alter(x, "user", NULL, "controller_mutation_rate", 1, false), 0);
+    a = client_ask(&x->k, KAFKA_CREATE_TOPICS, 7, &q);
+    assert_int_equal(a->topics[0].error_code, 0); /* 11 in the bucket: overdrawn by 9 */
+    assert_int_equal(a->throttle_time_ms, 0);
+    t.name = STR("more");
+    a = client_ask(&x->k, KAFKA_CREATE_TOPICS, 7, &q);
+    assert_int_equal(a->topics[0].error_code, KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED);
+    assert_int_equal(a->throttle_time_ms, 9000);
+    assert_null(broker_topic(x->g.b, STR("more")));
+    rig_advance(&x->g, 9000);
+    t.num_partitions = 2;
+    a = client_ask(&x->k, KAFKA_CREATE_TOPICS, 5, &q);
+    assert_int_equal(a->topics[0].error_code, 0);
+    assert_int_equal(a->throttle_time_ms, 2000);
+    box_close(x);
+}
+
+static void a_client_that_leaves_while_it_is_not_heard_is_forgotten(void **state)
+{
+    struct box *x = box_open(5);
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    assert_int_equal(quota_alter(x, "client-id", NULL, "producer_byte_rate", 1, false), 0);
+    client_produce_send(&x->k, "t", 0, -1, client_batch(&x->k, 1, 1000, -1, -1));
+    assert_non_null(client_answer(&x->k, KAFKA_PRODUCE, 9));
+    client_produce_send(&x->k, "t", 0, 0, client_batch(&x->k, 1, 1000, -1, -1));
+    client_close(&x->k);
+    rig_advance(&x->g, 1000000);
+    client_open(&x->k, &x->g);
+    assert_int_equal(client_end(&x->k, "t", 0), 1);
+    box_close(x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(quotas_survive_a_power_cut),
+        cmocka_unit_test(a_producer_above_its_rate_is_told_and_not_heard_for_so_long),
+        cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
+        cmocka_unit_test(topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error),
+        cmocka_unit_test(a_client_that_leaves_while_it_is_not_heard_is_forgotten),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
