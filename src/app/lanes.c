@@ -39,6 +39,16 @@ static enum flow_record record_of(const struct config *c)
     return FLOW_RECORD_ALL;
 }
 
+static enum flow_reset offset_reset_of(const struct config *c)
+{
+    switch (c->kafka_consumer_auto_offset_reset) {
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_EARLIEST: return FLOW_RESET_EARLIEST;
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_LATEST: return FLOW_RESET_LATEST;
+    case CONFIG_KAFKA_CONSUMER_AUTO_OFFSET_RESET_NONE: return FLOW_RESET_NONE;
+    }
+    return FLOW_RESET_EARLIEST;
+}
+
 static void flow_options_fill(struct lanes *l, const struct config *c)
 {
     l->flow = (struct flow_options){
@@ -51,6 +61,7 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .reply_immediate = c->gateway_reply == CONFIG_GATEWAY_REPLY_IMMEDIATE,
         .models_logged = c->gateway_models == CONFIG_GATEWAY_MODELS_LOGGED,
         .record = record_of(c),
+        .offset_reset = offset_reset_of(c),
         .join_window_ms = (uint32_t)c->flow_join_window_ms,
         .timeout_ms = c->gateway_timeout_ms,
         .timeout_ms_max = c->gateway_timeout_max_ms,

@@ -33,7 +33,7 @@ struct bus_record {
 };
 
 /* Appends the records to one partition, in order. Appends of one loop to one partition keep their order.
- * RC_OK: in the log (on disk for BUS_DISK), `offset` is the first record's. RC_TIMEOUT on remote: unknown whether.
+ * RC_OK: in the log (on disk for BUS_DISK), `offset` is the first record's. RC_TIMEOUT on remote: unknown whether, or not all.
  * RC_NOT_FOUND, RC_TOO_LARGE (before it travels), RC_DISK_FULL, RC_OVERLOAD, RC_UNAVAILABLE, RC_FATAL. */
 enum bus_durability { BUS_DISK, BUS_CACHE };     /* acks=all / acks=1 on remote */
 struct bus_append {
@@ -53,7 +53,7 @@ struct bus_fetch {
     struct bus_op op;
     struct str topic;
     int32_t partition;
-    int64_t offset;                              /* -1: the start, -2: the end */
+    int64_t offset;                              /* -1: the start, -2: the end; one that is not there: RC_INVALID */
     size_t size_max;
     uint64_t wait_ms;
     struct bus_record *records;                  /* out; owned by the fetch */
@@ -71,7 +71,7 @@ struct bus_watch {
     struct bus_op op;                            /* done: once, after bus_watch_stop() or when it cannot go on (err) */
     struct str topic;
     int32_t partition;
-    int64_t offset;                              /* >= 0, -1 start, -2 end */
+    int64_t offset;                              /* >= 0, -1 start, -2 end; once it is not there any more: RC_INVALID */
     void (*records)(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next_offset);
     void *priv;
 };
@@ -91,7 +91,8 @@ struct bus_topic {
     int32_t partitions, replication;             /* in: wanted (-1: the cluster's default); out: effective; 0 = none */
     const struct bus_config *configs;            /* ensure only; borrowed */
     size_t configs_n;
-    struct bus_uuid id;                          /* out; remote: made of the name, so the same when it is made again */
+    struct bus_uuid id;                          /* out; remote: made of the name, so the same when it is made again; see
+                                                    docs/on-kafka.md for how that is noticed all the same */
     int64_t *start_offsets, *end_offsets;        /* out of describe: one per partition, owned by the op */
     char cleanup_policy[32];                     /* out of describe */
     bool created;                                /* out of ensure */

@@ -35,6 +35,7 @@ struct topic {
     struct timer retry;
     uint32_t tries;
     char *why;                                   /* the last try failed; NULL: none did */
+    bool made;                                   /* since it was last read: whatever was known of it is void */
 };
 
 enum place_state {
@@ -51,6 +52,7 @@ struct intake {
     int32_t partition;
     struct bus_watch watch;
     bool telling;                                /* the watch was asked how far it is */
+    bool lost;                                   /* its watch ended at an offset that the topic does not have */
     bool watching, paused;                       /* paused: no room for more runs; records wait in the log */
     struct list paused_link;
     int64_t seen;                                /* everything before it was handed to us or is this process's own */
@@ -100,6 +102,7 @@ struct place {
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
+    bool rewatching;                             /* the ends are being looked up for watches that are to begin again */
     /* model: its calls */
     uint32_t calls_now;
     bool kicking;
@@ -272,6 +275,9 @@ void intake_close(struct place *p);              /* watches end */
 void intake_clear(struct place *p);              /* the place is gone: its offsets and perhaps its topics; then it is freed */
 void intake_room(struct flow *f);                /* a run nobody waited for has ended */
 void intake_rewatch(struct place *p);            /* its inputs topic is there again */
+/* Where to go on instead of `at`, which is in or out of what the topic has: flow.h, enum flow_reset. made: the topic is another
+ * one for certain. RC_INVALID: nowhere, e says so. */
+enum rc intake_go_on_at(struct intake *in, int64_t at, bool made, const struct ends *e, int64_t *ret, struct err *why) MUST_USE;
 /* Starts the run of a record. own: a gateway's, left unfinished; else an outside record. */
 void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt);
 bool intake_full(const struct flow *f);

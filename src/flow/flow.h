@@ -11,6 +11,10 @@
 struct loop;
 struct flow;
 
+/* Where inputs are read on when the topic has nothing at the offset that was committed: its records were deleted by retention,
+ * or the topic was deleted and made again. */
+enum flow_reset { FLOW_RESET_EARLIEST, FLOW_RESET_LATEST, FLOW_RESET_NONE };
+
 struct flow_options {                            /* the gateway:, flow:, compat: and kafka: keys of the configuration */
     struct str topic_prefix, topic_namespace;    /* "seldon", "default" */
     int32_t partitions, replication;
@@ -20,6 +24,7 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     bool reply_immediate;                        /* gateway.reply */
     bool models_logged;                          /* gateway.models */
     enum flow_record record;
+    enum flow_reset offset_reset;                /* kafka.consumer.autoOffsetReset */
     uint32_t join_window_ms;
     uint64_t timeout_ms, timeout_ms_max;
     uint64_t recover_grace_ms, recover_within_ms, idempotency_window_ms;

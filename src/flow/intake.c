@@ -120,6 +120,7 @@ static void place_opened(struct place *p, const struct ends *e)
     p->state = PLACE_READY;
     diag(DIAG_INFO, "flow.ready", KV_CSTR("kind", p->model ? "model" : "pipeline"), KV_STR("name", p->name),
          KV_U64("partitions", p->inputs.partitions));
+    p->inputs.made = false;
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
         int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;
@@ -168,8 +169,16 @@ static void ends_known(struct place *p, const struct ends *e)
         first_commit(p, e);
         return;
     }
-    for (size_t i = 0; i < p->intakes_n; i++)    /* partitions added since start at 0 */
-        if (p->intakes[i].committed < 0) p->intakes[i].committed = 0;
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        struct intake *in = &p->intakes[i];
+        struct err why;
+
+        if (in->committed < 0) in->committed = 0;        /* partitions added since start at 0 */
+        else if (intake_go_on_at(in, in->committed, false, e, &in->committed, &why)) {
+            open_failed(p, &why);
+            return;
+        }
+    }
     place_opened(p, e);
 }
 
@@ -486,17 +495,52 @@ static void watch_again(struct timer *t)
     }
 }
 
-void intake_rewatch(struct place *p)
+static void rewatch_retry(struct place *p, const struct err *why)
 {
-    bool other = memcmp(p->watched_id, p->inputs.id, sizeof p->watched_id) != 0;
+    diag(DIAG_WARN, "flow.watch", KV_STR("topic", p->inputs.name), KV_CSTR("why", why->text));
+    loop_timer(p->f->loop, &p->retry, RETRY_MS_MAX, watch_again);
+}
 
-    for (size_t i = 0; i < p->intakes_n; i++) {
+static void rewatch_at(struct place *p, const struct ends *e)
+{
+    struct err why;
+    bool again = e->err.rc != RC_OK;
+
+    p->rewatching = false;
+    if (p->state != PLACE_READY || p->f->watches_closed) return;
+    if (again) why = e->err;
+    for (size_t i = 0; i < p->intakes_n && e->err.rc == RC_OK; i++) {
         struct intake *in = &p->intakes[i];
+        int64_t from;
 
         if (in->watching) continue;
-        if (other) in->seen = in->committed = in->outputs_from = in->errors_from = 0;
-        watch_start(in, in->seen);
+        if (intake_go_on_at(in, in->seen, p->inputs.made, e, &from, &why)) {
+            again = true;
+            continue;
+        }
+        in->lost = false;
+        watch_start(in, from);
     }
+    if (again) rewatch_retry(p, &why);
+    else p->inputs.made = false;
+}
+
+void intake_rewatch(struct place *p)
+{
+    bool look;
+
+    if (p->rewatching) return;
+    p->inputs.made |= memcmp(p->watched_id, p->inputs.id, sizeof p->watched_id) != 0;
+    look = p->inputs.made;
+    for (size_t i = 0; i < p->intakes_n; i++)
+        look |= p->intakes[i].lost;
+    if (look) {
+        p->rewatching = true;
+        ends_look(p, rewatch_at);
+        return;
+    }
+    for (size_t i = 0; i < p->intakes_n; i++)
+        if (!p->intakes[i].watching) watch_start(&p->intakes[i], p->intakes[i].seen);
 }
 
 static void watch_done(struct bus_op *op)
@@ -506,6 +550,7 @@ static void watch_done(struct bus_op *op)
     struct flow *f = p->f;
 
     in->watching = false;
+    in->lost = op->err.rc == RC_INVALID || op->err.rc == RC_NOT_FOUND;
     if (!f->closed) {
         if (in->telling) commit_told(in);
         if (p->state == PLACE_READY && !f->draining) {

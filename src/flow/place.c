@@ -55,6 +55,7 @@ static void topic_ensured(struct bus_op *op)
         memcpy(id.b, ask->op.id.b, sizeof id.b);
         uuid_to_text(&id, t->id);
         t->partitions = ask->op.partitions;
+        t->made |= ask->op.created;
         why_set(&t->why, NULL);
         t->ready = true;
         if (t->place) place_setup(t->place);

@@ -199,6 +199,68 @@ static void what_was_there_before_the_first_apply_is_not_run(void **state)
     fixture_close(&x);
 }
 
+/* Three records were run; then the committed offset is one that the topic does not have. */
+static void lose_the_offset(struct fixture *x, enum flow_reset reset)
+{
+    fixture_options(x);
+    x->o.offset_reset = reset;
+    fixture_open(x);
+    APPLY(x, "p: mul10; out < mul10");
+    fixture_settle(x);
+    for (int i = 0; i < 3; i++) produce(x, INPUTS, 0, "k", "INPUT=1");
+    fixture_advance(x, 2000);
+    assert_int_equal(fake_bus_committed(x->bus, GROUP, INPUTS, 0), 3);
+    assert_int_equal(fake_bus_count(x->bus, OUTPUTS), 3);
+    fixture_reopen(x, "2");
+    for (size_t i = 0; i < x->bus->offsets_n; i++)
+        if (str_is(buf_str(&x->bus->offsets[i].group), GROUP)) x->bus->offsets[i].offset = 50;
+    APPLY(x, "p: mul10; out < mul10");
+    fixture_settle(x);
+}
+
+static void a_topic_that_is_shorter_than_what_was_read_is_another_one_and_read_from_its_start(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    lose_the_offset(&x, FLOW_RESET_EARLIEST);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 6);
+    fixture_advance(&x, 2000);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 3);
+    fixture_close(&x);
+}
+
+static void a_lost_offset_is_given_up_for_the_end_when_that_is_wanted(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    lose_the_offset(&x, FLOW_RESET_LATEST);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 3);
+    produce(&x, INPUTS, 0, "k", "INPUT=1");
+    fixture_advance(&x, 2000);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 4);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 4);
+    fixture_close(&x);
+}
+
+static void a_lost_offset_keeps_a_pipeline_from_being_ready_when_that_is_wanted(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    lose_the_offset(&x, FLOW_RESET_NONE);
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    assert_true(a->done);
+    assert_int_equal(a->q.err.rc, RC_UNAVAILABLE);
+    assert_non_null(strstr(a->q.err.text, "autoOffsetReset is none"));
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 3);
+    asked_free(a);
+    fixture_close(&x);
+}
+
 static void the_commit_stays_at_the_oldest_unfinished_input(void **state)
 {
     struct fixture x;
@@ -703,6 +765,9 @@ int main(void)
         cmocka_unit_test(a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic),
         cmocka_unit_test(a_models_topic_takes_every_form_of_the_original),
         cmocka_unit_test(what_was_there_before_the_first_apply_is_not_run),
+        cmocka_unit_test(a_topic_that_is_shorter_than_what_was_read_is_another_one_and_read_from_its_start),
+        cmocka_unit_test(a_lost_offset_is_given_up_for_the_end_when_that_is_wanted),
+        cmocka_unit_test(a_lost_offset_keeps_a_pipeline_from_being_ready_when_that_is_wanted),
         cmocka_unit_test(the_commit_stays_at_the_oldest_unfinished_input),
         cmocka_unit_test(an_input_without_outcome_is_run_again_after_a_crash_and_only_that),
         cmocka_unit_test(a_rerun_uses_the_version_it_was_admitted_on),
