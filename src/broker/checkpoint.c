@@ -21,7 +21,7 @@ enum {
     RETRY_MS = 1000                            /* after a checkpoint that found no room */
 };
 
-struct captured { struct log *log; struct log_state state; };
+struct captured { struct log *log; struct log_state state; uint32_t swaps; };
 struct checkpoint {
     struct work work;
     struct store *store;
@@ -137,6 +137,7 @@ static void capture_log(struct checkpoint *c, struct log *l, bool all)
     l->refs++;
     l->snapshot_held = l->snapshot;
     log_put_state(l, &c->logs[c->logs_n].state);
+    c->logs[c->logs_n].swaps = l->swaps;
     c->logs[c->logs_n++].log = l;
     state_put_log(&c->frames, &c->logs[c->logs_n - 1].state, &l->epochs);
 }
@@ -186,7 +187,7 @@ static void capture(struct store *s, bool all)
         capture_log(c, l, all);
     }
     if (!s->state_file) c->state_file = 1;
-    else if (s->state_bytes + c->frames.n > 2 * s->wal.super.state_base + STATE_REWRITE_BYTES) capture_rewrite(c);
+    else if ((s->state_format && s->state_format != STATE_FORMAT) || s->state_bytes + c->frames.n > 2 * s->wal.super.state_base + STATE_REWRITE_BYTES) capture_rewrite(c);
     c->gone = buf_take(&s->gone);
     s->dirty_any = s->checkpoint_wanted = false;
     store_path(s, "", root);
@@ -412,6 +413,16 @@ static void remove_old(struct log *l, const struct log_state *state, struct buf 
     }
 }
 
+/* The numbers of the closed segments that are on the disk now are those after the last compaction. */
+static void swap_unmark(struct log *l)
+{
+    char       path[STORE_PATH_BYTES];
+    struct err e;
+
+    must((size_t)snprintf(path, sizeof path, "%s/" LOG_SWAP_MARK, l->dir) < sizeof path);
+    if (!fs_unlink(l->store->fs, path, &e) || e.rc == RC_NOT_FOUND) l->swap_marked = false;
+}
+
 static void checkpoint_free(struct checkpoint *c)
 {
     for (size_t i = 0; i < c->logs_n; i++) log_unref(c->logs[i].log);
@@ -443,6 +454,7 @@ static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf 
         state_path(s, s->state_file, path);
         if (s->state_file) add_name(paths, path);
         s->state_file = c->state_file;
+        s->state_format = STATE_FORMAT;
     }
     s->state_bytes = c->super.state_bytes;
     remove_gone(c, paths);
@@ -451,6 +463,7 @@ static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf 
 
         if (l->deleted) continue;
         if (l->loaded) remove_old(l, &c->logs[i].state, paths);
+        if (l->loaded && l->swap_marked && !l->compacting && !l->offline && l->swaps == c->logs[i].swaps) swap_unmark(l);
         l->disk = c->logs[i].state;
         l->disk.name = (struct str){0};
         l->snapshot_held = -1;

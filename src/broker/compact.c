@@ -178,6 +178,7 @@ static void synced(struct work *w)
         l->hint.offset_next = -1;
         for (size_t i = 0; i < j->pass.out_n && !j->rc; i++) j->rc = swap_group(l, &j->pass.out[i], &j->err);
         if (j->rc) log_fail(l, &j->err);                          /* the next start goes on from the .swap files */
+        l->swaps++;                                               /* a checkpoint under way still has the numbers from before */
         l->cleaned = j->pass.cleaned;
         store_dirty(l->store, l);
         count(l->store, &j->pass);
@@ -191,11 +192,17 @@ static void synced(struct work *w)
     log_unref(l);
 }
 
-static enum rc to_swap(const struct clean_pass *p, struct err *e)
+/* From the mark on, what the checkpoint knows of the closed segments does not count; it goes when the next checkpoint knows better. */
+static enum rc to_swap(struct log *l, const struct clean_pass *p, struct err *e)
 {
+    AUTO(file_closep) struct file *mark = NULL;
     struct segment_place in = {NULL, p->dir};
     char                 from[SEGMENT_PATH_BYTES], to[SEGMENT_PATH_BYTES];
 
+    must((size_t)snprintf(to, sizeof to, "%s/" LOG_SWAP_MARK, l->dir) < sizeof to);
+    l->swaps++;
+    l->swap_marked = true;
+    if (fs_open(p->fs, to, FS_WRITE | FS_CREATE, &mark, e)) return e->rc;
     for (size_t i = 0; i < p->out_n; i++) {
         segment_path(&in, p->out[i].base, ".cleaned", from);
         segment_path(&in, p->out[i].base, ".swap", to);
@@ -257,7 +264,7 @@ static void cleaned(struct work *w)
     }
     if (j->rc || is_over(j)) {
         compact_end(j);
-    } else if (to_swap(&j->pass, &j->err)) {
+    } else if (to_swap(l, &j->pass, &j->err)) {
         log_fail(l, &j->err);
         compact_end(j);
     } else {

@@ -101,6 +101,16 @@ void log_segments_free(struct log *l)
     l->segments_n = l->segments_cap = 0;
 }
 
+void log_count_closed(const struct log *l, int64_t start, int64_t *ret_n, uint64_t *ret_bytes)
+{
+    *ret_n = 0, *ret_bytes = 0;
+    for (size_t i = 0; i + 1 < l->segments_n; i++) {
+        if (l->segments[i + 1]->base <= start || !l->segments[i]->size) continue;
+        ++*ret_n;
+        *ret_bytes += l->segments[i]->size;
+    }
+}
+
 void log_put_state(const struct log *l, struct log_state *ret)
 {
     const struct segment *active = log_active(l);
@@ -117,6 +127,7 @@ void log_put_state(const struct log *l, struct log_state *ret)
     ret->times_n = active ? active->times.written : 0;
     ret->snapshot = l->snapshot;
     ret->cleaned = l->cleaned;
+    log_count_closed(l, l->start, &ret->closed_n, &ret->closed_bytes);
 }
 
 /* A random part of segment.jitter.ms, so that segments of many partitions do not end at once. */

@@ -15,7 +15,7 @@ enum { SNAPSHOT_BYTES_MAX = 64 << 20 };
 /* ---- the folder ---- */
 
 struct numbers { int64_t *v; size_t n; };
-struct found { struct numbers logs, snapshots, swaps, cleaned; struct buf strays; };
+struct found { struct numbers logs, snapshots, swaps, cleaned; struct buf strays; bool marked; };
 
 static bool name_parse(const char *name, const char *suffix, int64_t *ret)
 {
@@ -39,6 +39,7 @@ static void collect(void *ctx, const char *name)
     else if (name_parse(name, ".snapshot", &base)) add_number(&f->snapshots, base);
     else if (name_parse(name, ".swap", &base)) add_number(&f->swaps, base);
     else if (name_parse(name, ".cleaned", &base)) add_number(&f->cleaned, base);
+    else if (!strcmp(name, LOG_SWAP_MARK)) f->marked = true;
     else if (log_large_name(name) || str_ends(str_of(name), STR(".deleted"))) buf_append(&f->strays, bytes_of(name, strlen(name) + 1));
 }
 
@@ -196,6 +197,24 @@ static enum rc finish_swaps(struct log *l, struct found *found, struct err *e)
     return RC_OK;
 }
 
+/* Every closed segment of the checkpoint is there in its full length; compaction may have changed them since, and says so. */
+static enum rc check_closed(struct log *l, struct err *e)
+{
+    int64_t  n;
+    uint64_t bytes;
+
+    if (l->found->marked) {
+        l->swap_marked = true;
+        l->swaps++;
+        store_dirty(l->store, l);
+        return RC_OK;
+    }
+    log_count_closed(l, l->disk.start, &n, &bytes);
+    if (l->disk.closed_n == STATE_CLOSED_UNKNOWN || (n == l->disk.closed_n && bytes == l->disk.closed_bytes)) return RC_OK;
+    return err_set(e, RC_CORRUPT, "its closed segments are %" PRId64 " with %" PRIu64 " bytes, %" PRId64 " with %" PRIu64 " were on record: segments are missing or cut short",
+                   n, bytes, l->disk.closed_n, l->disk.closed_bytes);
+}
+
 static enum rc load_segments(struct log *l, struct err *e)
 {
     enum rc         rc = folder_list(l, e);
@@ -217,6 +236,7 @@ static enum rc load_segments(struct log *l, struct err *e)
         }
     }
     if (rc || (rc = load_active(l, e))) return rc;
+    if (check_closed(l, e)) return e->rc;
     if (l->segments[0]->base > l->start)
         return err_set(e, RC_CORRUPT, "segments below %" PRId64 " are missing, the log starts at %" PRId64, l->segments[0]->base, l->start);
     return RC_OK;

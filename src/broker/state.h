@@ -10,7 +10,8 @@
 #include "broker/epochs.h"
 #include "broker/store.h"
 
-enum state_kind { STATE_META = 1, STATE_LOG, STATE_GONE };
+enum state_kind { STATE_META = 1, STATE_LOG, STATE_GONE, STATE_CLOSED = (int)0x80000004 };    /* top bit: who does not know it may pass over it */
+enum { STATE_FORMAT = 1, STATE_CLOSED_UNKNOWN = -1 };
 struct log_state {
     struct uuid topic;
     uint32_t partition;
@@ -21,6 +22,8 @@ struct log_state {
     int64_t  snapshot;                         /* newest producer snapshot on the disk; -1 none */
     int64_t  cleaned;                          /* compaction has seen everything below; 0 none */
     bool     rescued;                          /* a rescue file waits for it */
+    int64_t  closed_n;                         /* segments before the one that grows that are not empty and reach above start; STATE_CLOSED_UNKNOWN */
+    uint64_t closed_bytes;                     /* and their bytes */
     struct str name;                           /* topic */
 };
 
@@ -32,10 +35,10 @@ void state_put_gone(struct buf *into, const struct uuid *topic, uint32_t partiti
 struct state_frame {
     enum state_kind  kind;
     struct bytes     meta;
-    struct log_state log;                      /* of GONE only topic and partition */
+    struct log_state log;                      /* of GONE only topic and partition, of CLOSED also the last two */
     struct bytes     epochs;                   /* see state_epochs */
 };
 void state_epochs(struct bytes raw, struct epochs *into);         /* into must be empty */
 typedef enum rc (*state_fn)(void *ctx, const struct state_frame *f, struct err *e);
-/* RC_CORRUPT, RC_UNSUPPORTED, or what fn says. */
-enum rc state_replay(struct bytes file, state_fn fn, void *ctx, struct err *e) MUST_USE;
+/* *ret_format: the one it was written in; another one than STATE_FORMAT is to be written anew. RC_CORRUPT, RC_UNSUPPORTED, or what fn says. */
+enum rc state_replay(struct bytes file, state_fn fn, void *ctx, uint32_t *ret_format, struct err *e) MUST_USE;

@@ -132,7 +132,7 @@ struct log *store_log_new(struct store *s, const struct uuid *id, struct str top
     l->dir = xcalloc(1, dir_n);
     snprintf(l->dir, dir_n, "%s/%s-%" PRIu32, s->dir, l->topic, partition);
     l->config = log_config_default;
-    l->disk = (struct log_state){.topic = *id, .partition = partition, .snapshot = -1};
+    l->disk = (struct log_state){.topic = *id, .partition = partition, .snapshot = -1, .closed_n = STATE_CLOSED_UNKNOWN};
     l->snapshot = l->snapshot_held = -1;
     l->refs = 1;
     list_init(&l->dirty_link);

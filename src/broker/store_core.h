@@ -59,6 +59,8 @@ struct log {
 
     int64_t  cleaned;                          /* compaction has seen everything below */
     bool     compacting;                       /* its closed segments stay as they are */
+    uint32_t swaps;                            /* compactions whose segments were put in place by this process, or found half done */
+    bool     swap_marked;                      /* the folder says that its closed segments may differ from the checkpoint's numbers */
     int64_t  compacted_ms;                     /* when the last pass began */
 
     bool     dirty;                            /* differs from `disk` */
@@ -95,6 +97,7 @@ struct store {
     struct list dirty;                         /* struct log.dirty_link */
     struct buf gone;                           /* folders and files to remove after the next checkpoint: NUL-ended names */
     uint64_t state_file, state_bytes;          /* the current checkpoint file */
+    uint32_t state_format;                     /* it was written in; 0: there was none */
     struct checkpoint *checkpoint;             /* running; NULL: none */
     bool     checkpoint_wanted, dirty_any;
     uint64_t checkpoint_ms;                    /* monotonic, of the last end */
@@ -159,6 +162,7 @@ enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct e
 enum rc log_stage_large(struct log *l, struct log_large_ref *ref, unsigned flags, struct log_appended *ret, struct err *e);
 bool log_large_name(const char *name);                                         /* such a file, not yet or not any more wanted */
 void log_put_state(const struct log *l, struct log_state *ret);                /* as of now */
+void log_count_closed(const struct log *l, int64_t start, int64_t *ret_n, uint64_t *ret_bytes);    /* see struct log_state */
 enum rc log_make_folder(struct log *l, struct err *e);
 enum rc log_move_start(struct log *l, int64_t start, struct err *e);            /* not staged */
 
@@ -179,6 +183,7 @@ enum rc log_note_marker(struct log *l, struct segment *s, const struct batch_hea
 enum rc log_aborted_load(struct log *l, int64_t from, bool *ret_damaged, struct err *e);
 
 /* ---- compact.c ---- */
+#define LOG_SWAP_MARK "swapping"                                                /* name of the file that says so */
 void compact_turn(struct store *s, uint64_t now_ms);                           /* held-back steps that are due; all of them end when the store closes */
 uint64_t compact_next_ms(const struct store *s);                               /* UINT64_MAX: none waits */
 /* The last step of a compaction: deletes the covered segments but for `base` and puts base.swap in its place. */

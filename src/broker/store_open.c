@@ -47,6 +47,11 @@ static enum rc apply_frame(void *ctx, const struct state_frame *f, struct err *e
     case STATE_GONE:
         if ((l = store_log_find(s, &f->log.topic, f->log.partition))) store_log_forget(s, l);
         return RC_OK;
+    case STATE_CLOSED:
+        if (!(l = store_log_find(s, &f->log.topic, f->log.partition))) return RC_OK;
+        l->disk.closed_n = f->log.closed_n;
+        l->disk.closed_bytes = f->log.closed_bytes;
+        return RC_OK;
     }
     return err_set(e, RC_CORRUPT, "checkpoint: a frame of kind %d", (int)f->kind);
 }
@@ -67,7 +72,7 @@ static enum rc read_state(struct store *s, struct err *e)
     }
     if (body.n < s->state_bytes)
         return err_set(e, RC_CORRUPT, "the checkpoint %s has %zu bytes of %" PRIu64 "; nothing was changed", name, body.n, s->state_bytes);
-    return state_replay(bytes_of(body.p, (size_t)s->state_bytes), apply_frame, s, e);
+    return state_replay(bytes_of(body.p, (size_t)s->state_bytes), apply_frame, s, &s->state_format, e);
 }
 
 /* ---- replay ---- */

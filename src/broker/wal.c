@@ -184,7 +184,8 @@ static void super_encode(const struct wal_super *s, uint8_t *b)
 {
     memset(b, 0, FS_ALIGN);
     memcpy(b, SUPER_MAGIC, 8);
-    store_le32(b + 8, WAL_FORMAT);
+    store_le16(b + 8, WAL_FORMAT);
+    store_le16(b + 10, WAL_READABLE_FROM);
     store_le64(b + 16, s->generation);
     memcpy(b + 24, s->folder_id, 16);
     memcpy(b + 40, s->secret, 16);
@@ -206,9 +207,9 @@ static enum rc super_decode(const uint8_t *b, struct wal_super *s, struct err *e
 {
     if (memcmp(b, SUPER_MAGIC, 8) != 0 || load_le32(b + 12) != crc32c(bytes_of(b + 16, FS_ALIGN - 16)))
         return err_set(e, RC_NOT_FOUND, "not a superblock");
-    if (load_le32(b + 8) > WAL_FORMAT)
-        return err_set(e, RC_UNSUPPORTED, "wal: format %" PRIu32 " was written by a newer millrace, this one knows up to %d; nothing was changed",
-                       load_le32(b + 8), (int)WAL_FORMAT);
+    if ((load_le16(b + 10) ? load_le16(b + 10) : load_le16(b + 8)) > WAL_FORMAT)
+        return err_set(e, RC_UNSUPPORTED, "wal: format %u was written by a newer millrace, this one knows up to %d; nothing was changed",
+                       load_le16(b + 8), (int)WAL_FORMAT);
     s->generation = load_le64(b + 16);
     memcpy(s->folder_id, b + 24, 16);
     memcpy(s->secret, b + 40, 16);

@@ -28,7 +28,7 @@ struct wal_record {
     uint32_t partition;
     int64_t  offset;
 };
-enum { WAL_HEADER_BYTES = 64, WAL_FORMAT = 1 };
+enum { WAL_HEADER_BYTES = 64, WAL_FORMAT = 1, WAL_READABLE_FROM = 1 };      /* the oldest format whose code reads what this one writes */
 
 struct wal_ring { uint64_t base, bytes; };     /* base: a position that lies at the ring's first byte */
 

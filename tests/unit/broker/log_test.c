@@ -549,6 +549,34 @@ static void missing_durable_bytes_take_one_partition_offline_and_keep_its_files(
     rig_fini(&r);
 }
 
+static void a_closed_segment_that_is_missing_or_short_takes_the_partition_offline(void **state)
+{
+    (void)state;
+    for (int cut = 0; cut < 2; cut++) {
+        struct rig       r;
+        struct log_slice s;
+        struct file     *f;
+
+        rig_init(&r);
+        r.config.segment_bytes = 500;
+        rig_log(&r);
+        for (int i = 0; i < 40; i++) put(&r, (struct batch_of){.text = "x", .pad = 100});
+        checkpoint(&r);
+        r.t.store = store_close(r.t.store);
+        if (cut) {
+            assert_int_equal(fs_open(r.t.opt.fs, "data/ta-0/00000000000000000010.log", FS_WRITE, &f, &r.t.err), RC_OK);
+            assert_int_equal(file_truncate(f, 20, &r.t.err), RC_OK);
+            file_close(f);
+        } else {
+            assert_int_equal(fs_unlink(r.t.opt.fs, "data/ta-0/00000000000000000010.log", &r.t.err), RC_OK);
+        }
+        restart(&r);
+        assert_int_equal(log_read(r.log, 0, 1000, INT64_MAX, true, &s, &r.t.err), RC_CORRUPT);
+        assert_non_null(strstr(r.t.err.text, "missing or cut short"));
+        rig_fini(&r);
+    }
+}
+
 static void damaged_indexes_are_made_again(void **state)
 {
     struct rig r;
@@ -642,6 +670,7 @@ int main(void)
         cmocka_unit_test(a_large_batch_is_a_segment_of_its_own),
         cmocka_unit_test(a_large_batch_that_is_not_appended_leaves_nothing),
         cmocka_unit_test(missing_durable_bytes_take_one_partition_offline_and_keep_its_files),
+        cmocka_unit_test(a_closed_segment_that_is_missing_or_short_takes_the_partition_offline),
         cmocka_unit_test(damaged_indexes_are_made_again),
         cmocka_unit_test(malformed_batches_are_refused),
         cmocka_unit_test(open_files_stay_under_their_ceiling),

@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "base/crc.h"
 #include "base/diag.h"
 #include "storage.h"
 
@@ -466,6 +467,98 @@ static void leftovers_of_a_crash_are_removed(void **state)
     assert_true(found > 0);
 }
 
+/* ---- formats ---- */
+
+static void patch(struct rig *r, const char *path, void (*change)(struct buf *body))
+{
+    struct buf   body = {0};
+    struct file *f;
+
+    assert_int_equal(fs_load(fs_sim_fs(r->disk), path, SIZE_MAX, &body, &r->t.err), RC_OK);
+    change(&body);
+    assert_int_equal(fs_open(fs_sim_fs(r->disk), path, FS_WRITE | FS_TRUNC, &f, &r->t.err), RC_OK);
+    assert_int_equal(file_write(f, buf_view(&body), 0, &r->t.err), RC_OK);
+    assert_int_equal(file_sync(f, &r->t.err), RC_OK);
+    file_close(f);
+    buf_fini(&body);
+}
+
+static uint16_t format_next, format_from;
+
+static void change_supers(struct buf *body)
+{
+    for (int i = 0; i < 2; i++) {
+        uint8_t *b = body->p + i * FS_ALIGN;
+
+        store_le16(b + 8, format_next);
+        store_le16(b + 10, format_from);
+        if (format_from == 1) store_le64(b + 112, load_le64(b + 112) + 12 + 5);       /* the checkpoint has one more frame */
+        store_le32(b + 12, crc32c(bytes_of(b + 16, FS_ALIGN - 16)));
+    }
+}
+
+/* A frame that nobody here knows, and that says of itself that it may be passed over. */
+static void change_state(struct buf *body)
+{
+    uint8_t frame[17] = {0};
+
+    store_le16(body->p + 8, format_next);
+    store_le16(body->p + 10, format_from);
+    store_le32(body->p + 12, crc32c(bytes_of(body->p, 12)));
+    store_le32(frame + 4, 0x80000077);
+    store_le32(frame + 8, 5);
+    store_le32(frame, crc32c(bytes_of(frame + 4, 13)));
+    buf_append(body, bytes_of(frame, sizeof frame));
+}
+
+static void one_stop(struct rig *r)
+{
+    struct log_appended a;
+
+    rig_open(r);
+    meta(r, "topic ta");
+    assert_int_equal(put(r, 0, (struct batch_of){.text = "one"}, &a), RC_OK);
+    storage_turn(&r->t);
+    r->t.store = store_close(r->t.store);
+}
+
+static void what_the_next_version_wrote_is_read_when_it_says_so_and_written_anew(void **state)
+{
+    struct rig r;
+    struct buf head = {0};
+
+    (void)state;
+    rig_init(&r);
+    one_stop(&r);
+    format_next = 2, format_from = 1;
+    patch(&r, "data/state.1", change_state);
+    patch(&r, "data/wal", change_supers);
+    rig_open(&r);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 0), "one");
+    assert_int_equal(fs_load(fs_sim_fs(r.disk), "data/state.2", SIZE_MAX, &head, &r.t.err), RC_OK);
+    assert_int_equal(load_le16(head.p + 8), 1);                   /* in this version's format: the way back is complete */
+    buf_fini(&head);
+    rig_fini(&r);
+}
+
+static void a_newer_format_is_refused_with_a_sentence_and_nothing_is_changed(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    one_stop(&r);
+    format_next = 3, format_from = 2;
+    patch(&r, "data/wal", change_supers);
+    assert_int_equal(storage_open(&r.t), RC_UNSUPPORTED);
+    assert_non_null(strstr(r.t.err.text, "newer millrace"));
+    format_next = 1, format_from = 0;                             /* the numbers of a folder from before the second one existed */
+    patch(&r, "data/wal", change_supers);
+    rig_open(&r);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 0), "one");
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -483,6 +576,8 @@ int main(void)
         cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
         cmocka_unit_test(damage_is_reported_and_nothing_is_changed),
         cmocka_unit_test(leftovers_of_a_crash_are_removed),
+        cmocka_unit_test(what_the_next_version_wrote_is_read_when_it_says_so_and_written_anew),
+        cmocka_unit_test(a_newer_format_is_refused_with_a_sentence_and_nothing_is_changed),
     };
 
     diag_set_levels(STR("error"));
