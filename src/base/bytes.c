@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "base/bytes.h"
+#include <stdlib.h>
 #include <strings.h>
 
 bool str_starts(struct str s, struct str prefix)
@@ -74,4 +75,20 @@ struct str decimal(uint64_t v, char into[DECIMAL_MAX])
         v /= 10;
     } while (v);
     return (struct str){into + at, DECIMAL_MAX - at};
+}
+
+struct str str_own(struct str s)
+{
+    char *p;
+
+    if (!s.p) return (struct str){0};
+    p = xnew_array(char, s.n + 1);
+    if (s.n) memcpy(p, s.p, s.n);
+    return (struct str){p, s.n};
+}
+
+void str_drop(struct str *s)
+{
+    free((char *)(uintptr_t)s->p);
+    *s = (struct str){0};
 }

@@ -67,7 +67,7 @@ const struct api *api_of(int16_t key);                   /* NULL: not served */
 const struct api *api_next(const struct api *a);         /* by key; NULL gives the first, the last gives NULL */
 
 /* What a client may do where nobody is refused anything, as sets of operation codes. */
-enum { TOPIC_OPERATIONS_ALL = 3576, CLUSTER_OPERATIONS_ALL = 8096 };
+enum { TOPIC_OPERATIONS_ALL = 3576, CLUSTER_OPERATIONS_ALL = 8096, GROUP_OPERATIONS_ALL = 1 << 3 | 1 << 6 | 1 << 8 };
 
 /* Whom quotas know the client as. */
 static inline struct str request_user(const struct request *r) { (void)r; return STR("ANONYMOUS"); }
@@ -122,3 +122,5 @@ void api_alter_client_quotas(struct request *r);
 void api_describe_cluster(struct request *r);
 void api_describe_producers(struct request *r);
 void api_describe_topic_partitions(struct request *r);
+void api_consumer_group_heartbeat(struct request *r);
+void api_consumer_group_describe(struct request *r);

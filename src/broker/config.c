@@ -150,6 +150,31 @@ static int32_t codec_of(struct str v)
     return kafka_codec_of_name(v, &codec) ? (int32_t)codec : KAFKA_CODEC_NONE;
 }
 
+/* Bit n: the nth word of one_of is there; above bit 8: which one stands first. */
+static unsigned words_of(const struct config_def *d, struct str v)
+{
+    struct str rest = v, head, words, word;
+    unsigned found = 0, first = 0, n;
+    bool more, more_words;
+
+    do {
+        more = str_cut(rest, ',', &head, &rest);
+        while (head.n && head.p[0] == ' ')
+            head.p++, head.n--;
+        words = str_of(d->one_of);
+        n = 0;
+        do {
+            more_words = str_cut(words, ' ', &word, &words);
+            if (str_eq(head, word)) {
+                if (!found) first = n;
+                found |= 1u << n;
+            }
+            n++;
+        } while (more_words);
+    } while (more);
+    return found | first << 8;
+}
+
 static void store_field(void *base, const struct config_def *d, struct str v)
 {
     void *p = (char *)base + d->at;
@@ -167,6 +192,7 @@ static void store_field(void *base, const struct config_def *d, struct str v)
     case FIELD_CLEANUP: *(unsigned *)p = cleanup_of(v); return;
     case FIELD_COMPRESSION: *(int32_t *)p = codec_of(v); return;
     case FIELD_TIME_TYPE: *(bool *)p = str_is(v, "LogAppendTime"); return;
+    case FIELD_WORDS: *(unsigned *)p = words_of(d, v); return;
     }
 }
 

@@ -6,22 +6,6 @@
 #include "broker/group_member.h"
 #include "kafka/errors.h"
 
-static struct str str_own(struct str s)
-{
-    char *p;
-
-    if (!s.p) return (struct str){0};
-    p = xnew_array(char, s.n + 1);
-    if (s.n) memcpy(p, s.p, s.n);
-    return (struct str){p, s.n};
-}
-
-static void str_drop(struct str *s)
-{
-    free((char *)(uintptr_t)s->p);
-    *s = (struct str){0};
-}
-
 void group_set_str(struct group *g, struct str *field, struct str value)
 {
     struct str old = *field;

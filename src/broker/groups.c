@@ -9,9 +9,9 @@
  */
 #include "base/diag.h"
 #include "broker/groups_core.h"
+#include "broker/offsets_record.h"
 #include "kafka/errors.h"
 #include <stdio.h>
-#include "broker/offsets_record.h"
 
 enum {
     MEMORY_SHARE = 4, /* all groups together: this part of the broker's memory */
@@ -37,7 +37,7 @@ static size_t place(const struct groups *gs, struct str id)
 
 void groups_account(struct group_entry *ge)
 {
-    size_t bytes = sizeof *ge + ge->g.bytes + ge->offsets.bytes;
+    size_t bytes = sizeof *ge + ge->g.bytes + ge->offsets.bytes + (ge->c ? ge->c->bytes : 0);
 
     ge->groups->bytes += bytes - ge->counted;
     ge->counted = bytes;
@@ -72,6 +72,7 @@ void groups_entry_free(struct group_entry *ge)
     memmove(&gs->sorted[at], &gs->sorted[at + 1], (gs->n - at) * sizeof(struct group_entry *));
     gs->bytes -= ge->counted;
     timer_cancel(gs->broker->timers, &ge->timer);
+    groups_consumer_free(ge);
     group_fini(&ge->g);
     offsets_fini(&ge->offsets);
     free(ge);
@@ -197,10 +198,20 @@ static void on_timer(struct timer *t)
     struct group_event ev = {.kind = GROUP_EV_TICK};
 
     if (!b->fatal &&
-        !store_has_room(b->store, ge->g.bytes)) /* the tick may have to write a record */
+        !store_has_room(b->store, ge->counted)) /* the tick may have to write a record */
         timer_set(b->timers, t, broker_now_ms(b) + BUSY_MS, on_timer);
+    else if (ge->c)
+        groups_consumer_tick(ge);
     else
         groups_step(ge, &ev);
+}
+
+void groups_timer_set(struct group_entry *ge)
+{
+    uint64_t at_ms = ge->c ? ge->c->tick_ms : ge->g.tick_ms;
+
+    if (at_ms != UINT64_MAX && (!timer_is_set(&ge->timer) || ge->timer.at_ms > at_ms))
+        timer_set(ge->groups->broker->timers, &ge->timer, at_ms, on_timer);
 }
 
 static void carry_out(struct group_entry *ge, struct group_effects *fx)
@@ -238,10 +249,25 @@ void groups_step(struct group_entry *ge, struct group_event *ev)
     ev->wall_ms = broker_wall_ms(b);
     group_step(&ge->g, ev, &fx);
     groups_account(ge);
-    if (ge->g.tick_ms != UINT64_MAX &&
-        (!timer_is_set(&ge->timer) || ge->timer.at_ms > ge->g.tick_ms))
-        timer_set(b->timers, &ge->timer, ge->g.tick_ms, on_timer);
+    groups_timer_set(ge);
     carry_out(ge, &fx);
+}
+
+/* ---- both protocols ---- */
+
+struct str group_entry_state(const struct group_entry *ge)
+{
+    return str_of(ge->c ? cgroup_state_name(cgroup_state(ge->c)) : group_state_name(ge->g.state));
+}
+
+struct str group_entry_type(const struct group_entry *ge)
+{
+    return ge->c ? STR("consumer") : STR("classic");
+}
+
+bool group_entry_is_empty(const struct group_entry *ge)
+{
+    return ge->c ? ge->c->members_n == 0 : ge->g.state == GROUP_EMPTY;
 }
 
 bool groups_session_ok(const struct groups *gs, int32_t session_timeout_ms)
@@ -282,10 +308,11 @@ static void wake(struct groups *gs)
     for (size_t i = gs->n; i-- > 0;) {
         struct group_entry *ge = gs->sorted[i];
 
-        if (!ge->on_record && ge->offsets.n == 0)
+        if (ge->c) groups_consumer_wake(ge);
+        if (!ge->on_record && !ge->c && ge->offsets.n == 0)
             groups_entry_free(ge);
-        else if (ge->g.tick_ms != UINT64_MAX)
-            timer_set(gs->broker->timers, &ge->timer, ge->g.tick_ms, on_timer);
+        else
+            groups_timer_set(ge);
     }
 }
 

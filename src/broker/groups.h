@@ -9,6 +9,7 @@
  */
 #pragma once
 #include "base/err.h"
+#include "broker/cgroup.h"
 #include "broker/group.h"
 #include "broker/offsets.h"
 #include "sys/timers.h"
@@ -18,7 +19,8 @@ struct broker_stats;
 struct groups;
 
 struct group_entry {
-    struct group g;
+    struct group g;                        /* of the classic protocol; without members while c is there */
+    struct cgroup *c;                      /* NULL, or a group of the newer protocol */
     struct offsets offsets;
     struct groups *groups;
     struct timer timer;                    /* its next tick */
@@ -50,6 +52,21 @@ struct group_asker { void (*answer)(struct group_asker *a, const struct group_fx
 void groups_step(struct group_entry *ge, struct group_event *ev);
 bool groups_session_ok(const struct groups *gs, int32_t session_timeout_ms);
 
+/* ---- both protocols ---- */
+struct str group_entry_state(const struct group_entry *ge);            /* as Kafka's tools print it */
+struct str group_entry_type(const struct group_entry *ge);             /* "classic", "consumer" */
+bool group_entry_is_empty(const struct group_entry *ge);               /* no members */
+/* Are its members subscribed to this topic? True also where that cannot be told. */
+bool group_entry_subscribes(const struct group_entry *ge, struct str topic);
+
+/* ---- the newer protocol: groups_consumer.c ---- */
+/* A heartbeat that has passed cgroup_beat_check(), with all that follows; the group is found or made. */
+void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *q, struct arena *a, struct cgroup_answer *ret,
+                 uint64_t *ret_seq);
+const struct cgroup_config *groups_consumer_config(struct groups *gs);
+/* A classic member wants to join: a group of the newer protocol without members becomes a classic one. Kafka's code. */
+int16_t groups_make_classic(struct group_entry *ge);
+
 /* ---- offsets ---- */
 struct offset_put { struct str topic; struct committed committed; };
 /* Stages one batch with all of them and applies it; all or nothing. Returns Kafka's code. Nothing else is checked. */
@@ -62,6 +79,4 @@ int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct s
 
 /* DeleteGroups: with its offsets. Kafka's code; on 0 *ge is gone and *ret_seq says what the answer waits for. */
 int16_t groups_remove(struct group_entry **ge, uint64_t *ret_seq);
-/* Are its members subscribed to this topic? True also where that cannot be told. */
-bool group_subscribes(const struct group *g, struct str topic);
 int16_t groups_error(const struct err *e);                 /* what a failed append is called in group APIs */

@@ -19,6 +19,7 @@ struct groups {
     size_t n, cap;
     size_t bytes;
     struct group_config config;
+    struct cgroup_config consumer_config;
     struct arena arena;                                    /* effects of one step */
     struct timer expiry;
     struct codecs *codecs;
@@ -31,6 +32,14 @@ void groups_entry_free(struct group_entry *ge);
 void groups_account(struct group_entry *ge);               /* after every change of what it holds */
 void groups_write_begin(struct groups *gs, struct batch_builder *w);
 enum rc groups_write_end(struct group_entry *ge, struct batch_builder *w, struct err *e) MUST_USE;
+
+void groups_timer_set(struct group_entry *ge);             /* for the next tick it wants */
+
+/* ---- groups_consumer.c ---- */
+void groups_consumer_new(struct group_entry *ge);          /* ge->c is made, empty */
+void groups_consumer_free(struct group_entry *ge);
+void groups_consumer_tick(struct group_entry *ge);
+void groups_consumer_wake(struct group_entry *ge);         /* after loading */
 
 /* ---- groups_offsets.c ---- */
 void groups_on_expiry(struct timer *t);

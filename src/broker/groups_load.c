@@ -1,5 +1,6 @@
 /* Reading __consumer_offsets at a start: what the last record of a key says holds. SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
+#include "broker/cgroup_record.h"
 #include "broker/groups_core.h"
 
 enum {
@@ -27,6 +28,35 @@ static void apply(struct groups *gs, const struct offsets_record *r)
     groups_account(ge);
 }
 
+/* Of the newer protocol. */
+static void apply_consumer(struct groups *gs, const struct cgroup_record *r)
+{
+    struct group_entry *ge = groups_find(gs, r->group);
+
+    if (r->gone && (!ge || !ge->c)) return;
+    if (!ge) ge = groups_entry_new(gs, r->group);
+    if (r->kind == CGROUP_RECORD_EPOCH && r->gone) {
+        groups_consumer_free(ge);
+    } else {
+        if (!ge->c) groups_consumer_new(ge);
+        cgroup_record_apply(ge->c, r);
+    }
+    groups_account(ge);
+}
+
+static enum rc load_record(struct groups *gs, const struct record *rec, struct arena *a,
+                           struct err *e)
+{
+    struct cgroup_record of_consumer;
+    struct offsets_record r;
+
+    if (offsets_record_decode(rec, a, &r, e) || cgroup_record_decode(rec, a, &of_consumer, e))
+        return e->rc;
+    if (r.kind != OFFSETS_RECORD_OTHER) apply(gs, &r);
+    if (of_consumer.kind) apply_consumer(gs, &of_consumer);
+    return RC_OK;
+}
+
 static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *e)
 {
     AUTO(buf_fini) struct buf scratch = {0};
@@ -37,15 +67,9 @@ static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *
     if (batch_is(b, BATCH_CONTROL) || batch_is(b, BATCH_TRANSACTIONAL)) return RC_OK;
     if (records_open(&it, b, gs->codecs, RECORD_BYTES_MAX, &scratch)) goto fault;
     while (records_next(&it, &rec)) {
-        struct offsets_record r;
-
-        if (offsets_record_decode(&rec, &a, &r,
-                                  e)) { /* somebody else's; the other records are good */
+        if (load_record(gs, &rec, &a, e)) /* somebody else's; the other records are good */
             diag(DIAG_WARN, "offsets.unreadable", KV_I64("offset", rec.offset),
                  KV_CSTR("why", e->text));
-            continue;
-        }
-        if (r.kind != OFFSETS_RECORD_OTHER) apply(gs, &r);
         arena_reset(&a);
     }
     if (it.fault == BATCH_OK) return RC_OK;

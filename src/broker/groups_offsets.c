@@ -3,6 +3,7 @@
  * Committed offsets: written and deleted in batches, and who may commit; groups deleted with them; offsets that expire.
  */
 #include "base/diag.h"
+#include "broker/cgroup_record.h"
 #include "broker/groups_core.h"
 #include "kafka/errors.h"
 #include "kafka/msg/consumer_protocol.h"
@@ -79,6 +80,7 @@ int16_t groups_may_commit(struct group_entry *ge, struct str member_id, struct s
     struct group_event ev = {
         .kind = GROUP_EV_COMMIT, .token = &v.asker, .beat = {member_id, instance_id, generation}};
 
+    if (ge->c) return cgroup_may_commit(ge->c, member_id, generation);
     groups_step(ge, &ev);
     return v.error;
 }
@@ -113,9 +115,12 @@ static int16_t bury(struct group_entry *ge, uint64_t *ret_seq)
     struct batch_builder w;
     struct err e = {0};
 
-    if (ge->on_record) {
+    if (ge->on_record || ge->c) {
+        int64_t now_ms = broker_wall_ms(ge->groups->broker);
+
         groups_write_begin(ge->groups, &w);
-        group_record_add_gone(&w, ge->g.id, broker_wall_ms(ge->groups->broker));
+        if (ge->on_record) group_record_add_gone(&w, ge->g.id, now_ms);
+        if (ge->c) cgroup_records_add_gone(&w, ge->c, now_ms);
         if (groups_write_end(ge, &w, &e)) return groups_error(&e);
     }
     *ret_seq = ge->seq;
@@ -131,7 +136,7 @@ int16_t groups_remove(struct group_entry **pge, uint64_t *ret_seq)
     size_t n, gone;
     int16_t error;
 
-    if (ge->g.state != GROUP_EMPTY) return KAFKA_ERR_NON_EMPTY_GROUP;
+    if (!group_entry_is_empty(ge)) return KAFKA_ERR_NON_EMPTY_GROUP;
     dels = offsets_pick(ge, &a, &n, NULL, NULL);
     if ((error = groups_delete_offsets(ge, dels, n, &gone))) return error;
     if ((error = bury(ge, ret_seq))) return error;
@@ -179,8 +184,11 @@ static bool subscription_names(struct bytes metadata, struct str topic)
     return false;
 }
 
-bool group_subscribes(const struct group *g, struct str topic)
+bool group_entry_subscribes(const struct group_entry *ge, struct str topic)
 {
+    const struct group *g = &ge->g;
+
+    if (ge->c) return cgroup_subscribes(ge->c, topic);
     group_each_member(m, g) if (subscription_names(group_metadata(g, m), topic)) return true;
     return false;
 }
@@ -193,16 +201,16 @@ static bool is_expired(const struct group_entry *ge, const struct offsets_topic 
     const struct group *g = &ge->g;
     const struct broker *b = ge->groups->broker;
     int64_t now_ms = *(const int64_t *)ctx;
-    bool empty = g->state == GROUP_EMPTY,
-         consumers = g->state == GROUP_STABLE && str_is(g->protocol_type, "consumer");
+    bool empty = group_entry_is_empty(ge),
+         consumers = ge->c || (g->state == GROUP_STABLE && str_is(g->protocol_type, "consumer"));
 
     if (!broker_topic(ge->groups->broker, t->name))
         return true; /* what a crash kept of a deleted topic */
     if (!empty && !consumers) return false;
     if (!committed_is_expired(c, now_ms, b->config.offsets_retention_ms,
-                              empty && !group_is_simple(g) ? g->since_ms : INT64_MIN))
+                              empty && !ge->c && !group_is_simple(g) ? g->since_ms : INT64_MIN))
         return false;
-    return empty || !group_subscribes(g, t->name);
+    return empty || !group_entry_subscribes(ge, t->name);
 }
 
 static void expire_group(struct group_entry *ge, int64_t now_ms)
@@ -216,7 +224,7 @@ static void expire_group(struct group_entry *ge, int64_t now_ms)
     if (groups_delete_offsets(ge, dels, n, &gone)) return;
     if (gone)
         diag(DIAG_INFO, "offsets.expired", KV_STR("group", ge->g.id), KV_U64("offsets", gone));
-    if (ge->g.state == GROUP_EMPTY && ge->offsets.n == 0 && list_empty(&ge->g.pending))
+    if (group_entry_is_empty(ge) && ge->offsets.n == 0 && list_empty(&ge->g.pending))
         (void)bury(ge, &seq);
 }
 

@@ -125,6 +125,14 @@ static const struct { const char *name; bool retriable; const char *text; } erro
     [KAFKA_ERR_TELEMETRY_TOO_LARGE - KAFKA_ERR_MIN] = {"TELEMETRY_TOO_LARGE", false, "telemetry too large"},
     [KAFKA_ERR_INVALID_REGISTRATION - KAFKA_ERR_MIN] = {"INVALID_REGISTRATION", false, "registration"},
     [KAFKA_ERR_TRANSACTION_ABORTABLE - KAFKA_ERR_MIN] = {"TRANSACTION_ABORTABLE", false, "transaction must be aborted, then producer may continue"},
+    [KAFKA_ERR_INVALID_RECORD_STATE - KAFKA_ERR_MIN] = {"INVALID_RECORD_STATE", false, "share groups"},
+    [KAFKA_ERR_SHARE_SESSION_NOT_FOUND - KAFKA_ERR_MIN] = {"SHARE_SESSION_NOT_FOUND", true, "share groups"},
+    [KAFKA_ERR_INVALID_SHARE_SESSION_EPOCH - KAFKA_ERR_MIN] = {"INVALID_SHARE_SESSION_EPOCH", true, "share groups"},
+    [KAFKA_ERR_FENCED_STATE_EPOCH - KAFKA_ERR_MIN] = {"FENCED_STATE_EPOCH", false, "share groups"},
+    [KAFKA_ERR_INVALID_VOTER_KEY - KAFKA_ERR_MIN] = {"INVALID_VOTER_KEY", false, "voter key"},
+    [KAFKA_ERR_DUPLICATE_VOTER - KAFKA_ERR_MIN] = {"DUPLICATE_VOTER", false, "voter"},
+    [KAFKA_ERR_VOTER_NOT_FOUND - KAFKA_ERR_MIN] = {"VOTER_NOT_FOUND", false, "voter"},
+    [KAFKA_ERR_INVALID_REGULAR_EXPRESSION - KAFKA_ERR_MIN] = {"INVALID_REGULAR_EXPRESSION", false, "regular expression of a subscription"},
 };
 
 _Static_assert(countof(errors) == KAFKA_ERR_MAX - KAFKA_ERR_MIN + 1, "one row for every code");

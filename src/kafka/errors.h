@@ -128,9 +128,17 @@ enum kafka_err {
     KAFKA_ERR_TELEMETRY_TOO_LARGE                   = 118,
     KAFKA_ERR_INVALID_REGISTRATION                  = 119,
     KAFKA_ERR_TRANSACTION_ABORTABLE                 = 120,
+    KAFKA_ERR_INVALID_RECORD_STATE                  = 121,
+    KAFKA_ERR_SHARE_SESSION_NOT_FOUND               = 122,
+    KAFKA_ERR_INVALID_SHARE_SESSION_EPOCH           = 123,
+    KAFKA_ERR_FENCED_STATE_EPOCH                    = 124,
+    KAFKA_ERR_INVALID_VOTER_KEY                     = 125,
+    KAFKA_ERR_DUPLICATE_VOTER                       = 126,
+    KAFKA_ERR_VOTER_NOT_FOUND                       = 127,
+    KAFKA_ERR_INVALID_REGULAR_EXPRESSION            = 128,
 };
 
-enum { KAFKA_ERR_MIN = -1, KAFKA_ERR_MAX = 120 };
+enum { KAFKA_ERR_MIN = -1, KAFKA_ERR_MAX = 128 };
 
 const char *kafka_error_name(int16_t code);          /* "NONE", "UNKNOWN_TOPIC_OR_PARTITION", …; "?" outside the table */
 const char *kafka_error_text(int16_t code);          /* what it means, in a phrase */

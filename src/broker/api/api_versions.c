@@ -25,6 +25,20 @@ static void remember(struct str *at, struct str s)
     *at = (struct str){p, MIN(s.n, (size_t)255)};
 }
 
+/* Clients of 4.x look for it before they use the newer group protocol. */
+static bool features(struct request *r, struct api_versions_response *a)
+{
+    a->supported_features = arena_new(&r->arena, struct api_versions_response_supported_feature);
+    a->finalized_features = arena_new(&r->arena, struct api_versions_response_finalized_feature);
+    if (!a->supported_features || !a->finalized_features) return false;
+    a->supported_features[a->supported_features_n++] =
+        (struct api_versions_response_supported_feature){STR("group.version"), 0, 1};
+    a->finalized_features[a->finalized_features_n++] =
+        (struct api_versions_response_finalized_feature){STR("group.version"), 1, 1};
+    a->finalized_features_epoch = 0;
+    return true;
+}
+
 void api_api_versions(struct request *r)
 {
     const struct api_versions_request *q = request_decode(r);
@@ -49,5 +63,7 @@ void api_api_versions(struct request *r)
         if (!(i->flags & API_HIDDEN))
             a.api_keys[a.api_keys_n++] =
                 (struct api_versions_response_api_key){i->key, i->min, i->max};
+    if ((r->broker->config.group_protocols & BROKER_PROTOCOL_CONSUMER) && !features(r, &a))
+        return request_close(r, "api versions: no room for the answer");
     request_answer(r, &a);
 }

@@ -3,10 +3,6 @@
 #include "broker/api.h"
 #include "broker/groups.h"
 
-enum {
-    GROUP_OPERATIONS = 1 << 3 | 1 << 6 | 1 << 8
-}; /* READ, DELETE, DESCRIBE: all there is to do to a group */
-
 /* Protocol, metadata and assignments mean something only when they are settled. */
 static bool describe(struct request *r, const struct group *g,
                      struct describe_groups_response_group *to)
@@ -45,8 +41,9 @@ void api_describe_groups(struct request *r)
 
         to->group_id = q->groups[i];
         to->group_state = str_of(group_state_name(GROUP_DEAD));
-        to->authorized_operations = q->include_authorized_operations ? GROUP_OPERATIONS : INT32_MIN;
-        if (!ge) continue;
+        to->authorized_operations =
+            q->include_authorized_operations ? GROUP_OPERATIONS_ALL : INT32_MIN;
+        if (!ge || ge->c) continue; /* the newer protocol has a request of its own */
         if (!describe(r, &ge->g, to)) return request_close(r, "describe groups: too many members");
         seq = MAX(seq, ge->seq);
     }

@@ -10,3 +10,5 @@
 /* Steps the group with ev (its token is made here); `answer` is called when it answers, parks r if not at once. */
 void group_wait_step(struct group_entry *ge, struct group_event *ev, struct request *r,
                      void (*answer)(struct request *r, const struct group_fx *fx, uint64_t seq));
+/* "/127.0.0.1": the peer without its port, as Kafka's tools show it. */
+struct str group_client_host(struct request *r);

@@ -45,18 +45,6 @@ static void refuse(struct request *r, int16_t error, struct str member_id)
     answer(r, &fx, 0);
 }
 
-/* "/127.0.0.1": the peer without its port, as Kafka's tools show it. */
-static struct str host_of(const struct request *r, struct arena *a)
-{
-    struct str peer = str_of(r->conn->peer);
-
-    while (peer.n && peer.p[peer.n - 1] != ':')
-        peer.n--;
-    if (peer.n) peer.n--;
-    if (peer.n >= 2 && peer.p[0] == '[') peer = (struct str){peer.p + 1, peer.n - 2};
-    return arena_printf(a, "/" STR_FMT, STR_ARG(peer));
-}
-
 static struct str uuid_text(struct arena *a)
 {
     struct uuid u;
@@ -99,7 +87,7 @@ void api_join_group(struct request *r)
     ev.join = (struct group_join){.member_id = q->member_id,
                                   .instance_id = q->group_instance_id,
                                   .client_id = r->h.client_id,
-                                  .client_host = host_of(r, &r->arena),
+                                  .client_host = group_client_host(r),
                                   .protocol_type = q->protocol_type,
                                   .session_timeout_ms = q->session_timeout_ms,
                                   .rebalance_timeout_ms = v < SINCE_REBALANCE_TIMEOUT
@@ -113,6 +101,12 @@ void api_join_group(struct request *r)
     if (!groups_have_room(gs, r->frame_n) || !protocols_take(r, q, &ev.join))
         return refuse(r, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, q->member_id);
     if (!ge) ge = groups_get(gs, q->group_id);
+    if (ge && ge->c) {
+        int16_t error = q->member_id.n && ge->c->members_n == 0 ? KAFKA_ERR_UNKNOWN_MEMBER_ID
+                                                                : groups_make_classic(ge);
+
+        if (error) return refuse(r, error, q->member_id);
+    }
     if (!ge) return refuse(r, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, q->member_id);
     group_wait_step(ge, &ev, r, answer);
 }

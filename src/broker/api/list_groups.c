@@ -3,10 +3,10 @@
 #include "broker/api.h"
 #include "broker/groups.h"
 
-static bool passes(const struct str *filter, size_t n, const char *what)
+static bool passes(const struct str *filter, size_t n, struct str what)
 {
     for (size_t i = 0; i < n; i++)
-        if (str_eq_nocase(filter[i], str_of(what))) return true;
+        if (str_eq_nocase(filter[i], what)) return true;
     return n == 0;
 }
 
@@ -21,13 +21,13 @@ void api_list_groups(struct request *r)
     a.groups = arena_array(&r->arena, struct list_groups_response_group, groups_count(gs));
     if (groups_count(gs) && !a.groups) return request_close(r, "list groups: too many groups");
     for (const struct group_entry *ge = groups_next(gs, NULL); ge; ge = groups_next(gs, ge)) {
-        const char *state = group_state_name(ge->g.state);
+        struct str state = group_entry_state(ge), type = group_entry_type(ge);
 
         if (!passes(q->states_filter, q->states_filter_n, state) ||
-            !passes(q->types_filter, q->types_filter_n, "classic"))
+            !passes(q->types_filter, q->types_filter_n, type))
             continue;
-        a.groups[a.groups_n++] = (struct list_groups_response_group){ge->g.id, ge->g.protocol_type,
-                                                                     str_of(state), STR("classic")};
+        a.groups[a.groups_n++] = (struct list_groups_response_group){
+            ge->g.id, ge->c ? STR("consumer") : ge->g.protocol_type, state, type};
         seq = MAX(seq, ge->seq);
     }
     request_answer_when(r, &a, seq);

@@ -5,7 +5,7 @@
 #include "broker/api.h"
 #include "broker/groups.h"
 
-enum { IN_ZOOKEEPER = 0 }; /* version 0 meant offsets kept there */
+enum { IN_ZOOKEEPER = 0 /* offsets kept there */, SINCE_MEMBER_EPOCH = 9 };
 
 struct commit {
     struct request *r;
@@ -131,7 +131,10 @@ static uint64_t commit(struct commit *c)
     int16_t error;
     struct group_entry *ge = group_of(c, &error);
 
-    if (ge)
+    if (ge && ge->c && ge->c->members_n && request_version(c->r) < SINCE_MEMBER_EPOCH &&
+        cgroup_member(ge->c, c->q->member_id))
+        error = KAFKA_ERR_UNSUPPORTED_VERSION;
+    else if (ge)
         error = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id,
                                   c->q->generation_id_or_member_epoch);
     if (!error) metadata_check(c);

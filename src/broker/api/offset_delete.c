@@ -16,7 +16,7 @@ static int16_t group_check(const struct group_entry *ge, struct str id)
 {
     if (!id.n) return KAFKA_ERR_INVALID_GROUP_ID;
     if (!ge || ge->g.state == GROUP_DEAD) return KAFKA_ERR_GROUP_ID_NOT_FOUND;
-    if (ge->g.state != GROUP_EMPTY && !str_is(ge->g.protocol_type, "consumer"))
+    if (!group_entry_is_empty(ge) && !ge->c && !str_is(ge->g.protocol_type, "consumer"))
         return KAFKA_ERR_NON_EMPTY_GROUP;
     return KAFKA_ERR_NONE;
 }
@@ -38,7 +38,7 @@ static bool topic_check(struct del *d, const struct group_entry *ge,
                         const struct offset_delete_request_topic *t)
 {
     struct offset_delete_response_topic *to = &d->a.topics[d->a.topics_n++];
-    bool in_use = ge->g.state != GROUP_EMPTY && group_subscribes(&ge->g, t->name);
+    bool in_use = !group_entry_is_empty(ge) && group_entry_subscribes(ge, t->name);
 
     to->name = t->name;
     to->partitions =

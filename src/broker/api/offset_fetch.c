@@ -89,7 +89,8 @@ static bool one_group(struct request *r, const struct offset_fetch_request_group
 
     to->group_id = q->group_id;
     if (ge) *seq = MAX(*seq, ge->seq);
-    return fill(r, ge, q, to);
+    if (ge && ge->c) to->error_code = cgroup_may_read(ge->c, q->member_id, q->member_epoch);
+    return to->error_code || fill(r, ge, q, to);
 }
 
 /* The older question in the newer shape. */

@@ -35,6 +35,8 @@ static const struct api apis[] = {
     {KAFKA_ALTER_CLIENT_QUOTAS, 0, 1, API_APPENDS, api_alter_client_quotas},
     {KAFKA_DESCRIBE_CLUSTER, 0, 1, 0, api_describe_cluster},
     {KAFKA_DESCRIBE_PRODUCERS, 0, 0, 0, api_describe_producers},
+    {KAFKA_CONSUMER_GROUP_HEARTBEAT, 0, 1, API_APPENDS, api_consumer_group_heartbeat},
+    {KAFKA_CONSUMER_GROUP_DESCRIBE, 0, 1, 0, api_consumer_group_describe},
     {KAFKA_DESCRIBE_TOPIC_PARTITIONS, 0, 0, 0, api_describe_topic_partitions},
 };
 

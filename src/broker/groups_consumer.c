@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Groups of the newer protocol among the others: which topics they see, how their records are written, and how a group
+ * without members changes from one protocol to the other.
+ *
+ * The records of one heartbeat are one batch: a crash keeps all of them or none. If it cannot be written the member is told
+ * an error and asks again; what the group has become meanwhile is written with its next step.
+ */
+#include "base/diag.h"
+#include "broker/cgroup_record.h"
+#include "broker/groups_core.h"
+#include "kafka/errors.h"
+
+enum { MEMORY_SHARE = 4 }; /* one group at most: this part of the broker's memory */
+
+/* ---- what there is to subscribe to ---- */
+
+static struct cgroup_topic topic_of(const struct topic *t)
+{
+    return (struct cgroup_topic){topic_uuid(t), topic_name(t), topic_partitions(t)};
+}
+
+static bool world_find(void *ctx, struct str name, struct cgroup_topic *ret)
+{
+    struct topic *t = broker_topic(ctx, name);
+
+    if (t) *ret = topic_of(t);
+    return t != NULL;
+}
+
+/* For regular expressions: Kafka's own topics are not meant by them. */
+static bool world_next(void *ctx, struct str after, struct cgroup_topic *ret)
+{
+    struct topic *t = after.p ? broker_topic_after(ctx, after) : broker_topic_next(ctx, NULL);
+
+    while (t && topic_is_internal(t))
+        t = broker_topic_next(ctx, t);
+    if (t) *ret = topic_of(t);
+    return t != NULL;
+}
+
+/* ---- life ---- */
+
+const struct cgroup_config *groups_consumer_config(struct groups *gs)
+{
+    const struct broker_config *c = &gs->broker->config;
+    struct cgroup_config *to = &gs->consumer_config;
+
+    *to = cgroup_config_default;
+    to->session_timeout_ms = (int32_t)c->group_consumer_session_timeout_ms;
+    to->heartbeat_interval_ms = (int32_t)c->group_consumer_heartbeat_interval_ms;
+    to->members_max = (size_t)c->group_consumer_max_size;
+    to->bytes_max = MIN(to->bytes_max, gs->broker->memory_max / MEMORY_SHARE);
+    to->uniform = (c->group_consumer_assignors & BROKER_ASSIGNOR_UNIFORM) != 0;
+    to->range = (c->group_consumer_assignors & BROKER_ASSIGNOR_RANGE) != 0;
+    to->assignor = c->group_consumer_assignors >> 8 ? STR("range") : STR("uniform");
+    return to;
+}
+
+void groups_consumer_new(struct group_entry *ge)
+{
+    (void)groups_consumer_config(ge->groups);
+    ge->c = xnew(struct cgroup);
+    cgroup_init(ge->c, ge->g.id, &ge->groups->consumer_config);
+    groups_account(ge);
+}
+
+void groups_consumer_free(struct group_entry *ge)
+{
+    if (!ge->c) return;
+    cgroup_fini(ge->c);
+    free(ge->c);
+    ge->c = NULL;
+}
+
+void groups_consumer_wake(struct group_entry *ge)
+{
+    (void)groups_consumer_config(ge->groups);
+    cgroup_load_end(ge->c, broker_now_ms(ge->groups->broker));
+    groups_account(ge);
+}
+
+static int16_t code_of(const struct err *e)
+{
+    int16_t code = groups_error(e);
+
+    return code == KAFKA_ERR_INVALID_COMMIT_OFFSET_SIZE ? KAFKA_ERR_UNKNOWN_SERVER_ERROR : code;
+}
+
+static int16_t persist(struct group_entry *ge)
+{
+    int64_t now_ms = broker_wall_ms(ge->groups->broker);
+    struct batch_builder w;
+    struct err e = {0};
+
+    if (!cgroup_is_dirty(ge->c)) return KAFKA_ERR_NONE;
+    groups_write_begin(ge->groups, &w);
+    if (ge->on_record) group_record_add_gone(&w, ge->g.id, now_ms); /* it was a classic one */
+    cgroup_records_add(&w, ge->c, now_ms);
+    if (groups_write_end(ge, &w, &e)) {
+        diag(DIAG_WARN, "group.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
+        return code_of(&e);
+    }
+    ge->on_record = false;
+    cgroup_written(ge->c);
+    return KAFKA_ERR_NONE;
+}
+
+void groups_consumer_tick(struct group_entry *ge)
+{
+    (void)groups_consumer_config(ge->groups);
+    cgroup_tick(ge->c, broker_now_ms(ge->groups->broker));
+    (void)persist(ge); /* what is not written now is with the next step */
+    groups_account(ge);
+    groups_timer_set(ge);
+}
+
+/* ---- heartbeats ---- */
+
+static void refuse(struct cgroup_answer *ret, int16_t error, const char *why)
+{
+    ret->error = error;
+    ret->why = str_of(why);
+}
+
+/* The entry this member talks to; NULL: *ret says why there is none. */
+static struct group_entry *entry_of(struct groups *gs, struct str group,
+                                    const struct cgroup_beat *q, struct cgroup_answer *ret)
+{
+    struct group_entry *ge = groups_find(gs, group);
+
+    if (ge && ge->c) return ge;
+    if (q->epoch != CGROUP_EPOCH_JOIN ||
+        (ge && (ge->g.state != GROUP_EMPTY || !list_empty(&ge->g.pending)))) {
+        refuse(ret, KAFKA_ERR_GROUP_ID_NOT_FOUND,
+               ge ? "the group has members of the classic protocol" : "there is no such group");
+        return NULL;
+    }
+    if (!ge) ge = groups_get(gs, group);
+    if (!ge) {
+        refuse(ret, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, "there is no room for another group");
+        return NULL;
+    }
+    groups_consumer_new(ge);
+    return ge;
+}
+
+void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *q, struct arena *a,
+                 struct cgroup_answer *ret, uint64_t *ret_seq)
+{
+    struct broker *b = gs->broker;
+    struct cgroup_world world = {b->meta_seq + 1, b, world_find, world_next};
+    struct group_entry *ge;
+    int16_t error;
+
+    (void)groups_consumer_config(gs);
+    *ret = (struct cgroup_answer){0};
+    *ret_seq = 0;
+    if (!(ge = entry_of(gs, group, q, ret))) return;
+    cgroup_beat(ge->c, q, &world, broker_now_ms(b), a, ret);
+    error = persist(ge);
+    groups_account(ge);
+    groups_timer_set(ge);
+    if (error && !ret->error) refuse(ret, error, "the group's state could not be written");
+    *ret_seq = MAX(ge->seq, b->meta_seq);
+}
+
+int16_t groups_make_classic(struct group_entry *ge)
+{
+    struct batch_builder w;
+    struct err e = {0};
+
+    if (!ge->c) return KAFKA_ERR_NONE;
+    if (ge->c->members_n) return KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL;
+    groups_write_begin(ge->groups, &w);
+    cgroup_records_add_gone(&w, ge->c, broker_wall_ms(ge->groups->broker));
+    if (groups_write_end(ge, &w, &e)) return code_of(&e);
+    groups_consumer_free(ge);
+    groups_account(ge);
+    return KAFKA_ERR_NONE;
+}
