@@ -12,7 +12,7 @@ enum { LINE_BYTES = 2048, LINES_PER_SECOND = 10, MODULES_MAX = 32 };
 
 static struct {
     enum diag_level level;
-    bool json;
+    bool json, silent;
     struct {
         char name[24];
         enum diag_level level;
@@ -61,8 +61,14 @@ void diag_set_json(bool json)
     settings.json = json;
 }
 
+void diag_silence(bool on)
+{
+    settings.silent = on;
+}
+
 bool diag_wants(enum diag_level level, const char *event)
 {
+    if (settings.silent) return false;
     for (size_t i = 0; i < settings.modules_n; i++) {
         size_t n = strlen(settings.modules[i].name);
 

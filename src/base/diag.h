@@ -24,6 +24,7 @@ bool diag_wants(enum diag_level level, const char *event);
 /* "info" or "info,broker=debug"; false when it cannot be read (nothing changes then). */
 bool diag_set_levels(struct str spec);
 void diag_set_json(bool json);                              /* default: logfmt */
+void diag_silence(bool on);                                 /* for simulations, whose disks fail all the time: nothing is printed */
 
 #define diag(level, event, ...)                                                                                        \
     do {                                                                                                               \

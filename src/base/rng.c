@@ -50,8 +50,25 @@ void rng_bytes(struct rng *r, void *p, size_t n)
     }
 }
 
+static struct {
+    bool on;
+    uint64_t seed;
+    struct rng rng;
+} simulated;
+
+void random_simulate(uint64_t seed)
+{
+    simulated.on = true;
+    simulated.seed = seed | 1;
+    rng_init(&simulated.rng, seed);
+}
+
 void random_bytes(void *p, size_t n)
 {
+    if (simulated.on) {
+        rng_bytes(&simulated.rng, p, n);
+        return;
+    }
     for (uint8_t *q = p; n;) {
         ssize_t k = getrandom(q, MIN(n, (size_t)256), 0);
 
@@ -64,7 +81,8 @@ void random_bytes(void *p, size_t n)
 uint64_t process_seed(void)
 {
     static _Atomic uint64_t seed;
-    uint64_t s = atomic_load_explicit(&seed, memory_order_relaxed);
+    uint64_t s = simulated.on ? simulated.seed
+                              : atomic_load_explicit(&seed, memory_order_relaxed);
 
     if (s) return s;
     random_bytes(&s, sizeof s);

@@ -13,3 +13,6 @@ void     rng_bytes(struct rng *r, void *p, size_t n);
 
 uint64_t process_seed(void);                               /* random per process, from the kernel */
 void     random_bytes(void *p, size_t n);                  /* from the kernel; for ids and secrets */
+/* For simulations: from now on both follow from `seed`, so that a run can be repeated. No other thread may be running, no map
+ * may have anything in it. */
+void     random_simulate(uint64_t seed);

@@ -172,19 +172,6 @@ static bool must_roll(const struct log *l, const struct batch_head *h)
            (h->max_timestamp >= 0 && a->first_time >= 0 && h->max_timestamp - a->first_time > age_max) || now - l->rolled_ms > age_max;
 }
 
-/* True when the bytes are there already, as recovery finds them after a crash of the process alone. */
-static bool is_written(struct segment *s, const struct segment_place *in, struct bytes batch)
-{
-    AUTO(buf_fini) struct buf there = {0};
-    struct file *f;
-    struct err   e;
-    size_t       got;
-
-    if (segment_file(s, in, false, &f, &e)) return false;
-    buf_reserve(&there, batch.n);
-    return !file_read(f, there.p, batch.n, s->size, &got, &e) && bytes_eq(bytes_of(there.p, got), batch);
-}
-
 /* The batch lies at `at` of the newest segment: everything that is remembered about it. */
 static enum rc count_batch(struct log *l, struct segment *s, const struct segment_place *in, const struct batch_head *h, struct bytes batch,
                            uint64_t at, struct err *e)
@@ -209,14 +196,9 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
     if (new_segment && roll(l, e)) return e->rc;
     s = log_active(l);
     at = s->size;
-    if (log_replaying(l) && is_written(s, &in, batch)) {
-        s->size += batch.n;
-    } else {
-        struct file *f;
-
-        if (log_replaying(l) && (segment_file(s, &in, true, &f, e) || file_truncate(f, at, e))) return e->rc;
-        if (segment_write(s, &in, batch, e)) return e->rc;
-    }
+    /* Replay writes what is there already, too: if a sync had failed, the page cache has it and takes it for written, and only a
+     * page that changes is ever synced again. What lies beyond is cut when replay ends. */
+    if (segment_write(s, &in, batch, e)) return e->rc;
     if (!count_batch(l, s, &in, &h, batch, at, e)) return RC_OK;
     s->size = at;                                                 /* as if it had not been written */
     s->cut = true;

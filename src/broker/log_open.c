@@ -2,7 +2,7 @@
  *
  * The checkpoint says where the log ends and how long its newest segment is. In normal operation everything beyond is cut
  * and everything below must be there. During replay nothing is cut yet: the records of the wal are compared with what
- * lies beyond, written where they differ, and log_replay_end() cuts what no record speaks of. Indexes, producer snapshots
+ * lies beyond, written anew, and log_replay_end() cuts what no record speaks of. Indexes, producer snapshots
  * and the epoch file are caches: what is missing is made again from the batches.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"

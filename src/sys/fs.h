@@ -112,7 +112,18 @@ void fs_sim_cut_at(struct fs_sim *s, uint64_t op);               /* when fs_sim_
 bool fs_sim_is_cut(const struct fs_sim *s);
 void fs_sim_cut(struct fs_sim *s);                               /* now; any thread */
 void fs_sim_power_on(struct fs_sim *s);
+/* Instead of the power coming on: only the process had ended, what it wrote is there. */
+void fs_sim_go_on(struct fs_sim *s);
 void fs_sim_set_capacity(struct fs_sim *s, uint64_t bytes);      /* default: 1 TiB; growing past it is RC_DISK_FULL */
+uint64_t fs_sim_used(const struct fs_sim *s);
+/* The call that makes fs_sim_ops() reach `op` fails with RC_IO: a write after any part of it; a sync after any of its pages,
+ * and those that are left are never written again unless they are changed (as Linux does); the rest without effect. */
+void fs_sim_fail_at(struct fs_sim *s, uint64_t op);              /* 0: never */
+bool fs_sim_has_failed(const struct fs_sim *s);                  /* such a call has failed since the power came on */
+void fs_sim_fail_reads(struct fs_sim *s, bool on);               /* every read of a file fails */
+/* A disk that says it has synced and has not: to see whether a test would notice a program that forgets to. */
+enum fs_sim_lie { FS_SIM_LIE_DSYNC = 1, FS_SIM_LIE_SYNC = 2, FS_SIM_LIE_DIR = 4 };
+void fs_sim_lie(struct fs_sim *s, unsigned lies);
 /* Flips the bits of `mask` in one byte, on the disk and in memory; false when the file is not that long. */
 bool fs_sim_damage(struct fs_sim *s, const char *path, uint64_t at, uint8_t mask);
 

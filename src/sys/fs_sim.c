@@ -34,8 +34,9 @@ struct fs_sim {
     pthread_mutex_t lock;
     struct rng      rng;
     struct inode   *root;
-    uint64_t        ops, cut_at, capacity, used, generation;
-    bool            cut;
+    uint64_t        ops, cut_at, fail_at, capacity, used, generation;
+    unsigned        lies;                                         /* enum fs_sim_lie */
+    bool            cut, failed, reads_fail;
 };
 
 struct sim_file { struct file file; struct fs_sim *sim; struct inode *inode; uint64_t generation; unsigned flags; bool holds_lock; char path[]; };
@@ -216,6 +217,15 @@ static void page_to_disk(struct inode *i, size_t page)
     i->dirty[page] = 0;
 }
 
+/* What is left of a sync that failed: some pages are on the disk, and nobody remembers the others. */
+static void file_to_disk_badly(struct fs_sim *s, struct inode *i)
+{
+    for (size_t p = 0; p < i->dirty_n; p++) {
+        if (i->dirty[p] && rng_below(&s->rng, 2)) page_to_disk(i, p);
+        i->dirty[p] = 0;
+    }
+}
+
 static void file_to_disk(struct inode *i)
 {
     for (size_t p = 0; p < i->dirty_n; p++)
@@ -233,6 +243,17 @@ static bool counted(struct fs_sim *s)
     if (s->cut_at && s->ops >= s->cut_at) s->cut = true;
     return s->cut;
 }
+
+/* True: the call that was just counted fails. */
+static bool fails(struct fs_sim *s)
+{
+    if (!s->fail_at || s->ops < s->fail_at) return false;
+    s->fail_at = 0;
+    s->failed = true;
+    return true;
+}
+
+static enum rc refused(const char *what, const char *path, struct err *e) { return err_set(e, RC_IO, "%s %s: input/output error", what, path); }
 
 static enum rc dead(struct err *e) { return err_set(e, RC_IO, "the power is off"); }
 
@@ -301,6 +322,7 @@ static enum rc sim_readv(struct file *file, const struct iovec *iov, int iovn, u
 
     pthread_mutex_lock(&f->sim->lock);
     if (!alive(f)) rc = dead(e);
+    else if (f->sim->reads_fail) f->sim->failed = true, rc = refused("read", f->path, e);
     for (int k = 0; k < iovn && !rc && at < f->inode->now.n; k++) {
         size_t n = MIN(iov[k].iov_len, f->inode->now.n - (size_t)at);
 
@@ -317,29 +339,34 @@ static enum rc write_locked(struct sim_file *f, const struct iovec *iov, int iov
     struct inode *i = f->inode;
     uint64_t      from = at, room = f->sim->capacity > f->sim->used ? f->sim->capacity - f->sim->used : 0;
     uint64_t      end_max = (uint64_t)pages(i->now.n) * PAGE + room;
-    bool          full = false, was_cut = f->sim->cut, cut;
+    bool          full = false, was_cut = f->sim->cut, cut, bad;
 
     if (f->generation != f->sim->generation) return dead(e);
     cut = counted(f->sim);
     if (was_cut || (cut && !(f->flags & FS_DSYNC) && rng_below(&f->sim->rng, 2))) return dead(e);
+    bad = !cut && fails(f->sim);
     if (f->file.direct) must(at % FS_ALIGN == 0);
     for (int k = 0; k < iovn && !full; k++) {
         size_t n = iov[k].iov_len;
 
         if (f->file.direct) must(n % FS_ALIGN == 0 && (uintptr_t)iov[k].iov_base % FS_ALIGN == 0);
+        if (bad) n = (size_t)rng_below(&f->sim->rng, n + 1);
         if (at + n > end_max) n = at < end_max ? (size_t)(end_max - at) : 0, full = true;
         if (!n) continue;
         if (at + n > i->now.n) set_size(f->sim, i, (size_t)at + n);
         memcpy(i->now.p + at, iov[k].iov_base, n);
         at += n;
+        if (n < iov[k].iov_len) break;
     }
     if (at > from) mark_dirty(i, from, at);
     if (cut) {
         if (at > from && (f->flags & FS_DSYNC)) torn_sectors(f->sim, i, (size_t)from, (size_t)at);
         return dead(e);
     }
+    if (bad && (f->flags & FS_DSYNC) && at > from) torn_sectors(f->sim, i, (size_t)from, (size_t)at);
+    if (bad) return refused("write", f->path, e);
     if (full) return err_set(e, RC_DISK_FULL, "write %s: no space left", f->path);
-    if ((f->flags & FS_DSYNC) && at > from) {
+    if ((f->flags & FS_DSYNC) && !(f->sim->lies & FS_SIM_LIE_DSYNC) && at > from) {
         for (size_t p = (size_t)(from / PAGE); p < pages(at); p++) page_to_disk(i, p);
         if (i->disk.n < at) resize(&i->disk, (size_t)at);
     }
@@ -366,7 +393,8 @@ static enum rc sim_sync(struct file *file, bool data_only, struct err *e)
     (void)data_only;
     pthread_mutex_lock(&f->sim->lock);
     if (!alive(f) || counted(f->sim)) rc = dead(e);
-    else file_to_disk(f->inode);
+    else if (fails(f->sim)) file_to_disk_badly(f->sim, f->inode), rc = refused("sync", f->path, e);
+    else if (!(f->sim->lies & FS_SIM_LIE_SYNC)) file_to_disk(f->inode);
     pthread_mutex_unlock(&f->sim->lock);
     return rc;
 }
@@ -378,6 +406,7 @@ static enum rc sim_truncate(struct file *file, uint64_t size, struct err *e)
 
     pthread_mutex_lock(&f->sim->lock);
     if (!alive(f) || counted(f->sim)) rc = dead(e);
+    else if (fails(f->sim)) rc = refused("truncate", f->path, e);
     else if (size > f->inode->now.n && (pages(size) - pages(f->inode->now.n)) * PAGE + f->sim->used > f->sim->capacity)
         rc = err_set(e, RC_DISK_FULL, "grow %s: no space left", f->path);
     else set_size(f->sim, f->inode, (size_t)size);
@@ -445,11 +474,13 @@ static enum rc open_locked(struct fs_sim *s, const char *path, unsigned flags, s
     if (i && (flags & FS_EXCL)) return err_set(e, RC_EXISTS, "open %s: is there already", path);
     if (!i) {
         if (counted(s)) return dead(e);
+        if (fails(s)) return refused("make", path, e);
         i = inode_new(false);
         folder_change(dir, NULL, name, i);
         i->refs--;
     } else if ((flags & FS_TRUNC) && i->now.n) {
         if (counted(s)) return dead(e);
+        if (fails(s)) return refused("empty", path, e);
         set_size(s, i, 0);
     }
     *ret = sim_file_new(s, i, path, flags);
@@ -491,6 +522,7 @@ static enum rc sim_rename(struct fs *fs, const char *from, const char *to, struc
         bool cut = counted(s);
 
         if (cut && rng_below(&s->rng, 2)) rc = dead(e);
+        else if (!cut && fails(s)) rc = refused("rename", from, e);
         else {
             if (old != i) space_of(s, old);
             folder_change(from_dir, from_name, to_name, i);
@@ -513,6 +545,7 @@ static enum rc remove_locked(struct fs_sim *s, const char *path, bool want_dir, 
     if (i->is_dir && i->entries.n) return err_set(e, RC_EXISTS, "delete %s: is not empty", path);
     cut = counted(s);
     if (cut && rng_below(&s->rng, 2)) return dead(e);
+    if (!cut && fails(s)) return refused("delete", path, e);
     space_of(s, i);
     folder_change(dir, name, NULL, NULL);
     return cut ? dead(e) : RC_OK;
@@ -553,6 +586,7 @@ static enum rc sim_mkdir(struct fs *fs, const char *path, struct err *e)
     else if (!dir) rc = missing("make folder", path, e);
     else if (find(s, path)) rc = err_set(e, RC_EXISTS, "make folder %s: is there already", path);
     else if (counted(s)) rc = dead(e);
+    else if (fails(s)) rc = refused("make folder", path, e);
     else {
         i = inode_new(true);
         folder_change(dir, NULL, name, i);
@@ -572,19 +606,20 @@ static enum rc sim_sync_dir(struct fs *fs, const char *path, struct err *e)
     dir = find(s, path);
     if (s->cut || counted(s)) rc = dead(e);
     else if (!dir || !dir->is_dir) rc = missing("sync folder", path, e);
-    else folder_sync(dir, dir->changes_n);
+    else if (fails(s)) rc = refused("sync folder", path, e);
+    else if (!(s->lies & FS_SIM_LIE_DIR)) folder_sync(dir, dir->changes_n);
     pthread_mutex_unlock(&s->lock);
     return rc;
 }
 
-static void folder_all_to_disk(struct inode *dir)
+static void folder_all_to_disk(struct fs_sim *s, struct inode *dir)
 {
-    folder_sync(dir, dir->changes_n);
+    if (!(s->lies & FS_SIM_LIE_DIR)) folder_sync(dir, dir->changes_n);
     for (size_t k = 0; k < dir->entries.n; k++) {
         struct inode *i = dir->entries.v[k].inode;
 
-        if (i->is_dir) folder_all_to_disk(i);
-        else file_to_disk(i);
+        if (i->is_dir) folder_all_to_disk(s, i);
+        else if (!(s->lies & FS_SIM_LIE_SYNC)) file_to_disk(i);
     }
 }
 
@@ -593,10 +628,10 @@ static enum rc sim_sync_all(struct fs *fs, const char *path, struct err *e)
     struct fs_sim *s = sim_of(fs);
     enum rc        rc = RC_OK;
 
-    (void)path;
     pthread_mutex_lock(&s->lock);
     if (s->cut || counted(s)) rc = dead(e);
-    else folder_all_to_disk(s->root);
+    else if (fails(s)) rc = refused("sync all of", path, e);
+    else folder_all_to_disk(s, s->root);
     pthread_mutex_unlock(&s->lock);
     return rc;
 }
@@ -701,6 +736,11 @@ struct fs *fs_sim_fs(struct fs_sim *s) { return &s->fs; }
 uint64_t fs_sim_ops(const struct fs_sim *s) { return s->ops; }
 void fs_sim_cut_at(struct fs_sim *s, uint64_t op) { s->cut_at = op; }
 bool fs_sim_is_cut(const struct fs_sim *s) { return s->cut; }
+uint64_t fs_sim_used(const struct fs_sim *s) { return s->used; }
+void fs_sim_fail_at(struct fs_sim *s, uint64_t op) { s->fail_at = op; }
+bool fs_sim_has_failed(const struct fs_sim *s) { return s->failed; }
+void fs_sim_fail_reads(struct fs_sim *s, bool on) { s->reads_fail = on; }
+void fs_sim_lie(struct fs_sim *s, unsigned lies) { s->lies = lies; }
 void fs_sim_set_capacity(struct fs_sim *s, uint64_t bytes) { s->capacity = bytes; }
 
 void fs_sim_cut(struct fs_sim *s)
@@ -714,10 +754,31 @@ void fs_sim_power_on(struct fs_sim *s)
 {
     pthread_mutex_lock(&s->lock);
     s->cut = false;
-    s->cut_at = 0;
+    s->cut_at = s->fail_at = 0;
+    s->failed = s->reads_fail = false;
     s->generation++;
     s->used = 0;
     folder_power_on(s, s->root);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void locks_drop(struct inode *dir)
+{
+    for (size_t k = 0; k < dir->entries.n; k++) {
+        struct inode *i = dir->entries.v[k].inode;
+
+        i->locked = false;
+        if (i->is_dir) locks_drop(i);
+    }
+}
+
+void fs_sim_go_on(struct fs_sim *s)
+{
+    pthread_mutex_lock(&s->lock);
+    s->cut = s->failed = s->reads_fail = false;
+    s->cut_at = s->fail_at = 0;
+    s->generation++;
+    locks_drop(s->root);
     pthread_mutex_unlock(&s->lock);
 }
 

@@ -22,13 +22,17 @@ static void post_done(struct msg *m)
     w->done(w);
 }
 
-/* Takes the oldest job whose lane is free. Called with the lock held. */
-static struct work *take(struct workers *w)
+/* Takes the oldest job whose lane is free, or the nth such; of a lane only the first counts. Called with the lock held. */
+static struct work *take(struct workers *w, unsigned nth)
 {
+    uint64_t seen = 0;
+
     for (struct msg **at = &w->head; *at; at = &(*at)->next) {
         struct work *job = container_of(*at, struct work, msg);
 
-        if (job->lane && w->lane_busy[job->lane]) continue;
+        if (job->lane && (w->lane_busy[job->lane] || seen & UINT64_C(1) << job->lane)) continue;
+        if (job->lane) seen |= UINT64_C(1) << job->lane;
+        if (nth--) continue;
         *at = job->msg.next;
         if (!*at) w->tail = at;
         if (job->lane) w->lane_busy[job->lane] = true;
@@ -54,7 +58,7 @@ static void worker_main(void *arg)
 
     pthread_mutex_lock(&w->lock);
     for (;;) {
-        struct work *job = take(w);
+        struct work *job = take(w, 0);
 
         if (job) {
             uint32_t lane = job->lane;
@@ -127,15 +131,37 @@ void workers_submit(struct workers *w, struct work *job)
 
 bool workers_run_one(struct workers *w)
 {
+    return workers_run_nth(w, 0);
+}
+
+bool workers_run_nth(struct workers *w, unsigned nth)
+{
     struct work *job;
     uint32_t lane;
 
     pthread_mutex_lock(&w->lock);
-    job = take(w);
+    job = take(w, nth);
     pthread_mutex_unlock(&w->lock);
     if (!job) return false;
     lane = job->lane;
     job->run(job);
     finish(w, job, lane);
     return true;
+}
+
+unsigned workers_runnable(struct workers *w)
+{
+    uint64_t seen = 0;
+    unsigned n = 0;
+
+    pthread_mutex_lock(&w->lock);
+    for (const struct msg *m = w->head; m; m = m->next) {
+        uint32_t lane = container_of(m, struct work, msg)->lane;
+
+        if (lane && (w->lane_busy[lane] || seen & UINT64_C(1) << lane)) continue;
+        if (lane) seen |= UINT64_C(1) << lane;
+        n++;
+    }
+    pthread_mutex_unlock(&w->lock);
+    return n;
 }

@@ -25,4 +25,7 @@ struct workers *workers_free(struct workers *w);   /* finishes what was submitte
 struct lane_state { void *p; void (*drop)(void *p); };
 struct lane_state *workers_lane(struct workers *w, uint32_t lane);
 void workers_submit(struct workers *w, struct work *job);
-bool workers_run_one(struct workers *w);           /* simulation: runs the oldest runnable job here; false if none */
+/* Simulation: runs a job here. The oldest that may run, or the n-th of those that may; false if there is none. */
+bool workers_run_one(struct workers *w);
+bool workers_run_nth(struct workers *w, unsigned nth);
+unsigned workers_runnable(struct workers *w);

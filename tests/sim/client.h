@@ -1,0 +1,77 @@
+/* tests/sim/client.h - what all clients of a simulated run have in common: a connection that comes back, requests whose answers
+ * are waited for, and patience that ends.
+ *
+ * A kind of client is a struct with a struct client at its beginning, and the functions below. Everything it draws comes from
+ * the world; everything it does and sees goes into the history. SPDX-License-Identifier: Apache-2.0 */
+#pragma once
+#include "base/arena.h"
+#include "kafka/batch_build.h"
+#include "kafka/errors.h"
+#include "kafka/message.h"
+#include "kafka/msg/all.h"
+#include "world.h"
+
+struct call {
+    struct list link;
+    int16_t key, version;
+    int32_t correlation;
+    uint32_t begun;                      /* its event in the history */
+    uint64_t tag;                        /* the asker's */
+    void *ctx;                           /* the asker's */
+    /* Exactly once. The response lives until it returns; NULL: the connection is lost. */
+    void (*done)(struct client *c, struct call *k, const void *response);
+};
+
+struct client_kind {
+    const char *name;
+    size_t size;
+    bool reads;                          /* comes to its end after those who write */
+    void (*up)(struct client *c);        /* a connection is there */
+    void (*down)(struct client *c);      /* it is lost; the calls have ended. May be NULL */
+    void (*wake)(struct client *c);      /* after client_wake(), while connected */
+    bool (*is_done)(struct client *c);   /* asked while the world is finishing */
+    void (*fini)(struct client *c);      /* may be NULL */
+};
+
+struct client {
+    struct list link;                    /* in world.clients */
+    struct world *w;
+    const struct client_kind *kind;
+    unsigned id;
+    struct sim_conn conn;
+    struct list calls;
+    struct timer wake, patience;
+    uint64_t patience_us;
+    int32_t correlation;
+    struct arena arena;                  /* for what is built and decoded; emptied when no call is under way */
+};
+
+void *client_new(struct world *w, const struct client_kind *kind);
+void client_free(struct client *c);
+void client_wake(struct client *c, uint64_t us);
+struct call *client_ask(struct client *c, int16_t key, int16_t version, const void *request,
+                        void (*done)(struct client *c, struct call *k, const void *response));
+void client_tell(struct client *c, int16_t key, int16_t version, const void *request);     /* no answer will come */
+void client_frame(struct client *c, struct bytes frame);      /* the world's */
+void client_lost(struct client *c);                           /* the world's */
+static inline bool client_is_up(const struct client *c) { return c->conn.open; }
+static inline bool client_waits(const struct client *c) { return !list_empty(&c->calls); }
+
+/* The logs that carry values. Their numbers are those of the history. */
+struct data_log { char topic[16]; int32_t partition; bool compacted, trimmed; };
+enum { DATA_LOGS = 5 };
+extern const struct data_log data_logs[DATA_LOGS];
+
+/* What a fetch brought of one log, for a reader that stands at *position: its records go into the history, and the position
+ * moves on. txn: the transaction in which it was read, or 0. */
+void records_take(struct client *c, uint32_t log, bool committed, uint32_t txn,
+                  const struct fetch_response_partition *p, int64_t *position);
+
+/* ---- the kinds ---- */
+struct client *producer_new(struct world *w);
+struct client *reader_new(struct world *w, bool committed);
+struct client *member_new(struct world *w, const char *group, bool fixed);
+struct client *admin_new(struct world *w);
+struct client *committer_new(struct world *w, const char *group);
+/* Reads every log from its start to its end, then ends it with EVENT_FINAL. */
+struct client *auditor_new(struct world *w, bool committed);
