@@ -1,6 +1,6 @@
 /* The broker's life: opening, turns, going down.
  *
- * Open: settings, then the store (which replays its wal and hands back the metadata records), then groups. A turn, in an
+ * Open: settings, then the store (which replays its wal and hands back the metadata records), then groups, then transactions. A turn, in an
  * order that is the durability promise: what was put off begins, parked fetches are looked at, what was staged goes to the
  * wal as one group, answers leave that the wal covers already.   SPDX-License-Identifier: Apache-2.0
  */
@@ -393,7 +393,7 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
     if ((rc = open_store(b, e))) goto fail;
     b->codecs = codecs_new();
     b->sessions = fetch_sessions_new((size_t)b->config.fetch_session_slots);
-    if ((rc = groups_new(b, &b->groups, e))) goto fail;
+    if ((rc = groups_new(b, &b->groups, e)) || (rc = txns_new(b, &b->txns, e))) goto fail;
     housekeeping_start(b);
     if (b->loop) {
         b->hook.turn = on_turn;
@@ -476,6 +476,7 @@ static void close_connections(struct broker *b)
 static struct broker *delete (struct broker *b)
 {
     requests_fini(b);
+    b->txns = txns_free(b->txns);
     b->groups = groups_free(b->groups);
     group_waits_free(b);
     fetch_sessions_free(b->sessions);

@@ -41,6 +41,10 @@ struct broker_config {
     int64_t offsets_retention_ms, offsets_retention_check_interval_ms, offset_metadata_max_bytes;
     int32_t offsets_topic_partitions;
     int64_t offsets_topic_segment_bytes;
+    int64_t transaction_max_timeout_ms, transactional_id_expiration_ms, transaction_abort_interval_ms, transaction_expiry_interval_ms;
+    int64_t transaction_topic_segment_bytes;
+    int32_t transaction_topic_partitions;
+    bool    transaction_verify;
     int64_t producer_id_expiration_ms, producer_id_expiration_check_interval_ms;
     int64_t retention_check_interval_ms, cleaner_backoff_ms, cleaner_keys_bytes;
     double  cleaner_bytes_per_second;

@@ -17,10 +17,12 @@
 #include "sys/timers.h"
 
 struct api;
+struct batch;
 struct codecs;
 struct fetch_sessions;
 struct groups;
 struct request;
+struct txns;
 
 struct partition {
     struct topic *topic;
@@ -84,6 +86,7 @@ struct broker {
     struct quota_meter accepts;          /* for max.connection.creation.rate */
 
     struct groups *groups;               /* broker/groups.h */
+    struct txns *txns;                   /* broker/txns.h */
     struct codecs *codecs;               /* working memory of (de)compression on this loop */
     struct buf scratch;                  /* for one compressed batch at a time */
     struct fetch_sessions *sessions;     /* api/fetch_session.h */
@@ -143,6 +146,9 @@ enum rc partition_append(struct partition *p, uint8_t *batch, size_t n, unsigned
                          struct err *e) MUST_USE;
 /* Reads whole durable batches from `offset` on into *into, about max bytes; *ret_next is where to go on. */
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into, int64_t *ret_next, struct err *e) MUST_USE;
+/* Every durable batch in order, until fn refuses one. */
+typedef enum rc (*partition_scan_fn)(void *ctx, const struct batch *b, struct err *e);
+enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e) MUST_USE;
 void appends_turn(struct broker *b);                     /* stages what was held, ends what is durable */
 void appends_gone(struct partition *p);
 void produces_gone(struct partition *to);

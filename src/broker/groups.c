@@ -95,7 +95,7 @@ size_t groups_bytes(const struct groups *gs)
 
 bool groups_have_room(const struct groups *gs, size_t more)
 {
-    return gs->bytes + more <= gs->broker->memory_max / MEMORY_SHARE;
+    return gs->bytes + gs->pending.bytes + more <= gs->broker->memory_max / MEMORY_SHARE;
 }
 
 struct group_entry *groups_get(struct groups *gs, struct str id)
@@ -141,12 +141,12 @@ int16_t groups_error(const struct err *e)
     return KAFKA_ERR_UNKNOWN_SERVER_ERROR;
 }
 
-static struct partition *partition_of(const struct groups *gs, struct str group)
+int32_t groups_home(const struct groups *gs, struct str id)
 {
     struct topic *t = broker_topic(gs->broker, GROUPS_TOPIC);
     int32_t n = t ? topic_partitions(t) : 0;
 
-    return n > 0 ? topic_partition(t, kafka_partition_of_group(group, n)) : NULL;
+    return n > 0 ? kafka_partition_of_group(id, n) : -1;
 }
 
 void groups_write_begin(struct groups *gs, struct batch_builder *w)
@@ -158,7 +158,7 @@ void groups_write_begin(struct groups *gs, struct batch_builder *w)
 enum rc groups_write_end(struct group_entry *ge, struct batch_builder *w, struct err *e)
 {
     struct groups *gs = ge->groups;
-    struct partition *p = partition_of(gs, ge->g.id);
+    struct partition *p = broker_partition(gs->broker, GROUPS_TOPIC, groups_home(gs, ge->g.id));
     struct log_appended done;
     struct bytes view;
 
@@ -169,6 +169,7 @@ enum rc groups_write_end(struct group_entry *ge, struct batch_builder *w, struct
     if (partition_append(p, gs->batch.p, gs->batch.n, LOG_APPEND_RESERVED, &done, e))
         return err_in(e, "group " STR_FMT, STR_ARG(ge->g.id));
     ge->seq = done.seq;
+    gs->written = done.base_offset;
     return RC_OK;
 }
 
@@ -347,6 +348,7 @@ struct groups *groups_free(struct groups *gs)
     while (gs->n)
         groups_entry_free(gs->sorted[gs->n - 1]);
     timer_cancel(gs->broker->timers, &gs->expiry);
+    txn_offsets_fini(&gs->pending);
     map_fini(&gs->by_id);
     free(gs->sorted);
     arena_fini(&gs->arena);

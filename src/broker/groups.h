@@ -12,7 +12,10 @@
 #include "broker/cgroup.h"
 #include "broker/group.h"
 #include "broker/offsets.h"
+#include "broker/txns.h"
 #include "sys/timers.h"
+
+#define GROUPS_TOPIC STR("__consumer_offsets")
 
 struct broker;
 struct broker_stats;
@@ -71,6 +74,11 @@ int16_t groups_make_classic(struct group_entry *ge);
 struct offset_put { struct str topic; struct committed committed; };
 /* Stages one batch with all of them and applies it; all or nothing. Returns Kafka's code. Nothing else is checked. */
 int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts, size_t n);
+/* The same inside a transaction: they are pending until groups_txn_end. */
+int16_t groups_put_offsets_txn(struct group_entry *ge, struct producer_ident who, const struct offset_put *puts, size_t n);
+/* A marker was written to that partition of __consumer_offsets. */
+void groups_txn_end(struct groups *gs, int32_t home, int64_t producer_id, bool commit);
+bool groups_offset_is_pending(const struct groups *gs, struct str group, struct str topic, int32_t partition);
 struct offset_del { struct str topic; int32_t partition; };
 /* Those that are there; *ret_n counts them. */
 int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *dels, size_t n, size_t *ret_n);

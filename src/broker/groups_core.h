@@ -8,8 +8,8 @@
 #include "broker/core.h"
 #include "broker/groups.h"
 #include "broker/offsets_record.h"
+#include "broker/txn_offsets.h"
 
-#define GROUPS_TOPIC STR("__consumer_offsets")
 enum { GROUPS_BATCH_BYTES = 1 << 20 };                     /* tombstones are put into batches of about that */
 
 struct groups {
@@ -24,11 +24,14 @@ struct groups {
     struct timer expiry;
     struct codecs *codecs;
     struct buf batch;
+    int64_t written;                                       /* offset of the first record of the last batch */
+    struct txn_offsets pending;                            /* of transactions */
 };
 
 /* ---- groups.c ---- */
 struct group_entry *groups_entry_new(struct groups *gs, struct str id);
 void groups_entry_free(struct group_entry *ge);
+int32_t groups_home(const struct groups *gs, struct str id);          /* its partition of __consumer_offsets; -1: there is no topic */
 void groups_account(struct group_entry *ge);               /* after every change of what it holds */
 void groups_write_begin(struct groups *gs, struct batch_builder *w);
 enum rc groups_write_end(struct group_entry *ge, struct batch_builder *w, struct err *e) MUST_USE;

@@ -4,8 +4,12 @@
 #include "broker/groups_core.h"
 
 enum {
-    READ_BYTES = 1 << 20,         /* of the topic, at a time */
     RECORD_BYTES_MAX = 256 << 20, /* a batch of ours never expands beyond */
+};
+
+struct loading {
+    struct groups *gs;
+    int32_t partition;
 };
 
 static void apply(struct groups *gs, const struct offsets_record *r)
@@ -44,30 +48,50 @@ static void apply_consumer(struct groups *gs, const struct cgroup_record *r)
     groups_account(ge);
 }
 
-static enum rc load_record(struct groups *gs, const struct record *rec, struct arena *a,
-                           struct err *e)
+/* What a transaction committed counts when its marker comes; one without a marker stays pending. */
+static void apply_pending(struct loading *l, const struct batch *b, const struct offsets_record *r)
+{
+    if (r->kind == OFFSETS_RECORD_OFFSET && !r->gone)
+        txn_offsets_put(&l->gs->pending, b->producer_id, l->partition, r->group, r->topic,
+                        &r->committed);
+}
+
+static enum rc load_record(struct loading *l, const struct batch *b, const struct record *rec,
+                           struct arena *a, struct err *e)
 {
     struct cgroup_record of_consumer;
     struct offsets_record r;
 
     if (offsets_record_decode(rec, a, &r, e) || cgroup_record_decode(rec, a, &of_consumer, e))
         return e->rc;
-    if (r.kind != OFFSETS_RECORD_OTHER) apply(gs, &r);
-    if (of_consumer.kind) apply_consumer(gs, &of_consumer);
+    r.committed.record = rec->offset;
+    if (batch_is(b, BATCH_TRANSACTIONAL)) {
+        apply_pending(l, b, &r);
+        return RC_OK;
+    }
+    if (r.kind != OFFSETS_RECORD_OTHER) apply(l->gs, &r);
+    if (of_consumer.kind) apply_consumer(l->gs, &of_consumer);
     return RC_OK;
 }
 
-static enum rc load_batch(struct groups *gs, const struct batch *b, struct err *e)
+static enum rc load_batch(void *ctx, const struct batch *b, struct err *e)
 {
+    struct loading *l = ctx;
+    struct groups *gs = l->gs;
+    struct control marker;
     AUTO(buf_fini) struct buf scratch = {0};
     AUTO(arena_fini) struct arena a = {0};
     struct records it;
     struct record rec;
 
-    if (batch_is(b, BATCH_CONTROL) || batch_is(b, BATCH_TRANSACTIONAL)) return RC_OK;
+    if (batch_is(b, BATCH_CONTROL)) {
+        if (batch_control(b, &marker))
+            groups_txn_end(gs, l->partition, b->producer_id, marker.type == CONTROL_COMMIT);
+        return RC_OK;
+    }
     if (records_open(&it, b, gs->codecs, RECORD_BYTES_MAX, &scratch)) goto fault;
     while (records_next(&it, &rec)) {
-        if (load_record(gs, &rec, &a, e)) /* somebody else's; the other records are good */
+        if (load_record(l, b, &rec, &a, e)) /* somebody else's; the other records are good */
             diag(DIAG_WARN, "offsets.unreadable", KV_I64("offset", rec.offset),
                  KV_CSTR("why", e->text));
         arena_reset(&a);
@@ -80,26 +104,7 @@ fault:
 
 enum rc groups_load_partition(struct groups *gs, struct partition *p, struct err *e)
 {
-    int64_t at = partition_start(p), end = partition_high(p);
-    AUTO(buf_fini) struct buf in = {0};
+    struct loading l = {gs, p->number};
 
-    while (at < end) {
-        int64_t next = at;
-
-        buf_clear(&in);
-        if (partition_read(p, at, READ_BYTES, &in, &next, e)) return e->rc;
-        for (size_t done = 0; done < in.n;) {
-            struct batch b;
-            enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
-
-            if (fault)
-                return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
-                               batch_fault_name(fault));
-            if (load_batch(gs, &b, e)) return e->rc;
-            done += b.raw.n;
-        }
-        if (next <= at) break;
-        at = next;
-    }
-    return RC_OK;
+    return partition_scan(p, load_batch, &l, e);
 }

@@ -26,8 +26,12 @@ int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts
         diag(DIAG_WARN, "offsets.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
         return groups_error(&e);
     }
-    for (size_t i = 0; i < n; i++)
-        offsets_put(&ge->offsets, puts[i].topic, &puts[i].committed);
+    for (size_t i = 0; i < n; i++) {
+        struct committed c = puts[i].committed;
+
+        c.record = gs->written + (int64_t)i;
+        offsets_put(&ge->offsets, puts[i].topic, &c);
+    }
     groups_account(ge);
     return KAFKA_ERR_NONE;
 }

@@ -13,6 +13,7 @@ struct committed {
     int64_t commit_ms;                     /* wall time */
     int64_t expire_ms;                     /* the commit's own wish (versions 2 to 4 of OffsetCommit); -1: none */
     struct str metadata;                   /* never null */
+    int64_t record;                        /* offset of its record in __consumer_offsets: a transaction's does not replace a later one */
 };
 
 struct offsets_topic {

@@ -6,7 +6,7 @@
 #include "broker/core.h"
 #include "kafka/batch.h"
 
-enum { WATCH_BYTES = 1 << 20 };
+enum { WATCH_BYTES = 1 << 20, SCAN_BYTES = 1 << 20 };
 
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into,
                        int64_t *ret_next, struct err *e)
@@ -24,6 +24,32 @@ enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct b
     }
     log_slice_fini(&s);
     return rc;
+}
+
+enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e)
+{
+    int64_t at = partition_start(p), end = partition_high(p);
+    AUTO(buf_fini) struct buf in = {0};
+
+    while (at < end) {
+        int64_t next = at;
+
+        buf_clear(&in);
+        if (partition_read(p, at, SCAN_BYTES, &in, &next, e)) return e->rc;
+        for (size_t done = 0; done < in.n;) {
+            struct batch b;
+            enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
+
+            if (fault)
+                return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
+                               batch_fault_name(fault));
+            if (fn(ctx, &b, e)) return e->rc;
+            done += b.raw.n;
+        }
+        if (next <= at) break;
+        at = next;
+    }
+    return RC_OK;
 }
 
 /* -1 the start, -2 the end. RC_INVALID: out of range. */

@@ -27,7 +27,11 @@ FORMATS = {'bool': '>?', 'i8': '>b', 'i16': '>h', 'u16': '>H', 'i32': '>i', 'u32
 # The settings of the recorded broker that are not ours by default.
 SETTINGS = ['group.initial.rebalance.delay.ms=0', 'message.max.bytes=1048588', 'socket.request.max.bytes=104857600',
             'log.retention.check.interval.ms=86400000', 'log.segment.bytes=1073741824', 'log.retention.hours=168', 'clock=1795368904830']
-GROUPS = [['01-apiversions', '02-topics', '03-produce', '04-fetch', '05-offsets'], ['06-groups', '07-group-offsets'], ['09-admin', '10-unsupported']]
+GROUPS = [['01-apiversions', '02-topics', '03-produce', '04-fetch', '05-offsets'], ['06-groups', '07-group-offsets', '08-transactions'], ['09-admin', '10-unsupported']]
+# Time that passed before a line, in milliseconds, and what was asked before a file in exchanges that were not recorded: the id
+# that was asked for until the first block of producer ids was there.
+WAITS = {'DescribeTransactions v0: txt': 11000}
+BEFORE = {'08-transactions': '00000014' + '0016' + '0000' + '00000001' + 'ffff' + '0004' + b'warm'.hex() + '0000ea60'}
 EARLY = {   # recorded where it was answered, but sent before that other one, for which it waited
     'JoinGroup v9: B with id, waits for A': 'Heartbeat v4: A in PreparingRebalance',
     'SyncGroup v5: B waits for the leader': 'SyncGroup v5: A gives assignments',
@@ -344,7 +348,11 @@ class Replay:
         broker, self.ids, opened, waiting = Broker(), {}, {}, []
         for file in files:
             lines = [json.loads(text) for text in gzip.open(f'{GOLDEN}/kafka381/{file}.jsonl.gz', 'rt', encoding='utf-8')]
+            if file in BEFORE:
+                broker.ask(f'frame before {BEFORE[file]}')
             for n, line in enumerate(lines):
+                if line['name'] in WAITS:
+                    broker.ask(f'wait {WAITS[line["name"]]}')
                 if self.is_skipped(file, line['name']):
                     continue
                 early = [other for other in lines if EARLY.get(other['name']) == line['name']]

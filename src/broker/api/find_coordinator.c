@@ -1,13 +1,15 @@
-/* FindCoordinator: it is always us. SPDX-License-Identifier: Apache-2.0 */
+/* FindCoordinator: it is always us. The topic of transactions is made when somebody asks for the first time. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/find_coordinator.h"
 #include "broker/api.h"
+#include "broker/txns.h"
 
 enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, SINCE_SEVERAL = 4 };
 
 static struct find_coordinator_response_coordinator find(struct request *r, int8_t key_type,
-                                                         struct str key)
+                                                         struct str key, uint64_t *seq)
 {
     const struct broker_listener *l = r->conn->listener;
+    struct err e;
 
     if (key_type != KEY_GROUP && key_type != KEY_TRANSACTION)
         return (struct find_coordinator_response_coordinator){
@@ -16,6 +18,13 @@ static struct find_coordinator_response_coordinator find(struct request *r, int8
             .port = -1,
             .error_code = KAFKA_ERR_INVALID_REQUEST,
             .error_message = STR("key type must be 0 (group) or 1 (transaction)")};
+    if (key_type == KEY_TRANSACTION && txns_topic(r->broker->txns, seq, &e))
+        return (struct find_coordinator_response_coordinator){
+            .key = key,
+            .node_id = -1,
+            .port = -1,
+            .error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE,
+            .error_message = arena_dup_str(&r->arena, str_of(e.text))};
     return (struct find_coordinator_response_coordinator){.key = key,
                                                           .node_id = r->broker->opt.node_id,
                                                           .host = l->host,
@@ -27,10 +36,11 @@ void api_find_coordinator(struct request *r)
 {
     const struct find_coordinator_request *q = request_decode(r);
     struct find_coordinator_response a = {0};
+    uint64_t seq = 0;
 
     if (!q) return;
     if (request_version(r) < SINCE_SEVERAL) {
-        struct find_coordinator_response_coordinator one = find(r, q->key_type, q->key);
+        struct find_coordinator_response_coordinator one = find(r, q->key_type, q->key, &seq);
 
         a.error_code = one.error_code;
         a.error_message = one.error_code ? one.error_message : STR("NONE");
@@ -43,7 +53,8 @@ void api_find_coordinator(struct request *r)
         if (q->coordinator_keys_n && !a.coordinators)
             return request_close(r, "find coordinator: too many keys");
         for (size_t i = 0; i < q->coordinator_keys_n; i++)
-            a.coordinators[a.coordinators_n++] = find(r, q->key_type, q->coordinator_keys[i]);
+            a.coordinators[a.coordinators_n++] = 
+                find(r, q->key_type, q->coordinator_keys[i], &seq);
     }
-    request_answer(r, &a);
+    request_answer_when(r, &a, seq);
 }

@@ -27,6 +27,21 @@ static struct offset_fetch_response_group_topic_partition row_of(const struct co
                                                                 .metadata = c->metadata};
 }
 
+/* Who reads what transactions commit wants to wait until they are decided (KIP-447). */
+static bool is_unstable(const struct request *r, struct str group, struct str topic,
+                        int32_t partition)
+{
+    return *(const bool *)r->ctx && groups_offset_is_pending(r->broker->groups, group, topic, partition);
+}
+
+static struct offset_fetch_response_group_topic_partition unstable_row(int32_t partition)
+{
+    struct offset_fetch_response_group_topic_partition row = row_of(NULL, partition);
+
+    row.error_code = KAFKA_ERR_UNSTABLE_OFFSET_COMMIT;
+    return row;
+}
+
 static bool rows_begin(struct request *r, struct offset_fetch_response_group_topic *to,
                        struct str name, size_t n)
 {
@@ -40,7 +55,6 @@ static bool fill_all(struct request *r, const struct group_entry *ge,
                      const struct offset_fetch_request_group *q,
                      struct offset_fetch_response_group *to)
 {
-    (void)q;
     if (!ge) return true;
     to->topics =
         arena_array(&r->arena, struct offset_fetch_response_group_topic, ge->offsets.topics_n);
@@ -50,7 +64,10 @@ static bool fill_all(struct request *r, const struct group_entry *ge,
 
         if (!rows_begin(r, &to->topics[to->topics_n], t->name, t->n)) return false;
         for (size_t k = 0; k < t->n; k++)
-            to->topics[to->topics_n].partitions[k] = row_of(&t->items[k], t->items[k].partition);
+            to->topics[to->topics_n].partitions[k] =
+                is_unstable(r, q->group_id, t->name, t->items[k].partition)
+                    ? unstable_row(t->items[k].partition)
+                    : row_of(&t->items[k], t->items[k].partition);
         to->topics_n++;
     }
     return true;
@@ -76,6 +93,8 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
             rows->partitions[k] = row_of(
                 ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
             rows->partitions[k].error_code = code;
+            if (!code && is_unstable(r, q->group_id, t->name, partition))
+                rows->partitions[k] = unstable_row(partition);
         }
     }
     return true;
@@ -156,13 +175,16 @@ void api_offset_fetch(struct request *r)
     const struct offset_fetch_request *q = request_decode(r);
     struct offset_fetch_response a = {0};
     uint64_t seq = 0;
-    bool ok;
+    bool ok, stable;
 
     if (!q) return;
+    stable = q->require_stable;
+    r->ctx = &stable; /* for is_unstable */
     if (request_version(r) < SINCE_SEVERAL)
         ok = fetch_one(r, q, &a, &seq);
     else
         ok = fetch_several(r, q, &a, &seq);
+    r->ctx = NULL;
     if (ok)
         request_answer_when(r, &a, seq);
     else

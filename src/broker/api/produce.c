@@ -7,6 +7,7 @@
 #include "kafka/msg/produce.h"
 #include "base/diag.h"
 #include "broker/api.h"
+#include "broker/txns.h"
 #include "broker/validate.h"
 #include "sys/worker.h"
 
@@ -15,6 +16,7 @@ enum {
     ZSTD_FROM_VERSION = 7,
     EXPANDED_BYTES_MAX = 1 << 30,
     OLD_FORMATS_BELOW = 3,
+    ABORTABLE_FROM_VERSION = 11,
     ROOM_SPARE_BYTES = 4096
 }; /* a batch that is built anew may be a little larger */
 
@@ -89,7 +91,7 @@ static int16_t check_structure(const struct request *r, const struct produce_req
 }
 
 /* What refuses the request as a whole: transactional batches, which need a transactional id. */
-static int16_t check_transactions(const struct request *r, const struct produce_request *q)
+static int16_t check_transactions(const struct produce_request *q)
 {
     int64_t id = -1;
     bool any = false, several = false;
@@ -106,9 +108,7 @@ static int16_t check_transactions(const struct request *r, const struct produce_
         }
     if (!any) return 0;
     if (!q->transactional_id.p) return KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    if (several) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
-    return request_version(r) >= 11 ? KAFKA_ERR_TRANSACTION_ABORTABLE
-                                    : KAFKA_ERR_INVALID_TXN_STATE; /* no transaction is open */
+    return several ? KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING : 0;
 }
 
 static int16_t check_before_log(struct produce *p, struct partition *to,
@@ -177,6 +177,31 @@ static void row_failed(struct produce *p, struct produce_response_partition *row
          KV_I64("partition", to->number), KV_CSTR("why", e->text));
 }
 
+/* KIP-890: a batch that comes late must not open a transaction that nobody will end. The epoch is looked at before the
+ * partition, so that an old producer learns that it is one. */
+static int16_t check_in_txn(struct produce *p, struct partition *to, const struct batch *b)
+{
+    struct broker *br = p->r->broker;
+    const struct producers *ps;
+    const struct producer *known;
+    int16_t code;
+    struct err e;
+
+    if (!batch_is(b, BATCH_TRANSACTIONAL) || !br->config.transaction_verify) return KAFKA_ERR_NONE;
+    code = txns_verify(br->txns, p->q->transactional_id,
+                       (struct producer_ident){b->producer_id, b->producer_epoch}, to->topic->name,
+                       to->number);
+    if (!code) return code;
+    ps = log_producers(partition_log(to), &e);
+    known = ps ? producers_find(ps, b->producer_id) : NULL;
+    if (known && known->txn_first_offset >= 0 && b->producer_epoch < known->epoch) return KAFKA_ERR_NONE; /* the log says so */
+    if (code == KAFKA_ERR_PRODUCER_FENCED) return KAFKA_ERR_INVALID_PRODUCER_EPOCH;
+    if (code == KAFKA_ERR_CONCURRENT_TRANSACTIONS) return KAFKA_ERR_NOT_ENOUGH_REPLICAS;
+    if (code == KAFKA_ERR_TRANSACTION_ABORTABLE && request_version(p->r) < ABORTABLE_FROM_VERSION)
+        return KAFKA_ERR_INVALID_TXN_STATE;
+    return code;
+}
+
 /* False: the row is filled already (a duplicate, or refused). */
 static bool check_producer(struct produce *p, struct partition *to, const struct batch *b,
                            struct produce_response_partition *row)
@@ -188,8 +213,13 @@ static bool check_producer(struct produce *p, struct partition *to, const struct
                                 .transactional = batch_is(b, BATCH_TRANSACTIONAL)};
     struct producer_verdict v;
     struct err e;
+    int16_t code;
 
     if (b->producer_id < 0) return true;
+    if ((code = check_in_txn(p, to, b))) {
+        row_error(p, row, code);
+        return false;
+    }
     row->log_start_offset = partition_start(to);
     if (b->producer_id == BROKER_BUS_PRODUCER_ID) {
         row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING);
@@ -638,7 +668,7 @@ void api_produce(struct request *r)
     list_init(&p->link);
     p->r = r;
     p->q = q;
-    p->refusal = check_transactions(r, q);
+    p->refusal = check_transactions(q);
     p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
     p->a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {

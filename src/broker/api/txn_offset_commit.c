@@ -1,0 +1,140 @@
+/* TxnOffsetCommit (key 28): offsets that count when the transaction commits. Checked like OffsetCommit, and the group's partition of
+ * __consumer_offsets must take part in the transaction. SPDX-License-Identifier: Apache-2.0 */
+#include "kafka/msg/txn_offset_commit.h"
+#include "broker/api.h"
+#include "broker/groups.h"
+#include "kafka/batch.h"
+
+enum { SINCE_ABORTABLE = 4 };
+
+struct commit {
+    struct request *r;
+    const struct txn_offset_commit_request *q;
+    struct txn_offset_commit_response a;
+    struct offset_put *puts;
+    size_t puts_n;
+};
+
+static bool shape(struct commit *c)
+{
+    struct arena *a = &c->r->arena;
+    size_t n = 0;
+
+    c->a.topics = arena_array(a, struct txn_offset_commit_response_topic, c->q->topics_n);
+    if (c->q->topics_n && !c->a.topics) return false;
+    for (size_t i = 0; i < c->q->topics_n; i++) {
+        struct txn_offset_commit_response_topic *t = &c->a.topics[c->a.topics_n++];
+        size_t rows = c->q->topics[i].partitions_n;
+
+        t->name = c->q->topics[i].name;
+        t->partitions = arena_array(a, struct txn_offset_commit_response_partition, rows);
+        if (rows && !t->partitions) return false;
+        t->partitions_n = rows;
+        n += rows;
+    }
+    c->puts = arena_array(a, struct offset_put, n);
+    return !n || c->puts;
+}
+
+static int16_t check_one(struct commit *c, struct str topic,
+                         const struct txn_offset_commit_request_partition *p)
+{
+    if (!broker_partition(c->r->broker, topic, p->partition_index))
+        return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if ((int64_t)p->committed_metadata.n > c->r->broker->config.offset_metadata_max_bytes)
+        return KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
+    return KAFKA_ERR_NONE;
+}
+
+static void partitions_check(struct commit *c)
+{
+    for (size_t i = 0; i < c->q->topics_n; i++) {
+        const struct txn_offset_commit_request_topic *t = &c->q->topics[i];
+
+        for (size_t k = 0; k < t->partitions_n; k++) {
+            const struct txn_offset_commit_request_partition *p = &t->partitions[k];
+            struct txn_offset_commit_response_partition *row = &c->a.topics[i].partitions[k];
+
+            row->partition_index = p->partition_index;
+            row->error_code = check_one(c, t->name, p);
+            if (row->error_code) continue;
+            c->puts[c->puts_n++] = (struct offset_put){
+                t->name,
+                {.partition = p->partition_index,
+                 .leader_epoch = p->committed_leader_epoch,
+                 .offset = p->committed_offset,
+                 .commit_ms = broker_wall_ms(c->r->broker),
+                 .expire_ms = -1,
+                 .metadata = p->committed_metadata.p ? p->committed_metadata : STR("")}};
+        }
+    }
+}
+
+static void all(struct commit *c, int16_t code)
+{
+    for (size_t i = 0; i < c->a.topics_n; i++)
+        for (size_t k = 0; k < c->a.topics[i].partitions_n; k++)
+            if (!c->a.topics[i].partitions[k].error_code)
+                c->a.topics[i].partitions[k].error_code = code;
+}
+
+/* The epoch must be the coordinator's: a newer one would keep the marker out for good. */
+static int16_t check_txn(struct commit *c)
+{
+    struct topic *t = broker_topic(c->r->broker, GROUPS_TOPIC);
+    struct producer_ident who = {c->q->producer_id, c->q->producer_epoch};
+    int16_t code;
+
+    if (!t) return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    code = txns_verify(c->r->broker->txns, c->q->transactional_id, who, GROUPS_TOPIC,
+                       kafka_partition_of_group(c->q->group_id, topic_partitions(t)));
+    if (code == KAFKA_ERR_PRODUCER_FENCED) return KAFKA_ERR_INVALID_PRODUCER_EPOCH;
+    if (code == KAFKA_ERR_CONCURRENT_TRANSACTIONS) return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    if (code == KAFKA_ERR_TRANSACTION_ABORTABLE && request_version(c->r) < SINCE_ABORTABLE)
+        return KAFKA_ERR_INVALID_TXN_STATE;
+    return code;
+}
+
+/* KIP-447: who says that it is a member must be one, of this generation. A rebalance does not keep it from committing. */
+static int16_t check_member(struct commit *c, struct group_entry *ge)
+{
+    int16_t code;
+
+    if (c->q->generation_id < 0 && !c->q->member_id.n && !c->q->group_instance_id.p)
+        return KAFKA_ERR_NONE;
+    code = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id, c->q->generation_id);
+    return code == KAFKA_ERR_REBALANCE_IN_PROGRESS ? KAFKA_ERR_NONE : code;
+}
+
+static uint64_t commit(struct commit *c)
+{
+    struct groups *gs = c->r->broker->groups;
+    struct producer_ident who = {c->q->producer_id, c->q->producer_epoch};
+    struct group_entry *ge = groups_find(gs, c->q->group_id);
+    int16_t code = KAFKA_ERR_NONE;
+
+    if (!ge && c->q->generation_id >= 0)
+        code = KAFKA_ERR_ILLEGAL_GENERATION;
+    else if (!groups_have_room(gs, c->r->frame_n) || (!ge && !(ge = groups_get(gs, c->q->group_id))))
+        code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    if (!code) code = check_member(c, ge);
+    if (!code) code = check_txn(c);
+    if (!code) code = groups_put_offsets_txn(ge, who, c->puts, c->puts_n);
+    if (code) all(c, code);
+    return ge ? ge->seq : 0;
+}
+
+void api_txn_offset_commit(struct request *r)
+{
+    struct commit c = {.r = r, .q = request_decode(r)};
+    uint64_t seq = 0;
+
+    if (!c.q) return;
+    if (!shape(&c)) {
+        request_close(r, "transactional offset commit: too many partitions");
+        return;
+    }
+    partitions_check(&c);
+    if (c.puts_n) seq = commit(&c);
+    request_answer_when(r, &c.a, seq);
+}
