@@ -72,7 +72,7 @@ title "One request's way, decoded"
 shown "$millrace" trace "$id"
 
 title "What to try next"
-try() { printf '  %-48s  %s\n' "$1" "$2"; }
+try() { printf '  %-52s  %s\n' "$1" "$2"; }
 try "build/millrace inspect tumour.tumour-verdict.inputs" "what the third model was given"
 try "kcat -b $kafka -L" "any Kafka client can read these topics"
 try "kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%o %k\\n'" ""
