@@ -110,7 +110,7 @@ class Kafka381:
     def __init__(self, data, mode="kraft", properties=""):
         self.data = pathlib.Path(data)
         self.data.mkdir(parents=True, exist_ok=True)
-        self.port = free_port_pair()
+        self.port = free_ports()
         props = self.data / "more.properties"
         props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
                          "socket.request.max.bytes=209715200\nreplica.fetch.max.bytes=104857600\n" + properties)
@@ -145,16 +145,16 @@ def port_answers(port):
         return s.connect_ex(("127.0.0.1", port)) == 0
 
 
-def free_port_pair():
-    """A port whose successor is free too (the broker takes both)."""
+def free_ports():
+    """A port whose two successors are free too (the controller, or ZooKeeper, takes one of them)."""
     while True:
-        with contextlib.closing(socket.socket()) as a, contextlib.closing(socket.socket()) as b:
-            a.bind(("127.0.0.1", 0))
-            port = a.getsockname()[1]
+        with contextlib.ExitStack() as held:
+            port = held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
             try:
-                b.bind(("127.0.0.1", port + 1))
+                for n in (1, 2):
+                    held.enter_context(socket.create_server(("127.0.0.1", port + n)))
                 return port
-            except OSError:
+            except (OSError, OverflowError):
                 continue
 
 

@@ -4,6 +4,7 @@ import concurrent.futures
 import time
 
 import confluent_kafka
+import confluent_kafka.admin
 import pytest
 import requests
 import resources
@@ -122,6 +123,21 @@ def test_records_produced_from_outside_are_executed_whatever_their_key(loaded):
     assert b"0.chain.outside" in keys and b"any key" in keys and b"0.chain.after" in keys
     poison = next(m for m in outcomes if m.key() == b"0.chain.poison")
     assert any(key == "seldon-pipeline-errors" for key, _ in poison.headers())
+
+
+def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(loaded):
+    plane = loaded(resources.CHAIN)
+    for i in range(3):
+        assert infer(plane, "chain", [resources.fp32([1, 2, 3, 4])], {"x-request-id": f"seed{i}"}).status_code == 200
+    value = read_topic(plane, "pipeline.chain.inputs")[0].value()
+    topic = f"seldon.{plane.namespace}.pipeline.chain.inputs"
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": plane.bootstrap})
+    admin.delete_topics([topic])[topic].result(30)
+    wait_for(lambda: "the topic was made again" in plane.errors(), 30, lambda: f"nobody noticed: {plane.errors()}")
+    producer = confluent_kafka.Producer({"bootstrap.servers": plane.bootstrap})
+    producer.produce(topic, value, b"0.chain.again", headers=[("pipeline", b"chain")])
+    assert producer.flush(30) == 0
+    assert b"0.chain.again" in [m.key() for m in read_topic(plane, "pipeline.chain.outputs", at_least=4)]
 
 
 def test_an_idempotency_key_gives_the_same_answer_and_refuses_other_bytes(loaded):

@@ -27,7 +27,7 @@ output:
 @pytest.fixture(scope="module")
 def mlserver(tmp_path_factory):
     folder = tmp_path_factory.mktemp("mlserver") / "models"
-    http, grpc, metrics = harness.free_port_pair(), harness.free_port_pair(), harness.free_port_pair()
+    http, grpc, metrics = harness.free_ports(), harness.free_ports(), harness.free_ports()
     subprocess.run([PYTHON, HERE / "make.py", folder, str(http), str(grpc), str(metrics)], check=True, timeout=120)
     with open(folder / "mlserver.log", "wb") as log:
         child = subprocess.Popen([PYTHON.parent / "mlserver", "start", "."], cwd=folder, stdout=log, stderr=log)
