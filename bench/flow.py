@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import requests
-from common import BUILD, SCALE, fresh, harness, report, resources, rss_mib
+from common import BUILD, SCALE, Theirs, cpu_seconds, fresh, harness, report, resources, rss_mib
 
 SECONDS = max(2, int(5 * SCALE))
 
@@ -52,3 +52,34 @@ def bench_flow():
     toy.stop()
     report("Pipelines over a zero-cost V2 server (microseconds)", "./dev bench flow", rows,
            ["what", "flow.durability", "one caller p50 / p99 / p99.9", "32 callers, requests/s", "open loop, 1000/s p50 / p99 / p99.9"])
+
+
+def bench_remote():
+    """The same pipelines on the embedded broker and on an Apache Kafka 3.8.1 beside it, which also gets the bare round trip."""
+    toy = harness.Process([harness.TOY_SERVER], fresh("toy"))
+    kafka = Theirs()
+    rows = []
+    for durability in ("disk", "cache"):
+        acks = "all" if durability == "disk" else "1"
+        for where in ("embedded", "Apache Kafka"):
+            more = [] if where == "embedded" else ["--no-broker", "--bootstrap", kafka.address, "--namespace", f"bench{durability}"]
+            server = harness.Millrace(fresh("flow"), "--flow.durability", durability, *more)
+            folder = fresh("yaml")
+            folder.mkdir()
+            server.apply(folder, "---".join([resources.toys(toy.ready["infer"]), *(chain(n) for n in (1, 3))]))
+            for steps in (1, 3):
+                name = f"steps{steps}"
+                harness.wait_for(lambda n=name, s=server: requests.get(f"http://{s.infer}/v2/pipelines/{n}/ready", timeout=5).status_code == 200, 30, name)
+                infer_load("closed", server.infer, name + ".pipeline", 8, 2)
+                before = cpu_seconds(server.pid)
+                one = infer_load("closed", server.infer, name + ".pipeline", 1, SECONDS)
+                many = infer_load("closed", server.infer, name + ".pipeline", 64, SECONDS)
+                cpu = (cpu_seconds(server.pid) - before) / (one["requests"] + many["requests"]) * 1e6
+                rows.append((where, f"{durability} (acks={acks})", steps, f"{one['p50_us']} / {one['p99_us']}", f"{many['requests_s']:.0f}",
+                             f"{many['p50_us']} / {many['p99_us']}", f"{cpu:.0f}"))
+            rows.append((f"RSS of millrace after it, {where}", durability, "", f"{rss_mib(server.pid):.1f} MiB", "", "", ""))
+            assert server.stop() == 0, server.errors()
+    kafka.stop()
+    toy.stop()
+    report("Pipelines on a real Apache Kafka (microseconds)", "./dev bench remote", rows,
+           ["log", "flow.durability", "steps", "one caller p50 / p99", "64 callers, requests/s", "their p50 / p99", "CPU of millrace per request"])

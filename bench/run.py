@@ -10,7 +10,7 @@ import broker
 import flow
 from common import WORK
 
-GROUPS = {"broker": broker.BENCHES, "flow": {"flow": flow.bench_flow}}
+GROUPS = {"broker": broker.BENCHES, "flow": {"flow": flow.bench_flow, "remote": flow.bench_remote}}
 
 
 def main():
@@ -18,7 +18,7 @@ def main():
     for name in sys.argv[1:] or GROUPS:
         found = GROUPS.get(name) or {part: run for group in GROUPS.values() for part, run in group.items() if part == name}
         if not found:
-            raise SystemExit(f"no such bench: {name} (there are: {', '.join(['flow', 'broker', *broker.BENCHES])})")
+            raise SystemExit(f"no such bench: {name} (there are: {', '.join(['flow', 'remote', 'broker', *broker.BENCHES])})")
         benches |= found
     try:
         for run in benches.values():

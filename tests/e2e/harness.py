@@ -114,11 +114,14 @@ class Kafka381:
         props = self.data / "more.properties"
         props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
                          "socket.request.max.bytes=209715200\nreplica.fetch.max.bytes=104857600\n" + properties)
-        subprocess.run(
+        done = subprocess.run(
             [ROOT / f"tools/kafka381/start-{mode}.sh", KAFKA381, self.data, str(self.port)],
             env={**os.environ, "PROPS": str(props), "HEAP": os.environ.get("KAFKA_HEAP", "512m")},
-            check=True, timeout=120, stdout=subprocess.DEVNULL,
+            check=False, timeout=120, stdout=subprocess.PIPE, text=True,
         )
+        if done.returncode:
+            self.stop()  # one of the two may have started
+            raise AssertionError(f"Apache Kafka ({mode}) did not start: {done.stdout[-2000:]}")
         self.address = f"127.0.0.1:{self.port}"
         wait_for(lambda: port_answers(self.port), 60, "Apache Kafka does not listen")
 
