@@ -98,6 +98,12 @@ bool groups_have_room(const struct groups *gs, size_t more)
     return gs->bytes + gs->pending.bytes + more <= gs->broker->memory_max / MEMORY_SHARE;
 }
 
+size_t groups_offsets_cost(size_t n, size_t bytes)
+{
+    return sizeof(struct group_entry) + bytes +
+           n * (sizeof(struct committed) + sizeof(struct offsets_topic));
+}
+
 struct group_entry *groups_get(struct groups *gs, struct str id)
 {
     struct group_entry *ge = groups_find(gs, id);
