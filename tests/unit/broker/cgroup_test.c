@@ -1,0 +1,419 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cgroup_rig.h"
+
+#define ERROR(answer, code) assert_int_equal((answer)->error, KAFKA_ERR_##code)
+
+static struct cgroup_member *member(struct rig *r, const char *id)
+{
+    return cgroup_member(&r->g, str_of(id));
+}
+
+/* Joins one that gets all four partitions of "t", then a second: the first still has to give up two. */
+static void two_members(struct rig *r)
+{
+    rig_init(r);
+    rig_topic(r, "t", 1, 4);
+    ERROR(rig_join(r, "a", "t"), NONE);
+    assert_int_equal(r->last.assignment->n, 4);
+    assert_int_equal(r->last.epoch, 1);
+    ERROR(rig_join(r, "b", "t"), NONE);
+    assert_int_equal(r->last.epoch, 2);
+    assert_int_equal(r->last.assignment->n, 0); /* nothing is free yet */
+}
+
+static void the_first_member_gets_everything_at_once(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_topic(&r, "t", 1, 4);
+    ERROR(rig_join(&r, "a", "t"), NONE);
+    assert_int_equal(r.last.epoch, 1);
+    assert_int_equal(r.last.assignment->n, 4);
+    assert_int_equal(cgroup_state(&r.g), CGROUP_STABLE);
+    assert_int_equal(r.g.tick_ms, r.now_ms + 45000);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    assert_null(r.last.assignment); /* as before: not said again */
+    rig_fini(&r);
+}
+
+static void a_partition_is_given_on_only_when_its_owner_has_let_go(void **state)
+{
+    struct parts kept = {0};
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    assert_int_equal(cgroup_state(&r.g), CGROUP_RECONCILING);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    assert_int_equal(r.last.epoch, 1); /* stays in its epoch … */
+    assert_int_equal(r.last.assignment->n, 2);
+    parts_copy(&kept, r.last.assignment);
+    assert_int_equal(member(&r, "a")->revoking.n, 2);
+
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_null(r.last.assignment);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE); /* … also when it says nothing about it … */
+    assert_int_equal(r.last.epoch, 1);
+    ERROR(rig_beat(&r, "a", 1, &kept), NONE); /* … until it has let go */
+    assert_int_equal(r.last.epoch, 2);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 2);
+    assert_false(parts_meet(&kept, r.last.assignment));
+    assert_int_equal(cgroup_state(&r.g), CGROUP_STABLE);
+    parts_fini(&kept);
+    rig_fini(&r);
+}
+
+static void who_does_not_let_go_in_time_is_out(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    for (int i = 0; i < 3; i++) { /* heartbeats alone do not help */
+        r.now_ms += 20000;
+        ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+        if (i < 2) ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+        cgroup_tick(&r.g, r.now_ms);
+    }
+    assert_null(member(&r, "a"));
+    ERROR(rig_beat(&r, "a", 1, NULL), UNKNOWN_MEMBER_ID);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 4);
+    rig_fini(&r);
+}
+
+static void who_is_silent_for_the_session_timeout_is_out(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    r.now_ms += 30000;
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    r.now_ms += 14999;
+    cgroup_tick(&r.g, r.now_ms);
+    assert_non_null(member(&r, "a"));
+    assert_int_equal(r.g.tick_ms, r.now_ms + 1);
+    r.now_ms += 1;
+    cgroup_tick(&r.g, r.now_ms);
+    assert_null(member(&r, "a"));
+    assert_int_equal(cgroup_state(&r.g), CGROUP_ASSIGNING);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 4);
+    assert_int_equal(r.last.epoch, 3);
+    rig_fini(&r);
+}
+
+static void a_lost_answer_does_not_fence(void **state)
+{
+    struct parts kept = {0};
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    parts_copy(&kept, r.last.assignment);
+    ERROR(rig_beat(&r, "a", 1, &kept), NONE); /* now in epoch 2; the answer is lost */
+    ERROR(rig_beat(&r, "a", 1, &kept), NONE);
+    assert_int_equal(r.last.epoch, 2);
+    ERROR(rig_beat(&r, "a", 1, NULL), FENCED_MEMBER_EPOCH); /* an older one that says nothing */
+    ERROR(rig_beat(&r, "a", 7, NULL), FENCED_MEMBER_EPOCH);
+    parts_fini(&kept);
+    rig_fini(&r);
+}
+
+static void who_joins_again_begins_anew_in_its_own_place(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    ERROR(rig_join(&r, "a", "t"), NONE); /* fenced, say: it owns nothing any more */
+    assert_int_equal(r.last.epoch, 2);
+    assert_int_equal(r.last.assignment->n, 2);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 2);
+    assert_int_equal(r.g.epoch, 2);
+    rig_fini(&r);
+}
+
+static void leaving_frees_what_was_owned(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    ERROR(rig_beat(&r, "a", CGROUP_EPOCH_LEAVE, NULL), NONE);
+    assert_int_equal(r.last.epoch, CGROUP_EPOCH_LEAVE);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 4);
+    ERROR(rig_beat(&r, "b", CGROUP_EPOCH_LEAVE, NULL), NONE);
+    assert_int_equal(cgroup_state(&r.g), CGROUP_EMPTY);
+    assert_int_equal(r.g.owners.n, 0);
+    ERROR(rig_beat(&r, "b", CGROUP_EPOCH_LEAVE, NULL), UNKNOWN_MEMBER_ID);
+    rig_fini(&r);
+}
+
+static const struct cgroup_answer *static_join(struct rig *r, const char *id, const char *instance)
+{
+    struct str t = STR("t");
+    struct cgroup_beat q = rig_join_beat(id, &t, 1);
+
+    q.instance_id = str_of(instance);
+    return rig_send(r, &q);
+}
+
+static const struct cgroup_answer *static_beat(struct rig *r, const char *id, const char *instance,
+                                               int32_t epoch)
+{
+    struct cgroup_beat q = {.member_id = str_of(id),
+                            .instance_id = str_of(instance),
+                            .epoch = epoch,
+                            .rebalance_timeout_ms = -1,
+                            .topics_null = true};
+
+    return rig_send(r, &q);
+}
+
+static void a_static_member_comes_back_under_another_id_without_a_new_epoch(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_topic(&r, "t", 1, 4);
+    ERROR(static_join(&r, "a", "i"), NONE);
+    ERROR(static_join(&r, "b", "i"), UNRELEASED_INSTANCE_ID);
+    ERROR(static_beat(&r, "a", "i", CGROUP_EPOCH_LEAVE_FOR_NOW), NONE);
+    assert_int_equal(r.last.epoch, CGROUP_EPOCH_LEAVE_FOR_NOW);
+    ERROR(static_beat(&r, "a", "i", 1), FENCED_MEMBER_EPOCH);
+    ERROR(static_join(&r, "b", "i"), NONE);
+    assert_int_equal(r.g.epoch, 1);
+    assert_int_equal(r.last.epoch, 1);
+    assert_int_equal(r.last.assignment->n, 4);
+    ERROR(static_beat(&r, "a", "i", 1), FENCED_INSTANCE_ID);
+    ERROR(static_beat(&r, "b", "other", 1), UNKNOWN_MEMBER_ID);
+    ERROR(static_beat(&r, "b", "i", CGROUP_EPOCH_LEAVE_FOR_NOW), NONE);
+    r.now_ms += 45000;
+    cgroup_tick(&r.g, r.now_ms); /* its place is kept for a session, not longer */
+    assert_int_equal(cgroup_state(&r.g), CGROUP_EMPTY);
+    rig_fini(&r);
+}
+
+static void topics_that_come_go_and_grow_are_seen_by_the_next_heartbeat(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    ERROR(rig_join(&r, "a", "t"), NONE); /* a topic that is not there yet */
+    assert_int_equal(r.last.assignment->n, 0);
+    rig_topic(&r, "t", 1, 2);
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 2);
+    rig_topic(&r, "t", 1, 3);
+    ERROR(rig_beat(&r, "a", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 3);
+    rig_topic(&r, "elsewhere", 2, 3);
+    ERROR(rig_beat(&r, "a", 3, NULL), NONE);
+    assert_int_equal(r.last.epoch, 3); /* nobody subscribes to that */
+    rig_topic_delete(&r, "t");
+    ERROR(rig_beat(&r, "a", 3, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 0); /* to be given up … */
+    ERROR(rig_beat(&r, "a", 3, &rig_nothing), NONE);
+    assert_int_equal(r.last.epoch, 4); /* … and was */
+    rig_topic(&r, "t", 9, 1);          /* another topic of the same name */
+    ERROR(rig_beat(&r, "a", 4, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 1);
+    assert_int_equal(r.last.assignment->p[0].topic.b[0], 9);
+    rig_fini(&r);
+}
+
+static void a_pattern_is_shared_and_follows_the_topics(void **state)
+{
+    struct rig r;
+    struct cgroup_beat q = rig_join_beat("a", NULL, 0);
+
+    (void)state;
+    rig_init(&r);
+    rig_topic(&r, "t-1", 1, 1);
+    rig_topic(&r, "u", 2, 1);
+    q.pattern = STR("t-[0-9]+");
+    ERROR(rig_send(&r, &q), NONE);
+    assert_int_equal(r.last.assignment->n, 1);
+    q.member_id = STR("b");
+    ERROR(rig_send(&r, &q), NONE);
+    assert_ptr_equal(member(&r, "a")->pattern, member(&r, "b")->pattern);
+    rig_topic(&r, "t-2", 3, 1);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 1);
+    assert_int_equal(r.last.assignment->p[0].topic.b[0], 3);
+    q.pattern = STR("t-(");
+    ERROR(rig_send(&r, &q), INVALID_REGULAR_EXPRESSION);
+    assert_true(r.last.why.n > 0);
+    rig_fini(&r);
+}
+
+static void a_request_that_says_too_little_is_refused(void **state)
+{
+    struct str t = STR("t");
+    struct cgroup_beat ok = rig_join_beat("a", &t, 1), q;
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+#define BAD(code, ...)                                                                             \
+    do {                                                                                           \
+        q = ok;                                                                                    \
+        __VA_ARGS__;                                                                               \
+        ERROR(rig_send(&r, &q), code);                                                             \
+        assert_int_equal(r.g.members_n, 0);                                                        \
+    } while (0)
+    BAD(INVALID_REQUEST, q.member_id = STR(""));
+    BAD(INVALID_REQUEST, q.rebalance_timeout_ms = -1);
+    BAD(INVALID_REQUEST, q.owned = NULL);
+    BAD(INVALID_REQUEST, q.topics_null = true);
+    BAD(INVALID_REQUEST, q.instance_id = STR(""));
+    BAD(INVALID_REQUEST, q.rack_id = STR(""));
+    BAD(INVALID_REQUEST, q.epoch = -3);
+    BAD(INVALID_REQUEST, q.epoch = CGROUP_EPOCH_LEAVE_FOR_NOW);
+    BAD(UNSUPPORTED_ASSIGNOR, q.assignor = STR("best"));
+    BAD(UNSUPPORTED_ASSIGNOR, r.config.range = false; q.assignor = STR("range"));
+    BAD(UNKNOWN_MEMBER_ID, q.epoch = 3);
+    BAD(UNKNOWN_MEMBER_ID, q.epoch = CGROUP_EPOCH_LEAVE);
+    rig_fini(&r);
+}
+
+static void a_full_group_refuses_another_member_but_not_its_own(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    r.config.members_max = 2;
+    ERROR(rig_join(&r, "c", "t"), GROUP_MAX_SIZE_REACHED);
+    ERROR(rig_join(&r, "b", "t"), NONE);
+    r.config.members_max = 10;
+    r.config.bytes_max = r.g.bytes;
+    ERROR(rig_join(&r, "c", "t"), GROUP_MAX_SIZE_REACHED);
+    ERROR(rig_beat(&r, "b", 2, NULL), NONE);
+    assert_int_equal(r.g.members_n, 2);
+    rig_fini(&r);
+}
+
+static void commits_are_taken_in_the_members_epoch_only(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    assert_int_equal(cgroup_may_commit(&r.g, STR("a"), 1), KAFKA_ERR_NONE);
+    assert_int_equal(cgroup_may_commit(&r.g, STR("a"), 2), KAFKA_ERR_STALE_MEMBER_EPOCH);
+    assert_int_equal(cgroup_may_commit(&r.g, STR("x"), 1), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(cgroup_may_commit(&r.g, STR(""), -1), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(cgroup_may_read(&r.g, (struct str){0}, -1), KAFKA_ERR_NONE);
+    assert_int_equal(cgroup_may_read(&r.g, STR("b"), 2), KAFKA_ERR_NONE);
+    assert_int_equal(cgroup_may_read(&r.g, STR("b"), 1), KAFKA_ERR_STALE_MEMBER_EPOCH);
+    assert_int_equal(cgroup_may_read(&r.g, STR("x"), 1), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    rig_beat(&r, "a", CGROUP_EPOCH_LEAVE, NULL);
+    rig_beat(&r, "b", CGROUP_EPOCH_LEAVE, NULL);
+    assert_int_equal(cgroup_may_commit(&r.g, STR(""), -1), KAFKA_ERR_NONE);
+    rig_fini(&r);
+}
+
+static void the_wish_of_most_decides_the_assignor(void **state)
+{
+    struct str t = STR("t");
+    struct cgroup_beat q = rig_join_beat("a", &t, 1);
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_topic(&r, "t", 1, 2);
+    assert_str(cgroup_assignor(&r.g), "uniform");
+    rig_join(&r, "b", "t");
+    q.assignor = STR("range");
+    rig_send(&r, &q);
+    assert_str(cgroup_assignor(&r.g), "range");
+    q.member_id = STR("c");
+    q.assignor = STR("uniform");
+    rig_send(&r, &q);
+    assert_str(cgroup_assignor(&r.g), "uniform"); /* one each: the default */
+    rig_fini(&r);
+}
+
+static void a_group_is_found_again_in_its_records(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r);
+    static_join(&r, "c", "i");
+    rig_beat(&r, "a", 1, NULL);
+    rig_write(&r);
+    rig_beat(&r, "b", CGROUP_EPOCH_LEAVE, NULL);
+    rig_write(&r);
+    rig_beat(&r, "a", CGROUP_EPOCH_LEAVE, NULL); /* is not written: lost */
+    rig_restart(&r);
+    assert_int_equal(r.g.members_n, 2);
+    assert_int_equal(r.g.epoch, 4);
+    assert_int_equal(r.g.target_epoch, 3);
+    assert_int_equal(member(&r, "a")->epoch, 1);
+    assert_int_equal(member(&r, "a")->state, CGROUP_MEMBER_UNREVOKED);
+    assert_int_equal(member(&r, "a")->owned.n + member(&r, "a")->revoking.n, 4);
+    assert_int_equal(r.g.owners.n, 4);
+    assert_str(member(&r, "c")->instance_id, "i");
+    assert_str(member(&r, "c")->client_host, "/h");
+    assert_int_equal(member(&r, "c")->rebalance_timeout_ms, 60000);
+    assert_int_equal(r.g.topics_n, 1);
+    ERROR(static_beat(&r, "c", "i", 3), NONE); /* it goes on where it was */
+    ERROR(rig_beat(&r, "a", 1, &rig_nothing), NONE);
+    ERROR(static_beat(&r, "c", "i", r.g.target_epoch), NONE);
+    assert_int_equal(cgroup_state(&r.g), CGROUP_STABLE);
+    rig_fini(&r);
+}
+
+static void what_could_not_be_written_is_written_with_the_next_step(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    two_members(&r); /* nothing of it was written … */
+    rig_beat(&r, "a", CGROUP_EPOCH_LEAVE, NULL);
+    assert_true(cgroup_is_dirty(&r.g));
+    rig_write(&r); /* … until now */
+    assert_false(cgroup_is_dirty(&r.g));
+    rig_restart(&r);
+    assert_null(member(&r, "a"));
+    assert_int_equal(member(&r, "b")->epoch, 2);
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_first_member_gets_everything_at_once),
+        cmocka_unit_test(a_partition_is_given_on_only_when_its_owner_has_let_go),
+        cmocka_unit_test(who_does_not_let_go_in_time_is_out),
+        cmocka_unit_test(who_is_silent_for_the_session_timeout_is_out),
+        cmocka_unit_test(a_lost_answer_does_not_fence),
+        cmocka_unit_test(who_joins_again_begins_anew_in_its_own_place),
+        cmocka_unit_test(leaving_frees_what_was_owned),
+        cmocka_unit_test(a_static_member_comes_back_under_another_id_without_a_new_epoch),
+        cmocka_unit_test(topics_that_come_go_and_grow_are_seen_by_the_next_heartbeat),
+        cmocka_unit_test(a_pattern_is_shared_and_follows_the_topics),
+        cmocka_unit_test(a_request_that_says_too_little_is_refused),
+        cmocka_unit_test(a_full_group_refuses_another_member_but_not_its_own),
+        cmocka_unit_test(commits_are_taken_in_the_members_epoch_only),
+        cmocka_unit_test(the_wish_of_most_decides_the_assignor),
+        cmocka_unit_test(a_group_is_found_again_in_its_records),
+        cmocka_unit_test(what_could_not_be_written_is_written_with_the_next_step),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

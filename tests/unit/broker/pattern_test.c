@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "broker/pattern.h"
+#include "test.h"
+
+static bool matches(const char *text, const char *name)
+{
+    struct pattern *p;
+    struct err e;
+    bool yes;
+
+    assert_int_equal(pattern_new(str_of(text), &p, &e), RC_OK);
+    yes = pattern_matches(p, str_of(name));
+    pattern_free(p);
+    return yes;
+}
+
+static void a_name_matches_as_a_whole(void **state)
+{
+    (void)state;
+    assert_true(matches("orders-[0-9]+", "orders-17"));
+    assert_true(matches("^orders-\\d+$", "orders-17"));
+    assert_false(matches("orders", "orders-17"));
+    assert_false(matches("ders-17", "orders-17"));
+    assert_true(matches("a|ab|abc", "abc"));
+    assert_true(matches("(?i)ORDERS.*?", "orders-17"));
+    assert_true(matches("(?:a|b)(?P<n>c)*", "bcc"));
+    assert_true(matches("\\Qa.b\\E.*", "a.b-c"));
+    assert_false(matches("\\Qa.b\\E.*", "a-b-c"));
+    assert_true(matches("[]a(?=]+", "a]"));
+}
+
+static void what_would_need_to_go_back_is_refused(void **state)
+{
+    static const char *const bad[] = {
+        "(a)\\1", "(?=a)b", "(?!a)b", "(?<=a)b", "(?<!a)b", "(?>a)",  "a++",    "a*+",
+        "(?R)",   "(?1)",   "(*F)",   "(",       "[a",      "a{2,1}", "(?P=n)", "\\k<n>",
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(bad); i++) {
+        struct pattern *p = NULL;
+        struct err e = {0};
+
+        if (pattern_new(str_of(bad[i]), &p, &e) != RC_INVALID) fail_msg("%s was taken", bad[i]);
+        assert_true(e.text[0] != 0);
+    }
+}
+
+/* Exponential for a matcher that goes back. */
+static void no_pattern_is_slow(void **state)
+{
+    char name[250];
+
+    (void)state;
+    memset(name, 'a', sizeof name - 1);
+    name[sizeof name - 2] = 'b';
+    name[sizeof name - 1] = 0;
+    assert_false(matches("(a+)+", name));
+    assert_false(matches("(a|aa)+", name));
+    assert_false(matches("(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", name));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_name_matches_as_a_whole),
+        cmocka_unit_test(what_would_need_to_go_back_is_refused),
+        cmocka_unit_test(no_pattern_is_slow),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
