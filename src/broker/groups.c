@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 enum {
+    FIRST_BYTES = 1024, /* what a new group is likely to hold at once */
     MEMORY_SHARE = 4, /* all groups together: this part of the broker's memory */
     BUSY_MS = 5,      /* a tick that finds the wal full comes back after that */
 };
@@ -98,17 +99,11 @@ bool groups_have_room(const struct groups *gs, size_t more)
     return gs->bytes + gs->pending.bytes + more <= gs->broker->memory_max / MEMORY_SHARE;
 }
 
-size_t groups_offsets_cost(size_t n, size_t bytes)
-{
-    return sizeof(struct group_entry) + bytes +
-           n * (sizeof(struct committed) + sizeof(struct offsets_topic));
-}
-
 struct group_entry *groups_get(struct groups *gs, struct str id)
 {
     struct group_entry *ge = groups_find(gs, id);
 
-    if (ge || !groups_have_room(gs, sizeof *ge + id.n)) return ge;
+    if (ge || !groups_have_room(gs, sizeof *ge + id.n + FIRST_BYTES)) return ge;
     return groups_entry_new(gs, id);
 }
 

@@ -42,8 +42,6 @@ void groups_topic_gone(struct groups *gs, struct str topic);
 struct group_entry *groups_find(const struct groups *gs, struct str id);        /* NULL: none */
 /* Finds or makes it. NULL: there is no room for another (RC_OVERLOAD to the peer). */
 struct group_entry *groups_get(struct groups *gs, struct str id);
-/* What n more offsets may cost, of which the names make up `bytes`; with a group to hold them. */
-size_t groups_offsets_cost(size_t n, size_t bytes);
 /* By id; NULL gives the first. */
 struct group_entry *groups_next(const struct groups *gs, const struct group_entry *after);
 size_t groups_count(const struct groups *gs);

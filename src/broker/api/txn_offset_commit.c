@@ -115,7 +115,7 @@ static uint64_t commit(struct commit *c)
 
     if (!ge && c->q->generation_id >= 0)
         code = KAFKA_ERR_ILLEGAL_GENERATION;
-    else if (!groups_have_room(gs, groups_offsets_cost(c->puts_n, c->r->frame_n)) || (!ge && !(ge = groups_get(gs, c->q->group_id))))
+    else if (!groups_have_room(gs, c->r->frame_n) || (!ge && !(ge = groups_get(gs, c->q->group_id))))
         code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     if (!code) code = check_member(c, ge);
     if (!code) code = check_txn(c);
