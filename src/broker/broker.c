@@ -6,6 +6,7 @@
  */
 #include "base/diag.h"
 #include "broker/api.h"
+#include "broker/client_metrics.h"
 #include "broker/fetch.h"
 #include "broker/groups.h"
 #include "kafka/compress.h"
@@ -334,6 +335,7 @@ static void lists_init(struct broker *b)
     list_init(&b->fetches_woken);
     list_init(&b->reads_ready);
     list_init(&b->watches_ready);
+    list_init(&b->telemetry_ages);
 }
 
 static bool drop_orphan(void *ctx, struct log *log)
@@ -484,6 +486,8 @@ static struct broker *delete (struct broker *b)
     buf_fini(&b->scratch);
     topics_fini(b);
     quotas_fini(&b->quotas);
+    client_metrics_fini(&b->client_metrics);
+    telemetry_fini(b);
     broker_config_fini(&b->config);
     while (b->again_posted)
         mailbox_drain(b->mailbox);

@@ -83,6 +83,9 @@ struct broker {
     uint64_t producer_id_seq;
 
     struct quotas quotas;
+    struct map client_metrics;           /* client_metrics.h */
+    struct map telemetry;                /* client instance id -> struct telemetry_instance of api/telemetry.c */
+    struct list telemetry_ages;          /* … the oldest first */
     struct quota_meter accepts;          /* for max.connection.creation.rate */
 
     struct groups *groups;               /* broker/groups.h */
@@ -135,6 +138,9 @@ enum rc broker_configure(struct broker *b, enum config_source level, struct str 
 enum rc broker_producer_id(struct broker *b, int64_t *ret_id, uint64_t *ret_seq, struct err *e) MUST_USE;
 /* meta_admin.c: all values of the entity, checked before; none: it is forgotten. RC_OVERLOAD: there are too many. */
 enum rc broker_quota_set(struct broker *b, const struct quota_entity *who, const struct quota *values, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* value: an array by enum client_metrics_key; all NULL: the subscription is forgotten. */
+enum rc broker_client_metrics_set(struct broker *b, struct str name, char *const *value, uint64_t *ret_seq, struct err *e) MUST_USE;
+void telemetry_fini(struct broker *b);                   /* api/telemetry.c */
 void topics_fini(struct broker *b);
 /* The store's callbacks (ctx is the broker), see store.h. */
 enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e);

@@ -8,6 +8,7 @@
 #include "broker/meta.h"
 
 #include "base/diag.h"
+#include "broker/client_metrics.h"
 
 /* ---- quotas ---- */
 
@@ -90,22 +91,87 @@ static enum rc apply_quota(struct broker *b, struct rd *r, struct err *e)
     return RC_OK;
 }
 
+/* ---- client metrics ---- */
+
+static void put_metrics(struct buf *out, struct str name, char *const value[CLIENT_METRICS_KEYS])
+{
+    struct wr w;
+    int32_t n = 0;
+
+    meta_begin(&w, out, META_CLIENT_METRICS);
+    wr_str(&w, false, name);
+    for (int k = 0; k < CLIENT_METRICS_KEYS; k++)
+        n += value[k] != NULL;
+    wr_i32(&w, n);
+    for (int k = 0; k < CLIENT_METRICS_KEYS; k++)
+        if (value[k]) {
+            wr_str(&w, false, str_of(client_metrics_key_name((enum client_metrics_key)k)));
+            wr_str(&w, false, str_of(value[k]));
+        }
+}
+
+enum rc broker_client_metrics_set(struct broker *b, struct str name, char *const *value,
+                                  uint64_t *ret_seq, struct err *e)
+{
+    AUTO(buf_fini) struct buf record = {0};
+
+    if (!client_metrics_get(&b->client_metrics, name) &&
+        b->client_metrics.n >= CLIENT_METRICS_SUBSCRIPTIONS_MAX)
+        return err_set(e, RC_OVERLOAD, "there are %d subscriptions of client metrics already",
+                       CLIENT_METRICS_SUBSCRIPTIONS_MAX);
+    put_metrics(&record, name, value);
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
+    client_metrics_set(&b->client_metrics, name, value);
+    return RC_OK;
+}
+
+static enum rc apply_metrics(struct broker *b, struct rd *r, struct err *e)
+{
+    char text[CLIENT_METRICS_KEYS][CLIENT_METRICS_VALUE_BYTES_MAX + 1];
+    char *value[CLIENT_METRICS_KEYS] = {0};
+    struct str name = rd_str(r, false, "name");
+    size_t n = rd_count(r, false, 4, "values");
+
+    for (size_t i = 0; i < n && !r->why; i++) {
+        struct str key = rd_str(r, false, "key"), v = rd_str(r, false, "value");
+        enum client_metrics_key k;
+
+        if (r->why || !client_metrics_key_of(key, &k) || v.n > CLIENT_METRICS_VALUE_BYTES_MAX)
+            continue;
+        memcpy(text[k], v.p, v.n);
+        text[k][v.n] = 0;
+        value[k] = text[k];
+    }
+    if (r->why || !name.n)
+        return err_set(e, RC_CORRUPT, "metadata: a record of client metrics cannot be read");
+    client_metrics_set(&b->client_metrics, name, value);
+    return RC_OK;
+}
+
 /* ---- all of them ---- */
 
 enum rc meta_admin_apply(struct broker *b, enum meta_kind kind, struct rd *r, struct err *e)
 {
-    (void)kind;
-    return apply_quota(b, r, e);
+    return kind == META_QUOTA ? apply_quota(b, r, e) : apply_metrics(b, r, e);
 }
 
 void meta_admin_snapshot(struct broker *b, struct store_meta_sink *sink)
 {
     AUTO(buf_fini) struct buf record = {0};
     const struct quota *q;
+    struct bytes key;
+    void *m;
 
     for (size_t at = 0; (q = quotas_next(&b->quotas, &at));) {
         buf_clear(&record);
         put_quota(&record, &q->who, q);
+        store_meta_put(sink, buf_view(&record));
+    }
+    for (size_t at = 0; map_next(&b->client_metrics, &at, &key, &m);) {
+        const struct client_metrics *c = m;
+
+        buf_clear(&record);
+        put_metrics(&record, c->name, c->value);
         store_meta_put(sink, buf_view(&record));
     }
 }

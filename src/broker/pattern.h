@@ -3,7 +3,7 @@
  * Kafka's brokers use RE2's language. Ours is what PCRE2 matches without going back, which is the same but for a few
  * classes and flags: what would need to go back (references, looking around, atomic groups) is refused. A name matches as
  * a whole, and no pattern can make that slow: the steps of one match have a ceiling.
- * Used by: broker/cgroup_topics.c.   SPDX-License-Identifier: Apache-2.0
+ * Used by: broker/cgroup_topics.c, broker/client_metrics.c.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/bytes.h"

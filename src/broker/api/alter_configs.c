@@ -5,6 +5,7 @@
 #include "broker/api.h"
 #include "broker/api/config_resource.h"
 #include "broker/api/seen.h"
+#include "broker/client_metrics.h"
 #include "kafka/msg/incremental_alter_configs.h"
 
 enum operation { OP_SET, OP_DELETE, OP_APPEND, OP_SUBTRACT };
@@ -26,6 +27,14 @@ static int16_t refuse(struct changes *c, struct str *ret_why, int16_t code, cons
 {
     *ret_why = arena_dup_str(&c->r->arena, str_of(why));
     return code;
+}
+
+/* Of a broker's setting: whatever is wrong with it, the request is. */
+static int16_t broker_code_of(const struct err *e)
+{
+    return e->rc == RC_DENIED || e->rc == RC_NOT_FOUND || e->rc == RC_INVALID
+               ? KAFKA_ERR_INVALID_REQUEST
+               : kafka_error_of(e);
 }
 
 static int16_t code_of(const struct err *e)
@@ -155,7 +164,7 @@ static int16_t broker_check(struct changes *c, enum config_source level, struct 
                              now.value, &values[i], ret_why)))
             return code;
         if (broker_config_check(level, c->list[i].name, values[i], &e))
-            return refuse(c, ret_why, code_of(&e), e.text);
+            return refuse(c, ret_why, broker_code_of(&e), e.text);
     }
     return 0;
 }
@@ -167,7 +176,7 @@ static int16_t broker_set(struct changes *c, enum config_source level, struct st
     struct err e;
 
     if (broker_configure(c->r->broker, level, name, value, &seq, &e))
-        return refuse(c, ret_why, code_of(&e), e.text);
+        return refuse(c, ret_why, broker_code_of(&e), e.text);
     c->seq = MAX(c->seq, seq);
     return 0;
 }
@@ -193,6 +202,49 @@ static int16_t broker_change(struct changes *c, enum config_source level, struct
     return code;
 }
 
+/* ---- a subscription of client metrics ---- */
+
+static int16_t metrics_apply(struct changes *c, char *values[CLIENT_METRICS_KEYS],
+                             struct str *ret_why)
+{
+    struct err e;
+
+    for (size_t i = 0; i < c->n; i++) {
+        enum client_metrics_key k;
+        struct str value;
+        int16_t code;
+
+        if (!client_metrics_key_of(c->list[i].name, &k))
+            return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "no such client metrics setting");
+        if ((code = value_of(c, &c->list[i], false, (struct str){0}, &value, ret_why))) return code;
+        if (value.p && client_metrics_check(k, value, &e))
+            return refuse(c, ret_why,
+                          e.rc == RC_DENIED ? KAFKA_ERR_INVALID_CONFIG : KAFKA_ERR_INVALID_REQUEST,
+                          e.text);
+        values[k] = value.p ? (char *)(uintptr_t)arena_dup_str(&c->r->arena, value).p : NULL;
+    }
+    return 0;
+}
+
+static int16_t metrics_change(struct changes *c, struct str name, struct str *ret_why)
+{
+    struct broker *b = c->r->broker;
+    const struct client_metrics *was = client_metrics_get(&b->client_metrics, name);
+    char *values[CLIENT_METRICS_KEYS] = {0};
+    uint64_t seq;
+    struct err e;
+    int16_t code;
+
+    if (was && !c->replace) memcpy(values, was->value, sizeof values);
+    if ((code = metrics_apply(c, values, ret_why)) || c->validate_only) return code;
+    if (broker_client_metrics_set(b, name, values, &seq, &e))
+        return refuse(c, ret_why,
+                      e.rc == RC_OVERLOAD ? KAFKA_ERR_POLICY_VIOLATION : kafka_error_of(&e),
+                      e.text);
+    c->seq = MAX(c->seq, seq);
+    return 0;
+}
+
 /* ---- both requests ---- */
 
 static int16_t change(struct changes *c, int8_t type, struct str name, struct str *ret_why)
@@ -210,6 +262,7 @@ static int16_t change(struct changes *c, int8_t type, struct str name, struct st
     case RESOURCE_TOPIC: return topic_change(c, found.topic, ret_why);
     case RESOURCE_BROKER: return broker_change(c, CONFIG_SOURCE_BROKER, ret_why);
     case RESOURCE_BROKER_DEFAULT: return broker_change(c, CONFIG_SOURCE_DEFAULT_BROKER, ret_why);
+    case RESOURCE_CLIENT_METRICS: return metrics_change(c, name, ret_why);
     case RESOURCE_NOTHING: break;
     }
     return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,

@@ -1,6 +1,7 @@
 /* ApiVersions (key 18). A version above ours never gets here: request.c answers it. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/api_versions.h"
 #include "broker/api.h"
+#include "broker/feature_levels.h"
 
 static bool is_alnum(char c)
 {
@@ -25,18 +26,24 @@ static void remember(struct str *at, struct str s)
     *at = (struct str){p, MIN(s.n, (size_t)255)};
 }
 
-/* Clients of 4.x look for it before they use the newer group protocol. */
-static bool features(struct request *r, struct api_versions_response *a)
+static void tell_features(struct request *r, struct api_versions_response *a)
 {
-    a->supported_features = arena_new(&r->arena, struct api_versions_response_supported_feature);
-    a->finalized_features = arena_new(&r->arena, struct api_versions_response_finalized_feature);
-    if (!a->supported_features || !a->finalized_features) return false;
-    a->supported_features[a->supported_features_n++] =
-        (struct api_versions_response_supported_feature){STR("group.version"), 0, 1};
-    a->finalized_features[a->finalized_features_n++] =
-        (struct api_versions_response_finalized_feature){STR("group.version"), 1, 1};
+    size_t n = features_n(r->broker);
+
+    a->supported_features =
+        arena_array(&r->arena, struct api_versions_response_supported_feature, n);
+    a->finalized_features =
+        arena_array(&r->arena, struct api_versions_response_finalized_feature, n);
+    a->supported_features_n = a->finalized_features_n = n;
+    for (size_t i = 0; i < n; i++) {
+        const struct feature *f = &broker_features[i];
+
+        a->supported_features[i] =
+            (struct api_versions_response_supported_feature){str_of(f->name), f->min, f->max};
+        a->finalized_features[i] =
+            (struct api_versions_response_finalized_feature){str_of(f->name), f->level, f->level};
+    }
     a->finalized_features_epoch = 0;
-    return true;
 }
 
 void api_api_versions(struct request *r)
@@ -63,7 +70,6 @@ void api_api_versions(struct request *r)
         if (!(i->flags & API_HIDDEN))
             a.api_keys[a.api_keys_n++] =
                 (struct api_versions_response_api_key){i->key, i->min, i->max};
-    if ((r->broker->config.group_protocols & BROKER_PROTOCOL_CONSUMER) && !features(r, &a))
-        return request_close(r, "api versions: no room for the answer");
+    tell_features(r, &a);
     request_answer(r, &a);
 }

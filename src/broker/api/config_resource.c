@@ -30,13 +30,17 @@ int16_t config_resource_find(struct broker *b, int8_t type, struct str name,
     *ret_why = (struct str){0};
     switch (type) {
     case TYPE_TOPIC: return find_topic(b, name, ret, ret_why);
+    case TYPE_CLIENT_METRICS:
+        ret->kind = RESOURCE_CLIENT_METRICS;
+        if (name.n && name.n <= 249) return 0;
+        return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
+                      "a subscription's name has 1 to 249 characters");
     case TYPE_BROKER_LOGGER:
-    case TYPE_CLIENT_METRICS: return 0;
     case TYPE_BROKER: break;
     default: return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "no such kind of resource");
     }
-    ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
-    if (!name.n) return 0;
+    if (type == TYPE_BROKER) ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
+    if (!name.n && type == TYPE_BROKER) return 0;
     if (!str_to_i64(name, &id))
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "a broker is named by its number");
     if (id != b->opt.node_id)

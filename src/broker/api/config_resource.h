@@ -6,7 +6,8 @@
 
 enum config_resource_kind {
     RESOURCE_TOPIC, RESOURCE_BROKER, RESOURCE_BROKER_DEFAULT,
-    RESOURCE_NOTHING                     /* a kind that exists and has no settings here: loggers, client metrics */
+    RESOURCE_CLIENT_METRICS,             /* a subscription, whether it exists or not: the name says which */
+    RESOURCE_NOTHING                     /* a kind that exists and has no settings here: loggers */
 };
 struct config_resource { enum config_resource_kind kind; struct topic *topic; };
 

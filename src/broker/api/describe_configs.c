@@ -4,6 +4,7 @@
 #include "kafka/msg/describe_configs.h"
 #include "broker/api.h"
 #include "broker/api/config_resource.h"
+#include "broker/client_metrics.h"
 
 struct view {
     struct request *r;
@@ -74,6 +75,29 @@ static void list(const struct view *v, const struct describe_configs_request_res
     }
 }
 
+enum { SOURCE_CLIENT_METRICS = 7 };
+
+/* What is set; all of it, whatever was asked for, as in Kafka. */
+static void list_metrics(const struct view *v, struct str name,
+                         struct describe_configs_response_result *a)
+{
+    const struct client_metrics *m = client_metrics_get(&v->r->broker->client_metrics, name);
+    struct arena *arena = &v->r->arena;
+
+    if (!m) return;
+    a->configs = arena_array(arena, struct describe_configs_response_config, CLIENT_METRICS_KEYS);
+    for (int k = 0; k < CLIENT_METRICS_KEYS; k++) {
+        struct describe_configs_response_config *c = &a->configs[a->configs_n];
+
+        if (!m->value[k]) continue;
+        a->configs_n++;
+        describe_configs_response_config_init_defaults(c);
+        c->name = str_of(client_metrics_key_name((enum client_metrics_key)k));
+        c->value = arena_dup_str(arena, str_of(m->value[k]));
+        c->config_source = SOURCE_CLIENT_METRICS;
+    }
+}
+
 static void one(struct request *r, const struct describe_configs_request *q,
                 const struct describe_configs_request_resource *s,
                 struct describe_configs_response_result *a)
@@ -88,6 +112,10 @@ static void one(struct request *r, const struct describe_configs_request *q,
                                          &a->error_message);
     if (!a->error_message.p) a->error_message = STR("");
     if (a->error_code || found.kind == RESOURCE_NOTHING) return;
+    if (found.kind == RESOURCE_CLIENT_METRICS) {
+        list_metrics(&v, s->resource_name, a);
+        return;
+    }
     v.t = found.topic;
     list(&v, s, found.kind == RESOURCE_BROKER_DEFAULT, a);
 }

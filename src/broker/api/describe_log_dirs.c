@@ -1,6 +1,9 @@
-/* DescribeLogDirs (key 35): the one data folder, and how large each partition is. SPDX-License-Identifier: Apache-2.0 */
+/* DescribeLogDirs (key 35): the one data folder, and how large each partition is. AlterReplicaLogDirs (key 34): all is where
+ * it can be.   SPDX-License-Identifier: Apache-2.0
+ */
 #include "kafka/msg/describe_log_dirs.h"
 #include "broker/api.h"
+#include "kafka/msg/alter_replica_log_dirs.h"
 
 static int64_t size_of(struct partition *p)
 {
@@ -52,4 +55,36 @@ void api_describe_log_dirs(struct request *r)
         if (t) add(r, t, q->topics[i].partitions, q->topics[i].partitions_n, &dir);
     }
     request_answer_when(r, &a, store_staged_seq(b->store));
+}
+
+static int16_t move(struct request *r, struct str path, struct str topic, int32_t number)
+{
+    if (!str_is(path, r->broker->opt.dir)) return KAFKA_ERR_LOG_DIR_NOT_FOUND;
+    return broker_partition(r->broker, topic, number) ? 0 : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+}
+
+void api_alter_replica_log_dirs(struct request *r)
+{
+    const struct alter_replica_log_dirs_request *q = request_decode(r);
+    struct alter_replica_log_dirs_response a = {0};
+    size_t n = 0;
+
+    if (!q) return;
+    for (size_t i = 0; i < q->dirs_n; i++)
+        n += q->dirs[i].topics_n;
+    a.results = arena_array(&r->arena, struct alter_replica_log_dirs_response_result, n);
+    for (size_t i = 0; i < q->dirs_n; i++)
+        for (size_t k = 0; k < q->dirs[i].topics_n; k++) {
+            const struct alter_replica_log_dirs_request_topic *t = &q->dirs[i].topics[k];
+            struct alter_replica_log_dirs_response_result *row = &a.results[a.results_n++];
+
+            row->topic_name = t->name;
+            row->partitions_n = t->partitions_n;
+            row->partitions = arena_array(
+                &r->arena, struct alter_replica_log_dirs_response_partition, t->partitions_n);
+            for (size_t p = 0; p < t->partitions_n; p++)
+                row->partitions[p] = (struct alter_replica_log_dirs_response_partition){
+                    t->partitions[p], move(r, q->dirs[i].path, t->name, t->partitions[p])};
+        }
+    request_answer_when(r, &a, r->broker->meta_seq);
 }

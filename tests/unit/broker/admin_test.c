@@ -182,6 +182,91 @@ static void a_client_that_leaves_while_it_is_not_heard_is_forgotten(void **state
     box_close(x);
 }
 
+/* ---- client metrics ---- */
+
+static int16_t metrics_set(struct box *x, const char *name, const char *key, const char *value)
+{
+    struct incremental_alter_configs_request_config c = {.name = str_of(key),
+                                                         .config_operation = value ? 0 : 1,
+                                                         .value = value ? str_of(value)
+                                                                        : (struct str){0}};
+    struct incremental_alter_configs_request_resource res = {
+        .resource_type = 16, .resource_name = str_of(name), .configs = &c, .configs_n = 1};
+    struct incremental_alter_configs_request q = {.resources = &res, .resources_n = 1};
+    struct incremental_alter_configs_response *a =
+        client_ask(&x->k, KAFKA_INCREMENTAL_ALTER_CONFIGS, 1, &q);
+
+    return a->responses[0].error_code;
+}
+
+static struct get_telemetry_subscriptions_response *subscriptions(struct box *x, uint8_t id)
+{
+    struct get_telemetry_subscriptions_request q = {.client_instance_id = {{id}}};
+
+    return client_ask(&x->k, KAFKA_GET_TELEMETRY_SUBSCRIPTIONS, 0, &q);
+}
+
+static int16_t pushed(struct box *x, uint8_t id, int32_t subscription, bool last)
+{
+    struct push_telemetry_request q = {.client_instance_id = {{id}},
+                                       .subscription_id = subscription,
+                                       .terminating = last,
+                                       .metrics = bytes_of("m", 1)};
+    struct push_telemetry_response *a = client_ask(&x->k, KAFKA_PUSH_TELEMETRY, 0, &q);
+
+    return a->error_code;
+}
+
+static void subscriptions_say_who_pushes_what_and_survive_a_power_cut(void **state)
+{
+    struct box *x = box_open(6);
+    struct get_telemetry_subscriptions_response *a;
+    struct list_client_metrics_resources_request list = {0};
+    struct list_client_metrics_resources_response *all;
+
+    (void)state;
+    a = subscriptions(x, 1);
+    assert_int_equal(a->requested_metrics_n, 0);
+    assert_int_equal(a->push_interval_ms, 300000);
+    assert_int_equal(metrics_set(x, "s", "metrics", "org.a.,org.b."), 0);
+    assert_int_equal(metrics_set(x, "s", "interval.ms", "2000"), 0);
+    assert_int_equal(metrics_set(x, "s", "match", "client_id=te.t,client_source_port=.*"), 0);
+    assert_int_equal(metrics_set(x, "other", "metrics", "*"), 0);
+    assert_int_equal(metrics_set(x, "other", "match", "client_id=es"), 0); /* not all of "test" */
+    assert_int_equal(metrics_set(x, "gone", "metrics", "*"), 0);
+    assert_int_equal(metrics_set(x, "gone", "metrics", NULL), 0);
+    assert_int_equal(metrics_set(x, "s", "match", "no_such=1"), KAFKA_ERR_INVALID_CONFIG);
+    assert_int_equal(metrics_set(x, "s", "match", "client_id=["), KAFKA_ERR_INVALID_CONFIG);
+    assert_int_equal(metrics_set(x, "s", "interval.ms", "99"), KAFKA_ERR_INVALID_REQUEST);
+    assert_int_equal(metrics_set(x, "", "interval.ms", "1000"), KAFKA_ERR_INVALID_REQUEST);
+    box_power_cut(x);
+    all = client_ask(&x->k, KAFKA_LIST_CLIENT_METRICS_RESOURCES, 0, &list);
+    assert_int_equal(all->client_metrics_resources_n, 2);
+    a = subscriptions(x, 1);
+    assert_int_equal(a->requested_metrics_n, 2);
+    assert_true(str_is(a->requested_metrics[0], "org.a."));
+    assert_int_equal(a->push_interval_ms, 2000);
+    box_close(x);
+}
+
+static void clients_keep_to_the_interval_of_their_subscription(void **state)
+{
+    struct box *x = box_open(7);
+    int32_t id = subscriptions(x, 1)->subscription_id;
+
+    (void)state;
+    assert_int_equal(subscriptions(x, 1)->error_code, KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED);
+    assert_int_equal(pushed(x, 1, id, false), 0);
+    assert_int_equal(pushed(x, 1, id, false), KAFKA_ERR_THROTTLING_QUOTA_EXCEEDED);
+    assert_int_equal(pushed(x, 2, id, false), KAFKA_ERR_UNKNOWN_SUBSCRIPTION_ID);
+    assert_int_equal(pushed(x, 0, id, false), KAFKA_ERR_INVALID_REQUEST);
+    rig_advance(&x->g, 300000);
+    assert_int_equal(pushed(x, 1, id + 1, false), KAFKA_ERR_UNKNOWN_SUBSCRIPTION_ID);
+    assert_int_equal(pushed(x, 1, id, true), 0);
+    assert_int_equal(pushed(x, 1, id, true), KAFKA_ERR_INVALID_REQUEST);
+    box_close(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -190,6 +275,8 @@ int main(void)
         cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
         cmocka_unit_test(topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error),
         cmocka_unit_test(a_client_that_leaves_while_it_is_not_heard_is_forgotten),
+        cmocka_unit_test(subscriptions_say_who_pushes_what_and_survive_a_power_cut),
+        cmocka_unit_test(clients_keep_to_the_interval_of_their_subscription),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
