@@ -125,7 +125,9 @@ def test_records_produced_from_outside_are_executed_whatever_their_key(loaded):
     assert any(key == "seldon-pipeline-errors" for key, _ in poison.headers())
 
 
-def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(loaded):
+def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(loaded, bus_kind):
+    if bus_kind != "embedded":
+        pytest.skip("on a cluster it is noticed, but perhaps minutes later: docs/on-kafka.md")
     plane = loaded(resources.CHAIN)
     for i in range(3):
         assert infer(plane, "chain", [resources.fp32([1, 2, 3, 4])], {"x-request-id": f"seed{i}"}).status_code == 200
@@ -133,6 +135,15 @@ def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(l
     topic = f"seldon.{plane.namespace}.pipeline.chain.inputs"
     admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": plane.bootstrap})
     admin.delete_topics([topic])[topic].result(30)
+
+    def there_again():  # made by us or, where that is quicker, by the data plane; not while the old one is being deleted
+        try:
+            admin.create_topics([confluent_kafka.admin.NewTopic(topic, 1, 1)])[topic].result(30)
+        except confluent_kafka.KafkaException:
+            pass
+        return topic in admin.list_topics(timeout=10).topics
+
+    wait_for(there_again, 30, "the topic does not come back")
     wait_for(lambda: "the topic was made again" in plane.errors(), 30, lambda: f"nobody noticed: {plane.errors()}")
     producer = confluent_kafka.Producer({"bootstrap.servers": plane.bootstrap})
     producer.produce(topic, value, b"0.chain.again", headers=[("pipeline", b"chain")])
