@@ -436,6 +436,11 @@ static void cycle_check(struct pipeline_reading *pr, struct yaml_map *spec)
         const struct yaml_node *at = yaml_get(spec->node, "steps")->items[steps[0]];
         yaml_problem(spec, at, "the steps form a cycle: " STR_FMT, STR_ARG(buf_str(&path)));
     }
+    if (n && pr->def->allow_cycles && pr->def->max_step_revisits < 2)
+        warn_at(pr->rd, spec->node,
+                "maxStepRevisits is %u: every step runs once and the next visit fails the request; how often may a "
+                "step of the cycle " STR_FMT " run?",
+                pr->def->max_step_revisits, STR_ARG(buf_str(&path)));
     free(steps);
 }
 

@@ -110,9 +110,8 @@ static const char *const grpc_names[] = {
 
 /* The text of a model's own error, as the error record has always carried it: gRPC's code and
  * description in the words of its Go client, a REST answer's body as it came. */
-static struct str upstream_text(struct run_call *c)
+static struct str upstream_text(const struct run_call *c, const struct upstream_call *up)
 {
-    const struct upstream_call *up = &c->up;
     struct str own = up->message.n ? buf_str(&up->message) : str_of(up->err.text);
     bool named = up->grpc_code >= 0 && up->grpc_code < (int)countof(grpc_names);
 
@@ -124,17 +123,15 @@ static struct str upstream_text(struct run_call *c)
                         grpc_names[up->grpc_code], STR_ARG(own));
 }
 
-static void failure_event(struct run_call *c, struct run_event *ev)
+static void failure_event(const struct run_call *c, const struct upstream_call *up, struct run_event *ev)
 {
-    const struct upstream_call *up = &c->up;
-
     ev->kind = RUN_EV_FAILURE;
     ev->rc = up->err.rc;
     ev->text = str_of(up->err.text);
     if (ev->rc == RC_UPSTREAM) {
         ev->grpc_code = up->grpc_code;
         ev->http_status = up->http_status;
-        ev->text = upstream_text(c);
+        ev->text = upstream_text(c, up);
     } else if (ev->rc == RC_INVALID) {           /* what came back is no answer: the model's fault */
         ev->rc = RC_UPSTREAM;
         ev->grpc_code = GRPC_INTERNAL;
@@ -145,18 +142,18 @@ static void failure_event(struct run_call *c, struct run_event *ev)
     if (ev->rc == RC_UNAVAILABLE) ev->retry_after_ms = RETRY_AFTER_MS;
 }
 
-void call_event(struct run_call *c, struct run_event *ev)
+void call_event(const struct run_call *c, struct upstream_call *up, struct run_event *ev)
 {
     *ev = (struct run_event){
         .node = c->node,
         .now_ms = clock_wall_ms(loop_clock(c->r->f->loop)),
-        .headers = c->up.response_headers,
-        .headers_n = c->up.response_headers_n,
+        .headers = up->response_headers,
+        .headers_n = up->response_headers_n,
     };
-    if (c->up.err.rc) {
-        failure_event(c, ev);
+    if (up->err.rc) {
+        failure_event(c, up, ev);
         return;
     }
     ev->kind = RUN_EV_RESPONSE;
-    ev->response = &c->up.response;
+    ev->response = &up->response;
 }

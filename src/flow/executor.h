@@ -121,7 +121,7 @@ struct run_call {
     struct list link;                            /* waiting for the model, or done and not yet told to the run */
 };
 
-struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate; struct list link; };
+struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate, visit; struct list link; };
 
 struct flow_run {
     enum holder holder;
@@ -315,7 +315,7 @@ void probes_end(struct flow *f);
 /* call.c */
 void call_step(struct flow_run *r, uint32_t node);
 void call_stop(struct run_call *c);
-void call_event(struct run_call *c, struct run_event *ev);
+void call_event(const struct run_call *c, struct upstream_call *up, struct run_event *ev);   /* up: what came of it */
 
 /* append.c */
 struct append_what {

@@ -273,6 +273,79 @@ static void mark_for_output(struct compiler *c)
     }
 }
 
+/* What a node feeds, depth first from the pipeline's inputs on: an edge to a node that is still open closes a cycle. The
+ * nodes that such an edge leads to, and all behind them, may be visited again. */
+struct walk {
+    struct graph *g;
+    uint8_t *colour;
+    uint32_t *order;                             /* filled from its end: a node before all that it feeds */
+    size_t left;
+};
+
+static void gate_mark(struct graph_gate *gate, size_t step, bool back)
+{
+    for (size_t i = 0; i < gate->n; i++) {
+        struct graph_source *s = &gate->sources[i];
+
+        if (s->point == 0 || (s->point - 1) / 2 != step) continue;
+        if (back) s->back = true;
+        else s->repeats = gate->repeats = true;
+    }
+}
+
+static void walk_node(struct walk *w, uint32_t node)
+{
+    struct graph *g = w->g;
+
+    w->colour[node] = OPEN;
+    for (uint32_t p = graph_point_inputs(node); node < g->steps_n && p <= graph_point_outputs(node); p++)
+        for (size_t i = 0; i < g->readers[p].n; i++) {
+            uint32_t to = g->readers[p].nodes[i];
+
+            if (w->colour[to] == UNSEEN) walk_node(w, to);
+            if (w->colour[to] != OPEN) continue;
+            g->nodes[to].repeats = true;
+            gate_mark(&g->nodes[to].data, node, true);
+            gate_mark(&g->nodes[to].trigger, node, true);
+        }
+    w->colour[node] = CLOSED;
+    w->order[--w->left] = node;
+}
+
+static void repeats_spread(struct graph *g)
+{
+    for (size_t k = 0; k < g->nodes_n; k++) {
+        uint32_t node = g->order[k];
+
+        if (!g->nodes[node].repeats || node >= g->steps_n) continue;
+        for (uint32_t p = graph_point_inputs(node); p <= graph_point_outputs(node); p++)
+            for (size_t i = 0; i < g->readers[p].n; i++) {
+                struct graph_node *to = &g->nodes[g->readers[p].nodes[i]];
+
+                to->repeats = true;
+                gate_mark(&to->data, node, false);
+                gate_mark(&to->trigger, node, false);
+            }
+    }
+}
+
+static void cycles_mark(struct compiler *c)
+{
+    struct graph *g = c->g;
+    struct walk w = {.g = g, .left = g->nodes_n};
+
+    g->visits_max = MAX(c->def->max_step_revisits, 1u);
+    if (!g->cyclic) return;
+    w.colour = arena_array(c->arena, uint8_t, g->nodes_n);
+    w.order = arena_array(c->arena, uint32_t, g->nodes_n);
+    for (size_t i = 0; i < g->readers[0].n; i++)
+        if (w.colour[g->readers[0].nodes[i]] == UNSEEN) walk_node(&w, g->readers[0].nodes[i]);
+    for (uint32_t i = 0; i < g->nodes_n; i++)
+        if (w.colour[i] == UNSEEN) walk_node(&w, i);
+    g->order = w.order;
+    repeats_spread(g);
+}
+
 static enum rc cycles_refuse(struct compiler *c)
 {
     uint32_t *path = arena_array(c->arena, uint32_t, c->def->steps_n + 1);
@@ -280,14 +353,11 @@ static enum rc cycles_refuse(struct compiler *c)
     struct buf text = {0};
     enum rc rc;
 
-    if (!n) return RC_OK;
+    c->g->cyclic = n > 0;
+    if (!n || c->def->allow_cycles) return RC_OK;
     for (size_t i = 0; i < n; i++)
         buf_printf(&text, "%s" STR_FMT, i ? " > " : "", STR_ARG(c->def->steps[path[i]].name));
-    rc = c->def->allow_cycles
-             ? err_set(&c->g->why, RC_UNSUPPORTED,
-                       "cycles are not supported by this version: " STR_FMT, STR_ARG(buf_str(&text)))
-             : err_set(&c->g->why, RC_INVALID, "the steps form a cycle: " STR_FMT,
-                       STR_ARG(buf_str(&text)));
+    rc = err_set(&c->g->why, RC_INVALID, "the steps form a cycle: " STR_FMT, STR_ARG(buf_str(&text)));
     buf_fini(&text);
     return rc;
 }
@@ -334,6 +404,7 @@ struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def
     if (!shape_check(&c) && !nodes_compile(&c)) {
         readers_list(&c);
         mark_for_output(&c);
+        cycles_mark(&c);
     }
     map_fini(&c.index);
     return c.g;

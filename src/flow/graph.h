@@ -17,11 +17,14 @@ struct graph_source {
     const struct infer_select *select;           /* not whole: the wanted tensors. Whole: the renames */
     size_t select_n;
     struct str text;                             /* "mul10.outputs", for sentences */
+    bool repeats;                                /* records may come there more than once in a run */
+    bool back;                                   /* … and from a step behind this one: it closes a cycle */
 };
 
 struct graph_gate {
     struct graph_source *sources; size_t n;      /* in the order of first mention; n = 0: always open */
     enum flow_join join;
+    bool repeats;                                /* one of the sources does */
 };
 
 struct graph_node {
@@ -31,6 +34,7 @@ struct graph_node {
     bool for_output;                             /* the outcome may depend on it */
     const struct flow_model_def *model;          /* the step's, set when the snapshot is sealed; NULL: there is none */
     bool echo;                                   /* the output section without steps: the pipeline's inputs go back */
+    bool repeats;                                /* lies in a cycle, or behind one: may be visited more than once */
 };
 
 struct graph_readers { const uint32_t *nodes; size_t n; };
@@ -42,6 +46,9 @@ struct graph {
     struct graph_node *nodes; size_t nodes_n;    /* steps_n, or one more with an output section */
     size_t steps_n, points_n;
     struct graph_readers *readers;               /* by point: the nodes with a source there, each once, ascending */
+    bool cyclic;
+    uint32_t visits_max;                         /* of every step in one run; counts only where it is cyclic */
+    const uint32_t *order;                       /* cyclic: the nodes from the inputs on, cycles cut where they close */
     struct err why;                              /* rc other than RC_OK: cannot run here, and why */
     struct str version;                          /* of the pipeline, in decimal; empty for a model */
 };
@@ -54,7 +61,7 @@ static inline bool graph_has_output(const struct graph *g) { return g->nodes_n >
 
 /* Always gives a graph, out of the arena (which has no limit). Its `why` is RC_INVALID for what validation should have
  * refused (unknown references, no or equal names, a cycle that is not allowed), RC_UNSUPPORTED for what this version
- * does not run: inputs from other pipelines, batching, cycles. */
+ * does not run: inputs from other pipelines, batching. */
 struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def);
 
 /* One step that takes the request as it came and whose answer is the outcome. */

@@ -7,18 +7,7 @@
  * wanted tensor is not in a record (absent without a cause), time runs out. An absent point carries
  * its cause along, so an output section that can no longer be satisfied names the step that failed,
  * or else says that nothing was selected, and why. SPDX-License-Identifier: Apache-2.0 */
-#include "flow/run.h"
-
-enum gate_state { GATE_PENDING, GATE_OPEN, GATE_SHUT };
-enum source_state { SOURCE_PENDING, SOURCE_ARRIVED, SOURCE_ABSENT, SOURCE_TAKEN };
-
-struct run_gate {
-    enum gate_state state;
-    bool window_set, window_over;
-    int32_t cause;                               /* shut: as in run_point */
-    uint8_t *sources;
-    uint32_t *order;                             /* when each arrived, counted in arrivals of the run */
-};
+#include "flow/run_inside.h"
 
 /* ---- construction ---- */
 
@@ -28,6 +17,7 @@ static void gate_init(struct run *r, struct run_gate *gate, const struct graph_g
     gate->cause = -1;
     gate->sources = arena_array(&r->arena, uint8_t, def->n + 1);
     gate->order = arena_array(&r->arena, uint32_t, def->n + 1);
+    if (def->repeats) run_lines_init(r, gate, def);
 }
 
 void run_init(struct run *r, const struct graph *g)
@@ -37,7 +27,9 @@ void run_init(struct run *r, const struct graph *g)
     r->nodes = arena_array(&r->arena, struct run_node, g->nodes_n);
     r->ready = arena_array(&r->arena, uint32_t, g->nodes_n);
     r->queued = arena_array(&r->arena, uint8_t, g->nodes_n);
-    r->fx = arena_array(&r->arena, struct run_effect, 4 * g->nodes_n + 4);
+    r->fx_max = 4 * g->nodes_n + 4;
+    r->fx = arena_array(&r->arena, struct run_effect, r->fx_max);
+    if (g->cyclic) r->records = arena_array(&r->arena, struct run_point *, g->points_n);
     r->outcome = RUN_OPEN;
     r->undecided = (uint32_t)g->nodes_n;
     r->failed_first = -1;
@@ -52,6 +44,7 @@ void run_fini(struct run *r)
 {
     struct arena arena = r->arena;
 
+    if (r->records) run_lines_fini(r);
     for (size_t i = 0; r->points && i < r->graph->points_n; i++)
         buf_fini(&r->points[i].owned);
     buf_fini(&r->output.owned);
@@ -85,12 +78,22 @@ void run_keep(struct run *r)
 
 /* ---- deciding points and nodes ---- */
 
-static void effect(struct run *r, enum run_effect_kind kind, uint32_t node)
+/* Only in a cycle may there be more than were expected. */
+struct run_effect *run_effect(struct run *r, enum run_effect_kind kind, uint32_t node)
 {
-    r->fx[r->fx_n++] = (struct run_effect){.kind = kind, .node = node};
+    if (r->fx_n == r->fx_max) {
+        struct run_effect *more = arena_array(&r->arena, struct run_effect, 2 * r->fx_max);
+
+        must(r->graph->cyclic);
+        memcpy(more, r->fx, r->fx_n * sizeof *more);
+        r->fx = more;
+        r->fx_max *= 2;
+    }
+    r->fx[r->fx_n] = (struct run_effect){.kind = kind, .node = node};
+    return &r->fx[r->fx_n++];
 }
 
-static void queue_node(struct run *r, uint32_t node)
+void run_queue_node(struct run *r, uint32_t node)
 {
     if (r->queued[node] || r->nodes[node].state != NODE_WAITING) return;
     r->queued[node] = 1;
@@ -101,41 +104,40 @@ static void point_decide(struct run *r, uint32_t point, enum run_point_state sta
 {
     const struct graph_readers *readers = &r->graph->readers[point];
 
+    if (point > 0 && r->graph->nodes[(point - 1) / 2].repeats) {
+        run_lines_push(r, point, state, cause);
+        return;
+    }
     r->points[point].state = state;
     r->points[point].cause = cause;
     for (size_t i = 0; i < readers->n; i++)
-        queue_node(r, readers->nodes[i]);
+        run_queue_node(r, readers->nodes[i]);
 }
 
-static void outcome_decide(struct run *r, enum run_outcome outcome, struct run_failure *failure)
+void run_outcome_decide(struct run *r, enum run_outcome outcome, struct run_failure *failure)
 {
     if (r->outcome != RUN_OPEN) return;
     r->outcome = outcome;
     r->failure = failure;
-    effect(r, RUN_FX_OUTCOME, 0);
+    run_effect(r, RUN_FX_OUTCOME, 0);
 }
 
 /* A node is decided once. The last one ends the run, and decides a pipeline without output. */
-static void node_decide(struct run *r, uint32_t node, enum run_node_state state)
+void run_node_decide(struct run *r, uint32_t node, enum run_node_state state)
 {
     r->nodes[node].state = state;
     if (--r->undecided > 0) return;
     if (r->outcome == RUN_OPEN && r->failed_first >= 0)
-        outcome_decide(r, RUN_ERROR, r->nodes[r->failed_first].failure);
-    outcome_decide(r, RUN_EMPTY, NULL);
+        run_outcome_decide(r, RUN_ERROR, r->nodes[r->failed_first].failure);
+    run_outcome_decide(r, RUN_EMPTY, NULL);
     r->ended = true;
-    effect(r, RUN_FX_END, 0);
-}
-
-static bool node_is_output(const struct run *r, uint32_t node)
-{
-    return node == r->graph->steps_n;
+    run_effect(r, RUN_FX_END, 0);
 }
 
 /* ---- failures ---- */
 
-static struct run_failure *failure_new(struct run *r, const struct run_event *ev, struct str step,
-                                       struct headers from)
+struct run_failure *run_failure_new(struct run *r, const struct run_event *ev, struct str step,
+                                    struct headers from)
 {
     struct run_failure *f = arena_new(&r->arena, struct run_failure);
 
@@ -154,17 +156,18 @@ static void step_fail(struct run *r, uint32_t node, const struct run_event *ev)
     const struct graph_node *def = &r->graph->nodes[node];
     struct headers from = r->points[graph_point_inputs(node)].headers;
 
-    r->nodes[node].failure = failure_new(r, ev, def->name, from);
+    r->nodes[node].failure = run_failure_new(r, ev, def->name, from);
     if (r->failed_first < 0) r->failed_first = (int32_t)node;
-    effect(r, RUN_FX_FAILED, node);
+    run_effect(r, RUN_FX_FAILED, node)->failure = r->nodes[node].failure;
     point_decide(r, graph_point_outputs(node), POINT_ABSENT, (int32_t)node);
-    if (r->graph->direct) outcome_decide(r, RUN_ERROR, r->nodes[node].failure);
-    node_decide(r, node, NODE_FAILED);
+    if (r->graph->direct) run_outcome_decide(r, RUN_ERROR, r->nodes[node].failure);
+    if (def->repeats) run_visit_over(r, node);
+    else run_node_decide(r, node, NODE_FAILED);
 }
 
 /* ---- gates ---- */
 
-static bool tensors_there(const struct graph_source *s, const struct infer_view *v, bool all)
+bool run_tensors_there(const struct graph_source *s, const struct infer_view *v, bool all)
 {
     size_t found = 0;
 
@@ -182,7 +185,7 @@ static void source_update(struct run *r, const struct graph_gate *def, struct ru
 
     if (gate->sources[i] != SOURCE_PENDING || p->state == POINT_PENDING) return;
     if (p->state == POINT_PRESENT &&
-        (r->graph->direct || tensors_there(s, &p->view, def->join == FLOW_INNER))) {
+        (r->graph->direct || run_tensors_there(s, &p->view, def->join == FLOW_INNER))) {
         gate->sources[i] = SOURCE_ARRIVED;
         gate->order[i] = ++r->arrivals;
     } else {
@@ -222,22 +225,27 @@ static enum gate_state gate_decide(const struct run_gate *gate, const struct gra
     return GATE_PENDING;
 }
 
+void run_window_open(struct run *r, uint32_t node, uint32_t which, struct run_gate *gate)
+{
+    const struct graph_node *n = &r->graph->nodes[node];
+    struct run_effect *fx;
+
+    if (gate->window_set) return;
+    gate->window_set = true;
+    fx = run_effect(r, RUN_FX_WINDOW, node);
+    fx->gate = which;
+    fx->visit = gate->visit;
+    fx->wait_ms = n->window_ms ? n->window_ms : r->join_window_ms;
+}
+
 static void gate_window(struct run *r, uint32_t node, uint32_t which, struct run_gate *gate,
                         const struct graph_gate *def)
 {
-    const struct graph_node *n = &r->graph->nodes[node];
     bool arrived = false;
 
     for (size_t i = 0; i < def->n; i++)
         arrived |= gate->sources[i] == SOURCE_ARRIVED;
-    if (def->join != FLOW_OUTER || gate->window_set || !arrived) return;
-    gate->window_set = true;
-    r->fx[r->fx_n++] = (struct run_effect){
-        .kind = RUN_FX_WINDOW,
-        .node = node,
-        .gate = which,
-        .wait_ms = n->window_ms ? n->window_ms : r->join_window_ms,
-    };
+    if (def->join == FLOW_OUTER && arrived) run_window_open(r, node, which, gate);
 }
 
 static enum gate_state gate_update(struct run *r, uint32_t node, uint32_t which)
@@ -248,6 +256,7 @@ static enum gate_state gate_update(struct run *r, uint32_t node, uint32_t which)
     enum gate_state state;
 
     if (gate->state != GATE_PENDING) return gate->state;
+    if (def->repeats) return run_lines_look(r, node, which);
     for (size_t i = 0; i < def->n; i++)
         source_update(r, def, gate, i);
     state = gate_decide(gate, def);
@@ -274,7 +283,7 @@ static enum rc node_build(struct run *r, uint32_t node, enum infer_kind kind, st
     to->timestamp_ms = INT64_MIN;
     for (size_t i = 0; i < def->n; i++) {
         const struct graph_source *s = &def->sources[i];
-        const struct run_point *p = &r->points[s->point];
+        const struct run_point *p = gate->lines && gate->lines[i].taken ? gate->lines[i].taken : &r->points[s->point];
 
         if (gate->sources[i] != SOURCE_TAKEN) continue;
         parts[n++] = (struct infer_part){&p->view, s->select, s->select_n, s->whole};
@@ -283,6 +292,7 @@ static enum rc node_build(struct run *r, uint32_t node, enum infer_kind kind, st
         last_order = MAX(last_order, gate->order[i]);
     }
     must(last);
+    buf_clear(&to->owned);
     to->headers = headers_rewrite(&r->arena, last->headers, r->graph->name, r->graph->version);
     if (infer_build(parts, n, kind, &(struct infer_names){0}, &to->owned, NULL, e))
         return err_in(e, "join");
@@ -293,7 +303,7 @@ static enum rc node_build(struct run *r, uint32_t node, enum infer_kind kind, st
 
 /* ---- nodes ---- */
 
-static void step_call(struct run *r, uint32_t node)
+void run_call_step(struct run *r, uint32_t node)
 {
     uint32_t point = graph_point_inputs(node);
     struct run_point *p = &r->points[point];
@@ -301,6 +311,7 @@ static void step_call(struct run *r, uint32_t node)
     bool read = r->graph->readers[point].n > 0;
 
     r->nodes[node].state = NODE_CALLING;
+    r->nodes[node].visits++;
     if (r->graph->direct) {
         *p = r->points[0];
         p->owned = (struct buf){0};
@@ -311,23 +322,23 @@ static void step_call(struct run *r, uint32_t node)
         return;
     }
     point_decide(r, point, POINT_PRESENT, -1);
-    effect(r, RUN_FX_CALL, node);
+    run_effect(r, RUN_FX_CALL, node);
 }
 
-static void output_make(struct run *r, uint32_t node)
+void run_output_make(struct run *r, uint32_t node)
 {
     struct err e = {0};
 
     if (node_build(r, node, INFER_RESPONSE, &r->output, &e)) {
         struct run_event ev = {.rc = e.rc, .text = str_of(e.text)};
 
-        outcome_decide(r, RUN_ERROR, failure_new(r, &ev, r->graph->name, r->points[0].headers));
-        node_decide(r, node, NODE_FAILED);
+        run_outcome_decide(r, RUN_ERROR, run_failure_new(r, &ev, r->graph->name, r->points[0].headers));
+        run_node_decide(r, node, NODE_FAILED);
         return;
     }
     r->output.state = POINT_PRESENT;
-    outcome_decide(r, RUN_OUTPUT, NULL);
-    node_decide(r, node, NODE_DONE);
+    run_outcome_decide(r, RUN_OUTPUT, NULL);
+    run_node_decide(r, node, NODE_DONE);
 }
 
 /* Why nothing was selected: the nodes that met a record without the tensor they want, the first few. */
@@ -355,7 +366,7 @@ static void explain_node(const struct run *r, uint32_t node, struct buf *text, u
     }
 }
 
-static void output_unselected(struct run *r)
+void run_unselected(struct run *r)
 {
     AUTO(buf_fini) struct buf text = {0};
     struct run_event ev = {.rc = RC_UNSELECTED};
@@ -365,7 +376,7 @@ static void output_unselected(struct run *r)
     for (uint32_t i = 0; i < r->graph->nodes_n; i++)
         explain_node(r, i, &text, &n);
     ev.text = buf_str(&text);
-    outcome_decide(r, RUN_ERROR, failure_new(r, &ev, r->graph->name, r->points[0].headers));
+    run_outcome_decide(r, RUN_ERROR, run_failure_new(r, &ev, r->graph->name, r->points[0].headers));
 }
 
 static void node_skip(struct run *r, uint32_t node)
@@ -376,13 +387,13 @@ static void node_skip(struct run *r, uint32_t node)
                                                                 : -1;
 
     if (node_is_output(r, node)) {
-        if (cause >= 0) outcome_decide(r, RUN_ERROR, r->nodes[cause].failure);
-        else output_unselected(r);
+        if (cause >= 0) run_outcome_decide(r, RUN_ERROR, r->nodes[cause].failure);
+        else run_unselected(r);
     } else {
         point_decide(r, graph_point_inputs(node), POINT_ABSENT, cause);
         point_decide(r, graph_point_outputs(node), POINT_ABSENT, cause);
     }
-    node_decide(r, node, NODE_SKIPPED);
+    run_node_decide(r, node, NODE_SKIPPED);
 }
 
 static void node_look(struct run *r, uint32_t node)
@@ -392,22 +403,28 @@ static void node_look(struct run *r, uint32_t node)
     if (r->nodes[node].state != NODE_WAITING) return;
     data = gate_update(r, node, 0);
     trigger = gate_update(r, node, 1);
+    if (r->graph->nodes[node].repeats) {
+        if (data != GATE_PENDING && trigger != GATE_PENDING) run_visit(r, node, data == GATE_OPEN && trigger == GATE_OPEN);
+        return;
+    }
     if (data == GATE_SHUT || trigger == GATE_SHUT) node_skip(r, node);
     else if (data == GATE_OPEN && trigger == GATE_OPEN)
-        node_is_output(r, node) ? output_make(r, node) : step_call(r, node);
+        node_is_output(r, node) ? run_output_make(r, node) : run_call_step(r, node);
 }
 
 /* A ring: a node waits in it at most once. */
 static void work(struct run *r)
 {
-    while (r->ready_n) {
-        uint32_t node = r->ready[r->ready_at];
+    do {
+        while (r->ready_n) {
+            uint32_t node = r->ready[r->ready_at];
 
-        r->ready_at = (r->ready_at + 1) % (uint32_t)r->graph->nodes_n;
-        r->ready_n--;
-        r->queued[node] = 0;
-        node_look(r, node);
-    }
+            r->ready_at = (r->ready_at + 1) % (uint32_t)r->graph->nodes_n;
+            r->ready_n--;
+            r->queued[node] = 0;
+            node_look(r, node);
+        }
+    } while (r->graph->cyclic && run_settle(r));
 }
 
 /* ---- events ---- */
@@ -437,6 +454,7 @@ static void on_response(struct run *r, const struct run_event *ev)
     struct err e = {0};
 
     if (r->nodes[ev->node].state != NODE_CALLING) return;
+    buf_fini(&p->owned);
     p->owned = buf_take(ev->response);
     p->message = buf_view(&p->owned);
     r->bytes += p->owned.n;
@@ -448,15 +466,16 @@ static void on_response(struct run *r, const struct run_event *ev)
     p->timestamp_ms = ev->now_ms;
     p->headers = headers_answer(&r->arena, r->points[graph_point_inputs(ev->node)].headers, ev->headers,
                                 ev->headers_n, r->deny, (struct str){0});
-    effect(r, RUN_FX_ANSWERED, ev->node);
+    run_effect(r, RUN_FX_ANSWERED, ev->node);
     if (r->graph->direct) {
         r->output = *p;
         r->output.owned = (struct buf){0};
         r->output.state = POINT_PRESENT;
-        outcome_decide(r, RUN_OUTPUT, NULL);
+        run_outcome_decide(r, RUN_OUTPUT, NULL);
     }
     point_decide(r, point, POINT_PRESENT, -1);
-    node_decide(r, ev->node, NODE_DONE);
+    if (r->graph->nodes[ev->node].repeats) run_visit_over(r, ev->node);
+    else run_node_decide(r, ev->node, NODE_DONE);
 }
 
 /* The step that the outcome waits for: the first that is being called, or the pipeline. */
@@ -475,15 +494,16 @@ static void node_stop(struct run *r, uint32_t node, const struct run_event *ev, 
     bool calling = n->state == NODE_CALLING;
 
     if (n->state != NODE_WAITING && !calling) return;
-    if (calling) effect(r, RUN_FX_STOP, node);
+    if (calling) run_effect(r, RUN_FX_STOP, node);
     if (node_is_output(r, node)) {
-        node_decide(r, node, NODE_SKIPPED);
+        run_node_decide(r, node, NODE_SKIPPED);
     } else if (calling && say) {
         step_fail(r, node, ev);
+        if (r->graph->nodes[node].repeats) run_node_decide(r, node, NODE_FAILED);
     } else {
         if (!calling) point_decide(r, graph_point_inputs(node), POINT_ABSENT, -1);
         point_decide(r, graph_point_outputs(node), POINT_ABSENT, -1);
-        node_decide(r, node, NODE_SKIPPED);
+        run_node_decide(r, node, NODE_SKIPPED);
     }
 }
 
@@ -494,15 +514,18 @@ static void on_end(struct run *r, const struct run_event *ev, bool all)
     bool say = all && r->outcome != RUN_OPEN;
 
     if (r->outcome == RUN_OPEN)
-        outcome_decide(r, RUN_ERROR, failure_new(r, ev, waited_for(r), r->points[0].headers));
+        run_outcome_decide(r, RUN_ERROR, run_failure_new(r, ev, waited_for(r), r->points[0].headers));
     for (size_t i = r->graph->nodes_n; i-- > 0;)
         if (all || r->graph->nodes[i].for_output) node_stop(r, (uint32_t)i, ev, say);
 }
 
 static void on_window(struct run *r, const struct run_event *ev)
 {
-    r->nodes[ev->node].gates[ev->gate].window_over = true;
-    queue_node(r, ev->node);
+    struct run_gate *gate = &r->nodes[ev->node].gates[ev->gate];
+
+    if (ev->visit != gate->visit) return;
+    gate->window_over = true;
+    run_queue_node(r, ev->node);
 }
 
 void run_step(struct run *r, const struct run_event *ev)
@@ -521,5 +544,4 @@ void run_step(struct run *r, const struct run_event *ev)
     }
     work(r);
     must(r->ended == (r->undecided == 0));
-    must(r->fx_n <= 4 * r->graph->nodes_n + 4);
 }

@@ -10,6 +10,9 @@
  * The outcome is decided with the output section; branches beside it run on. A pipeline without an output section is
  * decided when all its steps are. The graph of a model called directly has one step, whose answer is the outcome.
  *
+ * In a cycle, and behind one, steps are visited again (run_cycle.c): records wait in line before a gate, and the first
+ * ones of every line belong together. A step runs at most graph.visits_max times; one visit more fails the run.
+ *
  * Lives on: one gateway loop, inside one executor's run. Used by: flow's executor.
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -26,6 +29,7 @@ struct run_point {
     struct bytes message;
     struct infer_view view;                      /* set where somebody reads it */
     struct headers headers;                      /* of its record, without our own */
+    uint32_t refs;                               /* of a record in a cycle: who may still read it */
 };
 
 struct run_failure {
@@ -43,6 +47,7 @@ struct run_gate;
 struct run_node {
     enum run_node_state state;
     struct run_gate *gates;                      /* data, trigger */
+    uint32_t visits;                             /* how often it was called */
     struct run_failure *failure;                 /* FAILED */
 };
 
@@ -57,7 +62,11 @@ enum run_effect_kind {
     RUN_FX_OUTCOME,                              /* decided: `outcome`, with `output` or `failure` */
     RUN_FX_END                                   /* every step is decided; no event will be needed any more */
 };
-struct run_effect { enum run_effect_kind kind; uint32_t node, gate, wait_ms; };
+struct run_effect {
+    enum run_effect_kind kind;
+    uint32_t node, gate, wait_ms, visit;
+    struct run_failure *failure;                 /* FAILED */
+};
 
 enum run_event_kind {
     RUN_EV_START,
@@ -68,7 +77,7 @@ enum run_event_kind {
 };
 struct run_event {
     enum run_event_kind kind;
-    uint32_t node, gate;
+    uint32_t node, gate, visit;                  /* visit: WINDOW, as the effect had it */
     int64_t now_ms;                              /* wall clock, for records */
     struct buf *response;                        /* RESPONSE: taken */
     const struct header *headers; size_t headers_n;      /* RESPONSE, FAILURE: the model's; copied */
@@ -89,12 +98,13 @@ struct run {
     struct run_point output;                     /* OUTPUT. For a model called directly: as the model answered */
     struct run_failure *failure;                 /* ERROR: with the headers of the record on the errors topic */
     bool ended;
-    struct run_effect *fx; size_t fx_n;          /* of the last step */
+    struct run_effect *fx; size_t fx_n, fx_max;  /* of the last step */
     /* its own */
     uint32_t undecided, arrivals, ready_at, ready_n;
     uint32_t *ready;
     uint8_t *queued;
     int32_t failed_first;
+    struct run_point **records;                  /* in a cycle: the newest record of each point */
     size_t bytes;                                /* held in messages */
 };
 

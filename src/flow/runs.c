@@ -159,6 +159,8 @@ static void hop_record(struct flow_run *r, uint32_t node, bool inputs)
 {
     uint32_t point = inputs ? graph_point_inputs(node) : graph_point_outputs(node);
     const struct run_point *p = &r->run.points[point];
+    uint32_t visits = r->run.nodes[node].visits;
+    bool again = visits > 1;
 
     if (!hop_wanted(r, node)) return;
     append_record(r, &(struct append_what){.kind = APPEND_HOP,
@@ -166,7 +168,9 @@ static void hop_record(struct flow_run *r, uint32_t node, bool inputs)
                                            .inputs = inputs,
                                            .value = p->message,
                                            .headers = p->headers,
-                                           .timestamp_ms = p->timestamp_ms});
+                                           .timestamp_ms = p->timestamp_ms,
+                                           .extra_name = again ? STR("millrace-visit") : (struct str){0},
+                                           .extra_value = again ? arena_printf(&r->run.arena, "%u", visits) : STR("")});
 }
 
 static void window_fired(struct timer *t)
@@ -178,6 +182,7 @@ static void window_fired(struct timer *t)
     flow_run_event(r, &(struct run_event){.kind = RUN_EV_WINDOW,
                                           .node = w->node,
                                           .gate = w->gate,
+                                          .visit = w->visit,
                                           .now_ms = clock_wall_ms(loop_clock(r->f->loop))});
 }
 
@@ -188,6 +193,7 @@ static void window_open(struct flow_run *r, const struct run_effect *fx)
     w->r = r;
     w->node = fx->node;
     w->gate = fx->gate;
+    w->visit = fx->visit;
     list_push(&r->windows, &w->link);
     loop_timer(r->f->loop, &w->timer, fx->wait_ms, window_fired);
 }
@@ -208,10 +214,8 @@ static void error_record(struct flow_run *r, const struct run_failure *fail, enu
                                            .extra_value = what});
 }
 
-static void step_failed(struct flow_run *r, uint32_t node)
+static void step_failed(struct flow_run *r, struct run_failure *fail)
 {
-    struct run_failure *fail = r->run.nodes[node].failure;
-
     if (r->run.graph->direct || r->silent) return;  /* a model's own: that record is the outcome */
     fail->recorded = true;
     error_record(r, fail, APPEND_HOP, NULL, fail->headers);
@@ -311,7 +315,7 @@ static void effects(struct flow_run *r)
             call_step(r, fx.node);
             break;
         case RUN_FX_ANSWERED: hop_record(r, fx.node, false); break;
-        case RUN_FX_FAILED: step_failed(r, fx.node); break;
+        case RUN_FX_FAILED: step_failed(r, fx.failure); break;
         case RUN_FX_WINDOW: window_open(r, &fx); break;
         case RUN_FX_STOP: call_stop(&r->calls[fx.node]); break;
         case RUN_FX_OUTCOME: outcome(r); break;
@@ -343,13 +347,14 @@ void flow_run_event(struct flow_run *r, const struct run_event *ev)
     }
     while ((l = list_pop(&r->calls_done))) {
         struct run_call *c = container_of(l, struct run_call, link);
+        struct upstream_call up = c->up;         /* the step may be called again at once */
         struct run_event done;
 
-        call_event(c, &done);
+        c->up = (struct upstream_call){0};
+        call_event(c, &up, &done);
         run_step(&r->run, &done);
         effects(r);
-        upstream_call_fini(&c->up);
-        c->up.target = NULL;
+        upstream_call_fini(&up);
     }
     r->stepping = false;
     account(r);

@@ -404,9 +404,138 @@ static void every_graph_runs_as_the_naive_reference_says(void **state)
         trial(seed);
 }
 
+/* ---- loops ---- */
+
+/* count adds one and says C until it reaches `limit`, then S. Its C goes to some branches; each hands it on or, in some
+ * passes, does not. back joins them and leads back to count. Every branch is told the same, so a pass is known without
+ * a graph: what back gets, and that it is called once. */
+struct loops {
+    uint64_t seed;
+    int branches, join, limit, visits_max;
+    uint32_t mute[3];                            /* bits of passes in which the branch says nothing */
+    int count, calls[3], back, wanted_count, wanted_calls, wanted_back;
+    enum rc rc;
+};
+
+static void loops_expect(struct loops *l)
+{
+    l->rc = RC_UNSELECTED;
+    for (int pass = 0;; pass++) {
+        int said = 0;
+
+        if (pass == l->visits_max) {
+            l->rc = RC_INVALID;
+            return;
+        }
+        l->wanted_count++;
+        if (pass + 1 == l->limit) {
+            l->rc = RC_OK;
+            return;
+        }
+        l->wanted_calls++;
+        for (int i = 0; i < l->branches; i++)
+            said += !(l->mute[i] >> pass & 1);
+        if (said < (l->join == 0 ? l->branches : 1)) return;
+        l->wanted_back++;
+    }
+}
+
+static void loops_model(void *ctx, struct upstream_call *c)
+{
+    struct loops *l = ctx;
+    const char *text = strstr(message_text(c->request), "C=");
+    char which = c->target->model.p[0];
+    char out[32];
+    int x;
+
+    if (!text) fail_msg("seed %llu: " STR_FMT " was sent %s", (unsigned long long)l->seed, STR_ARG(c->target->model), message_text(c->request));
+    x = atoi(text + 2);
+    if (which == 'c') {
+        assert_int_equal(x, l->count);
+        l->count++;
+        snprintf(out, sizeof out, "%s=%d", x + 1 < l->limit ? "C" : "S", x + 1);
+    } else if (which == 'b') {
+        l->back++;
+        snprintf(out, sizeof out, "C=%d", x);
+    } else {
+        int i = which - 'x';
+
+        snprintf(out, sizeof out, "%s=%d", l->mute[i] >> l->calls[i] & 1 ? "Q" : "C", x);
+        l->calls[i]++;
+    }
+    message_write(&c->response, out);
+}
+
+static void loops_check(const struct loops *l, struct asked *a, const char *line)
+{
+    char answer[16];
+    bool right = a->done && a->q.err.rc == l->rc && l->count == l->wanted_count && l->back == l->wanted_back;
+
+    snprintf(answer, sizeof answer, "S=%d", l->limit);
+    for (int i = 0; i < l->branches; i++)
+        right &= l->calls[i] == l->wanted_calls;
+    right &= l->rc || strcmp(asked_text(a), answer) == 0;
+    if (!right)
+        fail_msg("seed %llu: %s: %s, wanted %s; count %d of %d, back %d of %d", (unsigned long long)l->seed, line, asked_text(a),
+                 rc_name(l->rc), l->count, l->wanted_count, l->back, l->wanted_back);
+}
+
+static void loops_trial(uint64_t seed)
+{
+    struct loops l = {.seed = seed};
+    char line[512];
+    struct fixture x;
+    struct asked *a;
+    struct rng g;
+    int n;
+
+    rng_init(&g, seed);
+    l.branches = 1 + (int)rng_below(&g, 3);
+    l.join = (int)rng_below(&g, 3);
+    l.limit = 1 + (int)rng_below(&g, 12);
+    l.visits_max = 1 + (int)rng_below(&g, 14);
+    for (int i = 0; i < l.branches; i++)
+        l.mute[i] = rng_below(&g, 3) ? 0 : (uint32_t)(rng_below(&g, 4096) & rng_below(&g, 4096));
+    loops_expect(&l);
+    n = snprintf(line, sizeof line, "p: count < p,back join=any cycles=%d", l.visits_max);
+    for (int i = 0; i < l.branches; i++)
+        n += snprintf(line + n, sizeof line - (size_t)n, "; %c < count.outputs.C", 'x' + i);
+    for (int i = 0; i < l.branches; i++)
+        n += snprintf(line + n, sizeof line - (size_t)n, "%s%c.outputs.C", i ? "," : "; back < ", 'x' + i);
+    snprintf(line + n, sizeof line - (size_t)n, " join=%s; out < count.outputs.S", joins[l.join]);
+    fixture_options(&x);
+    fixture_open(&x);
+    APPLY(&x, line);
+    fixture_settle(&x);
+    x.up->hold = true;
+    x.up->model = loops_model;
+    x.up->ctx = &l;
+    a = fixture_ask(&x, "p", "C=0");
+    fixture_settle(&x);
+    while (x.up->calls_n) {
+        struct str name = x.up->calls[rng_below(&g, x.up->calls_n)]->target->model;
+        char model_name[8] = "";
+
+        memcpy(model_name, name.p, name.n);
+        fake_upstream_finish(x.up, model_name);
+        fixture_settle(&x);
+    }
+    loops_check(&l, a, line);
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void every_loop_goes_round_as_often_as_it_says(void **state)
+{
+    (void)state;
+    for (uint64_t seed = first; seed <= last; seed++)
+        loops_trial(seed);
+}
+
 int main(int argc, char **argv)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(every_graph_runs_as_the_naive_reference_says)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(every_graph_runs_as_the_naive_reference_says),
+                                       cmocka_unit_test(every_loop_goes_round_as_often_as_it_says)};
 
     if (argc > 2 && strcmp(argv[1], "--seed") == 0) first = last = strtoull(argv[2], NULL, 10);
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,6 +89,11 @@ static void step_read(struct arena *a, struct str text, struct flow_pipeline_def
         else if (str_is(key, "map")) d.renames = renames_read(a, value, &d.renames_n);
         else if (str_is(key, "window")) d.join_window_ms = number_read(value);
         else if (str_is(key, "batch")) d.batch_size = number_read(value);
+        else if (str_is(key, "bwindow")) d.batch_window_ms = number_read(value);
+        else if (str_is(key, "cycles")) {
+            p->allow_cycles = true;
+            p->max_step_revisits = number_read(value);
+        }
         else must(false && "a word of a step");
     }
     if (!out) {

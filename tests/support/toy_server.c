@@ -7,6 +7,10 @@
  *   conditional    CHOICE 0: INPUT0 as OUTPUT0; else INPUT1 as OUTPUT1           hdr      echo with response headers and a trailer
  *   slow           echo after 0.8 s                                              iris     one class a row, always 1
  *   tfsimple       INPUT0 + INPUT1 and INPUT0 - INPUT1                           rawu8 …  a fixed raw tensor: u8 i8 u16 i16 fp16 bool bytes
+ *   add20, math    plus twenty; plus ten                                         identity  echo, after a millisecond
+ *   counter        INT32 plus one as `output`, with `continue` or (from 10) `stop`
+ *   choice-is-one, choice-is-two      the same tensors and `status` if `choice` is that; else only `status`
+ *   outlier, check times ten; an error if the input adds up to more than 100
  *   error, unavail, internal          InvalidArgument, Unavailable, Internal
  * SPDX-License-Identifier: Apache-2.0
  */
@@ -211,6 +215,47 @@ static void copy_bytes(const struct infer_view *v, struct buf *out)
         pb_put_bytes(out, 6, v->raws[i]);
 }
 
+/* An empty text that only says that it is there. */
+static void put_mark(struct buf *out, const char *name)
+{
+    const int64_t shape[2] = {1, 1};
+    const struct infer_tensor like = {.datatype = STR("BYTES"), .type = DT_BYTES, .shape = shape, .shape_n = 2};
+
+    put_tensor(out, &like, str_of(name), bytes_of("\0\0\0", 4));
+}
+
+static enum rc counter(const struct infer_view *v, struct buf *out, struct err *e)
+{
+    AUTO(buf_fini) struct buf raw = {0};
+    const int64_t shape[2] = {1, 1};
+    struct infer_tensor like;
+
+    if (!v->tensors_n || v->tensors[0].type != DT_INT32) return err_set(e, RC_INVALID, "an INT32 tensor is wanted");
+    if (infer_tensor_raw(&v->tensors[0], &raw, e)) return e->rc;
+    if (raw.n != 4) return err_set(e, RC_INVALID, "one number is wanted");
+    like = v->tensors[0];
+    like.shape = shape;
+    like.shape_n = 2;
+    store_le32(raw.p, load_le32(raw.p) + 1);
+    put_tensor(out, &like, STR("output"), buf_view(&raw));
+    put_mark(out, (int32_t)load_le32(raw.p) < 10 ? "continue" : "stop");
+    return RC_OK;
+}
+
+static enum rc total(const struct infer_view *v, double *ret, struct err *e)
+{
+    AUTO(buf_fini) struct buf raw = {0};
+    size_t width;
+
+    if (!v->tensors_n) return err_set(e, RC_INVALID, "an input tensor is wanted");
+    width = datatype_width(v->tensors[0].type);
+    if (infer_tensor_raw(&v->tensors[0], &raw, e)) return e->rc;
+    *ret = 0;
+    for (size_t at = 0; width && at + width <= raw.n; at += width)
+        *ret += number_at(&v->tensors[0], raw.p + at);
+    return RC_OK;
+}
+
 static bool fixed_raw(struct str kind, struct buf *out)
 {
     static const struct {
@@ -250,8 +295,24 @@ static enum rc echo(const struct infer_view *v, struct buf *out, struct err *e)
     return RC_OK;
 }
 
+static enum rc choice(struct str model, const struct infer_view *v, struct buf *out, struct err *e)
+{
+    const struct infer_tensor *t = infer_find(v, STR("choice"));
+    AUTO(buf_fini) struct buf raw = {0};
+
+    if (!t) return err_set(e, RC_INVALID, "choice is wanted");
+    if (infer_tensor_raw(t, &raw, e)) return e->rc;
+    if (raw.n >= datatype_width(t->type) && number_at(t, raw.p) == (str_is(model, "choice-is-one") ? 1 : 2) &&
+        echo(v, out, e))
+        return e->rc;
+    put_mark(out, "status");
+    return RC_OK;
+}
+
 static const char *const known[] = {"mul10",       "add10",   "sum",      "echo",    "raw",
                                     "conditional", "hdr",     "slow",     "iris",    "tfsimple",
+                                    "tfsimple1",   "tfsimple2", "tfsimple3", "add20", "math",
+                                    "identity",    "counter", "choice",   "outlier", "check",
                                     "error",       "unavail", "internal", "rawu8",   "rawi8",
                                     "rawu16",      "rawi16",  "rawfp16",  "rawbool", "rawbytes"};
 
@@ -271,16 +332,25 @@ static void fail(struct answer *a, int code, const char *text)
     a->text = text;
 }
 
-static enum rc compute(struct str kind, const struct infer_view *v, struct answer *a, struct err *e)
+static enum rc compute(struct str model, struct str kind, const struct infer_view *v, struct answer *a, struct err *e)
 {
     struct buf *out = &a->message;
+    double all = 0;
 
-    if (str_is(kind, "mul10")) return linear(v, 10, 0, out, e);
-    if (str_is(kind, "add10")) return linear(v, 1, 10, out, e);
+    if (str_is(kind, "outlier") || str_is(kind, "check")) {
+        if (total(v, &all, e)) return e->rc;
+        if (all > 100) return err_set(e, RC_INVALID, "the input adds up to more than 100");
+    }
+    if (str_is(kind, "mul10") || str_is(kind, "outlier") || str_is(kind, "check")) return linear(v, 10, 0, out, e);
+    if (str_is(kind, "add10") || str_is(kind, "math")) return linear(v, 1, 10, out, e);
+    if (str_is(kind, "add20")) return linear(v, 1, 20, out, e);
+    if (str_is(kind, "counter")) return counter(v, out, e);
+    if (str_is(kind, "choice")) return choice(model, v, out, e);
+    if (str_is(kind, "identity")) a->delay_ms = 1;
     if (str_is(kind, "sum")) return sum(v, out, e);
     if (str_is(kind, "conditional")) return conditional(v, out, e);
     if (str_is(kind, "iris")) return iris(v, out, e);
-    if (str_is(kind, "tfsimple"))
+    if (str_starts(kind, STR("tfsimple")))
         return two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), 1, STR("OUTPUT0"),
                    out, e)
                    ? e->rc
@@ -313,8 +383,8 @@ static void predict(struct str model, struct bytes request, struct arena *arena,
         pb_put_str(&a->message, 3, v.id);
         if (str_is(kind, "raw"))
             copy_bytes(&v, &a->message);
-        else if (!fixed_raw(kind, &a->message) && compute(kind, &v, a, e))
-            fail(a, GRPC_INVALID_ARGUMENT, e->text);
+        else if (!fixed_raw(kind, &a->message) && compute(model, kind, &v, a, e))
+            fail(a, str_is(kind, "outlier") || str_is(kind, "check") ? GRPC_INTERNAL : GRPC_INVALID_ARGUMENT, e->text);
     }
 }
 

@@ -100,18 +100,31 @@ static void what_cannot_run_says_why(void **state)
     }
 }
 
-static void allowed_cycles_and_external_inputs_are_for_later(void **state)
+static void external_inputs_are_for_later(void **state)
 {
-    struct flow_pipeline_def *p = fixture_pipeline(&arena, "p: a < b; b < a; out < a");
+    struct flow_pipeline_def *p;
     struct flow_external other = {.pipeline = STR("q")};
 
     (void)state;
-    p->allow_cycles = true;
-    assert_int_equal(graph_compile(&arena, p)->why.rc, RC_UNSUPPORTED);
     p = fixture_pipeline(&arena, "p: a; out < a");
     p->external_inputs = &other;
     p->external_inputs_n = 1;
     assert_int_equal(graph_compile(&arena, p)->why.rc, RC_UNSUPPORTED);
+}
+
+static void where_a_cycle_closes_is_known_from_the_inputs_on(void **state)
+{
+    const struct graph *g = compile("p: loop < count; count < p,loop join=any cycles=3; side < p; behind < count; out < behind");
+
+    (void)state;
+    assert_int_equal(g->why.rc, RC_OK);
+    assert_true(g->cyclic);
+    assert_int_equal(g->visits_max, 3);
+    assert_true(g->nodes[1].data.sources[1].back);
+    assert_false(g->nodes[0].data.sources[0].back);
+    assert_true(g->nodes[0].repeats && g->nodes[1].repeats && g->nodes[3].repeats && g->nodes[4].repeats);
+    assert_false(g->nodes[2].repeats);
+    assert_false(g->nodes[1].data.sources[0].repeats);
 }
 
 static void a_cycle_is_found_among_many_steps(void **state)
@@ -143,7 +156,8 @@ int main(void)
         cmocka_unit_test(what_the_output_depends_on_is_marked),
         cmocka_unit_test(a_reader_is_listed_once_for_each_point),
         cmocka_unit_test(what_cannot_run_says_why),
-        cmocka_unit_test(allowed_cycles_and_external_inputs_are_for_later),
+        cmocka_unit_test(external_inputs_are_for_later),
+        cmocka_unit_test(where_a_cycle_closes_is_known_from_the_inputs_on),
         cmocka_unit_test(a_cycle_is_found_among_many_steps),
     };
     return cmocka_run_group_tests(tests, NULL, cleanup);
