@@ -11,7 +11,7 @@
 #include "broker/store_core.h"
 #include <stdio.h>
 
-enum { BACKOFF_MS = 15000, STEP_BYTES = 64 << 20, STEP_BYTES_MIN = 64 << 10, STEPS_PER_SECOND = 10 };
+enum { STEP_BYTES = 64 << 20, STEP_BYTES_MIN = 64 << 10, STEPS_PER_SECOND = 10 };
 
 struct compact_job {
     struct list       link;                    /* in store.compact_waits between two steps that are held back */
@@ -27,14 +27,14 @@ struct compact_job {
     struct err        err;
 };
 
-/* Closed segments below the checkpoint whose newest record is old enough. */
-static size_t cleanable(struct log *l, struct segment_place *in, int64_t now_ms)
+/* Closed segments that lie below `end` and whose newest record is old enough. */
+static size_t cleanable(struct log *l, struct segment_place *in, int64_t end, int64_t now_ms)
 {
     int64_t    stable = producers_first_unstable(&l->producers);
     size_t     n = 0;
     struct err e;
 
-    while (n + 1 < l->segments_n && l->segments[n + 1]->base <= l->disk.segment_base && l->segments[n + 1]->base <= stable) {
+    while (n + 1 < l->segments_n && l->segments[n + 1]->base <= end && l->segments[n + 1]->base <= stable) {
         struct segment *s = l->segments[n];
 
         if (!s->loaded && segment_load(s, in, UINT32_MAX, UINT32_MAX, l->config.index_interval_bytes, &e)) break;
@@ -134,7 +134,6 @@ static void compact_end(struct compact_job *j)
     struct log *l = j->log;
 
     l->compacting = false;
-    l->compacted_ms = j->pass.now_ms;
     log_unref(l);
     clean_end(j->cleaner);
     producers_fini(&j->producers);
@@ -154,7 +153,6 @@ static bool is_over(struct compact_job *j)
 static void go_on(struct log *l, const struct clean_pass *p)
 {
     if (p->cleaned >= p->end || l->offline || l->deleted || l->store->closing) return;
-    l->compacted_ms = 0;
     (void)log_compact(l, p->now_ms);
 }
 
@@ -306,10 +304,13 @@ bool log_compact(struct log *l, int64_t now_ms)
     struct err           e;
     size_t               n;
 
-    if (!l->known || l->compacting || l->store->fatal || !(l->config.cleanup & LOG_CLEANUP_COMPACT) || now_ms - l->compacted_ms < BACKOFF_MS) return false;
+    if (!l->known || l->compacting || l->store->fatal || !(l->config.cleanup & LOG_CLEANUP_COMPACT)) return false;
     if (log_ready(l, &e) || log_producers_load(l, &e)) return false;
-    n = cleanable(l, &in, now_ms);
-    if (!is_due(l, n, now_ms)) return false;
+    n = cleanable(l, &in, l->disk.segment_base, now_ms);
+    if (!is_due(l, n, now_ms)) {
+        if (is_due(l, cleanable(l, &in, INT64_MAX, now_ms), now_ms)) store_checkpoint_soon(l->store);
+        return false;
+    }
     start(l, n, now_ms);
     return true;
 }

@@ -81,8 +81,7 @@ static enum rc run_extend(struct log *l, struct segment *s, struct segment_place
         uint64_t near;
 
         if (segment_floor(s, in, limit, &near, e)) return e->rc;
-        if (near > to) {
-            if (segment_head(s, in, near, &x, e)) return e->rc;
+        if (near > to && !segment_head(s, in, near, &x, e) && x.base_offset >= next) {     /* else a damaged entry */
             to = near;
             next = x.base_offset;
         }

@@ -267,6 +267,7 @@ enum rc segment_seek(struct segment *s, const struct segment_place *in, int64_t 
     segment_path(in, s->base, ".index", path);
     if (index_find_key(&s->offsets, in->handles, path, offset - s->base, &found, &entry, e)) return e->rc;
     if (found >= 0) at = (uint64_t)entry.value;
+    if (at && (segment_head(s, in, at, ret, e) || ret->last_offset != s->base + entry.key)) at = 0;      /* a damaged entry: without the index */
     for (;; at += ret->bytes) {
         if (segment_head(s, in, at, ret, e)) return e->rc;
         if (ret->last_offset >= offset) break;

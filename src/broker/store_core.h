@@ -61,7 +61,6 @@ struct log {
     bool     compacting;                       /* its closed segments stay as they are */
     uint32_t swaps;                            /* compactions whose segments were put in place by this process, or found half done */
     bool     swap_marked;                      /* the folder says that its closed segments may differ from the checkpoint's numbers */
-    int64_t  compacted_ms;                     /* when the last pass began */
 
     bool     dirty;                            /* differs from `disk` */
     struct list dirty_link;

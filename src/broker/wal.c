@@ -466,3 +466,19 @@ enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_beh
     *ret = found;
     return RC_OK;
 }
+
+enum rc wal_forget_behind(struct fs *fs, const char *path, const struct wal *w, struct err *e)
+{
+    AUTO(file_closep) struct file *f = NULL;
+    uint64_t to = w->super.begin + w->super.ring.bytes;
+    uint8_t *zeros = xcalloc(1, ZERO_CHUNK);
+    enum rc  rc = fs_open(fs, path, FS_READ | FS_WRITE, &f, e);
+
+    for (uint64_t at = w->end; at < to && !rc; at += ZERO_CHUNK) {
+        size_t n = (size_t)MIN(to - at, (uint64_t)ZERO_CHUNK);
+
+        rc = ring_io(f, w->super.ring, at, zeros, n, true, e);
+    }
+    free(zeros);
+    return rc ? rc : file_sync(f, e);
+}

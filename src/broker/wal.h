@@ -78,6 +78,9 @@ typedef enum rc (*wal_replay_fn)(void *ctx, const struct wal_record *r, struct b
 enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_behind, wal_replay_fn fn, void *ctx,
                    struct wal_found *ret, struct err *e) MUST_USE;
 
+/* After a replay that found damage, with the wal as it left it: zeros over everything from its end on. What was acknowledged there is lost. */
+enum rc wal_forget_behind(struct fs *fs, const char *path, const struct wal *w, struct err *e) MUST_USE;
+
 /* ---- groups ---- */
 bool wal_has_room(const struct wal *w, size_t payload_bytes);          /* false: the next group is full, or the ring is */
 bool wal_ring_is_short(const struct wal *w, size_t payload_bytes);     /* a checkpoint makes room in the ring, a launch in the group */

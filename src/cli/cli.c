@@ -44,6 +44,13 @@ const struct command commands[] = {
     {"topic", "list | read TOPIC", "topics with their offsets; records of a topic, decoded",
      "Works on the embedded broker and on a Kafka cluster alike.",
      OPT_ALL | OPT_PARTITION | OPT_OFFSET | OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 2, cmd_topic},
+    {"log", "verify [--data DIR] [--repair | --dump WHAT]",
+     "check every file of a data folder that nobody uses",
+     "One sentence for each finding; exit status 4 when something is damaged and was not repaired. "
+     "--repair keeps what it takes out of use in the folder damaged. --dump prints the batches and "
+     "records of a segment or of a partition (TOPIC-PARTITION), or the entries of an index or "
+     "snapshot, one JSON object a line.",
+     OPT_DATA | OPT_REPAIR | OPT_DUMP | OPT_OUTPUT, 1, 1, cmd_log},
     {"version", "", "print the version", "", 0, 0, 0, cmd_version},
     {"help", "[COMMAND | keys]", "print this, or all about one command",
      "keys: every configuration key as a flag, with its default.", 0, 0, 1, cmd_help},
@@ -62,6 +69,9 @@ static const struct option {
      "What to read; - is standard input. May be given several times."},
     {"--check", NULL, NULL, OPT_CHECK,
      "Check everything and say what would be done; store nothing."},
+    {"--data", NULL, "DIR", OPT_DATA, "The data folder. Else MILLRACE_DATA, else ./millrace-data."},
+    {"--repair", NULL, NULL, OPT_REPAIR, "Put right what can be put right."},
+    {"--dump", NULL, "FILE|TOPIC-PARTITION", OPT_DUMP, "Print what a file or partition holds."},
     {"--force", NULL, NULL, OPT_FORCE, "Delete it although others need it."},
     {"--grpc", NULL, NULL, OPT_GRPC, "Speak gRPC instead of REST."},
     {"--header", NULL, "'NAME: VALUE'", OPT_HEADER,
@@ -305,6 +315,9 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
     case OPT_ALL: cli->all = true; break;
     case OPT_CHECK: cli->check = true; break;
     case OPT_FORCE: cli->force = true; break;
+    case OPT_REPAIR: cli->repair = true; break;
+    case OPT_DATA: cli->data = value; break;
+    case OPT_DUMP: cli->dump = value; break;
     case OPT_PIPELINE: cli->pipeline = value; break;
     case OPT_OFFSET: cli->offset = value; break;
     case OPT_LIMIT: return number("--limit", value, 1, 10000, &cli->limit);

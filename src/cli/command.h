@@ -18,14 +18,15 @@ struct cli {
     enum cli_output output; bool output_given;
     const char *files[CLI_FILES_MAX]; size_t files_n;
     const char *headers[CLI_HEADERS_MAX]; size_t headers_n;
-    const char *pipeline, *offset;
+    const char *pipeline, *offset, *data, *dump;
     int64_t limit, partition;                    /* -1: not given */
-    bool grpc, all, check, force;
+    bool grpc, all, check, force, repair;
 };
 
 enum cli_option {                                /* which options a command has */
     OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
-    OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12
+    OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12,
+    OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15
 };
 
 struct command {
@@ -66,5 +67,6 @@ int cmd_infer(struct cli *cli);
 int cmd_topic(struct cli *cli);
 int cmd_trace(struct cli *cli);
 int cmd_inspect(struct cli *cli);
+int cmd_log(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);

@@ -1,0 +1,81 @@
+"""`millrace log verify`: a folder is checked, damaged, checked again, repaired, and served; a dump shows what is in it.
+Compaction as a client sees it."""
+
+import json
+import time
+
+import confluent_kafka
+import confluent_kafka.admin
+import harness
+
+
+def produce(server, topic, pairs):
+    producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "linger.ms": 0, "batch.num.messages": 10})
+    for key, value in pairs:
+        producer.produce(topic, value, key)
+    assert producer.flush(30) == 0
+
+
+def read_all(server, topic):
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": "check", "enable.auto.commit": False,
+                                         "auto.offset.reset": "earliest", "enable.partition.eof": True})
+    consumer.assign([confluent_kafka.TopicPartition(topic, 0, confluent_kafka.OFFSET_BEGINNING)])
+    got, deadline = [], time.monotonic() + 30
+    while time.monotonic() < deadline:
+        message = consumer.poll(1)
+        if message is None:
+            continue
+        if message.error():
+            assert message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF, message.error()
+            break
+        got.append((message.offset(), message.key(), message.value()))
+    consumer.close()
+    return got
+
+
+def test_a_folder_is_checked_repaired_and_served(start):
+    server = start("--broker-only")
+    for i in range(30):
+        produce(server, "verified", [(f"k{i}", f"value {i}")])
+    verify = ("log", "verify", "--data", server.data)
+    assert server.cli(*verify, check=False).returncode == 3           # in use
+    assert server.stop() == 0
+    assert "1 logs" in server.cli(*verify).stdout
+    lines = [json.loads(x) for x in server.cli(*verify, "--dump", "verified-0").stdout.splitlines()]
+    assert [x["record"]["value"] for x in lines if "record" in x] == [f"value {i}" for i in range(30)]
+    assert all(x["batch"]["crcValid"] for x in lines if "batch" in x)
+
+    segment = server.data / "verified-0" / "00000000000000000000.log"
+    body = bytearray(segment.read_bytes())
+    body[body.index(b"value 7")] ^= 1
+    segment.write_bytes(body)
+    done = server.cli(*verify, "-o", "json", check=False)
+    assert done.returncode == 4
+    finding = json.loads(done.stdout)["findings"][0]
+    assert finding["weight"] == "damage" and "offsets 7 to 7" in finding["text"] and not finding["repaired"]
+    assert server.cli(*verify, "--repair").returncode == 0
+    assert server.cli(*verify).returncode == 0
+    assert list((server.data / "damaged").iterdir())
+
+    again = start("--broker-only")
+    assert [offset for offset, _, _ in read_all(again, "verified")] == [i for i in range(30) if i != 7]
+    produce(again, "verified", [("k", "after")])
+    assert read_all(again, "verified")[-1] == (30, b"k", b"after")
+
+
+def test_a_compacted_topic_keeps_the_last_value_of_each_key(start):
+    server = start("--broker-only", "--broker.config.log.cleaner.backoff.ms", "100")
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": server.kafka})
+    admin.create_topics([confluent_kafka.admin.NewTopic("keyed", 1, config={
+        "cleanup.policy": "compact", "segment.bytes": "2000", "min.cleanable.dirty.ratio": "0.01",
+        "delete.retention.ms": "0"})])["keyed"].result(30)
+    for i in range(200):
+        produce(server, "keyed", [(f"k{i % 7}", f"value {i}")])
+
+    def is_compacted():
+        got = read_all(server, "keyed")
+        assert {k: v for _, k, v in got} == {f"k{i % 7}".encode(): f"value {i}".encode() for i in range(193, 200)}
+        assert [o for o, _, _ in got] == sorted(o for o, _, _ in got)
+        return len(got) < 60
+
+    harness.wait_for(is_compacted, 60, "the topic is not compacted")
