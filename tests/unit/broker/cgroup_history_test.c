@@ -161,7 +161,7 @@ static void beat(struct history *h, struct client *c, bool calm)
         q.rebalance_timeout_ms = -1;
         q.topics_null = true;
         q.pattern = (struct str){0};
-        if (chance(h, 50)) q.owned = NULL;
+        if (!calm && chance(h, 50)) q.owned = NULL;
     }
     rig_send(&h->rig, &q);
     check_books(h);
