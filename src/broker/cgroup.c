@@ -72,17 +72,15 @@ static bool is_empty(struct str s)
     return s.p && s.n == 0;
 }
 
-static int16_t check_join(const struct cgroup_beat *q, bool ids_made, struct str *ret_why)
+static int16_t check_join(const struct cgroup_beat *q, struct str *ret_why)
 {
-    bool by_name = !q->topics_null && (q->topics_n > 0 || ids_made), by_pattern = q->pattern.n > 0;
-
     if (q->rebalance_timeout_ms == -1)
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
                       STR("a member that joins must say its rebalance timeout"));
     if (!q->owned || q->owned->n)
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
                       STR("a member that joins must say that it owns nothing"));
-    if (!by_name && !by_pattern)
+    if (q->topics_null && !q->pattern.p)
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
                       STR("a member that joins must say what it subscribes to"));
     return KAFKA_ERR_NONE;
@@ -132,7 +130,7 @@ int16_t cgroup_beat_check(const struct cgroup_beat *q, const struct cgroup_confi
                       STR("only a static member leaves for now: the instance id is null"));
     if (q->topics_n > CGROUP_TOPICS_MAX)
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, STR("too many topics"));
-    if (q->epoch == CGROUP_EPOCH_JOIN) error = check_join(q, ids_made, ret_why);
+    if (q->epoch == CGROUP_EPOCH_JOIN) error = check_join(q, ret_why);
     if (!error) error = check_assignor(q, config, a, ret_why);
     if (!error) error = check_pattern(q, a, ret_why);
     return error;
@@ -302,13 +300,16 @@ static bool has_room(const struct cgroup *g, const struct cgroup_beat *q, bool i
     return !is_new || g->members_n < g->config->members_max;
 }
 
-/* Epoch 0: new, or back. *ret_new: the group has one more now, or another. */
+/* Epoch 0: new, a static one that is back, or one that has not heard our answer to that. Who was told of a later epoch must
+ * leave, or be thought dead, before it may begin again: it may still own something. *ret_new: the group has one more now. */
 static int16_t join(struct cgroup *g, const struct cgroup_beat *q, struct cgroup_member **ret,
                     bool *ret_new)
 {
     struct cgroup_member *m = cgroup_member(g, q->member_id);
     struct cgroup_member *holder =
         q->instance_id.p ? map_get_str(&g->by_instance, q->instance_id) : NULL;
+
+    int16_t error;
 
     *ret_new = !m && !holder;
     if (!has_room(g, q, *ret_new)) return KAFKA_ERR_GROUP_MAX_SIZE_REACHED;
@@ -323,8 +324,11 @@ static int16_t join(struct cgroup *g, const struct cgroup_beat *q, struct cgroup
     if (*ret_new) {
         m = cgroup_member_add(g, q->member_id, q->instance_id);
         cgroup_mark(g, m, CGROUP_DIRTY_MEMBER | CGROUP_DIRTY_TARGET | CGROUP_DIRTY_CURRENT);
-    } else {
+    } else if (m->epoch == CGROUP_EPOCH_LEAVE_FOR_NOW ||
+               (m->dirty & CGROUP_DIRTY_CURRENT)) { /* nobody was told of that */
         begin_again(g, m);
+    } else if ((error = check_epoch(m, q))) {
+        return error;
     }
     *ret = m;
     return KAFKA_ERR_NONE;
@@ -369,11 +373,10 @@ static bool is_full(const struct cgroup_beat *q)
 }
 
 static void beat(struct cgroup *g, struct cgroup_member *m, const struct cgroup_beat *q,
-                 bool is_new, const struct cgroup_world *world, uint64_t now_ms,
-                 struct cgroup_answer *ret)
+                 const struct cgroup_world *world, uint64_t now_ms, struct cgroup_answer *ret)
 {
     AUTO(parts_fini) struct parts before = {0};
-    bool subscription, grows = is_new;
+    bool subscription, grows = g->epoch == 0;
 
     parts_copy(&before, &m->owned);
     cgroup_member_update(g, m, q, &subscription);
@@ -406,7 +409,7 @@ void cgroup_beat(struct cgroup *g, const struct cgroup_beat *q, const struct cgr
     if (ret->error)
         ret->why = arena_dup_str(a, str_of(why_of(ret->error)));
     else if (m)
-        beat(g, m, q, is_new, world, now_ms, ret);
+        beat(g, m, q, world, now_ms, ret);
 }
 
 /* ---- offsets ---- */

@@ -227,7 +227,7 @@ static void add_member(struct batch_builder *w, const struct cgroup *g,
         .client_host = m->client_host,
         .subscribed_topic_names = m->topics,
         .subscribed_topic_names_n = m->topics_n,
-        .subscribed_topic_regex = cgroup_member_pattern(m),
+        .subscribed_topic_regex = m->pattern ? cgroup_member_pattern(m) : STR(""),
         .rebalance_timeout_ms = m->rebalance_timeout_ms,
         .server_assignor = m->assignor};
     struct piece key, value;

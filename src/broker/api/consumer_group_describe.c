@@ -53,7 +53,7 @@ static bool describe(struct request *r, const struct cgroup *c, row_type *to)
             .client_host = m->client_host,
             .subscribed_topic_names = m->topics,
             .subscribed_topic_names_n = m->topics_n,
-            .subscribed_topic_regex = cgroup_member_pattern(m),
+            .subscribed_topic_regex = m->pattern ? cgroup_member_pattern(m) : STR(""),
             .member_type = MEMBER_CONSUMER};
         if (!assignment_of(r, &m->owned, &row->assignment) ||
             !assignment_of(r, &m->target, &row->target_assignment))
