@@ -42,6 +42,8 @@ struct bus_append {
     int32_t partition;
     enum bus_durability durability;
     bool reserve;                                /* an outcome: may use the disk reserve (embedded) */
+    bool aside;                                  /* nobody waits for it: it may go a little later than, and keeps no
+                                                    order with, what is not (remote: a connection of its own) */
     int64_t offset;                              /* out */
     void *priv;                                  /* the bus's own */
 };

@@ -90,19 +90,17 @@ static enum rc set(struct remote *r, rd_kafka_conf_t *conf, const struct remote_
     return RC_OK;
 }
 
-enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_property *conf_in,
-                      size_t n, const struct remote_property *more, size_t more_n, rd_kafka_t **ret,
-                      struct err *e)
+enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
+                      rd_kafka_t **ret, struct err *e)
 {
     const struct kafka_lib *k = r->k;
     rd_kafka_conf_t *conf = k->rd_kafka_conf_new();
     char why[512];
     rd_kafka_t *rk;
 
-    for (size_t i = 0; i < n; i++)
-        if (set(r, conf, &conf_in[i], e)) goto refused;
-    for (size_t i = 0; i < more_n; i++)
-        if (set(r, conf, &more[i], e)) goto refused;
+    for (size_t i = 0; i < sets_n; i++)
+        for (size_t j = 0; j < sets[i].n; j++)
+            if (set(r, conf, &sets[i].v[j], e)) goto refused;
     k->rd_kafka_conf_set_log_cb(conf, on_log);
     k->rd_kafka_conf_set_opaque(conf, r);
     if (type == RD_KAFKA_PRODUCER)
@@ -312,8 +310,8 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
         workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e))
         goto fail;
     confs_make(r, o);
-    if (remote_sender_open(r, "all", &r->all, e)) goto fail;
-    r->admin = r->all->rk;
+    if (remote_sender_open(r, LANE_ALL, &r->senders[LANE_ALL], e)) goto fail;
+    r->admin = r->senders[LANE_ALL]->rk;
     if (facts_learn(r, o, e)) goto fail;
     if (thread_start("mr-remote", remote_main, r, &r->thread, e)) goto fail;
     diag(DIAG_INFO, "kafka.connected", KV_STR("bootstrap", o->bootstrap),

@@ -11,6 +11,10 @@
 #include "sys/worker.h"
 #include <stdatomic.h>
 
+/* A broker answers the requests of a connection one after the other: what nobody waits for has producers of its own, which
+ * also wait a little for company. */
+enum remote_lane { LANE_ALL, LANE_ONE, LANE_ALL_ASIDE, LANE_ONE_ASIDE, LANES_N };    /* acks=all, acks=1 */
+
 struct remote_sender {                           /* a producer; on the loop but for produceva */
     struct list       link;                      /* in remote.retired */
     rd_kafka_t       *rk;
@@ -18,7 +22,7 @@ struct remote_sender {                           /* a producer; on the loop but 
     struct watch      watch;
     int               wake[2];                   /* the library writes [1], the loop watches [0] */
     struct remote    *r;
-    const char       *acks;
+    enum remote_lane  lane;
     struct map        topics;                    /* asked about by this client */
     size_t            out;                       /* records whose report has not come, and questions on their way */
     bool              retired;                   /* another has taken its place */
@@ -41,7 +45,7 @@ struct remote {
     struct workers         *workers;             /* administration */
     struct workers         *primers;             /* one thread: see remote_prime.c */
     rd_kafka_t             *admin;               /* the first producer's client: it lives as long as the bus */
-    struct remote_sender   *all, *one;           /* acks=all; acks=1, made when needed */
+    struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
     struct list             retired;             /* struct remote_sender */
     size_t                  produce_bytes_max;
     uint64_t                metadata_propagation_ms;
@@ -64,8 +68,9 @@ enum rc remote_wake_open(int wake[2], struct err *e) MUST_USE;
 void remote_wake_drain(int wake[2]);
 void remote_wake_close(int wake[2]);
 
-enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_property *conf, size_t n,
-                      const struct remote_property *more, size_t more_n, rd_kafka_t **ret, struct err *e) MUST_USE;
+struct remote_set { const struct remote_property *v; size_t n; };
+enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
+                      rd_kafka_t **ret, struct err *e) MUST_USE;       /* a later property stands */
 /* Completes an operation: on its loop, `done` runs. */
 void remote_done(struct bus_op *op);
 void remote_fail(struct bus_op *op, enum rc rc, const char *text);
@@ -83,7 +88,7 @@ struct prime *remote_prime(struct remote *r, rd_kafka_t *rk, const char *topic, 
 
 /* remote_send.c; on the loop, but for the append itself */
 void remote_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n);
-enum rc remote_sender_open(struct remote *r, const char *acks, struct remote_sender **ret, struct err *e) MUST_USE;
+enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remote_sender **ret, struct err *e) MUST_USE;
 void remote_senders_finish(struct remote *r);    /* what was not reported by now is purged, and its report says so */
 void remote_senders_free(struct remote *r);
 

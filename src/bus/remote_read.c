@@ -96,9 +96,10 @@ static rd_kafka_t *client_new(struct remote *r, enum remote_use use, struct err 
 {
     /* how long a broker holds back an answer without records, and with it the start of another reader */
     const struct remote_property wait = {STR("fetch.wait.max.ms"), use == REMOTE_WATCHES ? STR("500") : STR("20")};
+    const struct remote_set sets[] = {{&wait, 1}, {r->consumer_conf, r->consumer_conf_n}};
     struct remote_consumer *c = &r->consumers[r->consumers_n];
 
-    if (remote_client(r, RD_KAFKA_CONSUMER, &wait, 1, r->consumer_conf, r->consumer_conf_n, &c->rk, e)) return NULL;
+    if (remote_client(r, RD_KAFKA_CONSUMER, sets, countof(sets), &c->rk, e)) return NULL;
     c->use = use;
     r->consumers_n++;
     return c->rk;

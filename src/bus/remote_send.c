@@ -14,6 +14,7 @@
 #include <sys/epoll.h>
 
 enum { FLUSH_MS = 5000 };
+#define ASIDE_LINGER_MS "5"
 
 /* ---- append ---- */
 
@@ -24,7 +25,8 @@ struct sending {
     struct bus_append *a; /* NULL: its deadline has passed */
     struct timer deadline;
     size_t reports_left, written;
-    bool cache, doubtful; /* doubtful: a record may be in the log, though its report says no */
+    enum remote_lane lane;
+    bool doubtful; /* doubtful: a record may be in the log, though its report says no */
     size_t n;
     struct bus_record records[]; /* what they point at follows */
 };
@@ -47,6 +49,12 @@ static struct bytes copy(uint8_t **at, struct bytes b)
     return to;
 }
 
+static enum remote_lane lane_of(const struct bus_append *a)
+{
+    if (a->aside) return a->durability == BUS_CACHE ? LANE_ONE_ASIDE : LANE_ALL_ASIDE;
+    return a->durability == BUS_CACHE ? LANE_ONE : LANE_ALL;
+}
+
 static struct sending *sending_new(struct remote *r, struct bus_append *a,
                                    const struct bus_record *records, size_t n)
 {
@@ -62,7 +70,7 @@ static struct sending *sending_new(struct remote *r, struct bus_append *a,
     s = malloc(sizeof *s + n * sizeof s->records[0] + bytes);
     must(s != NULL);
     *s = (struct sending){
-        .r = r, .a = a, .n = n, .reports_left = n, .cache = a->durability == BUS_CACHE};
+        .r = r, .a = a, .n = n, .reports_left = n, .lane = lane_of(a)};
     list_init(&s->link);
     h = (struct bus_header *)(void *)&s->records[n];
     at = (uint8_t *)(h + headers);
@@ -161,19 +169,21 @@ static void sender_free(struct remote_sender *s)
     free(s);
 }
 
-enum rc remote_sender_open(struct remote *r, const char *acks, struct remote_sender **ret, struct err *e)
+enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remote_sender **ret, struct err *e)
 {
-    const struct remote_property more[] = {
-        {STR("acks"), str_of(acks)},
-        {STR("enable.idempotence"), str_of(*acks == '1' ? "false" : "true")}};
+    bool one = lane == LANE_ONE || lane == LANE_ONE_ASIDE, aside = lane == LANE_ALL_ASIDE || lane == LANE_ONE_ASIDE;
+    const struct remote_property acks[] = {
+        {STR("acks"), one ? STR("1") : STR("all")},
+        {STR("enable.idempotence"), one ? STR("false") : STR("true")}};
+    const struct remote_property linger = {STR("linger.ms"), STR(ASIDE_LINGER_MS)};
+    const struct remote_set sets[] = {{acks, countof(acks)}, {r->producer_conf, r->producer_conf_n}, {&linger, aside}};
     struct remote_sender *s = xnew(struct remote_sender);
 
     s->r = r;
-    s->acks = acks;
+    s->lane = lane;
     s->wake[0] = s->wake[1] = -1;
     list_init(&s->link);
-    if (remote_client(r, RD_KAFKA_PRODUCER, more, countof(more), r->producer_conf,
-                      r->producer_conf_n, &s->rk, e))
+    if (remote_client(r, RD_KAFKA_PRODUCER, sets, countof(sets), &s->rk, e))
         goto fail;
     s->queue = r->k->rd_kafka_queue_get_main(s->rk);
     if (remote_wake_open(s->wake, e)) goto fail;
@@ -198,7 +208,7 @@ static bool is_broken(const struct remote_sender *s)
 static void sender_renew(struct remote_sender *s)
 {
     struct remote *r = s->r;
-    struct remote_sender **place = s == r->all ? &r->all : &r->one;
+    struct remote_sender **place = &r->senders[s->lane];
     char why[256];
     struct err e;
 
@@ -209,7 +219,7 @@ static void sender_renew(struct remote_sender *s)
     r->k->rd_kafka_fatal_error(s->rk, why, sizeof why);
     diag(DIAG_WARN, "kafka.producer.renewed", KV_CSTR("why", why), KV_U64("in_flight", s->out));
     r->k->rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    if (remote_sender_open(r, s->acks, place, &e))
+    if (remote_sender_open(r, s->lane, place, &e))
         diag(DIAG_ERROR, "kafka.producer.renewed", KV_CSTR("why", e.text));
 }
 
@@ -330,15 +340,15 @@ static rd_kafka_resp_err_t hand_over_all(struct remote_sender *to, struct sendin
 }
 
 /* The producer for it, made at the first use. */
-static struct remote_sender *sender_for(struct remote *r, bool cache, struct err *e)
+static struct remote_sender *sender_for(struct remote *r, enum remote_lane lane, struct err *e)
 {
-    struct remote_sender **place = cache ? &r->one : &r->all;
+    struct remote_sender **place = &r->senders[lane];
 
     if (r->closing) {
         err_set(e, RC_CANCELLED, "the bus is closing");
         return NULL;
     }
-    if (!*place && remote_sender_open(r, cache ? "1" : "all", place, e)) return NULL;
+    if (!*place && remote_sender_open(r, lane, place, e)) return NULL;
     return *place;
 }
 
@@ -351,7 +361,7 @@ static void sending_start(struct msg *m)
     int tries = 0;
 
     do {
-        struct remote_sender *to = sender_for(r, s->cache, &op->err);
+        struct remote_sender *to = sender_for(r, s->lane, &op->err);
 
         if (!to) goto refused;
         s->reports_left = s->n;
@@ -403,12 +413,10 @@ void remote_append(struct bus *b, struct bus_append *a, const struct bus_record 
 
 void remote_senders_finish(struct remote *r)
 {
-    struct remote_sender *all[] = {r->all, r->one};
-
     for (int turns = 0; turns < FLUSH_MS / 20 && !list_empty(&r->sending); turns++)
         loop_turn(r->loop, 20);
-    for (size_t i = 0; i < countof(all); i++)
-        if (all[i]) r->k->rd_kafka_purge(all[i]->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    for (int i = 0; i < LANES_N; i++)
+        if (r->senders[i]) r->k->rd_kafka_purge(r->senders[i]->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     for (int turns = 0; turns < 100 && !list_empty(&r->sending); turns++)
         loop_turn(r->loop, 20);
     for (struct list *at; (at = list_pop(&r->sending));) {
@@ -422,8 +430,8 @@ void remote_senders_finish(struct remote *r)
 
 void remote_senders_free(struct remote *r)
 {
-    sender_free(r->all);
-    sender_free(r->one);
+    for (int i = 0; i < LANES_N; i++)
+        sender_free(r->senders[i]);
     while (!list_empty(&r->retired))
         sender_free(container_of(r->retired.next, struct remote_sender, link));
 }

@@ -93,7 +93,7 @@ static void on_break(struct msg *m)
     __typeof__(rd_kafka_test_fatal_error) *fatal;
 
     *(void **)(void *)&fatal = dlsym(library, "rd_kafka_test_fatal_error");
-    fatal(r->all->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "as a test wants it");
+    fatal(r->senders[LANE_ALL]->rk, RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER, "as a test wants it");
     dlclose(library);
 }
 
