@@ -8,6 +8,7 @@
 #pragma once
 #include "base/err.h"
 #include "broker/log.h"
+#include "kafka/compress.h"
 
 enum config_type { CONFIG_BOOL = 1, CONFIG_STRING, CONFIG_INT, CONFIG_SHORT, CONFIG_LONG, CONFIG_DOUBLE, CONFIG_LIST, CONFIG_CLASS, CONFIG_PASSWORD };
 enum config_source {                     /* as on the wire */
@@ -22,6 +23,7 @@ struct topic_config {
     int64_t flush_messages, flush_ms;
     int32_t min_insync_replicas;
     int32_t compression;                 /* -1: as the producer sent it; else the codec */
+    int32_t compression_level[KAFKA_CODECS];
     bool    log_append_time;
     char   *set[TOPIC_CONFIGS_N];        /* the topic's own settings; NULL: not set */
 };

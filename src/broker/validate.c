@@ -84,6 +84,9 @@ void batch_validate(const struct batch *b, const struct batch_rules *rules, stru
         check_records(b, rules, c, scratch, v);
         if (rules->codec >= 0 && (enum kafka_codec)rules->codec != batch_codec(b))
             v->rebuild = true;
+        if (batch_codec(b) == KAFKA_CODEC_LZ4 && kafka_lz4_is_linked(
+                bytes_sub(b->raw, BATCH_HEADER_BYTES, b->raw.n - BATCH_HEADER_BYTES)))
+            v->rebuild = true;
     }
 }
 
@@ -105,11 +108,11 @@ static void add_record(struct batch_builder *w, const struct record *rec, struct
                                       .headers_n = n});
 }
 
-enum rc batch_rebuild(const struct batch *b, enum kafka_codec codec, struct codecs *c,
-                      struct buf *scratch, size_t expanded_bytes_max, struct buf *into,
-                      struct err *e)
+enum rc batch_rebuild(const struct batch *b, const struct batch_rules *rules, struct codecs *c,
+                      struct buf *scratch, struct buf *into, struct err *e)
 {
     AUTO(buf_fini) struct buf headers = {0};
+    enum kafka_codec codec = rules->codec >= 0 ? (enum kafka_codec)rules->codec : batch_codec(b);
     struct batch_options opt = {.codec = codec,
                                 .transactional = batch_is(b, BATCH_TRANSACTIONAL),
                                 .has_producer = true,
@@ -122,11 +125,12 @@ enum rc batch_rebuild(const struct batch *b, enum kafka_codec codec, struct code
     struct record rec;
     struct bytes view;
 
-    if (records_open(&it, b, c, expanded_bytes_max, scratch))
+    if (records_open(&it, b, c, rules->expanded_bytes_max, scratch))
         return err_set(e, RC_INVALID, "the records cannot be read");
     batch_begin(&w, into, &opt);
     while (records_next(&it, &rec))
         add_record(&w, &rec, &headers);
+    codecs_set_level(c, codec, rules->levels[codec]);
     if (it.fault) return err_set(e, RC_INVALID, "%s", batch_fault_name(it.fault));
     return batch_end(&w, c, &view, e);
 }

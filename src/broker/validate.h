@@ -14,6 +14,7 @@ struct batch_rules {
     bool    compacted;                             /* every record needs a key */
     bool    log_append_time;
     int32_t codec;                                 /* -1: as sent; else the codec to store with */
+    int32_t levels[KAFKA_CODECS];                  /* of the codecs, when the broker compresses */
     size_t  expanded_bytes_max;
 };
 
@@ -23,13 +24,13 @@ struct batch_verdict {
     size_t  faults_n;                              /* records that break a rule; the first few follow */
     struct { int32_t index; enum record_fault fault; } faults[RECORD_FAULTS_TOLD];
     int64_t max_timestamp;                         /* of the records */
-    bool    rebuild;                               /* offset deltas are not 0 … n-1, or the codec is another one */
+    bool    rebuild;                               /* offset deltas are not 0 … n-1, the codec is another one, or LZ4 frames have linked blocks */
 };
 
 const char *record_fault_text(enum record_fault f);
 
 /* The checksum has been checked. `scratch` is used for compressed batches. */
 void batch_validate(const struct batch *b, const struct batch_rules *rules, struct codecs *c, struct buf *scratch, struct batch_verdict *ret);
-/* The same records anew, with right deltas and in `codec`; appended to *into. */
-enum rc batch_rebuild(const struct batch *b, enum kafka_codec codec, struct codecs *c, struct buf *scratch, size_t expanded_bytes_max,
-                      struct buf *into, struct err *e) MUST_USE;
+/* The same records anew, with right deltas and in the codec of the rules; appended to *into. */
+enum rc batch_rebuild(const struct batch *b, const struct batch_rules *rules, struct codecs *c, struct buf *scratch, struct buf *into,
+                      struct err *e) MUST_USE;

@@ -13,6 +13,7 @@
 #include <zstd.h>
 #include <zstd_errors.h>
 
+enum { GZIP_LEVEL = -1, LZ4_LEVEL_FAST = 9 };
 enum { CHUNK_MIN = 4096, XERIAL_BLOCK = 32 * 1024, XERIAL_HEADER = 16 };
 
 struct codecs {
@@ -22,13 +23,24 @@ struct codecs {
     LZ4F_dctx            *lz4;
     ZSTD_DCtx            *unzstd;
     ZSTD_CCtx            *zstd;
+    int                   levels[KAFKA_CODECS];        /* as set */
 };
 
 static const uint8_t xerial_magic[8] = {0x82, 'S', 'N', 'A', 'P', 'P', 'Y', 0};
 
 struct codecs *codecs_new(void)
 {
-    return xnew(struct codecs);
+    struct codecs *c = xnew(struct codecs);
+
+    c->levels[KAFKA_CODEC_GZIP] = GZIP_LEVEL;
+    c->levels[KAFKA_CODEC_LZ4] = LZ4_LEVEL_FAST;
+    c->levels[KAFKA_CODEC_ZSTD] = ZSTD_CLEVEL_DEFAULT;
+    return c;
+}
+
+void codecs_set_level(struct codecs *c, enum kafka_codec codec, int level)
+{
+    if ((unsigned)codec < KAFKA_CODECS) c->levels[codec] = level;
 }
 
 struct codecs *codecs_free(struct codecs *c)
@@ -117,6 +129,9 @@ static enum rc gunzip(struct codecs *c, struct bytes in, size_t limit, struct bu
     return RC_OK;
 }
 
+/* Isa-l has three levels for zlib's nine, all faster and somewhat larger. */
+static unsigned gzip_level(int level) { return level < 0 ? 1 : level < 4 ? 1 : level < 8 ? 2 : 3; }
+
 static enum rc gzip(struct codecs *c, struct bytes in, struct buf *out, struct err *e)
 {
     struct isal_zstream *s = c->deflate;
@@ -125,12 +140,12 @@ static enum rc gzip(struct codecs *c, struct bytes in, struct buf *out, struct e
     if (in.n > UINT32_MAX) return err_set(e, RC_TOO_LARGE, "gzip: %zu bytes are too many for one batch", in.n);
     if (!s) {
         s = c->deflate = xnew(struct isal_zstream);
-        c->deflate_level = xcalloc(1, ISAL_DEF_LVL1_DEFAULT);
+        c->deflate_level = xcalloc(1, ISAL_DEF_LVL3_DEFAULT);
     }
     isal_deflate_init(s);
-    s->level = 1;
+    s->level = gzip_level(c->levels[KAFKA_CODEC_GZIP]);
     s->level_buf = c->deflate_level;
-    s->level_buf_size = ISAL_DEF_LVL1_DEFAULT;
+    s->level_buf_size = ISAL_DEF_LVL3_DEFAULT;
     s->gzip_flag = IGZIP_GZIP;
     s->end_of_stream = 1;
     s->flush = NO_FLUSH;
@@ -248,9 +263,18 @@ static enum rc unlz4(struct codecs *c, struct bytes in, size_t limit, struct buf
     return rc;
 }
 
-static enum rc lz4(struct bytes in, struct buf *out, struct err *e)
+bool kafka_lz4_is_linked(struct bytes frame)
 {
-    const LZ4F_preferences_t prefs = {.frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent}};
+    const uint8_t independent = 0x20;
+
+    return frame.n > 4 && load_le32(frame.p) == 0x184d2204 && !(frame.p[4] & independent);
+}
+
+static enum rc lz4(struct codecs *c, struct bytes in, struct buf *out, struct err *e)
+{
+    int                      level = c ? c->levels[KAFKA_CODEC_LZ4] : LZ4_LEVEL_FAST;
+    const LZ4F_preferences_t prefs = {.frameInfo = {.blockSizeID = LZ4F_max64KB, .blockMode = LZ4F_blockIndependent},
+                                      .compressionLevel = level == LZ4_LEVEL_FAST ? 0 : MAX(level, 3)};
     size_t                   bound = LZ4F_compressFrameBound(in.n, &prefs), n;
 
     buf_reserve(out, bound);
@@ -289,7 +313,7 @@ static enum rc zstd(struct codecs *c, struct bytes in, struct buf *out, struct e
 
     if (!c->zstd) must((c->zstd = ZSTD_createCCtx()) != NULL);
     buf_reserve(out, bound);
-    n = ZSTD_compressCCtx(c->zstd, out->p + out->n, bound, in.p, in.n, ZSTD_CLEVEL_DEFAULT);
+    n = ZSTD_compressCCtx(c->zstd, out->p + out->n, bound, in.p, in.n, c->levels[KAFKA_CODEC_ZSTD]);
     if (ZSTD_isError(n)) return err_set(e, RC_INVALID, "zstd: %s", ZSTD_getErrorName(n));
     out->n += n;
     return RC_OK;
@@ -329,7 +353,7 @@ enum rc kafka_compress(struct codecs *c, enum kafka_codec codec, struct bytes in
     case KAFKA_CODEC_NONE:   buf_append(out, in); return RC_OK;
     case KAFKA_CODEC_GZIP:   return gzip(c, in, out, e);
     case KAFKA_CODEC_SNAPPY: return snappy(in, out, e);
-    case KAFKA_CODEC_LZ4:    return lz4(in, out, e);
+    case KAFKA_CODEC_LZ4:    return lz4(c, in, out, e);
     case KAFKA_CODEC_ZSTD:   return zstd(c, in, out, e);
     }
     return err_set(e, RC_INVALID, "codec %d is unknown", (int)codec);

@@ -79,3 +79,28 @@ def test_a_compacted_topic_keeps_the_last_value_of_each_key(start):
         return len(got) < 60
 
     harness.wait_for(is_compacted, 60, "the topic is not compacted")
+
+
+def test_a_topics_codec_holds_for_batches_of_every_size(start):
+    server = start("--broker-only")
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": server.kafka})
+    codecs = ("gzip", "snappy", "lz4", "zstd", "uncompressed")
+    admin_topics = [confluent_kafka.admin.NewTopic(c, 1, config={"compression.type": c, "compression.gzip.level": "9",
+                                                                 "compression.lz4.level": "12", "compression.zstd.level": "-5"})
+                    for c in codecs]
+    for future in admin.create_topics(admin_topics).values():
+        future.result(30)
+    values = [bytes(str(n), "ascii") * (n // 6) for n in (30, 3000, 300000, 60)]
+    for codec in codecs:
+        for sent in ("none", "lz4"):
+            producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "compression.type": sent,
+                                                 "message.max.bytes": 10000000, "enable.idempotence": True})
+            for value in values:
+                producer.produce(codec, value)
+                assert producer.flush(30) == 0
+        assert [v for _, _, v in read_all(server, codec)] == values * 2
+    assert server.stop() == 0
+    for codec in codecs:
+        lines = [json.loads(x) for x in server.cli("log", "verify", "--data", server.data, "--dump", f"{codec}-0").stdout.splitlines()]
+        got = [x["batch"]["codec"] for x in lines if "batch" in x]
+        assert len(got) == 8 and got[1] == got[2] == got[6] == ("none" if codec == "uncompressed" else codec), got

@@ -2,7 +2,7 @@
  * The answer leaves when the wal covers the last of them; an idempotent duplicate waits for its original.
  *
  * Batches stay in the transport's buffer and are patched there. One above LOG_BATCH_INLINE_MAX is checked and written to a
- * file by a worker, and one for which the wal has no room waits for it: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
+ * file by a worker, a compressed one of some size is read (and where the topic wants it compressed anew) by a worker, and one for which the wal has no room waits for it: meanwhile the request owns its frame and is parked.   SPDX-License-Identifier: Apache-2.0
  */
 #include "kafka/msg/produce.h"
 #include "base/diag.h"
@@ -17,6 +17,7 @@ enum {
     EXPANDED_BYTES_MAX = 1 << 30,
     OLD_FORMATS_BELOW = 3,
     ABORTABLE_FROM_VERSION = 11,
+    WORKER_FROM_BYTES = 64 << 10, /* compressed batches from here on are read on a worker */
     ROOM_SPARE_BYTES = 4096
 }; /* a batch that is built anew may be a little larger */
 
@@ -30,6 +31,7 @@ struct large {        /* one batch on a worker */
     struct batch_verdict verdict;
     struct broker *broker;
     uint64_t reserved;    /* memory that came with the frame */
+    bool small;           /* of the size of most: no file, it only took a worker to read it */
     bool crc_ok, written; /* written: to its file, and waits for room in the wal */
 };
 
@@ -129,14 +131,16 @@ static int16_t check_before_log(struct produce *p, struct partition *to,
 static struct batch_rules rules_of(const struct broker *b, const struct topic *t)
 {
     const struct topic_config *c = &t->config;
-
-    return (struct batch_rules){.now_ms = broker_wall_ms(b),
+    struct batch_rules rules = {.now_ms = broker_wall_ms(b),
                                 .before_max_ms = c->timestamp_before_max_ms,
                                 .after_max_ms = c->timestamp_after_max_ms,
                                 .compacted = (c->log.cleanup & LOG_CLEANUP_COMPACT) != 0,
                                 .log_append_time = c->log_append_time,
                                 .codec = c->compression,
                                 .expanded_bytes_max = EXPANDED_BYTES_MAX};
+
+    memcpy(rules.levels, c->compression_level, sizeof rules.levels);
+    return rules;
 }
 
 static void row_verdict(struct produce *p, struct produce_response_partition *row,
@@ -287,19 +291,30 @@ static void append(struct produce *p, struct partition *to, const struct batch *
         row_appended(p, row, to, &at, b->raw.n, b->record_count, time);
 }
 
+/* The size that is stored counts as well as the one that was sent. */
+static int16_t check_stored(const struct partition *to, size_t n)
+{
+    if ((int64_t)n > to->topic->config.max_message_bytes) return KAFKA_ERR_MESSAGE_TOO_LARGE;
+    return n > to->topic->config.log.segment_bytes ? KAFKA_ERR_RECORD_LIST_TOO_LARGE : 0;
+}
+
 static void append_rebuilt(struct produce *p, struct partition *to, const struct batch *b,
                            const struct batch_rules *rules, int64_t max_timestamp,
                            struct produce_response_partition *row)
 {
     AUTO(buf_fini) struct buf anew = {0};
-    enum kafka_codec codec = rules->codec >= 0 ? (enum kafka_codec)rules->codec : batch_codec(b);
     struct broker *br = p->r->broker;
     struct batch fresh;
     struct err e;
+    int16_t code;
 
-    if (batch_rebuild(b, codec, br->codecs, &br->scratch, EXPANDED_BYTES_MAX, &anew, &e) ||
+    if (batch_rebuild(b, rules, br->codecs, &br->scratch, &anew, &e) ||
         batch_view(buf_view(&anew), &fresh)) {
         row_failed(p, row, to, &e);
+        return;
+    }
+    if ((code = check_stored(to, anew.n))) {
+        row_error(p, row, code);
         return;
     }
     append(p, to, &fresh, rules, max_timestamp, row);
@@ -373,6 +388,21 @@ static void large_free(struct large *g)
     free(g);
 }
 
+static enum rc large_rebuild(struct large *g, const struct batch *b, struct codecs *codecs,
+                             struct buf *scratch)
+{
+    struct buf anew = {0};
+
+    g->file.rc = batch_rebuild(b, &g->rules, codecs, scratch, &anew, &g->file.err);
+    if (g->file.rc) {
+        buf_fini(&anew);
+        return g->file.rc;
+    }
+    buf_fini(&g->file.batch);
+    g->file.batch = anew;
+    return RC_OK;
+}
+
 static void large_check(struct work *w)
 {
     struct large *g = container_of(w, struct large, work);
@@ -383,7 +413,10 @@ static void large_check(struct work *w)
     if (batch_view(buf_view(&g->file.batch), &b)) return;
     if (!(g->crc_ok = batch_crc_ok(&b))) return;
     batch_validate(&b, &g->rules, codecs, &scratch, &g->verdict);
-    if (!g->verdict.code) (void)adjust(g->file.batch.p, &b, &g->rules, g->verdict.max_timestamp);
+    if (g->verdict.code) return;
+    if (g->verdict.rebuild && large_rebuild(g, &b, codecs, &scratch)) return;
+    must(batch_view(buf_view(&g->file.batch), &b) == BATCH_OK);
+    (void)adjust(g->file.batch.p, &b, &g->rules, g->verdict.max_timestamp);
 }
 
 static void large_end(struct large *g)
@@ -414,7 +447,8 @@ static void large_append(struct large *g)
     } else if (rc) {
         row_failed(p, row, g->to, &e);
     } else if (check_producer(p, g->to, &b, row)) {
-        rc = log_large_append(partition_log(g->to), &g->file, 0, &at, &e);
+        rc = g->small ? partition_append(g->to, g->file.batch.p, n, 0, &at, &e)
+                      : log_large_append(partition_log(g->to), &g->file, 0, &at, &e);
         if ((g->written = rc == RC_OVERLOAD)) return;
         if (rc)
             row_failed(p, row, g->to, &e);
@@ -430,25 +464,32 @@ static void large_written(struct log_large *file)
     large_append(file->ctx);
 }
 
+static int16_t large_code(const struct large *g)
+{
+    if (!g->to) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    return g->crc_ok ? check_stored(g->to, g->file.batch.n) : KAFKA_ERR_CORRUPT_MESSAGE;
+}
+
 static void large_checked(struct work *w)
 {
     struct large *g = container_of(w, struct large, work);
     struct produce *p = g->of;
-    struct produce_response_partition *row = p ? row_now(p) : NULL;
+    int16_t code = large_code(g);
 
-    if (p && g->to && g->crc_ok && !g->verdict.code &&
-        g->file.batch.n <= g->to->topic->config.log.segment_bytes) {
-        log_large_prepare(partition_log(g->to), &g->file);
+    if (p && !code && !g->verdict.code && !g->file.rc) {
+        g->small = g->file.batch.n <= store_inline_max(g->broker->store);
+        if (g->small)
+            large_append(g);
+        else
+            log_large_prepare(partition_log(g->to), &g->file);
         return;
     }
-    if (p && !g->to)
-        row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
-    else if (p && !g->crc_ok)
-        row_error(p, row, KAFKA_ERR_CORRUPT_MESSAGE);
-    else if (p && g->verdict.code)
-        row_verdict(p, row, g->to, &g->verdict);
+    if (p && g->crc_ok && g->to && g->verdict.code)
+        row_verdict(p, row_now(p), g->to, &g->verdict);
+    else if (p && code)
+        row_error(p, row_now(p), code);
     else if (p)
-        row_error(p, row, KAFKA_ERR_RECORD_LIST_TOO_LARGE);
+        row_failed(p, row_now(p), g->to, &g->file.err);
     large_end(g);
 }
 
@@ -512,7 +553,8 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
     g->to = to;
     g->broker = br;
     g->rules = rules_of(br, to->topic);
-    g->rules.codec = -1; /* stored as it came, whatever compression.type says */
+    if (b->raw.n > store_inline_max(br->store))
+        g->rules.codec = -1; /* stored as it came, whatever compression.type says */
     g->file.done = large_written;
     g->file.ctx = g;
     g->work = (struct work){.run = large_check, .done = large_checked, .reply_to = br->mailbox};
@@ -523,6 +565,15 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
 }
 
 /* ---- the request ---- */
+
+/* Decompressing it, or compressing it anew, is nothing for the loop. */
+static bool is_long_work(const struct partition *to, const struct batch *b)
+{
+    int32_t codec = to->topic->config.compression;
+
+    return b->raw.n >= WORKER_FROM_BYTES &&
+           (batch_codec(b) != KAFKA_CODEC_NONE || (codec >= 0 && codec != KAFKA_CODEC_NONE));
+}
 
 /* False: the wal is full, and nothing has happened. */
 static bool take(struct produce *p, const struct produce_request_topic *t,
@@ -544,7 +595,8 @@ static bool take(struct produce *p, const struct produce_request_topic *t,
         if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
         return true;
     }
-    if (b.raw.n <= store_inline_max(to->topic->broker->store)) return take_small(p, to, &b, row);
+    if (b.raw.n <= store_inline_max(to->topic->broker->store) && !is_long_work(to, &b))
+        return take_small(p, to, &b, row);
     large_start(p, to, &b);
     return true;
 }
