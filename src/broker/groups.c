@@ -57,6 +57,7 @@ struct group_entry *groups_entry_new(struct groups *gs, struct str id)
     gs->sorted[at] = ge;
     gs->n++;
     ge->groups = gs;
+    ge->seq = gs->gone_seq; /* it may have had this name before */
     group_init(&ge->g, id, &gs->config, broker_wall_ms(gs->broker));
     must(!map_put_str(&gs->by_id, id, ge));
     groups_account(ge);
@@ -105,6 +106,11 @@ struct group_entry *groups_get(struct groups *gs, struct str id)
 
     if (ge || !groups_have_room(gs, sizeof *ge + id.n + FIRST_BYTES)) return ge;
     return groups_entry_new(gs, id);
+}
+
+uint64_t groups_gone_seq(const struct groups *gs)
+{
+    return gs->gone_seq;
 }
 
 struct group_entry *groups_next(const struct groups *gs, const struct group_entry *after)

@@ -44,6 +44,8 @@ struct group_entry *groups_find(const struct groups *gs, struct str id);        
 struct group_entry *groups_get(struct groups *gs, struct str id);
 /* By id; NULL gives the first. */
 struct group_entry *groups_next(const struct groups *gs, const struct group_entry *after);
+/* What an answer waits for that says that a group is not there. */
+uint64_t groups_gone_seq(const struct groups *gs);
 size_t groups_count(const struct groups *gs);
 size_t groups_bytes(const struct groups *gs);
 bool groups_have_room(const struct groups *gs, size_t more);

@@ -22,6 +22,7 @@ struct groups {
     struct cgroup_config consumer_config;
     struct arena arena;                                    /* effects of one step */
     struct timer expiry;
+    uint64_t gone_seq;                                     /* of the last record that took a group away */
     struct codecs *codecs;
     struct buf batch;
     int64_t written;                                       /* offset of the first record of the last batch */

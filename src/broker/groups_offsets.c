@@ -128,6 +128,7 @@ static int16_t bury(struct group_entry *ge, uint64_t *ret_seq)
         if (groups_write_end(ge, &w, &e)) return groups_error(&e);
     }
     *ret_seq = ge->seq;
+    ge->groups->gone_seq = MAX(ge->groups->gone_seq, ge->seq);
     groups_entry_free(ge);
     return KAFKA_ERR_NONE;
 }

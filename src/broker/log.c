@@ -314,7 +314,7 @@ static enum rc prepare(struct log *l, size_t payload, size_t disk, unsigned flag
 enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, struct log_appended *ret, struct err *e)
 {
     struct store     *s = l->store;
-    struct wal_record r = {.kind = WAL_BATCH, .topic = l->id, .partition = l->partition, .offset = l->end};
+    struct wal_record r = {.kind = WAL_BATCH, .topic = l->id, .partition = l->partition};
     struct batch_head h;
     bool              new_segment;
 
@@ -323,6 +323,7 @@ enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, stru
     if (n >= 8) store_be64(batch, (uint64_t)l->end);
     if (!batch_head_decode(bytes_of(batch, n), &h) || h.bytes != n) return err_set(e, RC_INVALID, "not one whole record batch");
     if (prepare(l, n, n, flags, e)) return e->rc;
+    r.offset = l->end;                                            /* known only now: a log that is loaded may get what was rescued */
     new_segment = must_roll(l, &h);
     store_be32(batch + 12, s->wal.start_number);
     if (log_write(l, bytes_of(batch, n), new_segment, e)) return log_fail(l, e);
@@ -337,12 +338,13 @@ enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, stru
 enum rc log_stage_large(struct log *l, struct log_large_ref *ref, unsigned flags, struct log_appended *ret, struct err *e)
 {
     struct store     *s = l->store;
-    struct wal_record r = {.kind = WAL_LARGE, .topic = l->id, .partition = l->partition, .offset = l->end};
+    struct wal_record r = {.kind = WAL_LARGE, .topic = l->id, .partition = l->partition};
     struct batch_head h;
     uint8_t           size[8];
     struct buf        head = {0};
 
     if (store_usable(s, e) || log_ready(l, e) || prepare(l, sizeof ref->head + 8 + strlen(ref->file), 0, flags, e)) return e->rc;
+    r.offset = l->end;
     batch_assign(ref->head, l->end, (int32_t)s->wal.start_number);
     must(batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h));
     if (log_write_large(l, ref, e)) return log_fail(l, e);

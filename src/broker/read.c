@@ -28,9 +28,12 @@ enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct b
 
 enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e)
 {
-    int64_t at = partition_start(p), end = partition_high(p);
     AUTO(buf_fini) struct buf in = {0};
+    int64_t at, end;
 
+    if (log_health(partition_log(p), e)) return e->rc; /* loads it: before that its bounds may not be all of it */
+    at = partition_start(p);
+    end = partition_high(p);
     while (at < end) {
         int64_t next = at;
 

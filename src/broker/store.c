@@ -437,6 +437,6 @@ uint64_t store_next_ms(const struct store *s)
 {
     uint64_t next = compact_next_ms(s);
 
-    if (s->fatal || s->checkpoint || !s->dirty_any) return next;
+    if (s->fatal || s->checkpoint || s->wal.in_flight || !s->dirty_any) return next;     /* what is under way makes a turn by itself */
     return MIN(next, MAX(s->checkpoint_retry_ms, s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms));
 }

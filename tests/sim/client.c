@@ -4,8 +4,8 @@
 #include <stdio.h>
 
 const struct data_log data_logs[DATA_LOGS] = {
-    {"a", 0, false, false}, {"a", 1, false, true}, {"a", 2, false, false},
-    {"b", 0, false, true},  {"k", 0, true, false},
+    {"a", 0, false, false, false}, {"a", 1, false, true, false}, {"a", 2, false, false, false},
+    {"b", 0, false, true, true},   {"k", 0, true, false, false},
 };
 
 /* ---- life ---- */
@@ -125,6 +125,18 @@ struct call *client_ask(struct client *c, int16_t key, int16_t version, const vo
     return k;
 }
 
+struct call *client_ask_offset(struct client *c, uint32_t log, int64_t timestamp, bool committed,
+                               void (*done)(struct client *c, struct call *k, const void *response))
+{
+    struct list_offsets_request_partition p = {.partition_index = data_logs[log].partition, .current_leader_epoch = -1, .timestamp = timestamp};
+    struct list_offsets_request_topic t = {.name = str_of(data_logs[log].topic), .partitions = &p, .partitions_n = 1};
+    struct list_offsets_request q = {.replica_id = -1, .isolation_level = committed, .topics = &t, .topics_n = 1};
+    struct call *k = client_ask(c, KAFKA_LIST_OFFSETS, 5, &q, done);
+
+    k->log = log;
+    return k;
+}
+
 void client_tell(struct client *c, int16_t key, int16_t version, const void *request)
 {
     send(c, key, version, request);
@@ -153,6 +165,14 @@ void client_frame(struct client *c, struct bytes frame)
 }
 
 /* ---- records ---- */
+
+uint32_t data_log_of(struct str topic, int32_t partition)
+{
+    for (uint32_t i = 0; i < DATA_LOGS; i++)
+        if (str_is(topic, data_logs[i].topic) && data_logs[i].partition == partition) return i;
+    must(!"a log that was not asked for");
+    return 0;
+}
 
 /* As a client does it: a producer's records are left out from where its aborted transaction begins up to its marker. */
 static bool is_aborted(const struct fetch_response_partition *p, bool *open, const struct batch *b)

@@ -16,8 +16,9 @@ struct call {
     int16_t key, version;
     int32_t correlation;
     uint32_t begun;                      /* its event in the history */
-    uint64_t tag;                        /* the asker's */
-    void *ctx;                           /* the asker's */
+    uint64_t tag;                        /* the asker's, and so are the two below */
+    uint32_t log;
+    void *ctx;
     /* Exactly once. The response lives until it returns; NULL: the connection is lost. */
     void (*done)(struct client *c, struct call *k, const void *response);
 };
@@ -51,6 +52,9 @@ void client_free(struct client *c);
 void client_wake(struct client *c, uint64_t us);
 struct call *client_ask(struct client *c, int16_t key, int16_t version, const void *request,
                         void (*done)(struct client *c, struct call *k, const void *response));
+/* ListOffsets of one log: -2 the start, -1 the end; committed: the last stable offset. */
+struct call *client_ask_offset(struct client *c, uint32_t log, int64_t timestamp, bool committed,
+                               void (*done)(struct client *c, struct call *k, const void *response));
 void client_tell(struct client *c, int16_t key, int16_t version, const void *request);     /* no answer will come */
 void client_frame(struct client *c, struct bytes frame);      /* the world's */
 void client_lost(struct client *c);                           /* the world's */
@@ -58,9 +62,11 @@ static inline bool client_is_up(const struct client *c) { return c->conn.open; }
 static inline bool client_waits(const struct client *c) { return !list_empty(&c->calls); }
 
 /* The logs that carry values. Their numbers are those of the history. */
-struct data_log { char topic[16]; int32_t partition; bool compacted, trimmed; };
+struct data_log { char topic[16]; int32_t partition; bool compacted, trimmed, large; };      /* large: takes large batches */
 enum { DATA_LOGS = 5 };
 extern const struct data_log data_logs[DATA_LOGS];
+
+uint32_t data_log_of(struct str topic, int32_t partition);
 
 /* What a fetch brought of one log, for a reader that stands at *position: its records go into the history, and the position
  * moves on. txn: the transaction in which it was read, or 0. */

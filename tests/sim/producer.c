@@ -14,7 +14,14 @@ struct sending {
     struct buf records;                  /* without producer and sequence */
 };
 
-struct target { struct list queue; int32_t next_sequence; unsigned flying; bool again; };
+struct target {
+    struct list queue;
+    int32_t next_sequence;
+    unsigned flying;
+    bool again;
+    bool overtaken;                      /* a batch was taken before one that was sent earlier: as Kafka, the broker takes any
+                                            sequence from a producer of which it knows nothing */
+};
 
 struct producer {
     struct client c;
@@ -22,6 +29,7 @@ struct producer {
     int16_t acks, version;
     int64_t id;                          /* -1: not asked for yet */
     int16_t epoch;
+    bool over;                           /* it has to begin anew */
     struct target targets[DATA_LOGS];
     unsigned left;                       /* batches still to be made */
 };
@@ -30,12 +38,12 @@ static struct producer *producer_of(struct client *c) { return container_of(c, s
 
 /* ---- making ---- */
 
-static size_t padding(struct world *w)
+static size_t padding(struct world *w, uint32_t log)
 {
     uint64_t how = world_pick(w, 200);
 
-    if (how == 0) return 100000 + world_pick(w, 200000);          /* goes to a file of its own */
-    return (size_t)world_duration(w, 0, how < 20 ? 9000 : 600);
+    if (how < 3 && data_logs[log].large) return 100000 + world_pick(w, 200000);     /* goes to a file of its own */
+    return (size_t)world_duration(w, 0, how < 20 ? 3000 : 600);
 }
 
 static void batch_make(struct producer *p, struct sending *s)
@@ -51,7 +59,7 @@ static void batch_make(struct producer *p, struct sending *s)
     for (int i = 0; i < s->n; i++) {
         AUTO(buf_fini) struct buf value = {0}, key = {0};
         uint32_t number = 1 + (uint32_t)world_pick(w, 12);
-        size_t pad = padding(w);
+        size_t pad = padding(w, s->target);
 
         buf_printf(&value, "v%llu ", (unsigned long long)(s->first + (uint64_t)i));
         memset(buf_grow(&value, pad), 'x', pad);
@@ -107,8 +115,9 @@ static void start_over(struct producer *p)
         }
         t->next_sequence = 0;
         t->flying = 0;
-        t->again = false;
+        t->again = t->overtaken = false;
     }
+    p->over = false;
 }
 
 /* ---- sending ---- */
@@ -125,11 +134,14 @@ static void answered(struct producer *p, struct sending *s, int16_t error, int64
     bool first = t->queue.next == &s->link;
 
     if (!error) {
+        t->overtaken |= !first;
         sending_end(p, s, RESULT_OK, offset);
     } else if (!p->idempotent) {
         sending_end(p, s, is_unsure(error) ? RESULT_UNKNOWN : RESULT_FAILED, -1);
     } else if (kafka_error_retriable(error) || (error == KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER && (!first || t->again))) {
         t->again = true;                 /* this one and those behind it once more, in order, when all have come back */
+    } else if (error == KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER && t->overtaken) {
+        p->over = true;
     } else {
         world_complain(p->c.w, "dedup-window", "client %u: batch of value %llu, sequence %d, is refused with error %d",
                        p->c.id, (unsigned long long)s->first, s->sequence, error);
@@ -208,9 +220,14 @@ static void wake(struct client *c)
     struct producer *p = producer_of(c);
     struct init_producer_id_request q;
 
+    if (p->over) {
+        start_over(p);
+        return;
+    }
     if (p->idempotent && p->id < 0) {
         if (client_waits(c)) return;
         init_producer_id_request_init_defaults(&q);
+        q.transactional_id = (struct str){0};
         q.transaction_timeout_ms = INT32_MAX;
         client_ask(c, KAFKA_INIT_PRODUCER_ID, 4, &q, on_id);
         return;

@@ -30,8 +30,8 @@ static void on_start(struct client *c, struct call *k, const void *response)
 
     if (!a) return;
     if (!a->topics[0].partitions[0].error_code) {
-        r->position[k->tag] = a->topics[0].partitions[0].offset;
-        world_event(c->w, (struct event){.kind = EVENT_SEEK, .client = c->id, .log = (uint32_t)k->tag, .offset = r->position[k->tag]});
+        r->position[k->log] = a->topics[0].partitions[0].offset;
+        world_event(c->w, (struct event){.kind = EVENT_SEEK, .client = c->id, .log = k->log, .offset = r->position[k->log]});
     }
     client_wake(c, a->topics[0].partitions[0].error_code ? world_duration(c->w, 1000, 50000) : 1);
 }
@@ -39,26 +39,14 @@ static void on_start(struct client *c, struct call *k, const void *response)
 static bool starts_known(struct reader *r)
 {
     for (uint32_t i = 0; i < DATA_LOGS; i++) {
-        struct list_offsets_request_partition p = {.partition_index = data_logs[i].partition, .current_leader_epoch = -1, .timestamp = -2};
-        struct list_offsets_request_topic t = {.name = str_of(data_logs[i].topic), .partitions = &p, .partitions_n = 1};
-        struct list_offsets_request q = {.replica_id = -1, .topics = &t, .topics_n = 1};
-
         if (r->position[i] >= 0) continue;
-        client_ask(&r->c, KAFKA_LIST_OFFSETS, 5, &q, on_start)->tag = i;
+        client_ask_offset(&r->c, i, -2, false, on_start);
         return false;
     }
     return true;
 }
 
 /* ---- reading ---- */
-
-static uint32_t log_of(struct str topic, int32_t partition)
-{
-    for (uint32_t i = 0; i < DATA_LOGS; i++)
-        if (str_is(topic, data_logs[i].topic) && data_logs[i].partition == partition) return i;
-    must(!"a log that was not asked for");
-    return 0;
-}
 
 static void audit_ended(struct reader *r, uint32_t log, const struct fetch_response_partition *p)
 {
@@ -95,7 +83,7 @@ static void on_fetched(struct client *c, struct call *k, const void *response)
     }
     for (size_t t = 0; t < a->topics_n; t++)
         for (size_t p = 0; p < a->topics[t].partitions_n; p++, logs++)
-            on_partition(r, log_of(a->topics[t].topic, a->topics[t].partitions[p].partition_index), &a->topics[t].partitions[p]);
+            on_partition(r, data_log_of(a->topics[t].topic, a->topics[t].partitions[p].partition_index), &a->topics[t].partitions[p]);
     if (logs == DATA_LOGS) r->whole_us = r->begun_us;
     client_wake(c, world_duration(c->w, 10, r->auditor ? 100 : 30000));
 }

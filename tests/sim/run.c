@@ -36,7 +36,7 @@ static bool is_made(struct world *w)
 static void topics_make(struct world *w)
 {
     static const struct broker_setting small[] = {{{"segment.bytes", 13}, {"16384", 5}}};
-    static const struct broker_setting compacted[] = {{{"segment.bytes", 13}, {"8192", 4}},
+    static const struct broker_setting compacted[] = {{{"segment.bytes", 13}, {"14000", 5}},
                                                       {{"cleanup.policy", 14}, {"compact", 7}},
                                                       {{"min.cleanable.dirty.ratio", 25}, {"0.01", 4}}};
 
@@ -58,6 +58,12 @@ static void clients_make(struct world *w)
 {
     for (uint64_t n = 1 + world_pick(w, 4); n--;)
         producer_new(w);
+    for (uint64_t n = world_pick(w, 4); n--;)
+        member_new(w, "m", world_chance(w, 30));
+    for (uint64_t n = world_pick(w, 3); n--;)
+        committer_new(w, "c");
+    for (uint64_t n = world_pick(w, 3); n--;)
+        admin_new(w);
     reader_new(w, false);
     if (world_chance(w, 50)) reader_new(w, true);
 }
@@ -127,7 +133,7 @@ static void audit(struct world *w)
 
 static void story_write(struct world *w, struct run_result *r)
 {
-    uint64_t from = w->history.n > 80 ? w->history.n - 80 : 0;
+    uint64_t from = w->history.n > 80 && !w->loud ? w->history.n - 80 : 0;
 
     buf_append_str(&r->story, STR("the last events of the history:\n"));
     for (uint64_t i = from; i < w->history.n; i++)

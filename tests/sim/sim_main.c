@@ -94,6 +94,7 @@ int main(int argc, char **argv)
         else return fprintf(stderr, "sim: unknown option %s (--seeds N, --seed FIRST, --jobs N, --trace)\n", argv[i]), 2;
     }
     diag_silence(!o.loud);
+    setvbuf(stdout, NULL, _IOLBF, 0);                             /* in step with standard error */
     if (first && !seeds) seeds = 1;
     if (!seeds) seeds = 1000;
     if (first) o.seed = first;

@@ -9,7 +9,7 @@
 
 #include <stdio.h>
 
-enum { TURN_US = 60, WORK_US = 40, START_US = 1000, WAL_BYTES = 1 << 20 };
+enum { SPINS_MAX = 1000, TURN_US = 60, WORK_US = 40, START_US = 1000, WAL_BYTES = 1 << 20 };
 
 /* ---- chance, time, trace ---- */
 
@@ -133,6 +133,8 @@ static void step(struct world *w)
     uint64_t at = next_us(w);
 
     must(at != UINT64_MAX);
+    w->idle_turns = at > w->now_us ? 0 : w->idle_turns + 1;
+    if (w->idle_turns > SPINS_MAX) world_complain(w, "spins", "the broker's loop turns without end while no time passes");
     if (at > w->now_us) {
         clock_sim_advance(&w->clock, at - w->now_us);
         w->now_us = at;
@@ -201,6 +203,7 @@ void world_end(struct world *w, enum world_end how)
         conn_drop(&container_of(it, struct client, link)->conn);
     if (w->b) w->b = how == WORLD_STOP ? broker_free(w->b) : broker_abandon(w->b);
     settle_without_broker(w);
+    must(timers_next(&w->timers) == UINT64_MAX);                  /* a broker leaves nothing behind that could still fire */
     timer_cancel(&w->queue, &w->turn);
     timer_cancel(&w->queue, &w->work);
     if (how == WORLD_POWER_CUT || fs_sim_is_cut(w->disk))

@@ -42,7 +42,9 @@ struct world {
     bool finishing;                      /* nothing new is begun: clients come to an end */
     uint64_t written_us;                 /* since then nobody writes any more: readers come to an end; 0: not yet */
     bool lost;                           /* the run is over: something happened that must not */
+    unsigned idle_turns;                 /* steps since time has passed */
     uint64_t started, cuts, kills, frames;
+    uint64_t commits;                    /* how many offset commits were asked for */
 
     struct history history;
     struct verdict verdict;              /* what clients complained about themselves, then the checker */

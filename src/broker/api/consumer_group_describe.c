@@ -66,7 +66,7 @@ void api_consumer_group_describe(struct request *r)
 {
     const struct consumer_group_describe_request *q = request_decode(r);
     struct consumer_group_describe_response a = {0};
-    uint64_t seq = 0;
+    uint64_t seq = groups_gone_seq(r->broker->groups);
 
     if (!q) return;
     a.groups = arena_array(&r->arena, row_type, q->group_ids_n);

@@ -7,7 +7,7 @@ void api_delete_groups(struct request *r)
 {
     const struct delete_groups_request *q = request_decode(r);
     struct delete_groups_response a = {0};
-    uint64_t seq = 0;
+    uint64_t seq = groups_gone_seq(r->broker->groups);
 
     if (!q) return;
     a.results = arena_array(&r->arena, struct delete_groups_response_result, q->groups_names_n);

@@ -30,7 +30,7 @@ void api_describe_groups(struct request *r)
 {
     const struct describe_groups_request *q = request_decode(r);
     struct describe_groups_response a = {0};
-    uint64_t seq = 0;
+    uint64_t seq = groups_gone_seq(r->broker->groups);
 
     if (!q) return;
     a.groups = arena_array(&r->arena, struct describe_groups_response_group, q->groups_n);

@@ -15,7 +15,7 @@ void api_list_groups(struct request *r)
     struct groups *gs = r->broker->groups;
     const struct list_groups_request *q = request_decode(r);
     struct list_groups_response a = {0};
-    uint64_t seq = 0;
+    uint64_t seq = groups_gone_seq(r->broker->groups);
 
     if (!q) return;
     a.groups = arena_array(&r->arena, struct list_groups_response_group, groups_count(gs));

@@ -84,5 +84,5 @@ void api_offset_delete(struct request *r)
         for (size_t i = 0; error && i < d.n; i++)
             *d.codes[i] = error;
     }
-    request_answer_when(r, &d.a, ge ? ge->seq : 0);
+    request_answer_when(r, &d.a, ge ? ge->seq : groups_gone_seq(r->broker->groups));
 }

@@ -174,7 +174,7 @@ void api_offset_fetch(struct request *r)
 {
     const struct offset_fetch_request *q = request_decode(r);
     struct offset_fetch_response a = {0};
-    uint64_t seq = 0;
+    uint64_t seq = groups_gone_seq(r->broker->groups);
     bool ok, stable;
 
     if (!q) return;
