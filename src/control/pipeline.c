@@ -226,13 +226,16 @@ static struct flow_rename *renames_read(struct pipeline_reading *pr, struct yaml
     return renames;
 }
 
-static void batch_read(struct yaml_map *step, struct flow_step_def *s)
+static void batch_read(struct pipeline_reading *pr, struct yaml_map *step, struct flow_step_def *s)
 {
     struct yaml_map batch;
 
     yaml_map_sub(step, "batch", &batch);
     s->batch_size = (uint32_t)yaml_map_int(&batch, "size", 0, UINT32_MAX, 0);
     s->batch_window_ms = (uint32_t)yaml_map_int(&batch, "windowMs", 0, UINT32_MAX, 0);
+    if (s->batch_window_ms && s->batch_size < 2)
+        warn_at(pr->rd, yaml_get(batch.node, "windowMs"),
+                "step " STR_FMT ": batch.windowMs has no effect without a batch.size of 2 or more", STR_ARG(s->name));
     if (yaml_map_bool(&batch, "rolling", false))
         yaml_problem(&batch, yaml_get(batch.node, "rolling"),
                      "batch.rolling has never had an effect; batches are built by size alone");
@@ -270,7 +273,7 @@ static void step_read(struct pipeline_reading *pr, struct yaml_map *m, struct fl
     bool good = pr->rd->in->problems->n == problems;
     s->renames = renames_read(pr, m, s->inputs_n ? s->inputs : &own_inputs,
                               s->inputs_n ? s->inputs_n : 1, good, &s->renames_n);
-    batch_read(m, s);
+    batch_read(pr, m, s);
     overlap_check(pr, m, s);
     yaml_map_end(m);
 }

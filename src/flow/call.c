@@ -7,9 +7,7 @@
 
 enum { GRPC_INTERNAL = 13, HTTP_BAD_GATEWAY = 502, RETRY_AFTER_MS = 1000 };
 
-static void calls_kick(struct place *model);
-
-static void call_finish(struct run_call *c)
+void call_finish(struct run_call *c)
 {
     c->state = CALL_DONE;
     if (!c->stopped) list_push(&c->r->calls_done, &c->link);
@@ -21,16 +19,20 @@ static void call_done(struct upstream_call *up)
     struct flow_run *r = c->r;
     struct place *model = c->model;
     bool stopped = c->stopped;
+    struct batch_line *line = c->line;
 
     model->refs++;
+    c->line = NULL;
     call_finish(c);
     model->calls_now--;
     if (!stopped && !r->stepping) flow_run_event(r, NULL);
     calls_kick(model);
+    if (line) batch_returned(line);
+    if (!list_empty(&model->lines)) batch_kick_all(model);
     place_unref(model);
 }
 
-static void call_fly(struct run_call *c)
+void call_fly(struct run_call *c)
 {
     c->state = CALL_FLYING;
     c->model->calls_now++;
@@ -38,7 +40,7 @@ static void call_fly(struct run_call *c)
 }
 
 /* Not recursive: a call that ends at once comes back here while the loop runs, and changes its count. */
-static void calls_kick(struct place *model)
+void calls_kick(struct place *model)
 {
     uint32_t max = MAX(model->f->o.model_concurrency, 1u);
     struct list *l;
@@ -88,6 +90,10 @@ void call_step(struct flow_run *r, uint32_t node)
         return;
     }
     call_prepare(c, def);
+    if (c->joins) {
+        batch_step(c);
+        return;
+    }
     c->state = CALL_WAITING;
     list_push(&c->model->calls_waiting, &c->link);
     calls_kick(c->model);
@@ -97,7 +103,8 @@ void call_stop(struct run_call *c)
 {
     c->stopped = true;
     list_remove(&c->link);
-    if (c->state == CALL_FLYING) upstream_cancel(c->r->f->up, &c->up);
+    if (c->batch) batch_leave(c);
+    else if (c->state == CALL_FLYING) upstream_cancel(c->r->f->up, &c->up);
     c->state = CALL_DONE;
 }
 

@@ -2,6 +2,7 @@
  *
  * flow.c     life: new, use, drain, free          place.c   pipelines and models by name: topics, readiness
  * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
+ * batch.c    calls of several runs as one
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
@@ -107,9 +108,14 @@ struct place {
     uint32_t calls_now;
     bool kicking;
     struct list calls_waiting;
+    struct list lines;                           /* batch.c: calls that go together */
+    unsigned walking;                            /* the lines are being gone through */
+    bool unsplit;                                /* its answers to batches could not be taken apart */
 };
 
 struct flow_run;
+struct batch;
+struct batch_line;
 enum call_state { CALL_NONE, CALL_WAITING, CALL_FLYING, CALL_DONE };
 struct run_call {
     struct upstream_call up;
@@ -119,6 +125,13 @@ struct run_call {
     bool stopped;                                /* nobody wants the answer any more */
     struct place *model;                         /* as long as the run lives; NULL: there is none of that name */
     struct list link;                            /* waiting for the model, or done and not yet told to the run */
+    /* batch.c: */
+    struct batch *batch;                         /* it flies in */
+    struct batch_line *line;                     /* it flies for, alone */
+    struct infer_view *view;
+    uint64_t rows, since_ms;
+    bool joins;                                  /* it waits for others */
+    bool batched;                                /* its answer is part of one to several runs */
 };
 
 struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate, visit; struct list link; };
@@ -265,6 +278,8 @@ void flow_run_stop(struct flow_run *r, enum rc rc, struct str why);
 void flow_run_appended(struct flow_run *r, struct flow_append *a);
 void flow_run_release(struct flow_run *r);       /* frees it when nothing needs it any more */
 /* The outcome is an error that no step made: expired, poison. */
+bool run_hop_wanted(const struct flow_run *r, uint32_t node);
+void run_hop_record(struct flow_run *r, uint32_t node, bool inputs);
 void flow_run_give_up(struct flow_run *r);       /* without an outcome: the next start finishes it */
 void flow_run_fail(struct flow_run *r, enum rc rc, struct str text);
 void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state it is in: the executor ends */
@@ -315,6 +330,18 @@ void probes_end(struct flow *f);
 /* call.c */
 void call_step(struct flow_run *r, uint32_t node);
 void call_stop(struct run_call *c);
+void call_finish(struct run_call *c);            /* it has its answer, the run does not know yet */
+void call_fly(struct run_call *c);
+void calls_kick(struct place *model);            /* there may be room for more */
+
+/* batch.c */
+bool batch_wanted(struct flow_run *r, uint32_t node);    /* the step's call goes with those of other runs */
+void batch_step(struct run_call *c);
+void batch_leave(struct run_call *c);
+void batch_returned(struct batch_line *l);
+void batch_kick(struct batch_line *l);
+void batch_kick_all(struct place *model);
+void batch_lines_free(struct place *model);
 void call_event(const struct run_call *c, struct upstream_call *up, struct run_event *ev);   /* up: what came of it */
 
 /* append.c */

@@ -196,12 +196,24 @@ void flow_check_drained(struct flow *f)
     drained(f->drained_ctx);
 }
 
+/* Nobody else comes any more. */
+static void batches_flush(struct flow *f)
+{
+    struct bytes key;
+    void *value;
+    size_t at = 0;
+
+    while (map_next(&f->models, &at, &key, &value))
+        batch_kick_all(value);
+}
+
 void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx), void *ctx)
 {
     f->draining = true;
     f->drained = drained;
     f->drained_ctx = ctx;
     timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
+    batches_flush(f);
     flow_check_drained(f);
 }
 

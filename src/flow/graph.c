@@ -182,10 +182,8 @@ static enum rc step_compile(struct compiler *c, const struct flow_step_def *d,
 
     node->name = d->name;
     node->window_ms = d->join_window_ms;
-    if (d->batch_size > 0)
-        return err_set(&c->g->why, RC_UNSUPPORTED,
-                       "step " STR_FMT ": batching (batch.size %u) is not supported by this version",
-                       STR_ARG(d->name), d->batch_size);
+    node->batch_size = d->batch_size;
+    node->batch_window_ms = d->batch_window_ms;
     if (gate_compile(c, &node->data, d->inputs_join, none ? &pipeline_inputs : d->inputs,
                      none ? 1 : d->inputs_n, d->renames, d->renames_n) ||
         gate_compile(c, &node->trigger, d->triggers_join, d->triggers, d->triggers_n, NULL, 0))

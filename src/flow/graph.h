@@ -31,6 +31,7 @@ struct graph_node {
     struct str name;                             /* the step's, or the pipeline's for the output section */
     struct graph_gate data, trigger;
     uint32_t window_ms;                          /* of outer joins; 0: the default */
+    uint32_t batch_size, batch_window_ms;        /* rows of several runs in one call; 0: none */
     bool for_output;                             /* the outcome may depend on it */
     const struct flow_model_def *model;          /* the step's, set when the snapshot is sealed; NULL: there is none */
     bool echo;                                   /* the output section without steps: the pipeline's inputs go back */
@@ -61,7 +62,7 @@ static inline bool graph_has_output(const struct graph *g) { return g->nodes_n >
 
 /* Always gives a graph, out of the arena (which has no limit). Its `why` is RC_INVALID for what validation should have
  * refused (unknown references, no or equal names, a cycle that is not allowed), RC_UNSUPPORTED for what this version
- * does not run: inputs from other pipelines, batching. */
+ * does not run: inputs from other pipelines. */
 struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def);
 
 /* One step that takes the request as it came and whose answer is the outcome. */

@@ -132,6 +132,7 @@ struct place *place_new(struct flow *f, bool model, struct str name)
     p->group = name_keep(name_group(&a, &f->naming, model, name));
     list_init(&p->link);
     list_init(&p->calls_waiting);
+    list_init(&p->lines);
     list_init(&p->commit_link);
     topic_init(&p->inputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, true)));
     topic_init(&p->outputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, false)));
@@ -156,6 +157,7 @@ void place_free(struct place *p)
     list_remove(&p->commit_link);
     for (size_t i = 0; i < p->intakes_n; i++)
         scan_end(&p->intakes[i]);
+    batch_lines_free(p);
     idem_index_free(p->idem);
     free(p->intakes);
     free(p->acked);

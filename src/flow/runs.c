@@ -147,7 +147,7 @@ void flow_run_end(struct flow_run *r, const struct err *e)
 
 /* ---- effects ---- */
 
-static bool hop_wanted(const struct flow_run *r, uint32_t node)
+bool run_hop_wanted(const struct flow_run *r, uint32_t node)
 {
     const struct flow_model_def *def = r->run.graph->nodes[node].model;
 
@@ -155,14 +155,14 @@ static bool hop_wanted(const struct flow_run *r, uint32_t node)
            (!def || def->record != FLOW_RECORD_ERRORS);
 }
 
-static void hop_record(struct flow_run *r, uint32_t node, bool inputs)
+void run_hop_record(struct flow_run *r, uint32_t node, bool inputs)
 {
     uint32_t point = inputs ? graph_point_inputs(node) : graph_point_outputs(node);
     const struct run_point *p = &r->run.points[point];
     uint32_t visits = r->run.nodes[node].visits;
     bool again = visits > 1;
 
-    if (!hop_wanted(r, node)) return;
+    if (!run_hop_wanted(r, node)) return;
     append_record(r, &(struct append_what){.kind = APPEND_HOP,
                                            .place = r->calls[node].model,
                                            .inputs = inputs,
@@ -311,10 +311,14 @@ static void effects(struct flow_run *r)
 
         switch (fx.kind) {
         case RUN_FX_CALL:
-            hop_record(r, fx.node, true);
+            r->calls[fx.node].joins = batch_wanted(r, fx.node);
+            r->calls[fx.node].batched = false;
+            if (!r->calls[fx.node].joins) run_hop_record(r, fx.node, true);
             call_step(r, fx.node);
             break;
-        case RUN_FX_ANSWERED: hop_record(r, fx.node, false); break;
+        case RUN_FX_ANSWERED:
+            if (!r->calls[fx.node].batched) run_hop_record(r, fx.node, false);
+            break;
         case RUN_FX_FAILED: step_failed(r, fx.failure); break;
         case RUN_FX_WINDOW: window_open(r, &fx); break;
         case RUN_FX_STOP: call_stop(&r->calls[fx.node]); break;

@@ -532,10 +532,109 @@ static void every_loop_goes_round_as_often_as_it_says(void **state)
         loops_trial(seed);
 }
 
+/* ---- batches ---- */
+
+/* Times ten; a request with a number that can be divided by 7 is an error. Whoever is batched with whom: a caller's answer
+ * depends on his own numbers only. */
+static void batch_model(void *ctx, struct upstream_call *c)
+{
+    const char *p = strchr(message_text(c->request), '=');
+    char out[1024] = "O=";
+    size_t n = 2;
+
+    (void)ctx;
+    if (str_is(c->target->model, "slow")) {
+        message_write(&c->response, message_text(c->request));
+        return;
+    }
+    while (p && *p) {
+        long x = strtol(p + 1, (char **)&p, 10);
+
+        if (x % 7 == 0) {
+            c->grpc_code = MODEL_ERROR;
+            err_set(&c->err, RC_UPSTREAM, "no sevens");
+            return;
+        }
+        n += (size_t)snprintf(out + n, sizeof out - n, "%s%ld", n > 2 ? "," : "", 10 * x);
+    }
+    message_write(&c->response, out);
+}
+
+struct batched { struct asked *a; char wanted[128]; bool fails, gone; };
+
+static void batched_ask(struct fixture *x, struct rng *g, struct batched *b, long *number)
+{
+    char message[128] = "A=";
+    size_t n = 2, w = (size_t)snprintf(b->wanted, sizeof b->wanted, "O=");
+    int rows = 1 + (int)rng_below(g, 4);
+
+    for (int i = 0; i < rows; i++, ++*number) {
+        b->fails |= *number % 7 == 0;
+        n += (size_t)snprintf(message + n, sizeof message - n, "%s%ld", i ? "," : "", *number);
+        w += (size_t)snprintf(b->wanted + w, sizeof b->wanted - w, "%s%ld", i ? "," : "", 10 * *number);
+    }
+    b->a = fixture_ask(x, "p", message);
+}
+
+static void batched_check(const struct batched *b, uint64_t seed, const char *line)
+{
+    enum rc rc = b->a->q.err.rc, wanted = b->gone ? RC_CANCELLED : b->fails ? RC_UPSTREAM : RC_OK;
+
+    if (!b->a->done || rc != wanted || (!rc && strcmp(asked_text(b->a), b->wanted) != 0))
+        fail_msg("seed %llu: %s: %s, wanted %s", (unsigned long long)seed, line, asked_text(b->a), b->wanted);
+}
+
+static void batches_trial(uint64_t seed)
+{
+    enum { CALLERS = 24 };
+    struct batched all[CALLERS] = {0};
+    char line[128];
+    struct fixture x;
+    struct rng g;
+    long number = 1;
+
+    rng_init(&g, seed);
+    snprintf(line, sizeof line, "p: slow; m < slow batch=%d bwindow=%d; out < m", 2 + (int)rng_below(&g, 9), (int)rng_below(&g, 2) * 20);
+    fixture_options(&x);
+    fixture_open(&x);
+    APPLY(&x, line);
+    fixture_settle(&x);
+    x.up->hold = true;
+    x.up->model = batch_model;
+    for (int i = 0; i < CALLERS; i++) {
+        batched_ask(&x, &g, &all[i], &number);
+        for (int k = (int)rng_below(&g, 4); k > 0; k--) {
+            fixture_settle(&x);
+            fake_upstream_finish(x.up, rng_below(&g, 2) ? "slow" : "m");
+        }
+        fixture_settle(&x);
+        if (rng_below(&g, 8) == 0 && !all[i].a->done) {
+            all[i].gone = true;
+            flow_cancel(x.flow, &all[i].a->q);
+        }
+        fixture_advance(&x, rng_below(&g, 3) * 10);
+    }
+    while (fake_upstream_finish(x.up, "slow") || fake_upstream_finish(x.up, "m"))
+        fixture_advance(&x, 21);
+    for (int i = 0; i < CALLERS; i++)
+        batched_check(&all[i], seed, line);
+    for (int i = 0; i < CALLERS; i++)
+        asked_free(all[i].a);
+    fixture_close(&x);
+}
+
+static void everybody_gets_his_own_rows_whoever_he_is_batched_with(void **state)
+{
+    (void)state;
+    for (uint64_t seed = first; seed <= MIN(last, first + 300); seed++)
+        batches_trial(seed);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {cmocka_unit_test(every_graph_runs_as_the_naive_reference_says),
-                                       cmocka_unit_test(every_loop_goes_round_as_often_as_it_says)};
+                                       cmocka_unit_test(every_loop_goes_round_as_often_as_it_says),
+                                       cmocka_unit_test(everybody_gets_his_own_rows_whoever_he_is_batched_with)};
 
     if (argc > 2 && strcmp(argv[1], "--seed") == 0) first = last = strtoull(argv[2], NULL, 10);
     return cmocka_run_group_tests(tests, NULL, NULL);

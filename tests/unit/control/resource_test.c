@@ -386,15 +386,19 @@ static void size_is_bounded(void **state)
 static void what_a_later_version_runs_is_refused_with_a_reason(void **state)
 {
     (void)state;
-    struct applied a = apply(PIPELINE("  steps:\n  - name: a\n    batch: {size: 3}\n"));
-    assert_false(a.ok);
-    assert_int_equal(a.problems.n, 1);
-    drop(&a);
-    a = apply(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q.step.s.outputs.t, r], "
+    struct applied a = apply(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q.step.s.outputs.t, r], "
                        "externalTriggers: [q]}\n"));
     assert_false(a.ok);
     assert_int_equal(a.problems.n, 1);
     drop(&a);
+}
+
+static void batches_are_taken_and_a_window_without_a_size_is_said(void **state)
+{
+    (void)state;
+    assert_taken(PIPELINE("  steps:\n  - name: a\n    batch: {size: 3, windowMs: 20}\n"), "");
+    assert_taken(PIPELINE("  steps:\n  - name: a\n    batch: {windowMs: 20}\n"),
+                 "line 7:23: step a: batch.windowMs has no effect without a batch.size of 2 or more\n");
 }
 
 static void cycles_are_taken_where_they_are_allowed(void **state)
@@ -548,6 +552,7 @@ int main(void)
         cmocka_unit_test(every_mistake_of_a_pipeline_is_told_at_once_with_its_line),
         cmocka_unit_test(a_pipeline_needs_steps),
         cmocka_unit_test(cycles_through_inputs_and_triggers_are_named),
+        cmocka_unit_test(batches_are_taken_and_a_window_without_a_size_is_said),
         cmocka_unit_test(cycles_are_taken_where_they_are_allowed),
         cmocka_unit_test(a_tensor_map_that_never_applies_is_said),
         cmocka_unit_test(size_is_bounded),

@@ -88,7 +88,6 @@ static void what_cannot_run_says_why(void **state)
         {"p: a; out < z", RC_INVALID, "output: step z does not exist"},
         {"p: a < a; out < a", RC_INVALID, "the steps form a cycle: a > a"},
         {"p: z; a < c; b < a; c ! b; out < a", RC_INVALID, "the steps form a cycle: a > b > c > a"},
-        {"p: a batch=2; out < a", RC_UNSUPPORTED, "step a: batching (batch.size 2) is not supported by this version"},
     };
 
     (void)state;

@@ -415,9 +415,7 @@ static void what_this_version_cannot_run_says_so(void **state)
 
     (void)state;
     open(&x);
-    APPLY(&x, "p: mul10 batch=3; out < mul10", "q: a < b; b < a; out < a", "r: a < nosuch; out < a");
-    expect(&x, fixture_ask(&x, "p", "A=1"),
-           "unsupported: pipeline p: step mul10: batching (batch.size 3) is not supported by this version");
+    APPLY(&x, "q: a < b; b < a; out < a", "r: a < nosuch; out < a");
     expect(&x, fixture_ask(&x, "q", "A=1"), "invalid: pipeline q: the steps form a cycle: a > b > a");
     expect(&x, fixture_ask(&x, "r", "A=1"), "invalid: pipeline r: step a: step nosuch does not exist");
     fixture_close(&x);
@@ -715,7 +713,7 @@ static void readiness_is_what_the_models_say_now(void **state)
 
     (void)state;
     open(&x);
-    APPLY(&x, "p: mul10; add10; out < mul10", "q: unplaced; out < unplaced", "r: mul10 batch=2; out");
+    APPLY(&x, "p: mul10; add10; out < mul10", "q: unplaced; out < unplaced", "r: mul10 < nosuch; out");
     assert_int_equal(probe(&x, "p", false), RC_OK);
     assert_int_equal(probe(&x, "mul10", true), RC_OK);
     assert_int_equal(probe(&x, "nosuch", false), RC_NOT_FOUND);

@@ -1,0 +1,325 @@
+/* Batches: who goes together, who gets what, who waits for whom. SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+#include "support/flow_fixture.h"
+
+#define TOPIC(s) "seldon.default." s
+
+static void open(struct fixture *x, const char *line)
+{
+    fixture_options(x);
+    fixture_open(x);
+    APPLY(x, line);
+    fixture_settle(x);
+    x->up->hold = true;
+}
+
+static void answered(struct asked *a, const char *text)
+{
+    assert_string_equal(asked_text(a), text);
+    asked_free(a);
+}
+
+static const struct fake_record *last_input(struct fixture *x, const char *topic, size_t n)
+{
+    assert_int_equal(fake_bus_count(x->bus, topic), n);
+    return fake_bus_record(x->bus, topic, 0, n - 1);
+}
+
+static void a_lone_caller_does_not_wait(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x, "p: mul10 batch=8 bwindow=1000; out < mul10");
+    x.up->hold = false;
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    answered(a, "OUTPUT=10");
+    fixture_close(&x);
+}
+
+/* While the first is out the others gather, and each gets its own rows of one call. */
+static void who_comes_while_a_call_is_out_goes_together(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c, *d;
+
+    (void)state;
+    open(&x, "p: mul10 batch=8; out < mul10");
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2,3");
+    c = fixture_ask(&x, "p", "A=4");
+    d = fixture_ask(&x, "p", "A=5,6,7");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    assert_string_equal(message_text(x.up->calls[0]->request), "A=2,3,4,5,6,7");
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    answered(a, "OUTPUT=10");
+    answered(b, "OUTPUT=20,30");
+    answered(c, "OUTPUT=40");
+    answered(d, "OUTPUT=50,60,70");
+    assert_true(fake_record_header(last_input(&x, TOPIC("model.mul10.inputs"), 2), "millrace-batch").n > 40);
+    last_input(&x, TOPIC("model.mul10.outputs"), 2);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.outputs")), 4);
+    fixture_close(&x);
+}
+
+static void a_full_batch_goes_at_once_and_is_never_too_large(void **state)
+{
+    struct fixture x;
+    struct asked *a[5];
+
+    (void)state;
+    open(&x, "p: mul10 batch=3; out < mul10");
+    a[0] = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    a[1] = fixture_ask(&x, "p", "A=1,2");
+    a[2] = fixture_ask(&x, "p", "A=3,4");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 2);
+    a[3] = fixture_ask(&x, "p", "A=5");
+    a[4] = fixture_ask(&x, "p", "A=1,2,3,4,5");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 4);
+    assert_string_equal(message_text(x.up->calls[2]->request), "A=3,4,5");
+    x.up->hold = false;
+    fixture_settle(&x);
+    for (int i = 0; i < 5; i++)
+        assert_int_equal(a[i]->q.err.rc, RC_OK);
+    for (int i = 0; i < 4; i++)
+        asked_free(a[i]);
+    answered(a[4], "OUTPUT=10,20,30,40,50");
+    fixture_close(&x);
+}
+
+static void the_window_holds_only_while_others_are_on_their_way(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b;
+
+    (void)state;
+    open(&x, "p: slow; mul10 < slow batch=8 bwindow=50; out < mul10");
+    a = fixture_ask(&x, "p", "A=1");
+    b = fixture_ask(&x, "p", "A=2");
+    fixture_settle(&x);
+    fake_upstream_finish(x.up, "slow");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);          /* b is still with slow: a waits for it */
+    fake_upstream_finish(x.up, "slow");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    assert_string_equal(message_text(x.up->calls[0]->request), "A=1,2");
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    answered(a, "OUTPUT=10");
+    answered(b, "OUTPUT=20");
+    a = fixture_ask(&x, "p", "A=3");
+    b = fixture_ask(&x, "p", "A=4");
+    fixture_settle(&x);
+    fake_upstream_finish(x.up, "slow");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    fixture_advance(&x, 51);
+    assert_int_equal(x.up->calls_n, 2);          /* no longer than the window */
+    x.up->hold = false;
+    while (fake_upstream_finish(x.up, "slow"))
+        fixture_settle(&x);
+    fixture_settle(&x);
+    answered(a, "OUTPUT=30");
+    answered(b, "OUTPUT=40");
+    fixture_close(&x);
+}
+
+static void a_detector_beside_the_output_waits_for_its_rows(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: mul10; echo batch=2 bwindow=500; out < mul10");
+    x.up->hold = false;
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    answered(a, "OUTPUT=10");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 0);
+    b = fixture_ask(&x, "p", "A=2");
+    fixture_settle(&x);
+    answered(b, "OUTPUT=20");
+    last_input(&x, TOPIC("model.echo.outputs"), 1);
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    fixture_advance(&x, 501);
+    last_input(&x, TOPIC("model.echo.outputs"), 2);
+    asked_free(c);
+    fixture_close(&x);
+}
+
+static void what_differs_in_shape_or_names_is_not_put_together(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: echo batch=8; out < echo");
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2");
+    c = fixture_ask(&x, "p", "B=3");
+    fixture_settle(&x);
+    x.up->hold = false;
+    fixture_settle(&x);
+    answered(a, "A=1");
+    answered(b, "A=2");
+    answered(c, "B=3");
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 3);
+    fixture_close(&x);
+}
+
+static void fails_for_two(void *ctx, struct upstream_call *c)
+{
+    const char *text = message_text(c->request);
+
+    (void)ctx;
+    if (strstr(text, "2")) {
+        c->grpc_code = 3;
+        err_set(&c->err, RC_UPSTREAM, "no twos");
+        return;
+    }
+    message_write(&c->response, text);
+}
+
+static void one_bad_member_fails_alone(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: echo batch=8; out < echo");
+    x.up->model = fails_for_two;
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2");
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    x.up->hold = false;
+    fixture_settle(&x);
+    answered(a, "A=1");
+    assert_int_equal(b->q.err.rc, RC_UPSTREAM);
+    asked_free(b);
+    answered(c, "A=3");
+    assert_int_equal(x.up->started, 4);          /* a; b and c together; b; c */
+    fixture_close(&x);
+}
+
+static void one_row_for_all(void *ctx, struct upstream_call *c)
+{
+    (void)ctx;
+    message_write(&c->response, "S=1");
+}
+
+static void an_answer_that_cannot_be_taken_apart_is_asked_for_alone(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: echo batch=8; out < echo");
+    x.up->model = one_row_for_all;
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2");
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    x.up->hold = false;
+    fixture_settle(&x);
+    answered(a, "S=1");
+    answered(b, "S=1");
+    answered(c, "S=1");
+    assert_int_equal(x.up->started, 4);
+    fixture_close(&x);
+}
+
+static void who_leaves_does_not_end_the_batch_and_the_last_one_does(void **state)
+{
+    struct fixture x;
+    struct asked *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: mul10 batch=8; out < mul10");
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2");
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    flow_cancel(x.flow, &b->q);
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    answered(a, "OUTPUT=10");
+    assert_int_equal(b->q.err.rc, RC_CANCELLED);
+    asked_free(b);
+    answered(c, "OUTPUT=30");
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    b = fixture_ask(&x, "p", "A=2");
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    flow_cancel(x.flow, &b->q);
+    flow_cancel(x.flow, &c->q);
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 0);
+    asked_free(a);
+    asked_free(b);
+    asked_free(c);
+    fixture_close(&x);
+}
+
+static void a_crash_in_the_middle_of_a_batch_runs_all_its_members_again(void **state)
+{
+    struct fixture x;
+    struct asked *a[3];
+
+    (void)state;
+    open(&x, "p: mul10 batch=8; out < mul10");
+    for (int i = 0; i < 3; i++) {
+        a[i] = fixture_ask(&x, "p", "A=1");
+        fixture_settle(&x);
+    }
+    fixture_reopen(&x, "second");
+    APPLY(&x, "p: mul10 batch=8; out < mul10");
+    x.up->hold = false;
+    for (int i = 0; i < 20; i++)
+        fixture_advance(&x, 1000);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.outputs")), 3);
+    for (int i = 0; i < 3; i++)
+        asked_free(a[i]);
+    fixture_close(&x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_lone_caller_does_not_wait),
+        cmocka_unit_test(who_comes_while_a_call_is_out_goes_together),
+        cmocka_unit_test(a_full_batch_goes_at_once_and_is_never_too_large),
+        cmocka_unit_test(the_window_holds_only_while_others_are_on_their_way),
+        cmocka_unit_test(a_detector_beside_the_output_waits_for_its_rows),
+        cmocka_unit_test(what_differs_in_shape_or_names_is_not_put_together),
+        cmocka_unit_test(one_bad_member_fails_alone),
+        cmocka_unit_test(an_answer_that_cannot_be_taken_apart_is_asked_for_alone),
+        cmocka_unit_test(who_leaves_does_not_end_the_batch_and_the_last_one_does),
+        cmocka_unit_test(a_crash_in_the_middle_of_a_batch_runs_all_its_members_again),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
