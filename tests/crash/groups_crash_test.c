@@ -9,6 +9,7 @@
 #include <stdio.h>
 
 enum {
+    CONSUMERS = 2,
     GROUPS = 4,
     PARTITIONS = 3,
     CYCLES = 6,
@@ -23,6 +24,13 @@ struct cell {
     unsigned tried_n;
 };
 
+/* A member of group "n", of the newer protocol. */
+struct consumer {
+    int32_t epoch;  /* 0: not in */
+    unsigned owned; /* bits: partitions of "t" */
+    bool unsure;    /* its last request had no answer */
+};
+
 struct history {
     struct rig rig;
     struct rig_conn conn;
@@ -32,9 +40,11 @@ struct history {
     char member
         [80]; /* the member of group "m" that was told its assignment; empty: none, or unsure */
     int32_t generation;
+    struct consumer consumers[CONSUMERS];
+    struct uuid topic_id;
     int64_t next;
     uint64_t seed;
-    unsigned commits, restarts;
+    unsigned commits, restarts, kept;
 };
 
 static uint64_t pick(struct history *h, uint64_t n)
@@ -136,12 +146,71 @@ static void leave(struct history *h)
     (void)call(&h->conn, KAFKA_LEAVE_GROUP, 5, &q, &h->arena);
 }
 
+/* One whole heartbeat. False: refused, it owns nothing any more. */
+static bool beat(struct history *h, struct consumer *c)
+{
+    static const char *const ids[CONSUMERS] = {"x", "y"};
+    struct str topic = STR("t");
+    int32_t numbers[PARTITIONS];
+    struct consumer_group_heartbeat_request_topic_partition owned = {.partitions = numbers};
+    struct consumer_group_heartbeat_request q = {.group_id = STR("n"),
+                                                 .member_id = str_of(ids[c - h->consumers]),
+                                                 .member_epoch = c->epoch,
+                                                 .rebalance_timeout_ms = 1800000,
+                                                 .subscribed_topic_names = &topic,
+                                                 .subscribed_topic_names_n = 1,
+                                                 .topic_partitions = &owned};
+    struct consumer_group_heartbeat_response *a;
+    unsigned wish = 0;
+
+    for (int32_t p = 0; p < PARTITIONS; p++)
+        if (c->owned >> p & 1) numbers[owned.partitions_n++] = p;
+    owned.topic_id = h->topic_id;
+    q.topic_partitions_n = owned.partitions_n > 0;
+    a = call(&h->conn, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q, &h->arena);
+    if (!a) return c->unsure = true;
+    if (a->error_code == KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS ||
+        a->error_code == KAFKA_ERR_COORDINATOR_NOT_AVAILABLE)
+        return true;
+    if (a->error_code) {
+        *c = (struct consumer){0};
+        return false;
+    }
+    if (!a->assignment) fail_here(h, "a whole heartbeat is answered without an assignment");
+    for (size_t t = 0; t < a->assignment->topic_partitions_n; t++)
+        for (size_t p = 0; p < a->assignment->topic_partitions[t].partitions_n; p++)
+            wish |= 1u << a->assignment->topic_partitions[t].partitions[p];
+    c->unsure = false;
+    c->epoch = a->member_epoch;
+    c->owned = c->owned & ~wish ? c->owned & wish : wish; /* lets go first */
+    if (h->consumers[0].owned & h->consumers[1].owned) fail_here(h, "a partition has two owners");
+    return true;
+}
+
+static void go(struct history *h, struct consumer *c)
+{
+    struct consumer_group_heartbeat_request q = {.group_id = STR("n"),
+                                                 .member_id =
+                                                     c == h->consumers ? STR("x") : STR("y"),
+                                                 .member_epoch = -1,
+                                                 .rebalance_timeout_ms = -1,
+                                                 .subscribed_topic_names_null = true,
+                                                 .topic_partitions_null = true};
+
+    *c = (struct consumer){0};
+    (void)call(&h->conn, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q, &h->arena);
+}
+
 static void step(struct history *h)
 {
     uint64_t what = pick(h, 100);
 
-    if (what < 75)
+    if (what < 50)
         commit(h);
+    else if (what < 73)
+        (void)beat(h, &h->consumers[pick(h, CONSUMERS)]);
+    else if (what < 75)
+        go(h, &h->consumers[pick(h, CONSUMERS)]);
     else if (what < 80)
         delete_group(h);
     else if (what < 88)
@@ -199,6 +268,20 @@ static void check_member(struct history *h)
         fail_here(h, "a member with an assignment is not known after a restart");
 }
 
+static void check_consumers(struct history *h)
+{
+    for (size_t i = 0; i < CONSUMERS; i++) {
+        struct consumer *c = &h->consumers[i], before = *c;
+
+        if (!c->epoch) continue;
+        if (!beat(h, c) && !before.unsure)
+            fail_here(h, "a member of the newer protocol is not known after a restart");
+        if (!before.unsure && c->epoch < before.epoch)
+            fail_here(h, "a member was told of a later epoch than is found");
+        h->kept++;
+    }
+}
+
 /* ---- histories ---- */
 
 static void open_whatever_happens(struct history *h)
@@ -231,13 +314,17 @@ static void topic_make(struct history *h)
                                                                      .replication = 1},
                                          &t, &seq, &h->rig.err),
                      RC_OK);
+    h->topic_id = topic_uuid(t);
     rig_settle(&h->rig);
 }
+
+static unsigned kept; /* members found again, over all histories */
 
 static void one_history(uint64_t seed)
 {
     static const struct broker_setting settings[] = {
         {{"group.initial.rebalance.delay.ms", 32}, {"0", 1}},
+        {{"group.consumer.session.timeout.ms", 33}, {"1800000", 7}},
         {{"offsets.topic.num.partitions", 28}, {"3", 1}}};
     struct history *h = xnew(struct history);
 
@@ -268,11 +355,13 @@ static void one_history(uint64_t seed)
         open_whatever_happens(h);
         check_offsets(h);
         check_member(h);
+        check_consumers(h);
         arena_reset(&h->arena);
         h->restarts++;
     }
     assert_int_equal(h->restarts, CYCLES);
     assert_true(h->commits > 0);
+    kept += h->kept;
     rig_hang_up(&h->conn);
     rig_fini(&h->rig);
     arena_fini(&h->arena);
@@ -292,6 +381,7 @@ static void what_a_group_was_told_survives_power_cuts(void **state)
         last = strtoull(s, NULL, 10);
     for (uint64_t seed = first; seed <= last; seed++)
         one_history(seed);
+    assert_true(kept > last - first);
 }
 
 int main(void)
