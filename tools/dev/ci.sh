@@ -29,6 +29,10 @@ cmd_ci() {
     pytest_suite venv tests/e2e/slow
     pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py --kafka "$modes" -k "kraft or zk"
     if [ $full = 1 ]; then
+        say "clients of Kafka 4: Java 4.1, franz-go"
+        venv venv-go tests/e2e/requirements-go.txt
+        tools/kafka4/setup.sh build/kafka4 >build/kafka4.log 2>&1 || { tail -20 build/kafka4.log >&2; die "could not assemble Apache Kafka 4.1's tools"; }
+        pytest_suite venv-go tests/e2e/full
         [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py
         . tools/dev/sim.sh
         cmd_sim --seeds 2000 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))

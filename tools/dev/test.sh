@@ -14,7 +14,7 @@ cmd_test() {
     else
         meson_suite build/release
         venv venv tests/e2e/requirements.txt
-        pytest_suite venv tests/e2e --ignore=tests/e2e/slow
+        pytest_suite venv tests/e2e --ignore=tests/e2e/slow --ignore=tests/e2e/full
     fi
     verdict
 }
