@@ -7,6 +7,7 @@
 #include "kafka/msg/produce.h"
 #include "base/diag.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/txns.h"
 #include "broker/validate.h"
 #include "sys/worker.h"
@@ -708,6 +709,34 @@ void produces_turn(struct broker *b)
     }
 }
 
+static size_t rows_of(const struct produce_request *q)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < q->topics_n; i++)
+        n += q->topics[i].partitions_n;
+    return n;
+}
+
+/* A partition that is there more than once: as Kafka does, the last of them counts and is answered. */
+static void repeated_drop(struct produce_request *q)
+{
+    AUTO(seen_fini) struct seen seen = {0};
+
+    if (rows_of(q) < 2) return;
+    for (size_t i = q->topics_n; i-- > 0;) {
+        struct produce_request_topic *t = &q->topics[i];
+        size_t kept = t->partitions_n;
+
+        for (size_t k = t->partitions_n; k-- > 0;) {
+            if (seen_add(&seen, t->name, t->partitions[k].index) == 1)
+                t->partitions[--kept] = t->partitions[k];
+        }
+        t->partitions += kept;
+        t->partitions_n -= kept;
+    }
+}
+
 void api_produce(struct request *r)
 {
     struct produce_request *q = request_decode(r);
@@ -721,6 +750,7 @@ void api_produce(struct request *r)
     p->r = r;
     p->q = q;
     p->refusal = check_transactions(q);
+    repeated_drop(q);
     p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
     p->a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
