@@ -327,7 +327,7 @@ enum rc log_producers_load(struct log *l, struct err *e)
     AUTO(buf_fini) struct buf body = {0};
     char                 path[SEGMENT_PATH_BYTES];
     struct segment_place in = log_place(l);
-    int64_t              from = l->start;
+    int64_t              from = l->segments_n ? l->segments[0]->base : l->start;      /* what DeleteRecords has hidden is still known */
     bool                 damaged;
 
     if (l->producers_loaded) return RC_OK;

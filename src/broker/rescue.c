@@ -40,6 +40,7 @@ enum rc rescue_put(struct log *l, const struct wal_record *r, struct bytes paylo
         file_sync(f, e))
         return err_in(e, "save what the wal has of %s-%" PRIu32, l->topic, l->partition);
     l->rescue_waits = true;
+    checkpoint_spare(l->store, name);                             /* it may have been applied, and the log have failed after that */
     diag(DIAG_WARN, "log.rescued", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_I64("offset", r->offset));
     return RC_OK;
 }

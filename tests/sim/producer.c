@@ -133,6 +133,7 @@ static void answered(struct producer *p, struct sending *s, int16_t error, int64
     struct target *t = &p->targets[s->target];
     bool first = t->queue.next == &s->link;
 
+    world_trace(p->c.w, "produced", p->c.id, s->first, (uint64_t)error);
     if (!error) {
         t->overtaken |= !first;
         sending_end(p, s, RESULT_OK, offset);
@@ -168,6 +169,7 @@ static void sending_go(struct producer *p, struct sending *s)
     struct produce_request q = {.acks = p->acks, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
 
     s->tries++;
+    world_trace(p->c.w, "producing", p->c.id, s->first, (uint64_t)s->tries);
     if (!p->acks) {
         client_tell(&p->c, KAFKA_PRODUCE, p->version, &q);
         sending_end(p, s, RESULT_UNKNOWN, -1);
