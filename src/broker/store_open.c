@@ -147,8 +147,8 @@ static enum rc recover(struct store *s, struct err *e)
 
     store_path(s, "wal", path);
     s->replaying = true;
-    if ((rc = wal_replay(s->fs, path, &s->wal, true, note_deleted, &p.deleted, &found, e)) == RC_OK &&
-        (rc = read_state(s, e)) == RC_OK && (rc = wal_replay(s->fs, path, &s->wal, false, apply_record, &p, &found, e)) == RC_OK)
+    if ((rc = wal_replay(s->fs, path, &s->wal, WAL_LOOK_NEAR, note_deleted, &p.deleted, &found, e)) == RC_OK &&
+        (rc = read_state(s, e)) == RC_OK && (rc = wal_replay(s->fs, path, &s->wal, 0, apply_record, &p, &found, e)) == RC_OK)
         rc = end_replay(s, e);
     map_fini(&p.deleted);
     s->replaying = false;

@@ -168,7 +168,7 @@ static enum rc check_wal(struct checker *c, struct err *e)
     c->wal_open = true;
     check_supers(c, bytes_of(head, sizeof head));
     if (check_state(c, e)) return e->rc;
-    rc = wal_replay(c->o->fs, path, &c->wal, true, on_record, c, &found, e);
+    rc = wal_replay(c->o->fs, path, &c->wal, UINT64_MAX, on_record, c, &found, e);
     c->sum->bytes += c->wal.end - c->wal.super.begin;
     c->may_change_logs = !c->wal_records;
     if (!rc && found.torn) check_say(c, VERIFY_NOTE, "wal", "cut by the next start", false, "the last group is torn, as a crash leaves it; it was not acknowledged");

@@ -399,10 +399,10 @@ static bool record_decode(const struct wal *w, const uint8_t *p, size_t left, ui
 }
 
 /* RC_CORRUPT when a later group than w->group_next lies behind the end: it was written after ours had been acknowledged. */
-static enum rc find_later_group(struct file *f, const struct wal *w, uint64_t from, struct err *e)
+static enum rc find_later_group(struct file *f, const struct wal *w, uint64_t from, uint64_t bytes, struct err *e)
 {
     AUTO(buf_fini) struct buf chunk = {0};
-    uint64_t     to = w->super.begin + w->super.ring.bytes;
+    uint64_t     end = w->super.begin + w->super.ring.bytes, to = end - from < bytes ? end : from + bytes;
 
     for (uint64_t at = align_up((size_t)from, FS_ALIGN); at < to;) {
         size_t n = (size_t)MIN(to - at, (uint64_t)ZERO_CHUNK);
@@ -422,7 +422,7 @@ static enum rc find_later_group(struct file *f, const struct wal *w, uint64_t fr
     return RC_OK;
 }
 
-enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_behind, wal_replay_fn fn, void *ctx,
+enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, uint64_t look_behind, wal_replay_fn fn, void *ctx,
                    struct wal_found *ret, struct err *e)
 {
     AUTO(file_closep) struct file *f = NULL;
@@ -461,7 +461,7 @@ enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_beh
         w->end += align_up((size_t)h.bytes, FS_ALIGN);
         w->group_next++;
     }
-    if (look_behind && !w->super.clean && find_later_group(f, w, w->end, e)) return e->rc;
+    if (look_behind && !w->super.clean && find_later_group(f, w, w->end, look_behind, e)) return e->rc;
     w->group_next++;                                              /* a torn group's number is not used again */
     *ret = found;
     return RC_OK;

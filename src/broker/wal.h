@@ -72,10 +72,13 @@ enum rc wal_open(struct fs *fs, const char *path, uint64_t bytes_first, uint64_t
 void wal_close(struct wal *w);
 
 /* Calls fn for every record from the superblock's begin on, in order, and leaves end, seq_next and group_next behind the
- * last one. With `look_behind`, RC_CORRUPT says that a later group lies behind the end: damage, not a torn write. */
+ * last one. RC_CORRUPT says that a later group lies in the `look_behind` bytes behind the end: damage, not a torn write. A
+ * group takes at most half of WAL_LOOK_NEAR, so a single damaged one is found there for sure; a start does not read the
+ * rest of a large ring, which is cold, for holes of several megabytes. */
+enum { WAL_LOOK_NEAR = 2 * (9 << 20) };
 struct wal_found { uint64_t records, bytes; bool torn; };
 typedef enum rc (*wal_replay_fn)(void *ctx, const struct wal_record *r, struct bytes payload, struct err *e);
-enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, bool look_behind, wal_replay_fn fn, void *ctx,
+enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, uint64_t look_behind, wal_replay_fn fn, void *ctx,
                    struct wal_found *ret, struct err *e) MUST_USE;
 
 /* After a replay that found damage, with the wal as it left it: zeros over everything from its end on. What was acknowledged there is lost. */

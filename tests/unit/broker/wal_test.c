@@ -80,7 +80,7 @@ static enum rc reread(struct rig *r, const char **ret)
     buf_clear(&r->seen);
     r->records = 0;
     if ((rc = wal_open(r->fs, "wal", RING, RING, &r->wal, &e))) return rc;
-    rc = wal_replay(r->fs, "wal", &r->wal, true, see, r, &found, &e);
+    rc = wal_replay(r->fs, "wal", &r->wal, WAL_LOOK_NEAR, see, r, &found, &e);
     *ret = buf_cstr(&r->seen);
     return rc;
 }
