@@ -174,6 +174,7 @@ bool        topic_config(struct broker *b, const struct topic *t, struct str nam
 struct partition *broker_partition(struct broker *b, struct str topic, int32_t number);      /* NULL: none */
 int64_t partition_start(struct partition *p);
 int64_t partition_high(struct partition *p);             /* high watermark: the durable end */
+int64_t partition_stable(struct partition *p);           /* below it every transaction is decided: where readers inside stop */
 int64_t partition_end(struct partition *p);              /* with what is staged */
 
 /* Waits until seq is on disk. RC_FATAL: it will never be. */
@@ -213,14 +214,14 @@ void broker_append(struct broker *b, struct broker_append *a);
 struct broker_fetch {
     struct str topic;                    /* borrowed until done */
     int32_t    partition;
-    int64_t    offset;                   /* -1: the start, -2: the end */
+    int64_t    offset;                   /* -1: the start, -2: the end of what is decided */
     size_t     size_max;                 /* the first batch comes whole even if it is larger */
     uint64_t   deadline_ms;              /* monotonic: how long to wait for the first batch; 0: not at all */
     void (*done)(struct broker_fetch *f);
 
     struct err err;                      /* out: RC_OK, also with no batch; RC_NOT_FOUND topic; RC_INVALID: offset out of range */
-    struct buf batches;                  /* out: whole batches, the first holds `offset`; the caller's to drop */
-    int64_t start_offset, end_offset;    /* out: log start and high watermark */
+    struct buf batches;                  /* out: whole batches, the first holds `offset`; the caller's to drop. Aborted ones are marked as control */
+    int64_t start_offset, end_offset;    /* out: log start, and the end of what is decided */
     struct list link;                    /* the broker's until done, as is what follows */
     struct timer timer;
     struct broker *broker;

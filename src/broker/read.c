@@ -1,12 +1,13 @@
 /* Reads from inside the process: fetches and watches of the bus, and whoever reads a partition through.
  *
  * Both wait at their partition and are moved to a list of the broker when its durable end moves; reads_turn() serves that
- * list. Only durable batches are seen.   SPDX-License-Identifier: Apache-2.0
+ * list. Only durable batches are seen, and only what transactions have decided.   SPDX-License-Identifier: Apache-2.0
  */
 #include "broker/core.h"
+#include "broker/txn_index.h"
 #include "kafka/batch.h"
 
-enum { WATCH_BYTES = 1 << 20, SCAN_BYTES = 1 << 20 };
+enum { WATCH_BYTES = 1 << 20, SCAN_BYTES = 1 << 20, BATCH_ATTRIBUTES_AT = 22 };
 
 enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct buf *into,
                        int64_t *ret_next, struct err *e)
@@ -55,13 +56,64 @@ enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, str
     return RC_OK;
 }
 
+/* ---- what is decided ---- */
+
+int64_t partition_stable(struct partition *p)
+{
+    int64_t ret;
+    struct err e;
+
+    return log_stable_end(partition_log(p), &ret, &e) ? partition_high(p) : ret;
+}
+
+static bool is_aborted(const struct batch *b, const struct aborted_txn *list, size_t n)
+{
+    if (!batch_is(b, BATCH_TRANSACTIONAL)) return false;
+    for (size_t i = 0; i < n; i++)
+        if (list[i].producer_id == b->producer_id && b->base_offset >= list[i].first &&
+            b->base_offset < list[i].last)
+            return true;
+    return false;
+}
+
+/* In our copy what was aborted looks like a marker: readers skip both, and still see where to go on. */
+static void mark_aborted(struct buf *in, size_t from, const struct buf *aborted)
+{
+    const struct aborted_txn *list = (const struct aborted_txn *)(const void *)aborted->p;
+    struct batch b;
+
+    for (size_t at = from; at < in->n; at += b.raw.n) {
+        if (batch_view((struct bytes){in->p + at, in->n - at}, &b)) return;
+        if (is_aborted(&b, list, aborted->n / sizeof *list)) in->p[at + BATCH_ATTRIBUTES_AT] |= BATCH_CONTROL;
+    }
+}
+
+/* As partition_read, as a consumer with read_committed reads. */
+static enum rc read_decided(struct partition *p, int64_t offset, size_t max, struct buf *into,
+                            int64_t *ret_next, struct err *e)
+{
+    AUTO(buf_fini) struct buf aborted = {0};
+    AUTO(log_slice_fini) struct log_slice s = {0};
+    struct log *log = partition_log(p);
+    size_t from = into->n;
+
+    *ret_next = offset;
+    if (log_read(log, offset, max, partition_stable(p), true, &s, e)) return e->rc;
+    if (!s.n) return RC_OK;
+    if (log_slice_load(&s, into, e) || log_aborted(log, offset, s.offset_next, &aborted, e)) return e->rc;
+    if (aborted.n) mark_aborted(into, from, &aborted);
+    *ret_next = s.offset_next;
+    p->topic->bytes_out += s.n;
+    return RC_OK;
+}
+
 /* -1 the start, -2 the end. RC_INVALID: out of range. */
 static enum rc resolve(struct partition *p, int64_t *offset, struct err *e)
 {
     int64_t start = partition_start(p), high = partition_high(p);
 
     if (*offset == -1) *offset = start;
-    if (*offset == -2) *offset = high;
+    if (*offset == -2) *offset = partition_stable(p);
     if (*offset >= start && *offset <= high) return RC_OK;
     return err_set(e, RC_INVALID, "offset %lld is outside of %lld to %lld", (long long)*offset,
                    (long long)start, (long long)high);
@@ -95,7 +147,7 @@ void broker_fetch(struct broker *b, struct broker_fetch *f)
         err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d",
                 STR_ARG(f->topic), f->partition);
     else if (!err_keep(log_health(partition_log(f->from), &f->err), &f->err) &&
-             !resolve(f->from, &f->offset, &f->err) && f->offset == partition_high(f->from) &&
+             !resolve(f->from, &f->offset, &f->err) && f->offset >= partition_stable(f->from) &&
              f->deadline_ms > broker_now_ms(b)) {
         list_push(&f->from->waits, &f->link);
         timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
@@ -116,9 +168,9 @@ static void fetch_end(struct broker_fetch *f)
 
     if (!f->err.rc && f->from) {
         f->start_offset = partition_start(f->from);
-        f->end_offset = partition_high(f->from);
+        f->end_offset = partition_stable(f->from);
         if (f->offset < f->end_offset &&
-            err_keep(partition_read(f->from, f->offset, f->size_max, &f->batches, &next, &f->err),
+            err_keep(read_decided(f->from, f->offset, f->size_max, &f->batches, &next, &f->err),
                      &f->err) == RC_NOT_FOUND)
             f->err.rc = RC_INVALID; /* the start moved past it */
     }
@@ -189,11 +241,11 @@ static void watch_step(struct broker_watch *w)
     AUTO(buf_fini) struct buf batches = {0};
     struct partition *p = w->from;
 
-    while (!w->err.rc && w->wants && w->offset < partition_high(p)) {
+    while (!w->err.rc && w->wants && w->offset < partition_stable(p)) {
         int64_t next;
 
         buf_clear(&batches);
-        if (err_keep(partition_read(p, w->offset, WATCH_BYTES, &batches, &next, &w->err),
+        if (err_keep(read_decided(p, w->offset, WATCH_BYTES, &batches, &next, &w->err),
                      &w->err)) {
             if (w->err.rc == RC_NOT_FOUND) { /* retention was faster: go on where the log begins */
                 w->offset = MAX(w->offset, partition_start(p));

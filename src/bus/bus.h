@@ -60,7 +60,7 @@ struct bus_fetch {
     uint64_t wait_ms;
     struct bus_record *records;                  /* out; owned by the fetch */
     size_t records_n;
-    int64_t next_offset, start_offset, end_offset;   /* out; end = high watermark */
+    int64_t next_offset, start_offset, end_offset;   /* out; end: of what readers may see (transactions decided) */
     void *priv;
 };
 void bus_fetch(struct bus *b, struct bus_fetch *f);

@@ -172,7 +172,7 @@ static void describe_run(struct msg *m)
         struct partition *p = broker_partition(em->broker, t->topic, i);
 
         t->start_offsets[i] = partition_start(p);
-        t->end_offsets[i] = partition_high(p);
+        t->end_offsets[i] = partition_stable(p);
     }
     if (topic_config(em->broker, found, STR("cleanup.policy"), &policy))
         snprintf(t->cleanup_policy, sizeof t->cleanup_policy, STR_FMT, STR_ARG(policy));

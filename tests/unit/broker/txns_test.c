@@ -308,6 +308,39 @@ static void only_members_commit_as_members(void **state)
     is(a->topics[0].partitions[0].error_code, KAFKA_ERR_ILLEGAL_GENERATION);
 }
 
+struct inside { struct broker_fetch f; bool done; };
+
+static void fetched(struct broker_fetch *f)
+{
+    container_of(f, struct inside, f)->done = true;
+}
+
+/* The bus's readers: a batch that was aborted is marked, what is open is not there. */
+static void who_reads_inside_the_process_sees_what_was_committed(void **state)
+{
+    struct house *h = *state;
+    struct inside in = {.f = {.topic = STR("t"), .partition = 0, .offset = -1, .size_max = 1 << 20, .done = fetched}};
+    struct batch b;
+    char shown[16] = "";
+
+    is(txn_client_init(&h->a), KAFKA_ERR_NONE);
+    begin_and_write(&h->a, 1);
+    is(txn_client_end(&h->a, false), KAFKA_ERR_NONE);
+    begin_and_write(&h->a, 2);
+    is(txn_client_end(&h->a, true), KAFKA_ERR_NONE);
+    begin_and_write(&h->a, 3);
+    broker_fetch(h->rig.b, &in.f);
+    rig_settle(&h->rig);
+    assert_true(in.done && !in.f.err.rc);
+    assert_int_equal(in.f.end_offset, 4);
+    for (size_t at = 0; at < in.f.batches.n; at += b.raw.n) {
+        assert_int_equal(batch_view(bytes_of(in.f.batches.p + at, in.f.batches.n - at), &b), BATCH_OK);
+        strcat(shown, batch_is(&b, BATCH_CONTROL) ? "-" : "x");
+    }
+    assert_string_equal(shown, "--x-");
+    buf_fini(&in.f.batches);
+}
+
 /* ---- the decisions alone ---- */
 
 static void epochs_that_are_used_up_lead_to_a_new_producer_id(void **state)
@@ -347,6 +380,7 @@ int main(void)
         IN_A_HOUSE(a_topic_may_go_while_a_transaction_is_open),
         IN_A_HOUSE(an_operator_ends_a_transaction_with_a_marker),
         IN_A_HOUSE(only_members_commit_as_members),
+        IN_A_HOUSE(who_reads_inside_the_process_sees_what_was_committed),
         cmocka_unit_test(epochs_that_are_used_up_lead_to_a_new_producer_id),
     };
 
