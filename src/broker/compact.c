@@ -298,6 +298,17 @@ static void start(struct log *l, size_t n, int64_t now_ms)
     step(j, true);
 }
 
+/* For the time of a pass, what stays is on the disk twice. */
+static bool has_disk_room(struct log *l, size_t n)
+{
+    uint64_t sum = 0;
+
+    for (size_t i = 0; i < n; i++) sum += l->segments[i]->size;
+    if (store_room_for_copy(l->store, sum)) return true;
+    diag(DIAG_DEBUG, "log.not_compacted", KV_CSTR("topic", l->topic), KV_U64("partition", l->partition), KV_CSTR("why", "the disk is full"));
+    return false;
+}
+
 bool log_compact(struct log *l, int64_t now_ms)
 {
     struct segment_place in = log_place(l);
@@ -311,6 +322,7 @@ bool log_compact(struct log *l, int64_t now_ms)
         if (is_due(l, cleanable(l, &in, INT64_MAX, now_ms), now_ms)) store_checkpoint_soon(l->store);
         return false;
     }
+    if (!has_disk_room(l, n)) return false;
     start(l, n, now_ms);
     return true;
 }

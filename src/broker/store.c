@@ -301,6 +301,8 @@ enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, str
     return RC_OK;
 }
 
+bool store_room_for_copy(struct store *s, uint64_t bytes) { return disk_left(s) >= bytes + DISK_RESERVE; }
+
 /* ---- the ring's size ---- */
 
 uint64_t store_ring_wanted(const struct store *s, size_t payload)

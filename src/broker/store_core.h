@@ -121,6 +121,7 @@ struct log *store_log_new(struct store *s, const struct uuid *id, struct str top
 void store_log_forget(struct store *s, struct log *l);                         /* out of the map; freed when unused */
 void log_unref(struct log *l);
 void store_dirty(struct store *s, struct log *l);
+bool store_room_for_copy(struct store *s, uint64_t bytes);                     /* for files that compaction makes: 64 MiB stay free */
 enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, struct err *e);
 void store_path(const struct store *s, const char *name, char ret[STORE_PATH_BYTES]);
 uint64_t store_ring_wanted(const struct store *s, size_t payload);             /* so that a record fits, ever; 0: it never does */

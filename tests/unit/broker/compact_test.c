@@ -222,6 +222,82 @@ static void a_power_cut_during_compaction_loses_nothing(void **state)
     }
 }
 
+static void a_full_disk_puts_compaction_off(void **state)
+{
+    struct rig r;
+    struct buf text = {0};
+
+    (void)state;
+    rig_init(&r);
+    fill(&r, 40);
+    fs_sim_set_capacity(r.disk, 48 << 20);
+    clock_sim_advance(&r.t.clock, 20000000);
+    assert_false(compact(&r));
+    fs_sim_set_capacity(r.disk, (uint64_t)1 << 40);
+    clock_sim_advance(&r.t.clock, 20000000);
+    assert_true(compact(&r));
+    contents(&r, &text);
+    assert_null(strstr(buf_cstr(&text), "v0-"));
+    buf_fini(&text);
+    rig_fini(&r);
+}
+
+/* A key may be seen again in one pass or in many: with room for few keys the passes go on one after the other. */
+static void small_memory_takes_several_passes_and_gives_the_same(void **state)
+{
+    struct rig r;
+    struct buf text = {0};
+    char       key[16];
+
+    (void)state;
+    rig_init(&r);
+    store_cleaner_limits(r.t.store, 64 * 24, 0);
+    for (int round = 0; round < 3; round++)
+        for (int i = 0; i < 150; i++) {
+            snprintf(key, sizeof key, "k%d", i);
+            put(&r, key, round == 2 ? "last" : "early", KAFKA_CODEC_NONE);
+        }
+    put(&r, "end", "end", KAFKA_CODEC_NONE);
+    fill(&r, 20);
+    assert_true(compact(&r));
+    contents(&r, &text);
+    assert_null(strstr(buf_cstr(&text), "=early"));
+    for (int i = 0; i < 150; i++) {
+        snprintf(key, sizeof key, ":k%d=last ", i);
+        assert_non_null(strstr(buf_cstr(&text), key));
+    }
+    buf_fini(&text);
+    rig_fini(&r);
+}
+
+static void a_limit_of_speed_stretches_a_pass(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    store_cleaner_limits(r.t.store, 0, 1000);                     /* 64 KiB, the least step, take 65 s */
+    for (int i = 0; i < 40; i++) fill(&r, 40);
+    store_checkpoint_soon(r.t.store);
+    storage_turn(&r.t);
+    assert_true(log_compact(r.log, r.t.clock.wall_ms));
+    storage_turn(&r.t);
+    assert_false(log_compact(r.log, r.t.clock.wall_ms));          /* it is still at it */
+    assert_true(store_next_ms(r.t.store) > clock_mono_ms(&r.t.clock.clock));
+    for (int i = 0; i < 100; i++) {
+        clock_sim_advance(&r.t.clock, 66000000);
+        storage_turn(&r.t);
+    }
+    {
+        struct store_stats s;
+
+        store_stats(r.t.store, &s);
+        assert_int_equal(s.compactions, 1);
+        assert_true(s.compacted_records_out < s.compacted_records_in);
+    }
+    rig_fini(&r);
+}
+
 static void a_log_that_is_deleted_meanwhile_is_left_in_peace(void **state)
 {
     struct rig r;
@@ -249,6 +325,9 @@ int main(void)
         cmocka_unit_test(a_tombstone_goes_after_its_time),
         cmocka_unit_test(the_newest_segment_and_what_no_checkpoint_covers_are_left_alone),
         cmocka_unit_test(a_power_cut_during_compaction_loses_nothing),
+        cmocka_unit_test(a_full_disk_puts_compaction_off),
+        cmocka_unit_test(small_memory_takes_several_passes_and_gives_the_same),
+        cmocka_unit_test(a_limit_of_speed_stretches_a_pass),
         cmocka_unit_test(a_log_that_is_deleted_meanwhile_is_left_in_peace),
     };
 
