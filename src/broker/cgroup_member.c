@@ -68,7 +68,8 @@ void cgroup_member_account(struct cgroup *g, struct cgroup_member *m)
 size_t cgroup_beat_bytes(const struct cgroup_beat *q)
 {
     size_t bytes = sizeof(struct cgroup_member) + 2 * (q->member_id.n + q->instance_id.n) +
-                   q->rack_id.n + q->client_id.n + q->client_host.n + q->assignor.n + q->pattern.n;
+                   q->rack_id.n + q->client_id.n + q->client_host.n + q->assignor.n +
+                   (q->pattern.n ? PATTERN_COST + q->pattern.n : 0);
 
     for (size_t i = 0; i < q->topics_n; i++)
         bytes += sizeof(struct str) + q->topics[i].n;

@@ -11,7 +11,7 @@
 
 static size_t pattern_bytes(const struct cgroup_pattern *p)
 {
-    size_t bytes = sizeof *p + 16 * p->text.n;
+    size_t bytes = sizeof *p + PATTERN_COST + p->text.n;
 
     for (size_t i = 0; i < p->topics_n; i++)
         bytes += sizeof *p->topics + p->topics[i].n;

@@ -7,14 +7,31 @@
 enum {
     STEPS_MAX = 100000, /* of one match; topic names are short */
     HEAP_KIB_MAX = 4096,
-    WORKSPACE = 1000, /* what PCRE2 advises; it takes heap beyond */
+    COMPILED_MAX = 4096, /* bytes of PCRE2's program: bounds the states of one match, */
+    WORKSPACE = 16384,   /* which find room in so many ints */
 };
 
 struct pattern {
     pcre2_code *code;
     pcre2_match_data *data;
     pcre2_match_context *limits;
+    int *workspace;
 };
+
+/* What stands behind "(?" are flags, and not all of them RE2's: x would make the rest mean something else. */
+static bool other_flags(struct str s)
+{
+    bool other = false;
+
+    for (size_t i = 0; i < s.n; i++) {
+        char c = s.p[i];
+
+        if (c == ')' || c == ':') return other;
+        if ((c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && c != '-' && c != '^') return false;
+        other |= !memchr("imsU-", c, 5);
+    }
+    return false;
+}
 
 /* What RE2 does not have. PCRE2 would take it, or say so only when it matches. */
 static const char *foreign(struct str text)
@@ -42,6 +59,9 @@ static const char *foreign(struct str text)
             if (i + 1 < text.n && text.p[i + 1] == ']') i++; /* the first one is a member */
         } else if (c == '(' && next == '*') {
             return "verbs";
+        } else if (c == '(' && next == '?' &&
+                   other_flags((struct str){text.p + i + 2, text.n - i - 2})) {
+            return "flags other than i, m, s and U";
         } else if (c == '(' && next == '?') {
             if (third == '=' || third == '!' || (third == '<' && (fourth == '=' || fourth == '!')))
                 return "looking ahead or behind";
@@ -59,7 +79,7 @@ static const char *foreign(struct str text)
 static enum rc compile(struct pattern *p, struct str text, struct err *e)
 {
     PCRE2_UCHAR8 why[160];
-    size_t at;
+    size_t at, size = 0;
     int error;
     const char *other = foreign(text);
 
@@ -69,12 +89,15 @@ static enum rc compile(struct pattern *p, struct str text, struct err *e)
     if (other) return err_set(e, RC_INVALID, "%s are not part of the language", other);
     p->code =
         pcre2_compile((PCRE2_SPTR8)text.p, text.n,
-                      PCRE2_ANCHORED | PCRE2_ENDANCHORED | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C,
-                      &error, &at, NULL);
+                      PCRE2_ANCHORED | PCRE2_UTF | PCRE2_NEVER_BACKSLASH_C, &error, &at, NULL);
     if (!p->code) {
         pcre2_get_error_message(error, why, sizeof why);
         return err_set(e, RC_INVALID, "%s (at character %zu)", (const char *)why, at);
     }
+    must(pcre2_pattern_info(p->code, PCRE2_INFO_SIZE, &size) == 0);
+    if (size > COMPILED_MAX)
+        return err_set(e, RC_INVALID, "it is too large when it is written out");
+    p->workspace = xnew_array(int, WORKSPACE);
     p->data = pcre2_match_data_create(1, NULL);
     p->limits = pcre2_match_context_create(NULL);
     must(p->data && p->limits);
@@ -102,14 +125,15 @@ struct pattern *pattern_free(struct pattern *p)
     pcre2_code_free(p->code);
     pcre2_match_data_free(p->data);
     pcre2_match_context_free(p->limits);
+    free(p->workspace);
     free(p);
     return NULL;
 }
 
+/* Of several matches the longest is told first. (PCRE2_ENDANCHORED would say it shorter, but 10.42 forgets about it.) */
 bool pattern_matches(const struct pattern *p, struct str name)
 {
-    int workspace[WORKSPACE];
-
     return pcre2_dfa_match(p->code, (PCRE2_SPTR8)name.p, name.n, 0, 0, p->data, p->limits,
-                           workspace, WORKSPACE) >= 0;
+                           p->workspace, WORKSPACE) >= 0 &&
+           pcre2_get_ovector_pointer(p->data)[1] == name.n;
 }

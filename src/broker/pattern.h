@@ -9,8 +9,8 @@
 #include "base/bytes.h"
 #include "base/err.h"
 
-struct pattern;
-enum { PATTERN_BYTES_MAX = 4096 };
+struct pattern;                                          /* about 70 KB */
+enum { PATTERN_BYTES_MAX = 4096, PATTERN_COST = 70 << 10 };
 
 /* RC_INVALID: e says what is wrong with it, and where. */
 enum rc pattern_new(struct str text, struct pattern **ret, struct err *e) MUST_USE;

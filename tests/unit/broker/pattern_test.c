@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/pattern.h"
 #include "test.h"
+#include <stdio.h>
 
 static bool matches(const char *text, const char *name)
 {
@@ -21,6 +22,12 @@ static void a_name_matches_as_a_whole(void **state)
     assert_true(matches("^orders-\\d+$", "orders-17"));
     assert_false(matches("orders", "orders-17"));
     assert_false(matches("ders-17", "orders-17"));
+    assert_false(matches("a.*b", "aaabc"));
+    assert_false(matches("(.*a){2}b", "aaaabc"));
+    assert_true(matches("(.*a){2}b", "aaaab"));
+    assert_true(matches("a+?", "aaa"));
+    assert_true(matches("(a|ab)(c|bcd)?", "abcd"));
+    assert_true(matches("(?s:a)(?i-s)B(?U)c+", "abcc"));
     assert_true(matches("a|ab|abc", "abc"));
     assert_true(matches("(?i)ORDERS.*?", "orders-17"));
     assert_true(matches("(?:a|b)(?P<n>c)*", "bcc"));
@@ -32,8 +39,10 @@ static void a_name_matches_as_a_whole(void **state)
 static void what_would_need_to_go_back_is_refused(void **state)
 {
     static const char *const bad[] = {
-        "(a)\\1", "(?=a)b", "(?!a)b", "(?<=a)b", "(?<!a)b", "(?>a)",  "a++",    "a*+",
-        "(?R)",   "(?1)",   "(*F)",   "(",       "[a",      "a{2,1}", "(?P=n)", "\\k<n>",
+        "(a)\\1", "(?=a)b", "(?!a)b", "(?<=a)b", "(?<!a)b", "(?>a)",
+        "a++",    "a*+",    "(?R)",   "(?x)a #", "(?x:a)",  "(((a{50}){50}){50})",
+        "(?J)a",  "(?1)",   "(*F)",   "(",       "[a",      "a{2,1}",
+        "(?P=n)", "\\k<n>",
     };
 
     (void)state;
@@ -44,6 +53,19 @@ static void what_would_need_to_go_back_is_refused(void **state)
         if (pattern_new(str_of(bad[i]), &p, &e) != RC_INVALID) fail_msg("%s was taken", bad[i]);
         assert_true(e.text[0] != 0);
     }
+}
+
+static void many_alternatives_find_room(void **state)
+{
+    char text[4000] = "first";
+    size_t n = strlen(text);
+
+    (void)state;
+    for (int i = 0; i < 150; i++)
+        n += (size_t)snprintf(text + n, sizeof text - n, "|topic-%d", i);
+    assert_true(matches(text, "first"));
+    assert_true(matches(text, "topic-149"));
+    assert_false(matches(text, "topic-150"));
 }
 
 /* Exponential for a matcher that goes back. */
@@ -65,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_name_matches_as_a_whole),
         cmocka_unit_test(what_would_need_to_go_back_is_refused),
+        cmocka_unit_test(many_alternatives_find_room),
         cmocka_unit_test(no_pattern_is_slow),
     };
 
