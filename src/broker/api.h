@@ -136,6 +136,7 @@ void api_create_delegation_token(struct request *r);
 void api_renew_delegation_token(struct request *r);
 void api_expire_delegation_token(struct request *r);
 void api_describe_delegation_token(struct request *r);
+void api_describe_user_scram_credentials(struct request *r);
 void api_describe_quorum(struct request *r);
 void api_update_features(struct request *r);
 void api_unregister_broker(struct request *r);

@@ -8,6 +8,8 @@
 #include <math.h>
 #include <stdio.h>
 
+static struct str broker_value(const struct broker_config *c, size_t row);
+
 /* ---- one value ---- */
 
 static const char *type_name(enum config_type t)
@@ -96,11 +98,54 @@ static enum rc check_number(const struct config_def *d, struct str v, struct err
     return RC_OK;
 }
 
+/* The last ':' divides: an address may hold others. */
+static bool cut_count(struct str entry, struct str *ret_name, int64_t *ret_count)
+{
+    size_t at = entry.n;
+
+    while (at && entry.p[at - 1] != ':')
+        at--;
+    if (at < 2) return false;
+    *ret_name = (struct str){entry.p, at - 1};
+    return str_to_i64((struct str){entry.p + at, entry.n - at}, ret_count) && *ret_count >= 0 &&
+           *ret_count <= INT32_MAX;
+}
+
+static enum rc check_counts(const struct config_def *d, struct str v, struct err *e)
+{
+    struct str rest = v, head, name;
+    bool more = v.n != 0;
+    int64_t n;
+
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (!cut_count(head, &name, &n))
+            return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': name:count, …", d->name,
+                           STR_ARG(v));
+    }
+    return RC_OK;
+}
+
+int64_t broker_config_count(const struct broker_config *c, const char *key, struct str name,
+                            int64_t otherwise)
+{
+    struct str rest = broker_value(c, broker_config_find(str_of(key))), head, which;
+    bool more = rest.n != 0;
+    int64_t n;
+
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (cut_count(head, &which, &n) && str_eq(which, name)) return n;
+    }
+    return otherwise;
+}
+
 static enum rc check_value(const struct config_def *d, struct str v, struct err *e)
 {
     if ((d->flags & DEF_FIXED) && (!d->value || !str_is(v, d->value)))
         return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': this broker has only '%s'",
                        d->name, STR_ARG(v), d->value ? d->value : "");
+    if (d->flags & DEF_COUNTS) return check_counts(d, v, e);
     switch (d->type) {
     case CONFIG_BOOL:
         if (str_eq_nocase(v, STR("true")) || str_eq_nocase(v, STR("false"))) return RC_OK;

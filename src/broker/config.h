@@ -14,7 +14,7 @@ enum config_type { CONFIG_BOOL = 1, CONFIG_STRING, CONFIG_INT, CONFIG_SHORT, CON
 enum config_source {                     /* as on the wire */
     CONFIG_SOURCE_TOPIC = 1, CONFIG_SOURCE_BROKER = 2, CONFIG_SOURCE_DEFAULT_BROKER = 3, CONFIG_SOURCE_STATIC = 4, CONFIG_SOURCE_DEFAULT = 5
 };
-enum { TOPIC_CONFIGS_N = 34, BROKER_CONFIGS_MAX = 128 };
+enum { TOPIC_CONFIGS_N = 34, BROKER_CONFIGS_MAX = 160 };
 
 /* The effective values of one topic. */
 struct topic_config {
@@ -65,6 +65,8 @@ enum rc broker_config_set(struct broker_config *c, enum config_source level, str
 
 /* A fact for DescribeConfigs to show: "listeners", "log.dirs". */
 void broker_config_note(struct broker_config *c, const char *name, struct str value);
+/* Of a setting that is "name:count,…": the count of that name. */
+int64_t broker_config_count(const struct broker_config *c, const char *key, struct str name, int64_t otherwise);
 /* What was set at that level (_BROKER, _DEFAULT_BROKER); .p NULL: nothing. */
 struct str broker_config_own(const struct broker_config *c, enum config_source level, size_t row);
 

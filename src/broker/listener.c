@@ -105,8 +105,13 @@ static struct str peer_text(const struct sockaddr_storage *a, char text[64])
 
 static bool too_many_of_address(const struct sock_listener *l, struct bytes address)
 {
-    int64_t max = l->l.broker->config.connections_max_per_ip, n = 0;
+    const struct broker_config *c = &l->l.broker->config;
+    char ip[INET6_ADDRSTRLEN] = "";
+    int64_t max, n = 0;
 
+    inet_ntop(address.n == 16 ? AF_INET6 : AF_INET, address.p, ip, sizeof ip);
+    max = broker_config_count(c, "max.connections.per.ip.overrides", str_of(ip),
+                              c->connections_max_per_ip);
     if (max >= INT32_MAX) return false;
     list_each(it, &l->socks)
     {

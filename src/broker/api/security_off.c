@@ -1,13 +1,16 @@
 /* What a broker without authentication and authorization says to those who ask for it: DescribeAcls (key 29), CreateAcls
- * (30), DeleteAcls (31), SaslHandshake (17), SaslAuthenticate (36) and the delegation tokens (38 to 41).
+ * (30), DeleteAcls (31), SaslHandshake (17), SaslAuthenticate (36), the delegation tokens (38 to 41) and
+ * DescribeUserScramCredentials (50).
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "kafka/msg/create_acls.h"
 #include "kafka/msg/create_delegation_token.h"
 #include "kafka/msg/delete_acls.h"
 #include "kafka/msg/describe_acls.h"
 #include "kafka/msg/describe_delegation_token.h"
+#include "kafka/msg/describe_user_scram_credentials.h"
 #include "kafka/msg/expire_delegation_token.h"
 #include "kafka/msg/renew_delegation_token.h"
 #include "kafka/msg/sasl_authenticate.h"
@@ -112,4 +115,30 @@ void api_describe_delegation_token(struct request *r)
         .error_code = KAFKA_ERR_DELEGATION_TOKEN_REQUEST_NOT_ALLOWED};
 
     if (request_decode(r)) request_answer(r, &a);
+}
+
+/* Nobody has any. */
+void api_describe_user_scram_credentials(struct request *r)
+{
+    const struct describe_user_scram_credentials_request *q = request_decode(r);
+    AUTO(seen_fini) struct seen seen = {0}, told = {0};
+    struct describe_user_scram_credentials_response a = {0};
+
+    if (!q) return;
+    a.results =
+        arena_array(&r->arena, struct describe_user_scram_credentials_response_result, q->users_n);
+    for (size_t i = 0; i < q->users_n; i++)
+        seen_add(&seen, q->users[i].name, 0);
+    for (size_t i = 0; i < q->users_n; i++) {
+        struct describe_user_scram_credentials_response_result *row = &a.results[a.results_n];
+        bool twice = seen_count(&seen, q->users[i].name, 0) > 1;
+
+        if (twice && seen_add(&told, q->users[i].name, 0) > 1) continue;
+        a.results_n++;
+        row->user = q->users[i].name;
+        row->error_code = twice ? KAFKA_ERR_DUPLICATE_RESOURCE : KAFKA_ERR_RESOURCE_NOT_FOUND;
+        row->error_message =
+            twice ? STR("the user is named more than once") : STR("this user has no credentials");
+    }
+    request_answer(r, &a);
 }

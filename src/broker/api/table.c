@@ -48,6 +48,7 @@ static const struct api apis[] = {
     {KAFKA_RENEW_DELEGATION_TOKEN, 0, 2, 0, api_renew_delegation_token},
     {KAFKA_EXPIRE_DELEGATION_TOKEN, 0, 2, 0, api_expire_delegation_token},
     {KAFKA_DESCRIBE_DELEGATION_TOKEN, 0, 3, 0, api_describe_delegation_token},
+    {KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS, 0, 0, 0, api_describe_user_scram_credentials},
     {KAFKA_DESCRIBE_QUORUM, 0, 1, 0, api_describe_quorum},
     {KAFKA_UPDATE_FEATURES, 0, 1, 0, api_update_features},
     {KAFKA_UNREGISTER_BROKER, 0, 0, 0, api_unregister_broker},
