@@ -149,8 +149,9 @@ static struct flow_snapshot *as_applied(const struct applying *a)
     return s;
 }
 
-/* Models that cannot be called as things stand. What is missing may come later, so these are warnings. */
-static void warn_unplaced(struct applying *a)
+/* Models that cannot be called as things stand, pipelines that read each other. What is missing may come later, so that
+ * is a warning. */
+static void check_as_applied(struct applying *a)
 {
     struct flow_snapshot *s = as_applied(a);
     struct err e;
@@ -159,6 +160,7 @@ static void warn_unplaced(struct applying *a)
         const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL
                                              ? map_get_str(&s->model_by_name, a->list[i]->name)
                                              : NULL;
+        if (a->list[i]->kind == RESOURCE_PIPELINE) between_check(s, a->list[i]->name, &a->problems, &a->warnings);
         if (m && !m->placed)
             problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT,
                         STR_ARG(m->name), STR_ARG(m->why));
@@ -242,7 +244,7 @@ static void apply(struct control *c, struct control_call *call)
     if (!a.problems.n) {
         for (size_t i = 0; i < a.n; i++)
             if (a.list[i]->kind == RESOURCE_PIPELINE) warn_missing_models(&a, a.list[i]);
-        warn_unplaced(&a);
+        check_as_applied(&a);
         a.m = xnew(struct mutation);
         a.m->call = call;
         a.m->offset_last = -1;

@@ -397,6 +397,43 @@ static struct flow_external *externals_read(struct pipeline_reading *pr, struct 
     return all;
 }
 
+static bool is_tapped(const struct flow_pipeline_def *def, const struct flow_external *x)
+{
+    for (size_t i = 0; i < def->external_inputs_n; i++) {
+        const struct flow_external *in = &def->external_inputs[i];
+
+        if (str_eq(in->pipeline, x->pipeline) && str_eq(in->step, x->step) && in->inputs == x->inputs &&
+            (!in->tensor.n || str_eq(in->tensor, x->tensor)))
+            return true;
+    }
+    return false;
+}
+
+static void external_renames_read(struct pipeline_reading *pr, struct yaml_map *m, const struct yaml_node *map)
+{
+    struct flow_pipeline_def *def = pr->def;
+
+    def->external_renames = arena_array(pr->a, struct flow_external_rename, map->n + 1);
+    for (size_t i = 0; i < map->n; i++) {
+        struct yaml_text key = {arena_dup_str(pr->a, map->keys[i]->text), map->keys[i]};
+        const struct yaml_node *value = map->items[i];
+        struct flow_external_rename *r = &def->external_renames[def->external_renames_n];
+
+        if (!external_read(pr, m, "tensorMap", i, &key, &r->from)) continue;
+        if (!r->from.tensor.n) {
+            yaml_problem(m, map->keys[i], "input: tensorMap: \"" STR_FMT "\" names no tensor", STR_ARG(key.s));
+        } else if (value->kind != YAML_SCALAR || yaml_is_null(value) || !value->text.n) {
+            yaml_problem(m, value, "input: tensorMap: the new name of " STR_FMT " is missing", STR_ARG(key.s));
+        } else {
+            if (!is_tapped(def, &r->from))
+                warn_at(pr->rd, map->keys[i], "input: tensorMap: " STR_FMT " is not among the inputs, so it never applies",
+                        STR_ARG(key.s));
+            r->name = arena_dup_str(pr->a, value->text);
+            def->external_renames_n++;
+        }
+    }
+}
+
 static void input_read(struct pipeline_reading *pr, struct yaml_map *spec)
 {
     struct flow_pipeline_def *def = pr->def;
@@ -409,15 +446,10 @@ static void input_read(struct pipeline_reading *pr, struct yaml_map *spec)
     def->external_triggers = externals_read(pr, &m, "externalTriggers", &def->external_triggers_n);
     def->external_join = join_read(&m, "joinType");
     def->external_triggers_join = join_read(&m, "triggersJoinType");
-    (void)yaml_map_int(&m, "joinWindowMs", 0, UINT32_MAX, 0);
+    def->external_window_ms = (uint32_t)yaml_map_int(&m, "joinWindowMs", 0, UINT32_MAX, 0);
     map = yaml_map_any(&m, "tensorMap");
-    for (size_t i = 0; map && map->kind == YAML_MAP && i < map->n; i++) {
-        struct yaml_text key = {map->keys[i]->text, map->keys[i]};
-        struct flow_external e;
-        if (external_read(pr, &m, "tensorMap", i, &key, &e) && !e.tensor.n)
-            yaml_problem(&m, map->keys[i], "input: tensorMap: \"" STR_FMT "\" names no tensor",
-                         STR_ARG(key.s));
-    }
+    if (map && map->kind == YAML_MAP) external_renames_read(pr, &m, map);
+    else if (map) yaml_problem(&m, map, "input: tensorMap: PIPELINE.outputs.TENSOR: NEW_NAME is wanted");
     yaml_map_end(&m);
     if (yaml_get(spec->node, "input") && !def->external_inputs_n &&
         pr->rd->in->problems->n == problems)

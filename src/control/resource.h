@@ -65,6 +65,9 @@ bool resource_name_valid(struct str name);                                 /* a-
 /* A Kubernetes quantity (100Ki, 3Gi, 8M, 1e3, 500m) as whole bytes; false when it is none or no whole number. */
 bool quantity_bytes(struct str text, int64_t *ret);
 
+/* What pipeline `name` reads of others: a ring is a problem, what is not there a warning. (between.c) */
+void between_check(const struct flow_snapshot *s, struct str name, struct problems *problems, struct problems *warnings);
+
 /* Turns a set of resources into what flows run. Models are placed: on the Server they name, else on the first by name
  * that has all their requirements, else, if xgboost is all they ask for, in the built-in runtime. */
 struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum flow_record record, uint64_t number);

@@ -146,6 +146,19 @@ static struct flow_external *externals_copy(struct arena *a, const struct flow_e
     return to;
 }
 
+static struct flow_external_rename *external_renames_copy(struct arena *a, const struct flow_external_rename *from, size_t n)
+{
+    struct flow_external_rename *to = n ? arena_array(a, struct flow_external_rename, n) : NULL;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct flow_external *x = &from[i].from;
+
+        to[i] = (struct flow_external_rename){{dup(a, x->pipeline), dup(a, x->step), x->inputs, dup(a, x->tensor)},
+                                              dup(a, from[i].name)};
+    }
+    return to;
+}
+
 static void step_copy(struct arena *a, const struct flow_step_def *from, struct flow_step_def *to)
 {
     *to = *from;
@@ -172,6 +185,7 @@ static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct res
     to->output = refs_copy(a, from->output, from->output_n);
     to->output_renames = renames_copy(a, from->output_renames, from->output_renames_n);
     to->external_inputs = externals_copy(a, from->external_inputs, from->external_inputs_n);
+    to->external_renames = external_renames_copy(a, from->external_renames, from->external_renames_n);
     to->external_triggers = externals_copy(a, from->external_triggers, from->external_triggers_n);
     return to;
 }

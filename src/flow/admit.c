@@ -5,6 +5,7 @@
  * A request for a pipeline whose topics are still being made waits ("parked") until they are there,
  * within its deadline. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "flow/tap.h"
 #include <inttypes.h>
 
 enum { RETRY_AFTER_MS = 1000 };
@@ -217,6 +218,10 @@ static void input_append(struct flow_run *r)
                             .headers = p->headers,
                             .timestamp_ms = p->timestamp_ms};
 
+    if (r->sources.n) {
+        w.extra_name = STR("millrace-source");
+        w.extra_value = r->sources;
+    }
     if (r->idem) {
         w.extra_name = STR(IDEM_HEADER);
         w.extra_value = idem_header_print(&r->run.arena, &r->idem->key, &r->idem->input);
@@ -237,6 +242,34 @@ void run_admitted(struct flow_run *r)
     flow_run_start(r);
     r->pins--;
     flow_run_release(r);
+}
+
+/* From other pipelines: as a request, but the key is theirs, and nobody waits. */
+enum rc run_admit_tapped(struct place *p, const struct tap_input *in, struct flow_run **ret)
+{
+    struct flow *f = p->f;
+    struct flow_run *r;
+    struct err e;
+
+    if (p->pipeline->graph->why.rc) return p->pipeline->graph->why.rc;
+    r = flow_run_new(f, p, p->pipeline->graph);
+    r->counted = true;
+    f->outside_now++;
+    f->counters.outside++;
+    r->from_ms = loop_now_ms(f->loop);
+    r->deadline_ms = r->last_ms = r->from_ms + f->o.timeout_ms;
+    must(run_accept(&r->run, in->message, headers_copy_to(&r->run.arena, in->headers), in->timestamp_ms, &e) == RC_OK);
+    run_keep(&r->run);
+    run_identify(r, in->partition, (struct str){0});
+    r->key = in->key.p ? arena_dup(&r->run.arena, in->key) : (struct bytes){0};
+    r->sources = arena_dup_str(&r->run.arena, in->sources);
+    r->origin = in->origin;
+    r->outside = true;
+    r->pins++;
+    input_append(r);
+    r->pins--;
+    *ret = r;
+    return RC_OK;
 }
 
 static void run_admit(struct flow_run *r)

@@ -16,6 +16,7 @@ enum flow_record { FLOW_RECORD_DEFAULT, FLOW_RECORD_ALL, FLOW_RECORD_ENDS, FLOW_
 /* step.outputs, step.inputs.tensor, pipeline.inputs … ; step empty = the pipeline's own inputs; tensor empty = all. */
 struct flow_ref { struct str step; bool inputs; struct str tensor; };
 struct flow_external { struct str pipeline, step; bool inputs; struct str tensor; };  /* step empty: the pipeline itself */
+struct flow_external_rename { struct flow_external from; struct str name; };
 struct flow_rename { struct str source; bool inputs; struct str tensor, name; };      /* source: step or pipeline name */
 
 struct flow_step_def {
@@ -41,6 +42,8 @@ struct flow_pipeline_def {
     struct flow_rename *output_renames; size_t output_renames_n;
     struct flow_external *external_inputs, *external_triggers; size_t external_inputs_n, external_triggers_n;
     enum flow_join external_join, external_triggers_join;
+    uint32_t external_window_ms;                 /* 0: the default */
+    struct flow_external_rename *external_renames; size_t external_renames_n;
     bool allow_cycles, clean_topics_on_delete;
     uint32_t max_step_revisits;
     enum flow_record record;

@@ -5,6 +5,7 @@
  * batch.c    calls of several runs as one
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
+ * tap.c      inputs from other pipelines
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
@@ -19,6 +20,8 @@
 #include <stdatomic.h>
 
 struct place;
+struct tap;
+struct join;
 struct idem;
 struct idem_index;
 
@@ -100,6 +103,7 @@ struct place {
     unsigned tells_open;                         /* watches that have not said how far they are, and the look at the ends */
     struct list commit_link;                     /* in flow.commits, flow.committing; on the others in flow.touched */
     struct idem_index *idem;
+    struct tap *tap;                             /* its inputs from other pipelines; NULL: none */
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
@@ -143,6 +147,7 @@ struct flow_run {
     struct list link;                            /* in flow.runs */
     struct list parked;                          /* not started: in flow.parked, or a list of flow/idem.h */
     struct idem *idem;                           /* the idempotency key it holds */
+    struct join *origin;                         /* what other pipelines said, until its input is in the log */
     struct flow_snapshot *snapshot;
     struct place *place;
     enum flow_record record;
@@ -150,6 +155,7 @@ struct flow_run {
     struct bytes key;                            /* .p NULL: an outside record without one */
     struct str id;                               /* the millrace-run header */
     struct flow_request *request;                /* who waits for the answer; NULL: nobody, or answered */
+    struct str sources;                          /* the records of other pipelines it was made of; empty: none */
     bool outside;                                /* the input was not written by a gateway */
     bool json;                                   /* … and is JSON, as its answer shall be */
     struct run_call *calls;                      /* by step */

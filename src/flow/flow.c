@@ -1,6 +1,7 @@
 /* An executor's life. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/executor.h"
 #include "flow/idem.h"
+#include "flow/tap.h"
 
 enum { COMMIT_EVERY_MS = 1000 };
 
@@ -119,8 +120,12 @@ void flow_use(struct flow *f, struct flow_snapshot *s)
     places_leave(&f->models, &s->model_by_name);
     for (size_t i = 0; i < s->models_n; i++)
         place_of(f, &f->models, true, s->models[i]->name)->def = s->models[i];
-    for (size_t i = 0; i < s->pipelines_n; i++)
-        place_of(f, &f->pipelines, false, s->pipelines[i]->name)->pipeline = s->pipelines[i];
+    for (size_t i = 0; i < s->pipelines_n; i++) {
+        struct place *p = place_of(f, &f->pipelines, false, s->pipelines[i]->name);
+
+        p->pipeline = s->pipelines[i];
+        tap_follow(p);
+    }
     flow_snapshot_unref(&old);
     flow_unpark_all(f);
 }

@@ -368,10 +368,6 @@ static enum rc shape_check(struct compiler *c)
     if (def->steps_n > GRAPH_STEPS_MAX)
         return err_set(&c->g->why, RC_INVALID, "%zu steps, at most %d are allowed", def->steps_n,
                        GRAPH_STEPS_MAX);
-    if (def->external_inputs_n || def->external_triggers_n)
-        return err_set(&c->g->why, RC_UNSUPPORTED,
-                       "inputs from other pipelines (input.externalInputs, input.externalTriggers) are not "
-                       "supported by this version");
     for (size_t i = 0; i < def->steps_n; i++)
         if (map_put_str(&c->index, def->steps[i].name, (void *)(uintptr_t)(i + 1)))
             return err_set(&c->g->why, RC_INVALID, "two steps are named " STR_FMT,

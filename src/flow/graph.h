@@ -61,8 +61,7 @@ static inline uint32_t graph_point_outputs(size_t step) { return (uint32_t)(2 + 
 static inline bool graph_has_output(const struct graph *g) { return g->nodes_n > g->steps_n; }
 
 /* Always gives a graph, out of the arena (which has no limit). Its `why` is RC_INVALID for what validation should have
- * refused (unknown references, no or equal names, a cycle that is not allowed), RC_UNSUPPORTED for what this version
- * does not run: inputs from other pipelines. */
+ * refused: unknown references, no or equal names, a cycle that is not allowed. */
 struct graph *graph_compile(struct arena *a, const struct flow_pipeline_def *def);
 
 /* One step that takes the request as it came and whose answer is the outcome. */

@@ -130,3 +130,12 @@ struct headers headers_call(struct arena *a, struct headers from, struct str mod
     add(&h, STR("seldon-model"), model);
     return h;
 }
+
+struct headers headers_copy_to(struct arena *a, struct headers from)
+{
+    struct headers h = {.v = arena_array(a, struct header, from.n + 1), .n = from.n};
+
+    for (size_t i = 0; i < from.n; i++)
+        h.v[i] = (struct header){arena_dup_str(a, from.v[i].name), arena_dup_str(a, from.v[i].value)};
+    return h;
+}

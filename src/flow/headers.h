@@ -32,5 +32,7 @@ struct headers headers_answer(struct arena *a, struct headers from, const struct
 /* What a model is sent: every x-* header but x-seldon-route, the last value of each name; then seldon-model. */
 struct headers headers_call(struct arena *a, struct headers from, struct str model);
 
+struct headers headers_copy_to(struct arena *a, struct headers from);     /* copies */
+
 bool headers_to_caller(struct str name);                          /* x-* */
 const struct str *headers_get(struct headers h, const char *name);     /* the first value, or NULL */

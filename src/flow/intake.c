@@ -8,6 +8,7 @@
 #include "base/diag.h"
 #include "flow/idem.h"
 #include "flow/payload.h"
+#include "flow/tap.h"
 #include <inttypes.h>
 
 enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
@@ -265,6 +266,10 @@ void intake_open(struct place *p)
     if (p->state != PLACE_OFFSETS || p->busy) return;
     if (!f->errors.ready) {
         loop_timer(f->loop, &p->retry, RETRY_MS_MIN, open_again);
+        return;
+    }
+    if (tap_wanted(p) && !tap_ready(p)) {
+        if (!p->tap) tap_open(p);
         return;
     }
     if (f->o.loop_index == 0) intakes_make(p);
@@ -564,6 +569,7 @@ static void watch_done(struct bus_op *op)
 
 void intake_close(struct place *p)
 {
+    tap_close(p);
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
 

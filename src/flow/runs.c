@@ -6,6 +6,7 @@
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
 #include "flow/payload.h"
+#include "flow/tap.h"
 #include <inttypes.h>
 
 enum { SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
@@ -97,11 +98,14 @@ static void run_recycle(struct flow_run *r)
     free(r);
 }
 
+static void origin_told(struct flow_run *r, bool ok);
+
 static void run_free(struct flow_run *r)
 {
     struct flow *f = r->f;
     struct place *p = r->place;
 
+    if (r->origin && !f->closed) origin_told(r, false);
     if (!f->closed) idem_settle(r, 0, -1);       /* it ends without an outcome in the log */
     timer_cancel(loop_timers(f->loop), &r->deadline);
     timer_cancel(loop_timers(f->loop), &r->outcome_retry);
@@ -481,6 +485,14 @@ static void outcome_failed(struct flow_run *r, const struct err *why)
     else stuck_add(r);
 }
 
+static void origin_told(struct flow_run *r, bool ok)
+{
+    struct join *j = r->origin;
+
+    r->origin = NULL;
+    if (j) tap_admitted(j, ok);
+}
+
 void flow_run_appended(struct flow_run *r, struct flow_append *a)
 {
     const struct err *why = &a->a.op.err;
@@ -492,8 +504,10 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         r->outcome_done = true;
         idem_settle(r, a->a.partition, a->a.offset);
     } else if (why->rc) {
+        origin_told(r, false);
         input_failed(r, why);
     } else {
+        origin_told(r, true);
         r->input_done = true;
         r->input_offset = a->a.offset;
         r->place->acked[a->a.partition] = MAX(r->place->acked[a->a.partition], a->a.offset);

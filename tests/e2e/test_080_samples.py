@@ -1,9 +1,13 @@
 """The sample pipelines that users of the original know, over toy models with the same tensors, with their documented results."""
 
+import struct
+
 import pytest
 import requests
 import resources
 from harness import wait_for
+from test_040_pipelines import read_topic
+from tritonclient.grpc import service_pb2
 
 A = list(range(1, 17))
 TWO_A = [2 * x for x in A]
@@ -194,3 +198,90 @@ def test_a_step_of_a_cycle_runs_as_often_as_it_may_and_no_more(samples, tmp_path
     inputs = [int32([6], "x", [1])]
     answer = requests.post(f"http://{samples.infer}/v2/pipelines/short/infer", json={"inputs": inputs}, timeout=20)
     assert answer.status_code == 200, answer.text
+
+
+BETWEEN = {
+    "tfsimple-extended": """
+input:
+  externalInputs: [tfsimple.outputs]
+  tensorMap: {tfsimple.outputs.OUTPUT0: INPUT0, tfsimple.outputs.OUTPUT1: INPUT1}
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+    "tfsimple-extended2": """
+input:
+  externalInputs: [tfsimple.outputs]
+  tensorMap: {tfsimple.outputs.OUTPUT0: INPUT0, tfsimple.outputs.OUTPUT1: INPUT1}
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+    "tfsimple-combined": """
+input:
+  externalInputs: [tfsimple-extended.outputs.OUTPUT0, tfsimple-extended2.outputs.OUTPUT1]
+  tensorMap: {tfsimple-extended.outputs.OUTPUT0: INPUT0, tfsimple-extended2.outputs.OUTPUT1: INPUT1}
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+    "tfsimple-combined-trigger": """
+input:
+  externalInputs: [tfsimple-extended.outputs]
+  externalTriggers: [tfsimple-extended2.outputs]
+  tensorMap: {tfsimple-extended.outputs.OUTPUT0: INPUT0, tfsimple-extended.outputs.OUTPUT1: INPUT1}
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+    "tfsimple-extended-step": """
+input:
+  externalInputs: [tfsimple.step.tfsimple1.outputs]
+  tensorMap: {tfsimple.step.tfsimple1.outputs.OUTPUT0: INPUT0, tfsimple.step.tfsimple1.outputs.OUTPUT1: INPUT1}
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+    "tfsimple-combined-step": """
+input:
+  externalInputs: [tfsimple-extended.step.tfsimple2.outputs.OUTPUT0, tfsimple-extended2.step.tfsimple2.outputs.OUTPUT0]
+  tensorMap:
+    tfsimple-extended.step.tfsimple2.outputs.OUTPUT0: INPUT0
+    tfsimple-extended2.step.tfsimple2.outputs.OUTPUT0: INPUT1
+steps: [{name: tfsimple2}]
+output: {steps: [tfsimple2]}
+""",
+}
+FOUR_A = [4 * x for x in A]
+REACHED = {"tfsimple-extended": [TWO_A, TWO_A], "tfsimple-extended2": [TWO_A, TWO_A], "tfsimple-extended-step": [TWO_A, TWO_A],
+           "tfsimple-combined": [FOUR_A, [0] * 16], "tfsimple-combined-trigger": [FOUR_A, [0] * 16],
+           "tfsimple-combined-step": [FOUR_A, [0] * 16]}
+
+
+def test_pipelines_that_read_other_pipelines_have_their_documented_results(samples, tmp_path):
+    samples.apply(tmp_path, "---".join(resources.pipeline(name, spec) for name, spec in BETWEEN.items()))
+    for name in BETWEEN:
+        wait_for(lambda n=name: requests.get(f"http://{samples.infer}/v2/pipelines/{n}/ready", timeout=10).status_code == 200, 30,
+                 f"{name} never got ready")
+    for call in (1, 2):
+        answer = requests.post(f"http://{samples.infer}/v2/pipelines/tfsimple/infer", json={"inputs": pair(A, A)}, timeout=20,
+                               headers={"x-request-id": f"between-{call}"})
+        assert answer.status_code == 200, answer.text
+    samples.bootstrap, samples.namespace = samples.kafka, "default"
+    for name, wanted in REACHED.items():
+        records = read_topic(samples, f"pipeline.{name}.outputs", at_least=2)
+        assert len(records) == 2, name
+        assert [record.key().decode().split(".", 1)[1] for record in records] == ["tfsimple.between-1", "tfsimple.between-2"], name
+        assert ("pipeline", name.encode()) in records[0].headers()
+        response = service_pb2.ModelInferResponse.FromString(records[0].value())
+        assert tensors_of(response) == wanted, name
+
+
+def tensors_of(response):
+    if response.raw_output_contents:
+        return [list(struct.unpack(f"<{len(raw) // 4}i", raw)) for raw in response.raw_output_contents]
+    return [list(tensor.contents.int_contents) for tensor in response.outputs]
+
+
+def test_pipelines_that_feed_each_other_are_refused(samples, tmp_path):
+    ring = [resources.pipeline(name, f"input: {{externalInputs: [{other}]}}\nsteps: [{{name: mul10}}]\noutput: {{steps: [mul10]}}")
+            for name, other in (("one", "two"), ("two", "three"), ("three", "one"))]
+    path = tmp_path / "ring.yaml"
+    path.write_text("---".join(ring))
+    done = samples.cli("apply", "-f", path, check=False)
+    assert done.returncode != 0 and "feed each other without end: one > " in done.stdout + done.stderr

@@ -241,6 +241,8 @@ static void watches_wake(struct fake_bus *b, struct str topic, int32_t n)
 
 /* ---- operations ---- */
 
+static void fetch_again(struct fake_bus *b, struct str topic);
+
 static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_record *records, size_t n)
 {
     struct fake_bus *b = of(bus);
@@ -253,6 +255,7 @@ static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_
         for (size_t i = 0; i < n; i++)
             store(b, p, &records[i], false);
         watches_wake(b, a->topic, a->partition);
+        fetch_again(b, a->topic);
     }
     held = b->hold;
     b->hold |= b->hold_appends;
@@ -260,9 +263,9 @@ static void fake_append(struct bus *bus, struct bus_append *a, const struct bus_
     b->hold = held;
 }
 
-static void fake_fetch(struct bus *bus, struct bus_fetch *f)
+/* One that waits is answered when something is appended to its topic, or when the test lets time go by. */
+static void fetch_do(struct fake_bus *b, struct bus_fetch *f, bool wait)
 {
-    struct fake_bus *b = of(bus);
     struct fake_partition *p;
 
     f->records = NULL;
@@ -277,7 +280,33 @@ static void fake_fetch(struct bus *bus, struct bus_fetch *f)
         f->start_offset = 0;
         f->end_offset = (int64_t)p->n;
     }
+    if (wait && f->wait_ms && !f->op.err.rc && !f->records_n) {
+        b->waits = xrealloc(b->waits, b->waits_n + 1, sizeof *b->waits);
+        b->waits[b->waits_n++] = f;
+        return;
+    }
     answer(b, &f->op);
+}
+
+static void fake_fetch(struct bus *bus, struct bus_fetch *f)
+{
+    fetch_do(of(bus), f, true);
+}
+
+static void fetch_again(struct fake_bus *b, struct str topic)
+{
+    for (size_t i = b->waits_n; i-- > 0;) {
+        struct bus_fetch *f = b->waits[i];
+
+        if (topic.n && !str_eq(f->topic, topic)) continue;
+        b->waits[i] = b->waits[--b->waits_n];
+        fetch_do(b, f, false);
+    }
+}
+
+void fake_bus_tick(struct fake_bus *b)
+{
+    fetch_again(b, (struct str){0});
 }
 
 static void fake_watch(struct bus *bus, struct bus_watch *w)
@@ -475,6 +504,7 @@ static void fake_close(struct bus *bus)
     free(b->topics);
     free(b->offsets);
     free(b->watches);
+    free(b->waits);
     free(b);
 }
 
@@ -516,7 +546,7 @@ struct bus *fake_bus_close(struct fake_bus *b)
 
 void fake_bus_restart(struct fake_bus *b, const char *incarnation)
 {
-    must(b->held_n == 0 && b->watches_n == 0);
+    must(b->held_n == 0 && b->watches_n == 0 && b->waits_n == 0);
     memset(b->bus.facts.incarnation, 0, sizeof b->bus.facts.incarnation);
     memcpy(b->bus.facts.incarnation, incarnation, strlen(incarnation));
     b->fail = NULL;

@@ -29,6 +29,7 @@ struct fake_bus {
     size_t offsets_n;
     struct fake_watch { struct bus_watch *w; bool armed, posted, stopping, tell; } *watches;
     size_t watches_n;
+    struct bus_fetch **waits; size_t waits_n;    /* fetches that wait for records */
     /* What to do to the next operations: */
     bool hold;                                   /* answers wait for fake_bus_release() */
     bool hold_appends;                           /* those of appends do */
@@ -45,6 +46,7 @@ struct fake_bus {
 struct fake_bus *fake_bus_new(void);
 struct bus *fake_bus_close(struct fake_bus *b);
 void fake_bus_restart(struct fake_bus *b, const char *incarnation);     /* the log stays, the process is another one */
+void fake_bus_tick(struct fake_bus *b);                                 /* fetches have waited long enough */
 void fake_bus_release(struct fake_bus *b);                              /* posts what was held and stops holding */
 struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name);        /* NULL when it is not there */
 const struct fake_record *fake_bus_record(struct fake_bus *b, const char *topic, int32_t partition, size_t i);

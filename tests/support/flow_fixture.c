@@ -73,11 +73,59 @@ static struct str word(struct str *rest)
     return w;
 }
 
+static struct flow_external *externals_read(struct arena *a, struct str text, size_t *ret_n)
+{
+    struct flow_external *all = arena_array(a, struct flow_external, text.n + 1);
+    struct str one, dir;
+
+    while (text.n) {
+        struct flow_external *x = &all[(*ret_n)++];
+
+        str_cut(text, ',', &one, &text);
+        str_cut(one, '.', &x->pipeline, &one);
+        str_cut(one, '.', &dir, &one);
+        if (str_is(dir, "step")) {
+            str_cut(one, '.', &x->step, &one);
+            str_cut(one, '.', &dir, &one);
+        }
+        x->inputs = str_is(dir, "inputs");
+        x->tensor = one;
+    }
+    return all;
+}
+
+static void input_read(struct arena *a, struct str text, struct flow_pipeline_def *p)
+{
+    for (struct str w; (w = word(&text)).n;) {
+        struct str key, value;
+
+        str_cut(w, '=', &key, &value);
+        if (str_is(w, "<")) p->external_inputs = externals_read(a, word(&text), &p->external_inputs_n);
+        else if (str_is(w, "!")) p->external_triggers = externals_read(a, word(&text), &p->external_triggers_n);
+        else if (str_is(key, "join")) p->external_join = join_read(value);
+        else if (str_is(key, "tjoin")) p->external_triggers_join = join_read(value);
+        else if (str_is(key, "window")) p->external_window_ms = number_read(value);
+        else if (str_is(key, "map")) {
+            struct str from;
+            size_t n = 0;
+
+            p->external_renames = arena_array(a, struct flow_external_rename, 1);
+            str_cut(value, ':', &from, &p->external_renames[0].name);
+            p->external_renames[0].from = externals_read(a, from, &n)[0];
+            p->external_renames_n = 1;
+        } else must(false && "a word of an input section");
+    }
+}
+
 static void step_read(struct arena *a, struct str text, struct flow_pipeline_def *p)
 {
     struct flow_step_def d = {.name = word(&text)};
     bool out = str_is(d.name, "out");
 
+    if (str_is(d.name, "in")) {
+        input_read(a, text, p);
+        return;
+    }
     for (struct str w; (w = word(&text)).n;) {
         struct str key, value;
 
@@ -215,6 +263,7 @@ static void shut(struct fixture *x)
 {
     x->flow = flow_free(x->flow);
     if (x->bus->hold) fake_bus_release(x->bus);
+    fake_bus_tick(x->bus);
     fixture_settle(x);
     flow_snapshot_unref(&x->snapshot);
     x->up = upstream_free(x->up);
@@ -247,6 +296,7 @@ void fixture_advance(struct fixture *x, uint64_t ms)
 {
     fixture_settle(x);
     clock_sim_advance(&x->clock, ms * 1000);
+    fake_bus_tick(x->bus);
     fixture_settle(x);
 }
 

@@ -2,6 +2,7 @@
  *
  * Pipelines are written in one line:
  *     "p: mul10; add10 < mul10.outputs.OUTPUT ! echo join=any map=mul10.outputs.OUTPUT:X window=50; out < add10 join=outer"
+ * "in < q.outputs.T,q.step.m ! r" is the input section: what comes from other pipelines.
  * "cycles=N" at any step allows cycles, with so many visits. A step, then after < its inputs, after ! its triggers (refs with commas, no blanks). Without "out" there is no output
  * section, with an empty one the inputs are echoed. Messages are "A=1,2;B=3": FP32 tensors; "A=r1,2" in raw contents.
  * SPDX-License-Identifier: Apache-2.0

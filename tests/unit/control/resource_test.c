@@ -383,14 +383,16 @@ static void size_is_bounded(void **state)
     buf_fini(&b);
 }
 
-static void what_a_later_version_runs_is_refused_with_a_reason(void **state)
+static void inputs_from_other_pipelines_are_taken(void **state)
 {
     (void)state;
-    struct applied a = apply(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q.step.s.outputs.t, r], "
-                       "externalTriggers: [q]}\n"));
-    assert_false(a.ok);
-    assert_int_equal(a.problems.n, 1);
-    drop(&a);
+    assert_taken(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q.step.s.outputs.t, r], externalTriggers: [q], "
+                          "joinWindowMs: 5, tensorMap: {r.outputs.x: y}}\n"),
+                 "");
+    assert_taken(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q.outputs.t], tensorMap: {q.outputs.u: v}}\n"),
+                 "line 7:54: input: tensorMap: q.outputs.u is not among the inputs, so it never applies\n");
+    assert_refused(PIPELINE("  steps:\n  - name: a\n  input: {externalInputs: [q], tensorMap: {q.outputs.u: ''}}\n"),
+                   "line 7:57: input: tensorMap: the new name of q.outputs.u is missing\n");
 }
 
 static void batches_are_taken_and_a_window_without_a_size_is_said(void **state)
@@ -556,7 +558,7 @@ int main(void)
         cmocka_unit_test(cycles_are_taken_where_they_are_allowed),
         cmocka_unit_test(a_tensor_map_that_never_applies_is_said),
         cmocka_unit_test(size_is_bounded),
-        cmocka_unit_test(what_a_later_version_runs_is_refused_with_a_reason),
+        cmocka_unit_test(inputs_from_other_pipelines_are_taken),
         cmocka_unit_test(known_shapes_of_pipelines_are_taken),
         cmocka_unit_test(models_find_their_servers),
         cmocka_unit_test(a_server_that_offers_xgboost_is_preferred_to_the_built_in_runtime),

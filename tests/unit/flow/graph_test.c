@@ -99,18 +99,6 @@ static void what_cannot_run_says_why(void **state)
     }
 }
 
-static void external_inputs_are_for_later(void **state)
-{
-    struct flow_pipeline_def *p;
-    struct flow_external other = {.pipeline = STR("q")};
-
-    (void)state;
-    p = fixture_pipeline(&arena, "p: a; out < a");
-    p->external_inputs = &other;
-    p->external_inputs_n = 1;
-    assert_int_equal(graph_compile(&arena, p)->why.rc, RC_UNSUPPORTED);
-}
-
 static void where_a_cycle_closes_is_known_from_the_inputs_on(void **state)
 {
     const struct graph *g = compile("p: loop < count; count < p,loop join=any cycles=3; side < p; behind < count; out < behind");
@@ -155,7 +143,6 @@ int main(void)
         cmocka_unit_test(what_the_output_depends_on_is_marked),
         cmocka_unit_test(a_reader_is_listed_once_for_each_point),
         cmocka_unit_test(what_cannot_run_says_why),
-        cmocka_unit_test(external_inputs_are_for_later),
         cmocka_unit_test(where_a_cycle_closes_is_known_from_the_inputs_on),
         cmocka_unit_test(a_cycle_is_found_among_many_steps),
     };
