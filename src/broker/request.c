@@ -20,6 +20,7 @@ enum {
     POOLED_BUF_MAX = 16 << 10,
     ARENA_POOLED_MAX = 64 << 10,
     FRAME_BYTES_MAX = 100 << 20, /* of all but Produce */
+    REQUEST_COST_BYTES = 5 << 10, /* of one that is not answered yet: itself and the start of its arena */
     REQUEST_BYTES_MIN = 10,      /* key, version, correlation id, length of the client id */
 };
 
@@ -75,6 +76,12 @@ void memory_release(struct broker *b, uint64_t n)
 }
 
 /* ---- replies ---- */
+
+/* What it takes of our memory: thousands of small answers are more than their bytes. */
+static size_t reply_cost(const struct broker_reply *y)
+{
+    return y->out.cap + sizeof *y + y->slices_cap * sizeof *y->slices + 64;
+}
 
 static struct broker_reply *reply_new(struct broker *b)
 {
@@ -242,6 +249,7 @@ static void request_free(struct request *r)
     timer_cancel(b->timers, &r->timer);
     list_remove(&r->link);
     r->conn->requests_n--;
+    memory_give(b, REQUEST_COST_BYTES);
     broker_reply_free(r->reply);
     wr_fini(&r->wr);
     if (r->arena.used > ARENA_POOLED_MAX)
@@ -451,7 +459,7 @@ void request_answer_when(struct request *r, const void *response, uint64_t seq)
     if (!encode(r, response)) return;
     if (r->throttle_ms && !again) conn_mute(r->conn, r->throttle_ms);
     unpark(r);
-    r->reply->counted = r->reply->out.cap;
+    r->reply->counted = reply_cost(r->reply);
     memory_take(r->broker, r->reply->counted);
     r->state = REQUEST_ANSWERED;
     r->seq = seq;
@@ -644,7 +652,7 @@ static void answer_unknown_api_versions(struct request *r)
     wr_i16(&r->wr, a->min);
     wr_i16(&r->wr, a->max);
     wr_frame_end(&r->wr, frame);
-    y->counted = y->out.cap;
+    y->counted = reply_cost(y);
     memory_take(r->broker, y->counted);
     r->state = REQUEST_ANSWERED;
     conn_ready(r->conn);
@@ -684,6 +692,7 @@ static void begin(struct request *r, struct broker_conn *c, uint8_t *p, size_t n
     r->frame_owner = owner;
     r->begun_us = clock_mono_us(c->broker->clock);
     list_push(&c->requests, &r->link);
+    memory_take(c->broker, REQUEST_COST_BYTES);
     c->requests_n++;
     c->broker->stats.requests++;
     c->broker->stats.request_bytes += n;

@@ -83,9 +83,9 @@ static int16_t check_structure(const struct request *r, const struct produce_req
     case BATCH_CODEC:
     case BATCH_COUNT:
     case BATCH_PAYLOAD:
-    case BATCH_PAYLOAD_LARGE:
     case BATCH_RECORD:
     case BATCH_TRAILING: return KAFKA_ERR_CORRUPT_MESSAGE;
+    case BATCH_PAYLOAD_LARGE: return KAFKA_ERR_MESSAGE_TOO_LARGE;
     }
     if (q->records.n - b->raw.n >= SURPLUS_BYTES_IGNORED) return KAFKA_ERR_INVALID_RECORD;
     if (batch_codec(b) == KAFKA_CODEC_ZSTD && request_version(r) < ZSTD_FROM_VERSION)
@@ -138,7 +138,8 @@ static struct batch_rules rules_of(const struct broker *b, const struct topic *t
                                 .compacted = (c->log.cleanup & LOG_CLEANUP_COMPACT) != 0,
                                 .log_append_time = c->log_append_time,
                                 .codec = c->compression,
-                                .expanded_bytes_max = EXPANDED_BYTES_MAX};
+                                /* a small batch must not unpack to more than all peers together may hold */
+                                .expanded_bytes_max = MIN((size_t)EXPANDED_BYTES_MAX, (size_t)b->memory_max)};
 
     memcpy(rules.levels, c->compression_level, sizeof rules.levels);
     return rules;
