@@ -370,7 +370,12 @@ static enum rc open_store(struct broker *b, struct err *e)
     struct uuid id;
     uint32_t before;
 
-    if (store_open(&so, &b->store, e)) return err_in(e, "open %s", b->opt.dir);
+    if (store_open(&so, &b->store, e))
+        return err_in(e,
+                      e->rc == RC_CORRUPT
+                          ? "open %s (`millrace log verify --data` says what is affected)"
+                          : "open %s",
+                      b->opt.dir);
     memcpy(id.b, store_folder_id(b->store).p, sizeof id.b);
     uuid_to_text(&id, b->cluster_id);
     for (size_t i = 0; i < b->topics_n; i++)
