@@ -295,6 +295,84 @@ static void offsets_of_live_members_do_not_expire(void **state)
     assert_int_equal(committed(h, "g", "t", 0), 3); /* it is subscribed to t */
 }
 
+/* ---- the newer protocol ---- */
+
+static int16_t consumer_beat(struct house *h, int32_t epoch, const char *topic, int32_t *ret_epoch)
+{
+    struct str name = str_of(topic);
+    struct consumer_group_heartbeat_request q = {.group_id = STR("n"),
+                                                 .member_id = STR("m"),
+                                                 .member_epoch = epoch,
+                                                 .rebalance_timeout_ms = 60000,
+                                                 .subscribed_topic_names = &name,
+                                                 .subscribed_topic_names_n = 1};
+    struct consumer_group_heartbeat_response *a =
+        call(&h->a, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q, &h->arena);
+
+    *ret_epoch = a->member_epoch;
+    return a->error_code;
+}
+
+static int16_t consumer_commit(struct house *h, int32_t epoch, const char *topic, int16_t version)
+{
+    struct offset_commit_request_partition p = {.partition_index = 0, .committed_offset = 3};
+    struct offset_commit_request_topic t = {str_of(topic), &p, 1};
+    struct offset_commit_request q = {.group_id = STR("n"),
+                                      .member_id = STR("m"),
+                                      .generation_id_or_member_epoch = epoch,
+                                      .retention_time_ms = -1,
+                                      .topics = &t,
+                                      .topics_n = 1};
+    struct offset_commit_response *a = call(&h->b, KAFKA_OFFSET_COMMIT, version, &q, &h->arena);
+
+    return a->topics[0].partitions[0].error_code;
+}
+
+static void a_member_of_the_newer_protocol_goes_on_after_a_power_cut(void **state)
+{
+    struct house *h = *state;
+    int32_t epoch, again;
+
+    assert_int_equal(consumer_beat(h, 0, "t", &epoch), 0);
+    assert_int_equal(epoch, 1);
+    assert_int_equal(consumer_commit(h, epoch, "t", 9), 0);
+    house_restart(h, false);
+    assert_int_equal(consumer_beat(h, epoch, "t", &again), 0);
+    assert_int_equal(again, epoch);
+    assert_int_equal(consumer_commit(h, epoch, "t", 9), 0);
+    assert_int_equal(consumer_commit(h, epoch, "t", 8), KAFKA_ERR_UNSUPPORTED_VERSION);
+    assert_int_equal(consumer_commit(h, epoch + 1, "t", 9), KAFKA_ERR_STALE_MEMBER_EPOCH);
+    assert_int_equal(committed(h, "n", "t", 0), 3);
+}
+
+static void offsets_of_topics_that_members_no_longer_want_expire(void **state)
+{
+    struct house *h = *state;
+    const uint64_t week_ms = 10080ull * 60000, look_ms = 600000;
+    struct topic *t;
+    uint64_t seq;
+    int32_t epoch;
+
+    assert_int_equal(broker_topic_create(h->rig.b,
+                                         &(struct broker_topic_spec){
+                                             .name = STR("u"), .partitions = 1, .replication = 1},
+                                         &t, &seq, &h->rig.err),
+                     RC_OK);
+    assert_int_equal(consumer_beat(h, 0, "t", &epoch), 0);
+    assert_int_equal(consumer_commit(h, epoch, "t", 9), 0);
+    assert_int_equal(consumer_commit(h, epoch, "u", 9), 0);
+    for (uint64_t passed = 0; passed < week_ms + look_ms; passed += 40000) {
+        rig_advance(&h->rig, 40000);
+        assert_int_equal(consumer_beat(h, epoch, "t", &epoch), 0);
+        arena_reset(&h->arena);
+    }
+    assert_int_equal(committed(h, "n", "t", 0), 3); /* it is subscribed to t */
+    assert_int_equal(committed(h, "n", "u", 0), -1);
+    rig_advance(&h->rig, week_ms + look_ms); /* the member is silent: out; then the rest goes */
+    house_restart(h, false);
+    assert_int_equal(groups_count(broker_groups(h->rig.b)), 0);
+}
+
 /* ---- clients that come and go ---- */
 
 static void a_client_that_goes_away_while_it_waits_is_forgotten(void **state)
@@ -450,6 +528,8 @@ int main(void)
         T(a_deleted_topic_takes_its_offsets_with_it),
         T(offsets_expire_when_their_group_has_long_been_empty),
         T(offsets_of_live_members_do_not_expire),
+        T(a_member_of_the_newer_protocol_goes_on_after_a_power_cut),
+        T(offsets_of_topics_that_members_no_longer_want_expire),
         T(a_client_that_goes_away_while_it_waits_is_forgotten),
         T(who_waits_is_sent_away_when_the_broker_goes_down),
         T(records_that_cannot_be_read_are_passed_over),
