@@ -3,6 +3,7 @@
  */
 #include "broker/fetch.h"
 #include "broker/groups.h"
+#include "broker/txns.h"
 #include "kafka/api.h"
 
 #include <stdio.h>
@@ -87,6 +88,24 @@ static void tell_broker(struct teller *t, struct broker *b)
     gauge(t, "millrace_broker_groups", "Consumer groups.", (double)groups_count(b->groups));
     gauge(t, "millrace_broker_log_stopped",
           "1 when a write failed and nothing is acknowledged until a restart.", b->fatal);
+}
+
+static void tell_txns(struct teller *t, struct broker *b)
+{
+    struct txns_stats s;
+
+    txns_stats(b->txns, &s);
+    gauge(t, "millrace_broker_transactional_ids", "Transactional ids that are remembered.",
+          (double)s.ids);
+    gauge(t, "millrace_broker_transactions_open", "Transactions under way.", (double)s.open);
+    gauge(t, "millrace_broker_transactions_unfinished",
+          "Transactions that were decided and wait for a partition to take their marker.",
+          (double)s.unfinished);
+    counter(t, "millrace_broker_transactions_committed_total", "Transactions committed.",
+            s.committed);
+    counter(t, "millrace_broker_transactions_aborted_total", "Transactions aborted.", s.aborted);
+    counter(t, "millrace_broker_transactions_timed_out_total",
+            "Transactions that ran out of time, which aborted them.", s.timed_out);
 }
 
 static void tell_wal(struct teller *t, struct broker *b)
@@ -186,6 +205,7 @@ void broker_metrics(struct broker *b, broker_metric_fn fn, void *ctx)
     struct teller t = {.fn = fn, .ctx = ctx};
 
     tell_broker(&t, b);
+    tell_txns(&t, b);
     tell_wal(&t, b);
     tell_apis(&t, b);
     tell_topics(&t, b);

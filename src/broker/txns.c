@@ -25,6 +25,17 @@ struct txn *txns_next(const struct txns *ts, size_t *at)
     return map_next(&ts->by_id, at, &key, &t) ? t : NULL;
 }
 
+void txns_stats(const struct txns *ts, struct txns_stats *ret)
+{
+    const struct txn *t;
+
+    *ret = (struct txns_stats){.ids = ts->by_id.n, .committed = ts->committed, .aborted = ts->aborted, .timed_out = ts->timed_out};
+    for (size_t at = 0; (t = txns_next(ts, &at));) {
+        ret->open += t->state == TXN_ONGOING;
+        ret->unfinished += txn_is_pending(t);
+    }
+}
+
 void txns_account(struct txns *ts, struct txn *t)
 {
     size_t bytes = sizeof *t + 2 * t->id.n + txn_parts_bytes(&t->parts);

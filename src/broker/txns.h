@@ -24,6 +24,10 @@ struct txn *txns_find(const struct txns *ts, struct str id);   /* NULL: none */
 size_t txns_count(const struct txns *ts);
 struct txn *txns_next(const struct txns *ts, size_t *at);      /* in no order; *at starts at 0; NULL at the end */
 
+/* open: Ongoing; unfinished: decided, but a marker could not be written yet. The others count since the start. */
+struct txns_stats { uint64_t ids, open, unfinished, committed, aborted, timed_out; };
+void txns_stats(const struct txns *ts, struct txns_stats *ret);
+
 /* All return Kafka's code. */
 struct producer_ident { int64_t id; int16_t epoch; };          /* -1, -1: none */
 int16_t txns_init_producer(struct txns *ts, struct str id, int32_t timeout_ms, struct producer_ident have, struct producer_ident *ret, uint64_t *ret_seq);

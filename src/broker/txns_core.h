@@ -12,6 +12,8 @@ struct txns {
     size_t      bytes;                                         /* what all ids cost; MEMORY_SHARE is the ceiling */
     struct list unfinished;                                    /* struct txn.link: decided, and a marker could not be written */
     struct timer timeouts, expiry, retry;
+    uint64_t    retry_more_ms;                                 /* grows while retries fail */
+    uint64_t    committed, aborted, timed_out;
     struct codecs *codecs;
     struct buf  batch;
 };

@@ -7,7 +7,7 @@
 #include "broker/txns_core.h"
 #include "kafka/errors.h"
 
-enum { RETRY_MS = 100, MARKER_BYTES = 78 };
+enum { RETRY_MS = 100, RETRY_MS_MAX = 10000, MARKER_BYTES = 78 };
 
 /* ---- markers ---- */
 
@@ -61,7 +61,9 @@ static void later(struct txns *ts, struct txn *t, const struct err *why)
 
     diag(DIAG_WARN, "txn.not_completed", KV_STR("transactional_id", t->id), KV_CSTR("state", txn_state_name(t->state)), KV_CSTR("why", why->text));
     if (list_empty(&t->link)) list_push(&ts->unfinished, &t->link);
-    if (!timer_is_set(&ts->retry)) timer_set(b->timers, &ts->retry, broker_now_ms(b) + RETRY_MS, on_retry);
+    if (timer_is_set(&ts->retry)) return;
+    timer_set(b->timers, &ts->retry, broker_now_ms(b) + RETRY_MS + ts->retry_more_ms, on_retry);
+    ts->retry_more_ms = MIN(2 * ts->retry_more_ms + RETRY_MS, (uint64_t)RETRY_MS_MAX);     /* a disk may stay away for long */
 }
 
 void txns_complete(struct txns *ts, struct txn *t)
@@ -84,6 +86,7 @@ void txns_complete(struct txns *ts, struct txn *t)
     next.state = t->state == TXN_PREPARE_COMMIT ? TXN_COMPLETE_COMMIT : TXN_COMPLETE_ABORT;
     next.update_ms = broker_wall_ms(ts->broker);
     if (txns_persist(ts, t, &next, &e)) later(ts, t, &e);
+    else ts->retry_more_ms = 0;
 }
 
 static void on_retry(struct timer *timer)
@@ -114,6 +117,7 @@ enum rc txns_decide(struct txns *ts, struct txn *t, bool commit, bool fence, str
         next.epoch = (int16_t)MIN(t->epoch + 1, INT16_MAX);
     }
     if (txns_persist(ts, t, &next, e)) return e->rc;
+    *(commit ? &ts->committed : &ts->aborted) += 1;
     txns_complete(ts, t);
     return RC_OK;
 }
@@ -132,6 +136,7 @@ static void on_timeouts(struct timer *timer)
         if (t->state != TXN_ONGOING || t->deadline_ms > now_ms) continue;
         diag(DIAG_INFO, "txn.timed_out", KV_STR("transactional_id", t->id), KV_I64("producer_id", t->producer_id), KV_I64("timeout_ms", t->timeout_ms));
         if (txns_decide(ts, t, false, true, &e)) break;        /* the next look comes back to it */
+        ts->timed_out++;
     }
     timer_set(b->timers, timer, now_ms + (uint64_t)b->config.transaction_abort_interval_ms, on_timeouts);
 }

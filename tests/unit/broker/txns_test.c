@@ -308,6 +308,80 @@ static void only_members_commit_as_members(void **state)
     is(a->topics[0].partitions[0].error_code, KAFKA_ERR_ILLEGAL_GENERATION);
 }
 
+/* Where the record of that value is, as a reader finds it; -1: nowhere. */
+static int64_t offset_of(struct house *h, int value)
+{
+    struct fetch_response_partition *p = client_fetch(&h->reader, "t", 0, 0);
+    struct batch b;
+
+    for (size_t at = 0; at < p->records.n; at += b.raw.n) {
+        AUTO(buf_fini) struct buf scratch = {0};
+        struct records it;
+        struct record rec;
+
+        assert_int_equal(batch_view(bytes_of(p->records.p + at, p->records.n - at), &b), BATCH_OK);
+        if (batch_is(&b, BATCH_CONTROL)) continue;
+        assert_int_equal(records_open(&it, &b, NULL, 1 << 20, &scratch), BATCH_OK);
+        while (records_next(&it, &rec))
+            if (atoi((const char *)rec.value.p) == value) return rec.offset;
+    }
+    return -1;
+}
+
+static void a_record_has_one_offset_whoever_is_asked(void **state)
+{
+    struct house *h = *state;
+    struct bytes batch;
+    int64_t told, again;
+
+    is(txn_client_init(&h->a), KAFKA_ERR_NONE);
+    begin_and_write(&h->a, 1);
+    is(txn_client_end(&h->a, true), KAFKA_ERR_NONE);     /* a marker takes an offset too */
+    is(txn_client_add(&h->a, "t", 0), KAFKA_ERR_NONE);
+    batch = txn_client_batch(&h->a, 1, true, 2);
+    is(txn_client_produce(&h->a, "t", 0, batch, &told), KAFKA_ERR_NONE);
+    assert_int_equal(told, 2);
+    for (int crash = 0; crash < 2; crash++) {
+        is(txn_client_produce(&h->a, "t", 0, txn_client_batch(&h->a, 1, true, 2), &again), KAFKA_ERR_NONE);
+        assert_int_equal(again, told);
+        assert_int_equal(offset_of(h, 2), told);
+        assert_int_equal(client_end(&h->reader, "t", 0), told + 1);
+        restart(h, crash);
+    }
+    is(txn_client_end(&h->a, true), KAFKA_ERR_NONE);
+    assert_int_equal(offset_of(h, 2), told);
+    reads(h, 0, "1 2");
+}
+
+/* What was decided stays decided while one of its partitions cannot be written, and is done when it can. */
+static void a_partition_that_is_offline_gets_its_marker_later(void **state)
+{
+    static const char *const file = "data/t-0/00000000000000000000.log", *const away = "data/t-0/elsewhere";
+    struct house *h = *state;
+    struct fs *fs = fs_sim_fs(h->rig.disk);
+
+    is(txn_client_init(&h->a), KAFKA_ERR_NONE);
+    begin_and_write(&h->a, 1);
+    is(txn_client_add(&h->a, "t", 1), KAFKA_ERR_NONE);
+    is(txn_client_write(&h->a, "t", 1, 2), KAFKA_ERR_NONE);
+    restart(h, false);
+    assert_int_equal(fs_rename(fs, file, away, &h->rig.err), RC_OK);
+    is(txn_client_end(&h->a, true), KAFKA_ERR_NONE);     /* decided */
+    reads(h, 1, "2");
+    is(txn_client_end(&h->a, true), KAFKA_ERR_CONCURRENT_TRANSACTIONS);
+    is(txn_client_add(&h->a, "t", 1), KAFKA_ERR_CONCURRENT_TRANSACTIONS);
+    rig_advance(&h->rig, 1000);
+    is(txn_client_init_once(&h->b, -1, -1), KAFKA_ERR_CONCURRENT_TRANSACTIONS);
+    hang_up(h);
+    rig_close(&h->rig);
+    assert_int_equal(fs_rename(fs, away, file, &h->rig.err), RC_OK);
+    if (rig_open(&h->rig)) fail_msg("%s", h->rig.err.text);
+    clients(h);
+    is(txn_client_init_once(&h->b, -1, -1), KAFKA_ERR_NONE);
+    reads(h, 0, "1");
+    reads(h, 1, "2");
+}
+
 struct inside { struct broker_fetch f; bool done; };
 
 static void fetched(struct broker_fetch *f)
@@ -380,6 +454,8 @@ int main(void)
         IN_A_HOUSE(a_topic_may_go_while_a_transaction_is_open),
         IN_A_HOUSE(an_operator_ends_a_transaction_with_a_marker),
         IN_A_HOUSE(only_members_commit_as_members),
+        IN_A_HOUSE(a_record_has_one_offset_whoever_is_asked),
+        IN_A_HOUSE(a_partition_that_is_offline_gets_its_marker_later),
         IN_A_HOUSE(who_reads_inside_the_process_sees_what_was_committed),
         cmocka_unit_test(epochs_that_are_used_up_lead_to_a_new_producer_id),
     };
