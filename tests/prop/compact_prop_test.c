@@ -22,7 +22,8 @@ static void open_log(struct run *r)
 
     SEED_MUST(r, !storage_open(&r->t));
     store_cleaner_limits(r->t.store, r->seed % 3 ? 0 : 64 * 24, r->seed % 2 ? 0 : 200000);
-    c.cleanup = LOG_CLEANUP_COMPACT;
+    c.cleanup = LOG_CLEANUP_COMPACT | (r->seed % 4 ? 0 : LOG_CLEANUP_DELETE);
+    c.retention_bytes = 9000;
     c.segment_bytes = 900 + r->seed % 5 * 700;
     c.index_interval_bytes = 300;
     c.min_cleanable_dirty_ratio = 0.05;
@@ -136,9 +137,10 @@ static int64_t check_batches(struct run *r, struct bytes body, int64_t next)
         struct records it;
         struct record  rec;
 
-        SEED_MUST(r, !batch_view(bytes_of(body.p + p, body.n - p), &b) && batch_crc_ok(&b) && b.base_offset >= next);
+        SEED_MUST(r, !batch_view(bytes_of(body.p + p, body.n - p), &b) && batch_crc_ok(&b) && (b.base_offset >= next || next == log_start(r->log)));
         SEED_MUST(r, !records_open(&it, &b, r->codecs, 1 << 20, &scratch));
         while (records_next(&it, &rec)) {
+            if (rec.offset < log_start(r->log)) continue;
             SEED_MUST(r, rec.offset >= next);
             check_record(r, &rec, batch_is(&b, BATCH_CONTROL));
             check_missing(r, next, rec.offset);
@@ -154,12 +156,12 @@ static int64_t check_batches(struct run *r, struct bytes body, int64_t next)
 static void check(struct run *r)
 {
     struct buf body = {0};
-    int64_t    next = 0;
+    int64_t    next = log_start(r->log);
 
-    for (int64_t at = 0; at < log_durable_end(r->log);) {
+    for (int64_t at = next; at < log_durable_end(r->log);) {
         struct log_slice s;
 
-        SEED_MUST(r, !log_read(r->log, at, 1 << 20, INT64_MAX, true, &s, &r->t.err) && (s.n || s.offset_next >= log_durable_end(r->log) || at + 1 >= 0));
+        SEED_MUST(r, !log_read(r->log, at, 1 << 20, INT64_MAX, true, &s, &r->t.err));
         if (!s.n) break;
         buf_clear(&body);
         SEED_MUST(r, !log_slice_load(&s, &body, &r->t.err));
@@ -185,6 +187,19 @@ static void compact(struct run *r, bool whole)
     SEED_MUST(r, !r->log->compacting);
     for (int64_t i = 0; i < r->log->cleaned; i++)
         if (!r->w[i].seen_dead_ms) r->w[i].seen_dead_ms = r->t.clock.wall_ms - 400000;
+}
+
+/* Only of logs that delete: the start moves, by size or by hand. */
+static void shorten(struct run *r)
+{
+    uint64_t seq;
+    bool     changed = true;
+
+    if (r->seed % 4) return;
+    settle(r);
+    if (pick(r, 2)) SEED_MUST(r, !log_delete_records(r->log, log_start(r->log) + (int64_t)pick(r, (uint64_t)(r->durable - log_start(r->log)) / 4 + 1), &seq, &r->t.err));
+    else while (changed) SEED_MUST(r, !log_retain(r->log, r->t.clock.wall_ms, &changed, &r->t.err));
+    settle(r);
 }
 
 static void reopen(struct run *r)
@@ -220,6 +235,7 @@ static void one_run(uint64_t seed)
         case 0: reopen(r); break;
         case 1: case 2: compact(r, true); check(r); break;
         case 3: settle(r); break;
+        case 8: if (!pick(r, 3)) shorten(r); break;
         case 4: case 5: case 6: case 7: end_transaction(r, (int)pick(r, WRITERS)); break;
         default: put(r);
         }
