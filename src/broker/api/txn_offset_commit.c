@@ -103,6 +103,8 @@ static int16_t check_member(struct commit *c, struct group_entry *ge)
     if (c->q->generation_id < 0 && !c->q->member_id.n && !c->q->group_instance_id.p)
         return KAFKA_ERR_NONE;
     code = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id, c->q->generation_id);
+    if (code == KAFKA_ERR_STALE_MEMBER_EPOCH)
+        code = KAFKA_ERR_ILLEGAL_GENERATION; /* this request knows no member epochs */
     return code == KAFKA_ERR_REBALANCE_IN_PROGRESS ? KAFKA_ERR_NONE : code;
 }
 
@@ -115,7 +117,8 @@ static uint64_t commit(struct commit *c)
 
     if (!ge && c->q->generation_id >= 0)
         code = KAFKA_ERR_ILLEGAL_GENERATION;
-    else if (!groups_have_room(gs, c->r->frame_n) || (!ge && !(ge = groups_get(gs, c->q->group_id))))
+    else if (!groups_have_room(gs, c->r->frame_n) ||
+             (!ge && !(ge = groups_get(gs, c->q->group_id))))
         code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     if (!code) code = check_member(c, ge);
     if (!code) code = check_txn(c);
