@@ -59,6 +59,11 @@ size_t store_inline_max(const struct store *s)
     return (size_t)MIN((uint64_t)LOG_BATCH_INLINE_MAX, s->wal.bytes_max / INLINE_SHARE);
 }
 
+size_t store_inline_now(const struct store *s)
+{
+    return MIN(store_inline_max(s), (size_t)(s->wal.super.ring.bytes / INLINE_SHARE));
+}
+
 void store_path(const struct store *s, const char *name, char ret[STORE_PATH_BYTES])
 {
     must(snprintf(ret, STORE_PATH_BYTES, "%s/%s", s->dir, name) < STORE_PATH_BYTES);

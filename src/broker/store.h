@@ -74,6 +74,8 @@ uint64_t store_durable_seq(const struct store *s);
  * ring that has yet to grow counts as that quarter: the append itself asks for the growth, and says RC_OVERLOAD meanwhile. */
 bool store_has_room(const struct store *s, size_t bytes);
 size_t store_inline_max(const struct store *s);           /* larger batches go by log_large: 8 MiB, or a quarter of a small wal */
+/* What the ring takes at its present size. An append above it, up to store_inline_max, may say RC_OVERLOAD until the ring has grown. */
+size_t store_inline_now(const struct store *s);
 /* True while the disk has less free than the wal's cap + 64 MiB: plain appends get RC_DISK_FULL. */
 bool store_disk_is_full(struct store *s);
 bool store_is_fatal(const struct store *s);

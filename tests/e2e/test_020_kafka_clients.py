@@ -210,3 +210,18 @@ def test_messages_above_the_limit_are_refused_and_the_next_one_is_taken(address)
         producer.produce(topic, b"x" * size, on_delivery=lambda error, _: errors.append(error))
         producer.flush(30)
     assert errors[0].code() == confluent_kafka.KafkaError.MSG_SIZE_TOO_LARGE and errors[1] is None
+
+
+def test_a_large_batch_first_in_its_partition_is_taken_and_keeps_its_place(broker):
+    """The write-ahead log must grow for it; the small one sent right behind may not overtake."""
+    topic, values = fresh("t"), [b"x" * 8_000_000, b"small", b"y" * 5_000_000]
+    admin = AdminClient({"bootstrap.servers": broker.kafka})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "9000000"})])[topic].result(30)
+    producer = confluent_kafka.Producer({"bootstrap.servers": broker.kafka, "message.max.bytes": 9000000})
+    for value in values:
+        producer.produce(topic, value)
+    assert producer.flush(30) == 0
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": broker.kafka, "group.id": fresh("g")})
+    consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+    assert [len(consumer.poll(30).value()) for _ in values] == [len(value) for value in values]
+    consumer.close()

@@ -1,13 +1,5 @@
 # ./dev ci [--full]: what .ci/run adds to ./dev test. --full: everything, with more rounds and seeds.
 
-kafka381() {
-    need $PKGS_KAFKA
-    [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] && [ -e build/kafka381/bin/kafka-topics ] && return
-    say "assembling Apache Kafka 3.8.1"
-    tools/kafka381/setup.sh build/kafka381 >build/kafka381.log 2>&1 || { tail -20 build/kafka381.log >&2; die "could not assemble Apache Kafka 3.8.1"; }
-    [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] || die "Apache Kafka 3.8.1 was assembled somewhere else (build/kafka381.log)"
-}
-
 cmd_ci() {
     local full=0 modes=kraft
     case ${1:-} in --full) full=1 modes=kraft,zk ;; '') ;; *) die "ci: unknown option $1 (--full)" ;; esac
@@ -28,6 +20,14 @@ cmd_ci() {
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer"
     pytest_suite venv tests/e2e/slow
     pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py --kafka "$modes" -k "kraft or zk"
+    say "Kafka's clients"
+    . tools/dev/compat.sh
+    if [ $full = 1 ]; then
+        compat
+        TARGET=kafka compat
+    else
+        compat --short
+    fi
     if [ $full = 1 ]; then
         say "clients of Kafka 4: Java 4.1, franz-go"
         venv venv-go tests/e2e/requirements-go.txt

@@ -68,6 +68,14 @@ venv() {
     fi
 }
 
+kafka381() {
+    need $PKGS_KAFKA
+    [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] && [ -e build/kafka381/bin/kafka-topics ] && return
+    say "assembling Apache Kafka 3.8.1"
+    tools/kafka381/setup.sh build/kafka381 >build/kafka381.log 2>&1 || { tail -20 build/kafka381.log >&2; die "could not assemble Apache Kafka 3.8.1"; }
+    [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] || die "Apache Kafka 3.8.1 was assembled somewhere else (build/kafka381.log)"
+}
+
 # Counts of several suites, added up for the closing line.
 PASSED=0 FAILED=0
 # suite NAME: runs the meson tests of a build with the given arguments and counts them.

@@ -4,7 +4,11 @@ cmd_test() {
     need $PKGS_TEST
     mkdir -p build
     build release
-    if [ $# -gt 0 ]; then
+    if [ "${1:-}" = compat ]; then
+        shift
+        . tools/dev/compat.sh
+        compat "$@"
+    elif [ $# -gt 0 ]; then
         local names=() files=() n
         for n in "$@"; do
             if compgen -G "tests/e2e/test_*$n*.py" >/dev/null; then files+=(tests/e2e/test_*"$n"*.py); else names+=("$n"); fi

@@ -597,7 +597,7 @@ static bool take(struct produce *p, const struct produce_request_topic *t,
         if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
         return true;
     }
-    if (b.raw.n <= store_inline_max(to->topic->broker->store) && !is_long_work(to, &b))
+    if (b.raw.n <= store_inline_now(to->topic->broker->store) && !is_long_work(to, &b))
         return take_small(p, to, &b, row);
     large_start(p, to, &b);
     return true;

