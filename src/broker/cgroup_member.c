@@ -332,6 +332,8 @@ void cgroup_load_end(struct cgroup *g, uint64_t now_ms)
     cgroup_written(g);
     cgroup_each_member(m, g)
     {
+        if (m->state != CGROUP_MEMBER_UNREVOKED)
+            parts_clear(&m->revoking); /* a log of ours never says so */
         own_all(g, m, &m->owned);
         own_all(g, m, &m->revoking);
         m->session_deadline_ms = now_ms + (uint64_t)g->config->session_timeout_ms;
