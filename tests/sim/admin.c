@@ -135,7 +135,7 @@ static void on_filled(struct client *c, struct call *k, const void *response)
 static void fill(struct admin *a, uint32_t i)
 {
     AUTO(buf_fini) struct buf records = {0};
-    char name[32];
+    char name[32] = {0};
     struct produce_request_partition p = {.index = 0};
     struct produce_request_topic t = {.name = topic_of(a, i, name), .partitions = &p, .partitions_n = 1};
     struct produce_request q = {.acks = 1, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
