@@ -322,6 +322,18 @@ static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
     return RC_OK;
 }
 
+/* Before indexes of aborted transactions are made anew: a crash in the middle of that must not find a snapshot up to which they
+ * are taken for complete. */
+enum rc log_snapshots_forget(struct log *l, struct err *e)
+{
+    const int64_t all[] = {l->snapshot, l->disk.snapshot, l->snapshot_held};
+
+    for (size_t i = 0; i < countof(all); i++)
+        if (all[i] >= 0) remove_file(l, all[i], ".snapshot");
+    l->snapshot = -1;
+    return fs_sync_dir(l->store->fs, l->dir, e);
+}
+
 enum rc log_producers_load(struct log *l, struct err *e)
 {
     AUTO(buf_fini) struct buf body = {0};
@@ -343,7 +355,8 @@ enum rc log_producers_load(struct log *l, struct err *e)
     if (log_aborted_load(l, from, &damaged, e)) goto fail;
     if (damaged) {
         producers_fini(&l->producers);
-        if (log_aborted_load(l, from = l->start, &damaged, e)) goto fail;
+        from = l->segments_n ? l->segments[0]->base : l->start;
+        if (log_snapshots_forget(l, e) || log_aborted_load(l, from, &damaged, e)) goto fail;
     }
     if (producers_scan(l, from, e)) goto fail;
     l->producers_loaded = true;

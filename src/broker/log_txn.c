@@ -43,7 +43,7 @@ static enum rc rebuild(struct log *l, struct err *e)
 {
     producers_fini(&l->producers);
     l->producers_loaded = false;
-    l->snapshot = -1;
+    if (log_snapshots_forget(l, e)) return e->rc;
     return log_producers_load(l, e);
 }
 

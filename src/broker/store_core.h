@@ -171,6 +171,7 @@ enum rc log_load(struct log *l, struct err *e);
 void found_drop(struct log *l);
 enum rc log_replay(struct log *l, const struct wal_record *r, struct bytes payload, struct err *e);
 enum rc log_replay_end(struct log *l, bool cut, struct err *e);                /* cuts what lies beyond; removes strays; all is durable */
+enum rc log_snapshots_forget(struct log *l, struct err *e);
 enum rc log_producers_load(struct log *l, struct err *e);
 enum rc log_snapshot_write(struct log *l, struct err *e);                      /* producers up to l->end */
 enum rc log_note_producer(struct log *l, struct segment *s, const struct batch_head *h, struct bytes batch, struct err *e);

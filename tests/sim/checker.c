@@ -104,6 +104,8 @@ static void note_txn(struct check *c, const struct event *e, uint32_t at)
     } else if (e->result == RESULT_OK) {
         t->committed |= e->value == 1;
         t->aborted |= e->value == 0;
+    } else if (e->result == RESULT_FAILED) {
+        t->aborted |= e->value == 1;                              /* a commit that was refused */
     } else if (e->result == RESULT_UNKNOWN) {
         t->unknown = true;
     }

@@ -75,6 +75,7 @@ void records_take(struct client *c, uint32_t log, bool committed, uint32_t txn,
 
 /* ---- the kinds ---- */
 struct client *producer_new(struct world *w);
+struct client *transactor_new(struct world *w, unsigned id);       /* who has the same id fences the other */
 struct client *reader_new(struct world *w, bool committed);
 struct client *member_new(struct world *w, const char *group, bool fixed);
 struct client *admin_new(struct world *w);

@@ -59,6 +59,8 @@ static void clients_make(struct world *w)
     for (uint64_t n = 1 + world_pick(w, 4); n--;)
         producer_new(w);
     for (uint64_t n = world_pick(w, 4); n--;)
+        transactor_new(w, (unsigned)world_pick(w, 4));
+    for (uint64_t n = world_pick(w, 4); n--;)
         member_new(w, "m", world_chance(w, 30));
     for (uint64_t n = world_pick(w, 3); n--;)
         committer_new(w, "c");

@@ -216,6 +216,7 @@ void world_end(struct world *w, enum world_end how)
 static const struct broker_setting default_settings[] = {
     {{"group.initial.rebalance.delay.ms", 32}, {"50", 2}},
     {{"offsets.topic.num.partitions", 28}, {"2", 1}},
+    {{"transaction.state.log.num.partitions", 36}, {"2", 1}},
     {{"log.retention.check.interval.ms", 31}, {"1000", 4}},
     {{"log.cleaner.backoff.ms", 22}, {"500", 3}},
     {{"auto.create.topics.enable", 25}, {"false", 5}},
