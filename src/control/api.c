@@ -187,8 +187,8 @@ static void probes_run(struct request *r)
         p->server = (struct upstream_target){.kind = item->rest ? UPSTREAM_REST : UPSTREAM_GRPC,
                                              .address = item->address};
         p->probe = (struct flow_probe){
-            .name = item->name,
-            .model = item->kind == RESOURCE_MODEL,
+            .name = item->kind == RESOURCE_EXPERIMENT ? item->address : item->name,
+            .model = item->kind == RESOURCE_MODEL || (item->kind == RESOURCE_EXPERIMENT && item->rest),
             .server = item->kind == RESOURCE_SERVER ? &p->server : NULL,
             .done = probed,
             .deadline_ms = MIN(r->call.deadline_ms, loop_now_ms(r->api->loop) + PROBE_MS)};

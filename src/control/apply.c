@@ -160,6 +160,7 @@ static void check_as_applied(struct applying *a)
         const struct flow_model_def *m = a->list[i]->kind == RESOURCE_MODEL
                                              ? map_get_str(&s->model_by_name, a->list[i]->name)
                                              : NULL;
+        if (a->list[i]->kind == RESOURCE_EXPERIMENT) experiment_check(s, a->list[i]->name, &a->problems, &a->warnings);
         if (a->list[i]->kind == RESOURCE_PIPELINE) between_check(s, a->list[i]->name, &a->problems, &a->warnings);
         if (m && !m->placed)
             problem_add(&a->warnings, STR(""), 0, 0, "Model " STR_FMT ": " STR_FMT,

@@ -58,7 +58,8 @@ enum control_what {
 struct control_item {
     enum resource_kind kind;
     struct str name;
-    struct str address; bool rest;               /* a Server's, the one that is used */
+    struct str address; bool rest;               /* a Server's, the one that is used; of an Experiment: the candidate
+                                                    that stands for it, and whether it is a model */
     bool usable;
     struct buf json;
 };

@@ -108,6 +108,18 @@ static void put_server(const struct resource_server *s, struct buf *b)
     put_texts("capabilities", s->capabilities, s->capabilities_n, b);
 }
 
+static void put_experiment(const struct flow_experiment *x, struct buf *b)
+{
+    buf_printf(b, ",\"resourceType\":\"%s\",\"candidates\":[", x->model ? "model" : "pipeline");
+    for (size_t i = 0; i < x->candidates_n; i++)
+        buf_printf(b, "%s{\"name\":\"" STR_FMT "\",\"share\":%.4g}", i ? "," : "", STR_ARG(x->candidates[i].name),
+                   (double)x->candidates[i].weight / (double)x->total);
+    buf_append_byte(b, ']');
+    if (x->default_name.n) buf_printf(b, ",\"default\":\"" STR_FMT "\"", STR_ARG(x->default_name));
+    if (x->mirror.n)
+        buf_printf(b, ",\"mirror\":{\"name\":\"" STR_FMT "\",\"percent\":%u}", STR_ARG(x->mirror), x->mirror_percent);
+}
+
 static void item_make(struct control_item *item, const struct resource *r,
                       const struct flow_snapshot *s)
 {
@@ -138,6 +150,11 @@ static void item_make(struct control_item *item, const struct resource *r,
         put_model(map_get_str(&s->model_by_name, r->name), b);
         break;
     case RESOURCE_PIPELINE: put_pipeline(&r->pipeline.def, b); break;
+    case RESOURCE_EXPERIMENT:
+        item->rest = r->experiment.def.model;
+        item->address = r->experiment.def.default_name.n ? r->experiment.def.default_name : r->experiment.def.candidates[0].name;
+        put_experiment(&r->experiment.def, b);
+        break;
     case RESOURCE_KINDS: break;
     }
     buf_append_str(b, STR(",\"resource\":"));

@@ -1,4 +1,4 @@
-/* control/read.h - what resource.c and pipeline.c share while they read one document. Used by: these two only.
+/* control/read.h - what resource.c, pipeline.c and experiment.c share while they read one document. Used by: these only.
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -11,4 +11,5 @@ struct reading {
 
 void warn_at(const struct reading *rd, const struct yaml_node *at, const char *fmt, ...) PRINTF(3, 4);
 enum flow_record record_read(struct yaml_map *dataflow, bool *ret_given);
+void experiment_read(struct reading *rd, struct yaml_map *spec);
 void pipeline_read(struct reading *rd, struct yaml_map *spec);

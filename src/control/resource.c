@@ -16,6 +16,7 @@ static const struct {
     [RESOURCE_SERVER] = {"Server", "servers", "mls"},
     [RESOURCE_MODEL] = {"Model", "models", "mlm"},
     [RESOURCE_PIPELINE] = {"Pipeline", "pipelines", "mlp"},
+    [RESOURCE_EXPERIMENT] = {"Experiment", "experiments", "mlx"},
 };
 
 enum { TOPIC_NAME_MAX = 249, DOCUMENTS_MAX = 20000 };
@@ -39,7 +40,7 @@ bool resource_kind_of(struct str text, enum resource_kind *ret)
 
 void resource_kind_unknown(struct str text, struct buf *b)
 {
-    static const char *const singular[RESOURCE_KINDS] = {"server", "model", "pipeline"};
+    static const char *const singular[RESOURCE_KINDS] = {"server", "model", "pipeline", "experiment"};
     struct nearest meant;
 
     nearest_begin(&meant, text);
@@ -49,7 +50,7 @@ void resource_kind_unknown(struct str text, struct buf *b)
     }
     buf_printf(b, "there is no kind \"" STR_FMT "\"", STR_ARG(text));
     if (meant.best.n) buf_printf(b, " (did you mean " STR_FMT "?)", STR_ARG(meant.best));
-    buf_append_str(b, STR("; the kinds are server, model and pipeline"));
+    buf_append_str(b, STR("; the kinds are server, model, pipeline and experiment"));
 }
 
 bool resource_name_valid(struct str name)
@@ -449,9 +450,7 @@ static bool kind_read(struct yaml_map *doc, enum resource_kind *ret)
         return true;
     }
     if (!kind.at)
-        yaml_problem(doc, NULL, "kind is missing: Model, Pipeline or Server");
-    else if (str_is(kind.s, "Experiment"))
-        yaml_problem(doc, kind.at, "kind Experiment comes with a later version of millrace");
+        yaml_problem(doc, NULL, "kind is missing: Model, Pipeline, Experiment or Server");
     else {
         for (size_t i = 0; i < countof(cluster_only); i++) {
             if (!str_is(kind.s, cluster_only[i])) continue;
@@ -462,7 +461,7 @@ static bool kind_read(struct yaml_map *doc, enum resource_kind *ret)
             return false;
         }
         yaml_problem(doc, kind.at,
-                     "unknown kind \"" STR_FMT "\": Model, Pipeline or Server is wanted",
+                     "unknown kind \"" STR_FMT "\": Model, Pipeline, Experiment or Server is wanted",
                      STR_ARG(kind.s));
     }
     return false;
@@ -481,6 +480,7 @@ static void spec_read(struct reading *rd, struct yaml_map *doc)
     case RESOURCE_SERVER: server_read(rd, &spec); break;
     case RESOURCE_MODEL: model_read(rd, &spec); break;
     case RESOURCE_PIPELINE: pipeline_read(rd, &spec); break;
+    case RESOURCE_EXPERIMENT: experiment_read(rd, &spec); break;
     case RESOURCE_KINDS: break;
     }
 }

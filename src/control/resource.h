@@ -9,7 +9,7 @@
 #include "control/yaml.h"
 #include "flow/def.h"
 
-enum resource_kind { RESOURCE_SERVER, RESOURCE_MODEL, RESOURCE_PIPELINE, RESOURCE_KINDS };      /* in order of dependence */
+enum resource_kind { RESOURCE_SERVER, RESOURCE_MODEL, RESOURCE_PIPELINE, RESOURCE_EXPERIMENT, RESOURCE_KINDS };      /* in order of dependence */
 
 struct resource_server {
     struct str address, rest_address;            /* HOST:PORT of V2 gRPC and REST; one of them may be empty */
@@ -26,6 +26,7 @@ struct resource_pipeline {
     struct flow_pipeline_def def;                /* references are normalised; version and record are set by snapshot_of */
     bool has_record;
 };
+struct resource_experiment { struct flow_experiment def; };
 struct resource {
     enum resource_kind kind;
     struct str name;
@@ -37,6 +38,7 @@ struct resource {
         struct resource_server server;
         struct resource_model model;
         struct resource_pipeline pipeline;
+        struct resource_experiment experiment;
     };
     struct resource **older; size_t older_n;     /* pipelines: versions it replaced, updated_ms says when; newest first */
     struct arena arena;
@@ -45,7 +47,7 @@ struct resource {
 const char *resource_kind_name(enum resource_kind k);                      /* "Model" */
 bool resource_kind_of(struct str text, enum resource_kind *ret);           /* "Model", "model", "models", "mlm" */
 
-/* "there is no kind "pipline" (did you mean pipeline?); the kinds are server, model and pipeline". */
+/* "there is no kind "pipline" (did you mean pipeline?); the kinds are server, model, pipeline and experiment". */
 void resource_kind_unknown(struct str text, struct buf *b);
 
 /* What is being read, and where to. */
@@ -67,6 +69,10 @@ bool quantity_bytes(struct str text, int64_t *ret);
 
 /* What pipeline `name` reads of others: a ring is a problem, what is not there a warning. (between.c) */
 void between_check(const struct flow_snapshot *s, struct str name, struct problems *problems, struct problems *warnings);
+
+/* An Experiment among the others: experiment.c. */
+void experiment_check(const struct flow_snapshot *s, struct str name, struct problems *problems, struct problems *warnings);
+void experiment_copy(struct arena *a, const struct flow_experiment *from, struct str name, struct flow_experiment *to);
 
 /* Turns a set of resources into what flows run. Models are placed: on the Server they name, else on the first by name
  * that has all their requirements, else, if xgboost is all they ask for, in the built-in runtime. */

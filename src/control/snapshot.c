@@ -213,6 +213,7 @@ struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum f
     s->number = number;
     s->models = arena_array(&s->arena, struct flow_model_def *, n + 1);
     s->pipelines = arena_array(&s->arena, struct flow_pipeline_def *, n + 1);
+    s->experiments = arena_array(&s->arena, struct flow_experiment *, n + 1);
     for (size_t i = 0; i < n; i++)
         older += list[i]->older_n;
     s->older = arena_array(&s->arena, struct flow_pipeline_def *, older + 1);
@@ -224,6 +225,12 @@ struct flow_snapshot *snapshot_of(struct resource *const *list, size_t n, enum f
         if (list[i]->why_not.n) continue;
         if (list[i]->kind == RESOURCE_MODEL)
             s->models[s->models_n++] = model_copy(&p, list[i], record);
+        if (list[i]->kind == RESOURCE_EXPERIMENT) {
+            struct flow_experiment *x = arena_new(p.a, struct flow_experiment);
+
+            experiment_copy(p.a, &list[i]->experiment.def, list[i]->name, x);
+            s->experiments[s->experiments_n++] = x;
+        }
         if (list[i]->kind == RESOURCE_PIPELINE) {
             s->pipelines[s->pipelines_n++] = pipeline_copy(p.a, list[i], record);
             older_copy(s, list[i], record);

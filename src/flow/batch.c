@@ -130,7 +130,7 @@ static size_t gather(const struct batch_line *l, struct run_call **ret, uint64_t
     list_each(i, &l->waiting) {
         struct run_call *c = container_of(i, struct run_call, link);
 
-        if (!infer_rows_fit(head->view, c->view)) continue;
+        if (c->up.target != head->up.target || !infer_rows_fit(head->view, c->view)) continue;
         *ret_full = n == MEMBERS_MAX || *ret_rows + c->rows > size;
         if (*ret_full) break;
         ret[n++] = c;

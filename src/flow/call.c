@@ -58,6 +58,30 @@ static void call_refuse(struct run_call *c, struct str why)
     call_finish(c);
 }
 
+/* A step whose model is the default of an experiment calls one of the candidates. Called directly, the gateway has chosen. */
+static const struct flow_model_def *candidate_of(struct flow_run *r, const struct flow_model_def *def)
+{
+    const struct flow_experiment *x = map_get_str(&r->snapshot->model_default, def->name);
+    const struct flow_model_def *chosen = def;
+    uint64_t total = 0, at;
+
+    for (size_t i = 0; x && i < x->candidates_n; i++) {
+        const struct flow_model_def *m = map_get_str(&r->snapshot->model_by_name, x->candidates[i].name);
+
+        if (m && m->placed) total += x->candidates[i].weight;
+    }
+    at = total ? rng_below(&r->f->rng, total) : 0;
+    for (size_t i = 0; total && i < x->candidates_n; i++) {
+        const struct flow_model_def *m = map_get_str(&r->snapshot->model_by_name, x->candidates[i].name);
+
+        if (!m || !m->placed) continue;
+        chosen = m;
+        if (at < x->candidates[i].weight) break;
+        at -= x->candidates[i].weight;
+    }
+    return chosen;
+}
+
 static void call_prepare(struct run_call *c, const struct flow_model_def *def)
 {
     struct flow_run *r = c->r;
@@ -89,6 +113,7 @@ void call_step(struct flow_run *r, uint32_t node)
         call_refuse(c, def->why.n ? def->why : STR("no server fits the model"));
         return;
     }
+    if (!r->run.graph->direct && r->snapshot->experiments_n) def = candidate_of(r, def);
     call_prepare(c, def);
     if (c->joins) {
         batch_step(c);

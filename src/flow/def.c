@@ -37,6 +37,12 @@ void flow_snapshot_seal(struct flow_snapshot *s)
     }
     for (size_t i = 0; i < s->older_n; i++)
         s->older[i]->graph = models_find(s, graph_compile(&s->arena, s->older[i]));
+    for (size_t i = 0; i < s->experiments_n; i++) {
+        struct flow_experiment *x = s->experiments[i];
+
+        map_put_str(&s->experiment_by_name, x->name, x);
+        if (x->default_name.n) map_put_str(x->model ? &s->model_default : &s->pipeline_default, x->default_name, x);
+    }
     s->sealed = true;
 }
 
@@ -67,6 +73,9 @@ void flow_snapshot_unref(struct flow_snapshot **s)
     if (atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1) return;
     map_fini(&c->s.pipeline_by_name);
     map_fini(&c->s.model_by_name);
+    map_fini(&c->s.experiment_by_name);
+    map_fini(&c->s.model_default);
+    map_fini(&c->s.pipeline_default);
     arena_fini(&c->s.arena);
     free(c);
 }

@@ -61,13 +61,25 @@ struct flow_model_def {
     const struct graph *graph;                   /* made by flow_snapshot_seal(); for calls to the model itself */
 };
 
+/* Candidates share the requests to `default`, and those to the experiment itself, by weight. */
+struct flow_candidate { struct str name; uint32_t weight; };
+struct flow_experiment {
+    struct str name, default_name, mirror;       /* default, mirror: empty when there is none */
+    bool model;                                  /* else of pipelines */
+    struct flow_candidate *candidates; size_t candidates_n;
+    uint64_t total;                              /* of the weights */
+    uint32_t mirror_percent;
+};
+
 struct flow_snapshot {
     struct arena arena;
     uint64_t number;                             /* rises with every change */
     struct flow_pipeline_def **pipelines; size_t pipelines_n;
     struct flow_model_def **models; size_t models_n;
     struct flow_pipeline_def **older; size_t older_n;    /* versions that were replaced, for runs admitted on them */
+    struct flow_experiment **experiments; size_t experiments_n;
     /* Made by flow_snapshot_seal(): */
+    struct map experiment_by_name, model_default, pipeline_default;  /* name -> struct flow_experiment * */
     struct map pipeline_by_name, model_by_name;  /* name -> struct flow_pipeline_def *, struct flow_model_def * */
     bool sealed;
 };

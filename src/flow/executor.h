@@ -13,6 +13,7 @@
  */
 #pragma once
 #include "base/list.h"
+#include "base/rng.h"
 #include "flow/flow.h"
 #include "flow/names.h"
 #include "flow/run.h"
@@ -216,6 +217,7 @@ struct flow {
     struct buf header_scratch;                   /* of struct bus_header, for one append */
     struct flow_counters counters;
     uint64_t run_number;
+    struct rng rng;                              /* of experiments */
     uint32_t partition_next;
     uint32_t lent;
     bool draining, closed;

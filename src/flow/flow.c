@@ -50,6 +50,7 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     f->bus = bus;
     f->up = up;
     copy_options(f, o);
+    rng_init(&f->rng, process_seed() + o->loop_index);
     f->snapshot = flow_snapshot_new();
     flow_snapshot_seal(f->snapshot);
     list_init(&f->leaving);

@@ -39,6 +39,7 @@ enum rc gateway_new(const struct gateway_options *o, struct gateway **ret, struc
     g->o = *o;
     g->loop = tcp_loop(o->tcp);
     list_init(&g->watchers);
+    rng_init(&g->rng, process_seed() ^ (uint64_t)(uintptr_t)g);
     budget_init(&g->budget, g->loop, o->in_flight_bytes_max);
     random_bytes(&g->id, sizeof g->id);
     g->self = (struct metrics_source){loop_mailbox(g->loop), count_write, g};

@@ -12,11 +12,13 @@ struct infer {
     struct exchange *x;
     struct buf message; /* REST: the request as protobuf */
     struct json_wants wants;
+    struct str route;                            /* with an experiment: the candidate, for x-seldon-route */
+    const struct flow_experiment *mirrors;       /* until it is started */
     uint64_t begun_us;
     bool gone;
 };
 
-enum { FIXED_HEADERS = 4 };
+enum { FIXED_HEADERS = 5 };
 
 /* ---- Answers ---- */
 
@@ -34,6 +36,7 @@ static size_t headers_of(const struct infer *i, struct header *h, bool repeat_id
         if (!repeat_id && str_is(from->name, "x-request-id")) continue;
         h[n++] = *from;
     }
+    if (i->route.n) h[n++] = (struct header){STR("x-seldon-route"), i->route};
     return n;
 }
 
@@ -143,7 +146,13 @@ static void caller_headers(struct infer *i)
 static struct infer *infer_new(struct gateway *g, struct exchange *x, const struct resource *r)
 {
     struct infer *i = arena_new(&x->arena, struct infer);
+    struct resource to = *r;
 
+    if (r->name.n) {
+        i->mirrors = route_of_resource(g, r);
+        route_choose(g, x, &to, &i->route);
+    }
+    r = &to;
     i->g = g;
     i->x = x;
     i->begun_us = clock_mono_us(loop_clock(g->loop));
@@ -155,7 +164,7 @@ static struct infer *infer_new(struct gateway *g, struct exchange *x, const stru
 static void refuse(struct infer *i, const struct err *e)
 {
     struct status s = status_of_refusal(e->rc, i->g->o.status_seldon);
-    struct resource r = {i->flow.name, i->flow.model};
+    struct resource r = {.name = i->flow.name, .model = i->flow.model};
 
     count_request(i->g, i->x, resource_known(i->g, &r) ? r.name : (struct str){0}, s, i->begun_us);
     buf_fini(&i->message);
@@ -189,6 +198,7 @@ static void start(struct infer *i, struct bytes message)
     x->gone = on_gone;
     g->in_flight++;
     g->admitted++;
+    route_mirror(g, i->mirrors, &i->flow);
     flow_start(g->o.flow, &i->flow);
 }
 

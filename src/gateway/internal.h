@@ -2,6 +2,7 @@
 #pragma once
 #include "gateway/gateway.h"
 #include "gateway/status.h"
+#include "base/rng.h"
 
 enum { ROUTES_MAX = 16, REQUEST_ID_CHARS = 20, DEFAULT_PROBE_MS = 10000 };
 
@@ -19,6 +20,7 @@ struct gateway {
     uint64_t overload, admitted;
     struct map series;                           /* by kind, method, code, name -> struct series */
     struct { uint8_t unique[5]; uint32_t counter; } id;
+    struct rng rng;
     struct metrics_source self;
     struct metrics_sources only_self;
     struct list watchers;                        /* of the health: struct watcher */
@@ -39,8 +41,8 @@ void answer_message(struct exchange *x, struct buf *message);    /* gRPC, OK */
 void answer_empty(struct exchange *x, int status);
 
 /* ---- names.c: who is meant, by whom, until when ---- */
-struct resource { struct str name; bool model; };
-/* "p.pipeline", "m.model", "m": a bare name is the model of that name, or if there is none the pipeline. */
+struct resource { struct str name; bool model; const struct flow_experiment *experiment; };
+/* "p.pipeline", "m.model", "e.experiment" (with the candidate that stands for it), "m": a bare name is the model of that name, or if there is none the pipeline. */
 enum rc resource_named(const struct gateway *g, struct str text, struct resource *ret, struct err *e) MUST_USE;
 bool resource_known(const struct gateway *g, const struct resource *r);
 /* The routing headers; false when there are none. */
@@ -55,6 +57,13 @@ bool timeout_parse(struct str text, uint64_t *ret_ms);
 /* ---- infer.c ---- */
 void infer_rest(struct gateway *g, struct exchange *x, const struct resource *r);
 void infer_grpc(struct gateway *g, struct exchange *x);
+
+/* ---- route.c: experiments ---- */
+const struct flow_experiment *route_of_resource(const struct gateway *g, const struct resource *r);    /* NULL: none */
+/* The candidate that the request goes to, and how it is called in x-seldon-route; both stay if there is no experiment. */
+void route_choose(struct gateway *g, struct exchange *x, struct resource *r, struct str *ret_route);
+struct str route_text(const struct gateway *g, struct arena *a, const struct resource *r);
+void route_mirror(struct gateway *g, const struct flow_experiment *e, const struct flow_request *from);
 
 /* ---- rest.c, service.c: everything else ---- */
 void rest_request(struct gateway *g, struct exchange *x);

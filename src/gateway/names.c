@@ -29,6 +29,15 @@ bool resource_known(const struct gateway *g, const struct resource *r)
     return r->model ? is_model(g, r->name) : is_pipeline(g, r->name);
 }
 
+static enum rc experiment_named(const struct gateway *g, struct str name, struct resource *ret, struct err *e)
+{
+    const struct flow_experiment *x = g->snapshot ? map_get_str(&g->snapshot->experiment_by_name, name) : NULL;
+
+    if (!x) return err_set(e, RC_NOT_FOUND, "experiment " STR_FMT " does not exist", STR_ARG(name));
+    *ret = (struct resource){x->default_name.n ? x->default_name : x->candidates[0].name, x->model, x};
+    return RC_OK;
+}
+
 enum rc resource_named(const struct gateway *g, struct str text, struct resource *ret,
                        struct err *e)
 {
@@ -40,14 +49,15 @@ enum rc resource_named(const struct gateway *g, struct str text, struct resource
             return err_set(
                 e, RC_INVALID,
                 "the name of a model or pipeline is missing (header seldon-model, or the path)");
-        *ret = (struct resource){name, is_model(g, name) || !is_pipeline(g, name)};
+        *ret = (struct resource){.name = name, .model = is_model(g, name) || !is_pipeline(g, name)};
         return RC_OK;
     }
+    if (name.n && str_is(kind, "experiment")) return experiment_named(g, name, ret, e);
     if (!name.n || (!str_is(kind, "pipeline") && !str_is(kind, "model")))
         return err_set(e, RC_INVALID,
-                       "\"" STR_FMT "\" is neither NAME, NAME.model nor NAME.pipeline",
+                       "\"" STR_FMT "\" is neither NAME, NAME.model, NAME.pipeline nor NAME.experiment",
                        STR_ARG(text));
-    *ret = (struct resource){name, str_is(kind, "model")};
+    *ret = (struct resource){.name = name, .model = str_is(kind, "model")};
     return RC_OK;
 }
 

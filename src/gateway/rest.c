@@ -47,14 +47,15 @@ static bool method_is(struct exchange *x, const char *method)
     return false;
 }
 
-/* Who is meant: in a pipeline's path the path says; in a model's path a routing header wins. */
+/* Who is meant: in a pipeline's path the path says (an experiment too); in a model's path a routing header wins. */
 static enum rc who(struct gateway *g, struct exchange *x, const struct path *p,
                    struct resource *ret, struct err *e)
 {
     struct str routed, version = p->n > 4 ? p->s[4] : (struct str){0};
 
     if (str_is(p->s[1], "pipelines")) {
-        *ret = (struct resource){p->s[2], false};
+        if (p->s[2].n && memchr(p->s[2].p, '.', p->s[2].n)) return resource_named(g, p->s[2], ret, e);
+        *ret = (struct resource){.name = p->s[2]};
         return RC_OK;
     }
     if (resource_header(x, &routed)) return resource_named(g, routed, ret, e);

@@ -161,7 +161,7 @@ def test_resources_come_and_go(loaded, tmp_path):
 
 def test_unknown_words_are_answered_with_the_nearest_known_one():
     for args, words in ((["describe", "pipline", "x"], "did you mean pipeline?"), (["get", "modles"], "did you mean models?"),
-                        (["delete", "thing", "x"], "the kinds are server, model and pipeline"), (["aply"], "did you mean apply?"),
+                        (["delete", "thing", "x"], "the kinds are server, model, pipeline and experiment"), (["aply"], "did you mean apply?"),
                         (["help", "inferr"], "did you mean infer?"), (["get", "--ouput", "json"], "did you mean --output?"),
                         (["serve", "--gateway.timeoutMss", "1"], "did you mean --gateway.timeoutMs?")):
         done = run(*args)

@@ -307,7 +307,7 @@ static void deleting_writes_a_tombstone(void **state)
     assert_refused(ask(h, CONTROL_DELETE, "Model", "a", ""), RC_NOT_FOUND,
                    "Model a does not exist");
     assert_refused(ask(h, CONTROL_DELETE, "Thing", "a", ""), RC_NOT_FOUND,
-                   "there is no kind \"Thing\"; the kinds are server, model and pipeline");
+                   "there is no kind \"Thing\"; the kinds are server, model, pipeline and experiment");
     assert_refused(ask(h, CONTROL_GET, "Model", "a", ""), RC_NOT_FOUND, "Model a does not exist");
     house_free(h);
 }

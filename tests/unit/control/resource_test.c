@@ -194,14 +194,47 @@ static void what_has_no_effect_here_is_said(void **state)
 static void kinds_that_are_not_taken_say_why(void **state)
 {
     (void)state;
-    assert_refused("kind: Experiment\nmetadata: {name: e}\n---\nkind: SeldonRuntime\n---\nkind: "
+    assert_refused("kind: Model\nmetadata: {name: e}\nspec: {}\n---\nkind: SeldonRuntime\n---\nkind: "
                    "Deployment\n---\nmetadata: {name: x}\n---\nspam\n",
-                   "line 1:7: kind Experiment comes with a later version of millrace\n"
-                   "line 4:7: kind SeldonRuntime belongs to a Kubernetes installation of Seldon "
+                   "line 5:7: kind SeldonRuntime belongs to a Kubernetes installation of Seldon "
                    "and has no meaning here\n"
-                   "line 6:7: unknown kind \"Deployment\": Model, Pipeline or Server is wanted\n"
-                   "line 8:1: kind is missing: Model, Pipeline or Server\n"
-                   "line 10:1: names with values are wanted here\n");
+                   "line 7:7: unknown kind \"Deployment\": Model, Pipeline, Experiment or Server is wanted\n"
+                   "line 9:1: kind is missing: Model, Pipeline, Experiment or Server\n"
+                   "line 11:1: names with values are wanted here\n");
+}
+
+#define EXPERIMENT(spec) "kind: Experiment\nmetadata: {name: e}\nspec:\n" spec
+
+static void experiments_are_read_and_every_mistake_is_told(void **state)
+{
+    struct applied a = apply(EXPERIMENT("  default: x\n  candidates: [{name: x, weight: 50}, {name: y, weight: 150}]\n"
+                                        "  mirror: {name: z, percent: 30}\n  resourceType: pipeline\n"));
+    const struct flow_experiment *x;
+
+    (void)state;
+    assert_true(a.ok);
+    x = &a.list[0]->experiment.def;
+    assert_false(x->model);
+    assert_str(x->default_name, "x");
+    assert_int_equal(x->candidates_n, 2);
+    assert_int_equal(x->total, 200);
+    assert_str(x->mirror, "z");
+    assert_int_equal(x->mirror_percent, 30);
+    drop(&a);
+    assert_refused(EXPERIMENT("  default: w\n  candidate: [x]\n  candidates:\n  - {name: x, weight: 1}\n  - {name: x, weight: -1}\n"
+                              "  - {weight: 2}\n  -\n  mirror: {name: x, percent: 101}\n  resourceType: server\n"),
+                   "line 4:12: default: w is not among the candidates\n"
+                   "line 5:3: unknown field \"candidate\" in spec; known are resourceType, default, mirror, candidates\n"
+                   "line 8:5: candidates: x is there twice\n"
+                   "line 8:23: spec.candidates[1].weight: a whole number from 0 to 4294967295 is wanted, not \"-1\"\n"
+                   "line 9:5: candidates: the name of a model or pipeline is wanted, not \"\"\n"
+                   "line 10:4: spec.candidates[3] is empty\n"
+                   "line 11:11: mirror: x is a candidate already\n"
+                   "line 11:30: spec.mirror.percent: a whole number from 0 to 100 is wanted, not \"101\"\n"
+                   "line 12:17: resourceType: model or pipeline is wanted, not \"server\"\n");
+    assert_refused(EXPERIMENT("  candidates: [{name: x}, {name: y, weight: 0}]\n"),
+                   "line 4:15: candidates: all weights are 0, so none would ever be chosen\n");
+    assert_refused(EXPERIMENT("  mirror: {name: x, percent: 5}\n"), "line 4:3: spec.candidates: at least one is needed\n");
 }
 
 static void the_same_resource_twice_is_refused(void **state)
@@ -547,6 +580,7 @@ int main(void)
         cmocka_unit_test(a_server_without_an_address_is_refused),
         cmocka_unit_test(what_has_no_effect_here_is_said),
         cmocka_unit_test(kinds_that_are_not_taken_say_why),
+        cmocka_unit_test(experiments_are_read_and_every_mistake_is_told),
         cmocka_unit_test(the_same_resource_twice_is_refused),
         cmocka_unit_test(status_is_ignored_and_metadata_must_be_there),
         cmocka_unit_test(a_name_must_fit_into_topic_names),
