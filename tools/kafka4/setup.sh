@@ -6,7 +6,7 @@ HERE=$(cd "$(dirname "$0")" && pwd)
 DIR=${1:?usage: setup.sh DIR}
 mkdir -p "$DIR/libs" "$DIR/bin" "$DIR/build"
 DIR=$(cd "$DIR" && pwd)      # Maven takes relative folders from the pom, not from here
-if [ ! -e "$DIR/libs/kafka-tools-4.1.0.jar" ]; then
+if [ ! -e "$DIR/libs/kafka_2.13-4.1.0.jar" ]; then
   cp "$HERE/pom.xml" "$DIR/build/pom.xml"       # maven writes beside the pom: keep this folder clean
   mvn -q -B -f "$DIR/build/pom.xml" dependency:copy-dependencies -DoutputDirectory="$DIR/libs" -DincludeScope=runtime
 fi
