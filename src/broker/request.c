@@ -241,6 +241,16 @@ static struct request *request_new(struct broker *b)
     return r;
 }
 
+/* Behind those of its connection that came before; counted until request_free(). */
+static void request_queue(struct request *r, struct broker_conn *c)
+{
+    r->broker = c->broker;
+    r->conn = c;
+    list_push(&c->requests, &r->link);
+    c->requests_n++;
+    memory_take(c->broker, REQUEST_COST_BYTES);
+}
+
 static void request_free(struct request *r)
 {
     struct broker *b = r->broker;
@@ -620,11 +630,8 @@ static enum broker_frame_result refuse_frame(struct broker_conn *c, const char *
     if (!list_empty(&c->requests)) { /* what came before is still answered */
         struct request *r = request_new(c->broker);
 
-        r->broker = c->broker;
-        r->conn = c;
+        request_queue(r, c);
         r->state = REQUEST_CLOSING;
-        list_push(&c->requests, &r->link);
-        c->requests_n++;
         conn_ready(c);
         return BROKER_FRAME_CLOSE;
     }
@@ -685,15 +692,11 @@ static bool must_wait(struct broker_conn *c, int16_t key, size_t n, const struct
 
 static void begin(struct request *r, struct broker_conn *c, uint8_t *p, size_t n, struct buf *owner)
 {
-    r->broker = c->broker;
-    r->conn = c;
+    request_queue(r, c);
     r->frame = p;
     r->frame_n = n;
     r->frame_owner = owner;
     r->begun_us = clock_mono_us(c->broker->clock);
-    list_push(&c->requests, &r->link);
-    memory_take(c->broker, REQUEST_COST_BYTES);
-    c->requests_n++;
     c->broker->stats.requests++;
     c->broker->stats.request_bytes += n;
 }
