@@ -195,7 +195,7 @@ def test_copying_exactly_once_while_copier_and_broker_are_killed(tmp_path):
         return [int(v) for p in (0, 1) for v in read(server, sink, partition=p)]
 
     while time.monotonic() < deadline:
-        for _ in range(min(300, count - sent)):
+        for _ in range(min(200, count - sent)):
             feed.produce(source, str(sent), partition=sent % 2)
             sent += 1
         feed.flush(30)
