@@ -29,6 +29,7 @@ void     log_set_owner(struct log *l, void *owner)             { l->owner = owne
 void    *log_owner(const struct log *l)                        { return l->owner; }
 void     log_set_config(struct log *l, const struct log_config *c) { l->config = *c; }
 int64_t  log_start(const struct log *l)                        { return l->start; }
+uint64_t log_start_seq(const struct log *l)                    { return l->start_seq; }
 int64_t  log_end(const struct log *l)                          { return l->end; }
 int64_t  log_durable_end(const struct log *l)                  { return l->durable_end; }
 int32_t  log_epoch(const struct log *l)                        { return (int32_t)l->store->wal.start_number; }
@@ -386,7 +387,7 @@ enum rc log_delete_records(struct log *l, int64_t offset, uint64_t *ret_seq, str
     if (offset <= l->start) return RC_OK;
     if (!store_has_room(l->store, 0)) return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");
     if (log_move_start(l, offset, e)) return log_fail(l, e);
-    *ret_seq = store_stage(l->store, &r, (struct bytes){0}, (struct bytes){0});
+    l->start_seq = *ret_seq = store_stage(l->store, &r, (struct bytes){0}, (struct bytes){0});
     store_checkpoint_soon(l->store);
     return RC_OK;
 }

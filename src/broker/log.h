@@ -40,6 +40,7 @@ void *log_owner(const struct log *l);
 void  log_set_config(struct log *l, const struct log_config *c);      /* copied; holds from the next append on */
 
 int64_t log_start(const struct log *l);
+uint64_t log_start_seq(const struct log *l);                           /* what is told about the start waits for that */
 int64_t log_end(const struct log *l);                                 /* next offset to be given */
 int64_t log_durable_end(const struct log *l);                         /* high watermark */
 enum rc log_size(struct log *l, uint64_t *ret, struct err *e) MUST_USE;

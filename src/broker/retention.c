@@ -55,7 +55,7 @@ enum rc log_retain(struct log *l, int64_t now_ms, bool *ret_changed, struct err 
     if (r.offset == l->start) return RC_OK;
     if (!store_has_room(l->store, 0)) return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");
     if (log_move_start(l, r.offset, e)) return log_fail(l, e);
-    store_stage(l->store, &r, (struct bytes){0}, (struct bytes){0});
+    l->start_seq = store_stage(l->store, &r, (struct bytes){0}, (struct bytes){0});
     store_checkpoint_soon(l->store);
     *ret_changed = true;
     return RC_OK;

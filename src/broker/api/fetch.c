@@ -27,6 +27,7 @@ struct fetch {
     bool hard_limits, read_committed;
     bool at_once; /* waiting would not help */
     size_t parts_n, parts_unknown;
+    uint64_t start_seq; /* what the starts of the logs rest on */
 };
 
 static struct list *parts_of(struct fetch *f)
@@ -87,12 +88,13 @@ static void look_at_records(struct fetch *f, struct fetch_part *p, struct log *l
     f->bytes += p->slice.n;
 }
 
-static void look_at_ends(struct fetch_part *p, struct log *log)
+static void look_at_ends(struct fetch *f, struct fetch_part *p, struct log *log)
 {
     struct err e;
 
     p->high = log_durable_end(log);
     p->start = log_start(log);
+    f->start_seq = MAX(f->start_seq, log_start_seq(log));
     if (log_stable_end(log, &p->stable, &e)) p->error = KAFKA_ERR_KAFKA_STORAGE_ERROR;
 }
 
@@ -109,12 +111,12 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
     } else if ((p->error = check_epoch(f->r->broker, p->leader_epoch))) {
         f->at_once = true;
     } else if (look_for_divergence(p, log, &e)) {
-        look_at_ends(p, log);
+        look_at_ends(f, p, log);
         f->at_once = true;
     } else if (p->offset < log_start(log) || p->offset > log_end(log)) {
         p->error = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
     } else {
-        look_at_ends(p, log);
+        look_at_ends(f, p, log);
         if (!p->error) look_at_records(f, p, log);
     }
     if (p->error) {
@@ -310,7 +312,7 @@ static void answer(struct fetch *f)
     a.session_id = f->session ? f->session->id : 0;
     unpark(f);
     slices_drop(f);
-    request_answer(r, &a);
+    request_answer_when(r, &a, f->start_seq);
 }
 
 static void answer_error(struct request *r, int16_t code)

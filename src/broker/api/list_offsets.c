@@ -102,7 +102,8 @@ static void old_style(struct request *r, struct partition *p,
 }
 
 static void one(struct request *r, struct str topic, const struct list_offsets_request_partition *q,
-                bool committed, bool twice, struct list_offsets_response_partition *a)
+                bool committed, bool twice, struct list_offsets_response_partition *a,
+                uint64_t *seq)
 {
     struct partition *p = broker_partition(r->broker, topic, q->partition_index);
     struct found f = {-1, -1, -1};
@@ -117,6 +118,7 @@ static void one(struct request *r, struct str topic, const struct list_offsets_r
         old_style(r, p, q, a);
     else
         a->error_code = look_up(r, p, committed, q, &f);
+    if (p && q->timestamp != LATEST) *seq = MAX(*seq, log_start_seq(partition_log(p)));
     a->offset = f.offset;
     a->timestamp = f.timestamp;
     a->leader_epoch = f.epoch;
@@ -127,6 +129,7 @@ void api_list_offsets(struct request *r)
     const struct list_offsets_request *q = request_decode(r);
     struct list_offsets_response a = {0};
     AUTO(seen_fini) struct seen seen = {0};
+    uint64_t seq = 0;
 
     if (!q) return;
     for (size_t i = 0; i < q->topics_n; i++)
@@ -144,8 +147,8 @@ void api_list_offsets(struct request *r)
 
             one(r, q->topics[i].name, p, q->isolation_level == 1,
                 seen_count(&seen, q->topics[i].name, p->partition_index) > 1,
-                &a.topics[i].partitions[k]);
+                &a.topics[i].partitions[k], &seq);
         }
     }
-    request_answer(r, &a);
+    request_answer_when(r, &a, seq);
 }
