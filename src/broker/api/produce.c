@@ -479,7 +479,7 @@ static void large_checked(struct work *w)
     int16_t code = large_code(g);
 
     if (p && !code && !g->verdict.code && !g->file.rc) {
-        g->small = g->file.batch.n <= store_inline_max(g->broker->store);
+        g->small = g->file.batch.n <= store_inline_now(g->broker->store);
         if (g->small)
             large_append(g);
         else
