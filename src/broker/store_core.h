@@ -16,7 +16,6 @@
 #include "sys/clock.h"
 #include "sys/worker.h"
 
-enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5 };
 /* What an append may need beside its own record: the one that creates the log. */
 enum { APPEND_OVERHEAD = 2 * WAL_HEADER_BYTES + 256 };
 enum { META_BYTES_MAX = 1 << 20, STORE_PATH_BYTES = SEGMENT_PATH_BYTES };

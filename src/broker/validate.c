@@ -65,6 +65,7 @@ static void check_records(const struct batch *b, const struct batch_rules *rules
         check_record(b, &rec, rules, v);
     }
     f = f ? f : it.fault;
+    v->too_large = f == BATCH_PAYLOAD_LARGE;
     if (f) refuse(v, KAFKA_ERR_INVALID_RECORD, batch_fault_name(f));
 }
 

@@ -8,6 +8,7 @@
 #include "base/diag.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
+#include "broker/store.h"
 #include "broker/txns.h"
 #include "broker/validate.h"
 #include "sys/worker.h"
@@ -19,6 +20,7 @@ enum {
     OLD_FORMATS_BELOW = 3,
     ABORTABLE_FROM_VERSION = 11,
     WORKER_FROM_BYTES = 64 << 10, /* compressed batches from here on are read on a worker */
+    SIDE_BY_SIDE_BYTES = 32 << 20, /* what expands to more is looked at one after the other */
     ROOM_SPARE_BYTES = 4096
 }; /* a batch that is built anew may be a little larger */
 
@@ -30,6 +32,7 @@ struct large {        /* one batch on a worker */
     struct partition *to;
     struct batch_rules rules;
     struct batch_verdict verdict;
+    size_t expanded_bytes_max; /* in the end */
     struct broker *broker;
     uint64_t reserved;    /* memory that came with the frame */
     bool small;           /* of the size of most: no file, it only took a worker to read it */
@@ -472,12 +475,23 @@ static int16_t large_code(const struct large *g)
     return g->crc_ok ? check_stored(g->to, g->file.batch.n) : KAFKA_ERR_CORRUPT_MESSAGE;
 }
 
+/* A bomb, or honest but very large: one at a time, so that together they take no more than one may. */
+static bool large_again(struct large *g)
+{
+    if (!g->verdict.too_large || g->rules.expanded_bytes_max == g->expanded_bytes_max) return false;
+    g->rules.expanded_bytes_max = g->expanded_bytes_max;
+    g->work.lane = LANE_UNPACK;
+    workers_submit(g->broker->opt.workers, &g->work);
+    return true;
+}
+
 static void large_checked(struct work *w)
 {
     struct large *g = container_of(w, struct large, work);
     struct produce *p = g->of;
     int16_t code = large_code(g);
 
+    if (large_again(g)) return;
     if (p && !code && !g->verdict.code && !g->file.rc) {
         g->small = g->file.batch.n <= store_inline_now(g->broker->store);
         if (g->small)
@@ -555,6 +569,8 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
     g->to = to;
     g->broker = br;
     g->rules = rules_of(br, to->topic);
+    g->expanded_bytes_max = g->rules.expanded_bytes_max;
+    g->rules.expanded_bytes_max = MIN(g->expanded_bytes_max, (size_t)SIDE_BY_SIDE_BYTES);
     if (b->raw.n > store_inline_max(br->store))
         g->rules.codec = -1; /* stored as it came, whatever compression.type says */
     g->file.done = large_written;
