@@ -504,6 +504,7 @@ void pipeline_read(struct reading *rd, struct yaml_map *spec)
     yaml_map_sub(spec, "dataflow", &dataflow);
     pr.def->clean_topics_on_delete = yaml_map_bool(&dataflow, "cleanTopicsOnDelete", false);
     pr.def->record = record_read(&dataflow, &pr.p->has_record);
+    pr.def->retention_ms = yaml_map_int(&dataflow, "retentionMs", 1, INT64_MAX, 0);
     yaml_map_end(&dataflow);
     pr.def->allow_cycles = yaml_map_bool(spec, "allowCycles", false);
     pr.def->max_step_revisits = (uint32_t)yaml_map_int(spec, "maxStepRevisits", 0, UINT32_MAX, 0);

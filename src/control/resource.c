@@ -302,6 +302,7 @@ static void model_read(const struct reading *rd, struct yaml_map *spec)
     yaml_map_sub(spec, "dataflow", &dataflow);
     m->clean_topics_on_delete = yaml_map_bool(&dataflow, "cleanTopicsOnDelete", false);
     m->record = record_read(&dataflow, &m->has_record);
+    m->retention_ms = yaml_map_int(&dataflow, "retentionMs", 1, INT64_MAX, 0);
     yaml_map_end(&dataflow);
     yaml_map_end(spec);
     if (m->server.n && !resource_name_valid(m->server))

@@ -20,6 +20,7 @@ struct resource_model {
     struct str *requirements; size_t requirements_n;
     uint32_t artifact_version;                   /* 0: none */
     bool clean_topics_on_delete;
+    int64_t retention_ms;                        /* 0: none given */
     bool has_record; enum flow_record record;    /* dataflow.record; otherwise flow.record of the configuration */
 };
 struct resource_pipeline {

@@ -112,6 +112,7 @@ static struct flow_model_def *model_copy(const struct placing *p, const struct r
     def->name = dup(p->a, r->name);
     def->version = r->version;
     def->clean_topics_on_delete = r->model.clean_topics_on_delete;
+    def->retention_ms = r->model.retention_ms;
     def->record = r->model.has_record ? r->model.record : record;
     model_place(p, &r->model, def);
     return def;

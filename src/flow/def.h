@@ -46,6 +46,7 @@ struct flow_pipeline_def {
     struct flow_external_rename *external_renames; size_t external_renames_n;
     bool allow_cycles, clean_topics_on_delete;
     uint32_t max_step_revisits;
+    int64_t retention_ms;                        /* of its topics when they are made; 0: kafka.topics.config */
     enum flow_record record;
     const struct graph *graph;                   /* made by flow_snapshot_seal() */
 };
@@ -57,6 +58,7 @@ struct flow_model_def {
     struct str why;
     struct upstream_target target;
     bool clean_topics_on_delete;
+    int64_t retention_ms;
     enum flow_record record;
     const struct graph *graph;                   /* made by flow_snapshot_seal(); for calls to the model itself */
 };

@@ -105,6 +105,7 @@ struct place {
     struct list commit_link;                     /* in flow.commits, flow.committing; on the others in flow.touched */
     struct idem_index *idem;
     struct tap *tap;                             /* its inputs from other pipelines; NULL: none */
+    int64_t retention_ms;                        /* of its topics when they are made; 0: as configured */
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
@@ -248,7 +249,7 @@ void flow_unpark_all(struct flow *f);            /* something that parked reques
 void flow_returned(struct flow *f);              /* something lent to the bus is back */
 
 /* place.c */
-struct place *place_new(struct flow *f, bool model, struct str name);
+struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms);
 void place_setup(struct place *p);
 void place_leave(struct place *p);
 void place_unref(struct place *p);

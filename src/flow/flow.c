@@ -101,12 +101,12 @@ static void places_leave(struct map *places, const struct map *wanted)
     }
 }
 
-static struct place *place_of(struct flow *f, struct map *places, bool model, struct str name)
+static struct place *place_of(struct flow *f, struct map *places, bool model, struct str name, int64_t retention_ms)
 {
     struct place *p = map_get_str(places, name);
 
     if (p) return p;
-    p = place_new(f, model, name);
+    p = place_new(f, model, name, retention_ms);
     map_put_str(places, name, p);
     return p;
 }
@@ -120,9 +120,9 @@ void flow_use(struct flow *f, struct flow_snapshot *s)
     places_leave(&f->pipelines, &s->pipeline_by_name);
     places_leave(&f->models, &s->model_by_name);
     for (size_t i = 0; i < s->models_n; i++)
-        place_of(f, &f->models, true, s->models[i]->name)->def = s->models[i];
+        place_of(f, &f->models, true, s->models[i]->name, s->models[i]->retention_ms)->def = s->models[i];
     for (size_t i = 0; i < s->pipelines_n; i++) {
-        struct place *p = place_of(f, &f->pipelines, false, s->pipelines[i]->name);
+        struct place *p = place_of(f, &f->pipelines, false, s->pipelines[i]->name, s->pipelines[i]->retention_ms);
 
         p->pipeline = s->pipelines[i];
         tap_follow(p);

@@ -5,6 +5,8 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
+#include <inttypes.h>
+#include <stdio.h>
 
 enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 5000 };
 
@@ -15,7 +17,7 @@ void topic_init(struct topic *t, struct flow *f, struct place *p, struct str nam
     *t = (struct topic){.f = f, .place = p, .name = name};
 }
 
-struct topic_ask { struct bus_topic op; struct topic *t; };
+struct topic_ask { struct bus_topic op; struct topic *t; struct bus_config *configs; char retention[24]; };
 
 static void topic_retry(struct timer *timer)
 {
@@ -63,8 +65,24 @@ static void topic_ensured(struct bus_op *op)
     }
     if (!f->closed && t->place) place_unref(t->place);
     bus_topic_fini(&ask->op);
+    free(ask->configs);
     free(ask);
     flow_returned(f);
+}
+
+/* The place's own retention comes before the configured one. */
+static void retention_set(struct topic_ask *ask, const struct flow *f, int64_t retention_ms)
+{
+    size_t n = 0;
+
+    ask->configs = xnew_array(struct bus_config, f->configs_n + 1);
+    for (size_t i = 0; i < f->configs_n; i++)
+        if (!str_is(f->configs[i].name, "retention.ms")) ask->configs[n++] = f->configs[i];
+    ask->configs[n++] = (struct bus_config){
+        STR("retention.ms"),
+        {ask->retention, (size_t)snprintf(ask->retention, sizeof ask->retention, "%" PRId64, retention_ms)}};
+    ask->op.configs = ask->configs;
+    ask->op.configs_n = n;
 }
 
 void topic_ensure(struct topic *t)
@@ -81,6 +99,7 @@ void topic_ensure(struct topic *t)
         .configs = f->configs,
         .configs_n = f->configs_n,
     };
+    if (t->place && t->place->retention_ms) retention_set(ask, f, t->place->retention_ms);
     t->asked = true;
     if (t->place) t->place->refs++;
     f->lent++;
@@ -120,13 +139,14 @@ static struct str name_keep(struct str s)
     return (struct str){p, s.n};
 }
 
-struct place *place_new(struct flow *f, bool model, struct str name)
+struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms)
 {
     struct place *p = xnew(struct place);
     struct arena a = {0};
 
     p->f = f;
     p->model = model;
+    p->retention_ms = retention_ms;
     p->refs = 1;
     p->name = name_keep(name);
     p->group = name_keep(name_group(&a, &f->naming, model, name));
