@@ -111,10 +111,17 @@ void batch_set_max_timestamp(uint8_t *p, size_t n, int64_t timestamp)
     batch_set_crc(p, n);
 }
 
+void batch_set_create_time(uint8_t *p, size_t n, int64_t max_timestamp)
+{
+    must(n >= BATCH_HEADER_BYTES);
+    store_be16(p + AT_ATTRIBUTES, (uint16_t)(load_be16(p + AT_ATTRIBUTES) & BATCH_KNOWN_BITS & ~BATCH_LOG_APPEND_TIME));
+    batch_set_max_timestamp(p, n, max_timestamp);
+}
+
 void batch_set_log_append_time(uint8_t *p, size_t n, int64_t now_ms)
 {
     must(n >= BATCH_HEADER_BYTES);
-    store_be16(p + AT_ATTRIBUTES, (uint16_t)(load_be16(p + AT_ATTRIBUTES) | BATCH_LOG_APPEND_TIME));
+    store_be16(p + AT_ATTRIBUTES, (uint16_t)((load_be16(p + AT_ATTRIBUTES) & BATCH_KNOWN_BITS) | BATCH_LOG_APPEND_TIME));
     batch_set_max_timestamp(p, n, now_ms);
 }
 

@@ -44,7 +44,7 @@ const char *batch_fault_name(enum batch_fault f);            /* a phrase: "check
 
 enum batch_attribute {
     BATCH_CODEC_MASK = 7, BATCH_LOG_APPEND_TIME = 1 << 3, BATCH_TRANSACTIONAL = 1 << 4, BATCH_CONTROL = 1 << 5,
-    BATCH_DELETE_HORIZON = 1 << 6,
+    BATCH_DELETE_HORIZON = 1 << 6, BATCH_KNOWN_BITS = (1 << 7) - 1,
 };
 
 struct batch {
@@ -77,6 +77,7 @@ int32_t               batch_last_sequence(const struct batch *b);               
 
 /* In place, over the whole batch's bytes. The first does not touch the checksum, the others compute it anew. */
 void batch_assign(uint8_t *p, int64_t base_offset, int32_t leader_epoch);
+void batch_set_create_time(uint8_t *p, size_t n, int64_t max_timestamp);                /* clears the bit */
 void batch_set_log_append_time(uint8_t *p, size_t n, int64_t now_ms);           /* sets the bit and max_timestamp */
 void batch_set_max_timestamp(uint8_t *p, size_t n, int64_t timestamp);
 void batch_set_crc(uint8_t *p, size_t n);

@@ -45,7 +45,7 @@ static void one(struct request *r, struct str name, const struct uuid *id, bool 
     struct topic *t = by_id ? topic_by_id(r->broker, id) : broker_topic(r->broker, name);
 
     a->name = name;
-    a->topic_id = *id;
+    a->topic_id = twice && t ? t->id : *id;
     if (name.p && by_id)
         refuse(r, a, KAFKA_ERR_INVALID_REQUEST, "a topic is named or its id is given, not both");
     else if (!name.p && !by_id)
@@ -65,6 +65,7 @@ void api_delete_topics(struct request *r)
     AUTO(seen_fini) struct seen seen = {0}, told = {0};
     struct delete_topics_response a = {0};
     static const struct uuid none;
+    struct topic *t;
     size_t n;
     uint64_t seq = 0;
 
@@ -74,15 +75,17 @@ void api_delete_topics(struct request *r)
     for (size_t i = 0; i < n; i++) {
         struct str name = i < q->topics_n ? q->topics[i].name : q->topic_names[i - q->topics_n];
 
+        if (!name.p && i < q->topics_n && (t = topic_by_id(r->broker, &q->topics[i].topic_id))) name = t->name;
         if (name.p) seen_add(&seen, name, 0);
     }
     for (size_t i = 0; i < n; i++) {
         struct str name = i < q->topics_n ? q->topics[i].name : q->topic_names[i - q->topics_n];
-        bool twice = name.p && seen_count(&seen, name, 0) > 1;
+        const struct uuid *id = i < q->topics_n ? &q->topics[i].topic_id : &none;
+        struct str known = !name.p && (t = topic_by_id(r->broker, id)) ? t->name : name;
+        bool twice = known.p && seen_count(&seen, known, 0) > 1;
 
-        if (twice && seen_add(&told, name, 0) > 1) continue;
-        one(r, name, i < q->topics_n ? &q->topics[i].topic_id : &none, twice,
-            &a.responses[a.responses_n++], &seq);
+        if (twice && seen_add(&told, known, 0) > 1) continue;
+        one(r, name, id, twice, &a.responses[a.responses_n++], &seq);
     }
     request_answer_when(r, &a, MAX(seq, r->broker->meta_seq));
 }

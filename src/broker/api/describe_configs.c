@@ -27,7 +27,7 @@ static void row_of(const struct view *v, size_t i, struct config_row *ret)
 
 static bool is_wanted(const struct describe_configs_request_resource *q, const char *name)
 {
-    if (q->configuration_keys_null) return true;
+    if (q->configuration_keys_null || !q->configuration_keys_n) return true;
     for (size_t i = 0; i < q->configuration_keys_n; i++)
         if (str_is(q->configuration_keys[i], name)) return true;
     return false;

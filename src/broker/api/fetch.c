@@ -65,6 +65,10 @@ static bool look_for_divergence(struct fetch_part *p, struct log *log, struct er
 
     if (p->last_epoch < 0) return false;
     if (log_epoch_end(log, p->last_epoch, &epoch, &end, e)) return false;
+    if (epoch < 0 || end < 0) { /* an epoch that is not here yet */
+        p->error = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
+        return false;
+    }
     if (epoch == p->last_epoch && end >= p->offset) return false;
     p->diverging_epoch = epoch;
     p->diverging_end = end;
@@ -113,7 +117,7 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
     } else if (look_for_divergence(p, log, &e)) {
         look_at_ends(f, p, log);
         f->at_once = true;
-    } else if (p->offset < log_start(log) || p->offset > log_end(log)) {
+    } else if (p->error || p->offset < log_start(log) || p->offset > log_end(log)) {
         p->error = KAFKA_ERR_OFFSET_OUT_OF_RANGE;
     } else {
         look_at_ends(f, p, log);
@@ -200,7 +204,7 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     a->high_watermark = p->high;
     a->last_stable_offset = p->stable;
     a->log_start_offset = p->start;
-    a->aborted_transactions_null = !f->read_committed &&
+    a->aborted_transactions_null = (!f->read_committed || p->error) &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_ID;
     a->records = bytes_of("", 0);

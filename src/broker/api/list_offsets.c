@@ -45,7 +45,7 @@ static enum rc by_time(struct request *r, struct log *log, int64_t ts, int64_t h
     AUTO(buf_fini) struct buf bytes = {0};
     AUTO(log_slice_fini) struct log_slice s = {0};
 
-    if (ts == MAX_TIMESTAMP ? log_find_max_time(log, high, &s, e)
+    if (ts == MAX_TIMESTAMP ? log_find_max_time(log, log_durable_end(log), &s, e)
                             : log_find_time(log, ts, high, &s, e))
         return e->rc;
     if (!s.n) return RC_OK;

@@ -60,6 +60,8 @@ static void one(struct request *r, const struct metadata_request *q,
 
     a->name = t->name;
     a->topic_id = t->topic_id;
+    if (q->include_topic_authorized_operations)
+        a->topic_authorized_operations = TOPIC_OPERATIONS_ALL;
     if ((by_id && request_version(r) < 12) || (!by_id && !t->name.p)) {
         a->error_code = KAFKA_ERR_INVALID_REQUEST;
         if (!t->name.p) a->name = STR("");

@@ -65,6 +65,7 @@ void api_offset_delete(struct request *r)
 {
     struct del d = {.r = r, .q = request_decode(r)};
     struct group_entry *ge;
+    uint64_t seq;
     size_t gone;
 
     if (!d.q) return;
@@ -83,6 +84,8 @@ void api_offset_delete(struct request *r)
         error = groups_delete_offsets(ge, d.dels, d.n, &gone);
         for (size_t i = 0; error && i < d.n; i++)
             *d.codes[i] = error;
+        if (!error && gone && !ge->c && !ge->offsets.n && group_entry_is_empty(ge))
+            (void)groups_remove(&ge, &seq); /* nothing is left of it, as of a group that was deleted */
     }
     request_answer_when(r, &d.a, ge ? ge->seq : groups_gone_seq(r->broker->groups));
 }

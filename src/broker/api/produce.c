@@ -122,7 +122,7 @@ static int16_t check_before_log(struct produce *p, struct partition *to,
 {
     int16_t code;
 
-    if (p->refusal) return p->refusal;
+    if (p->refusal && (to || p->refusal != KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING)) return p->refusal;
     if (!to) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if ((code = check_structure(p->r, q, b))) return code;
     if (p->q->acks < -1 || p->q->acks > 1) return KAFKA_ERR_INVALID_REQUIRED_ACKS;
@@ -277,7 +277,10 @@ static int64_t adjust(uint8_t *raw, const struct batch *b, const struct batch_ru
         batch_set_log_append_time(raw, b->raw.n, rules->now_ms);
         return rules->now_ms;
     }
-    if (max_timestamp != b->max_timestamp) batch_set_max_timestamp(raw, b->raw.n, max_timestamp);
+    if (batch_is(b, BATCH_LOG_APPEND_TIME))
+        batch_set_create_time(raw, b->raw.n, max_timestamp);
+    else if (max_timestamp != b->max_timestamp)
+        batch_set_max_timestamp(raw, b->raw.n, max_timestamp);
     return -1;
 }
 

@@ -115,7 +115,11 @@ static uint64_t commit(struct commit *c)
     struct group_entry *ge = groups_find(gs, c->q->group_id);
     int16_t code = KAFKA_ERR_NONE;
 
-    if (!ge && c->q->generation_id >= 0)
+    if (!c->q->transactional_id.n)
+        code = KAFKA_ERR_INVALID_REQUEST;
+    else if (!c->q->group_id.n)
+        code = KAFKA_ERR_INVALID_GROUP_ID;
+    else if (!ge && c->q->generation_id >= 0)
         code = KAFKA_ERR_ILLEGAL_GENERATION;
     else if (!groups_have_room(gs, c->r->frame_n) ||
              (!ge && !(ge = groups_get(gs, c->q->group_id))))
