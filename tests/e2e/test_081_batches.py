@@ -1,10 +1,9 @@
-"""Batches, and topics as a pipeline wants them, end to end: many callers at once, each with its own rows; a model that only sees a few calls."""
+"""Batches, end to end: many callers at once, each with its own rows; a model that only sees a few calls."""
 
 import concurrent.futures
 
 import requests
 import resources
-from confluent_kafka.admin import AdminClient, ConfigResource
 from harness import wait_for
 from test_040_pipelines import read_topic
 
@@ -48,13 +47,3 @@ def test_a_lone_caller_of_a_batched_step_does_not_wait(plane, toy, tmp_path):
     wait_for(lambda: requests.get(ready, timeout=10).status_code == 200, 30, "not ready")
     answer = requests.post(f"http://{plane.infer}/v2/pipelines/lone/infer", json={"inputs": [rows([1, 2])]}, timeout=5)
     assert answer.status_code == 200 and answer.json()["outputs"][0]["data"] == [10, 15, 20, 25], answer.text
-
-
-def test_a_pipelines_topics_have_its_own_retention(plane, toy, tmp_path):
-    kept = BATCHED.replace("batched", "kept") + "  dataflow: {retentionMs: 3600000}\n"
-    plane.apply(tmp_path, "---".join([resources.toys(toy), kept]))
-    ready = f"http://{plane.infer}/v2/pipelines/kept/ready"
-    wait_for(lambda: requests.get(ready, timeout=10).status_code == 200, 30, "not ready")
-    admin = AdminClient({"bootstrap.servers": plane.bootstrap})
-    topic = ConfigResource(ConfigResource.Type.TOPIC, f"seldon.{plane.namespace}.pipeline.kept.inputs")
-    assert admin.describe_configs([topic])[topic].result(20)["retention.ms"].value == "3600000"

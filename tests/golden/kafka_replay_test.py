@@ -8,7 +8,6 @@ kafka381-differences.txt, each line with its reason; a line there that no longer
 Usage: kafka_replay_test.py BROKER_FRAMES TOOLS_DIR SCHEMA_DIR GOLDEN_DIR [FILE…] [-v]
 """
 import fnmatch
-import glob
 import gzip
 import json
 import re
@@ -21,9 +20,8 @@ FILES = [a for a in sys.argv[5:] if not a.startswith('-')]
 VERBOSE = '-v' in sys.argv
 sys.path.insert(0, TOOLS)
 sys.dont_write_bytecode = True
-import genmsg  # noqa: E402
+from msgcodec import Codec, Short, crc32c  # noqa: E402
 
-FORMATS = {'bool': '>?', 'i8': '>b', 'i16': '>h', 'u16': '>H', 'i32': '>i', 'u32': '>I', 'i64': '>q', 'f64': '>d'}
 # The settings of the recorded broker that are not ours by default.
 SETTINGS = ['group.initial.rebalance.delay.ms=0', 'message.max.bytes=1048588', 'socket.request.max.bytes=104857600',
             'log.retention.check.interval.ms=86400000', 'log.segment.bytes=1073741824', 'log.retention.hours=168', 'clock=1795368904830']
@@ -50,82 +48,6 @@ KEYS = ('name', 'topic', 'topic_id', 'index', 'partition_index', 'partition', 'p
 EARLIER_FILLS = {'o': [1000, 5000]}
 
 
-class Short(Exception):
-    pass
-
-
-class Reader:
-    def __init__(self, data):
-        self.data, self.at = data, 0
-
-    def take(self, n):
-        if n < 0 or self.at + n > len(self.data):
-            raise Short()
-        self.at += n
-        return self.data[self.at - n:self.at]
-
-    def uvarint(self):
-        value = shift = 0
-        while True:
-            byte = self.take(1)[0]
-            value |= (byte & 127) << shift
-            shift += 7
-            if byte < 128:
-                return value
-
-    def length(self, flex, wide):
-        return self.uvarint() - 1 if flex else struct.unpack('>i' if wide else '>h', self.take(4 if wide else 2))[0]
-
-
-def read_one(r, f, version, message, flex):
-    if f.type in FORMATS:
-        return struct.unpack(FORMATS[f.type], r.take(struct.calcsize(FORMATS[f.type])))[0]
-    if f.type == 'uuid':
-        return r.take(16).hex()
-    if f.type in genmsg.SIZED:
-        n = r.length(flex, f.type != 'str')
-        if n < 0:
-            return None
-        return r.take(n).decode('utf-8', 'replace') if f.type == 'str' else r.take(n).hex()
-    if f.null and not f.array and f.null[0] <= version <= f.null[1] and r.take(1)[0] == 255:
-        return None
-    return read_struct(r, f.struct, version, message)
-
-
-def read_field(r, f, version, message, flex):
-    if not f.array:
-        return read_one(r, f, version, message, flex)
-    n = r.length(flex, True)
-    return None if n < 0 else [read_one(r, f, version, message, flex) for _ in range(n)]
-
-
-def read_struct(r, s, version, message):
-    flex, out, tags = version >= message.flex, {}, {}
-    for f in s.fields:
-        if f.lo <= version <= f.hi:
-            if f.tag is None:
-                out[f.name] = read_field(r, f, version, message, flex)
-            else:
-                tags[f.tag] = f
-    if flex:
-        for _ in range(r.uvarint()):
-            tag, end = r.uvarint(), 0
-            end = r.uvarint() + r.at
-            if tag in tags:
-                out[tags[tag].name] = read_field(r, tags[tag], version, message, True)
-            r.at = end
-    return out
-
-
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
-
-
 def at_time(batch, ms):
     """The batch with other times; its records keep their distances."""
     data = bytearray.fromhex(batch)
@@ -133,28 +55,6 @@ def at_time(batch, ms):
     data[27:43] = struct.pack('>qq', ms, ms + span)
     data[17:21] = struct.pack('>I', crc32c(data[21:]))
     return data.hex()
-
-
-class Codec:
-    def __init__(self):
-        self.messages = {}
-        for path in glob.glob(SCHEMA + '/*.msg'):
-            for m in genmsg.parse(path):
-                if m.kind != 'data':
-                    self.messages[m.kind, m.key] = m
-
-    def key_of(self, api):
-        return next((k for (kind, k), m in self.messages.items() if kind == 'request' and genmsg.camel(m.name) == api), None)
-
-    def answer(self, key, version, data):
-        m = self.messages['response', key]
-        r = Reader(data[4:])
-        r.take(4)
-        if key == 18 and not 0 <= version <= m.hi:
-            version = 0
-        if version >= m.flex and key != 18:
-            r.take(1)
-        return read_struct(r, m, version, m)
 
 
 class Broker:
@@ -400,7 +300,7 @@ def allowed_differences():
 
 
 def main():
-    replay = Replay(Codec(), allowed_differences())
+    replay = Replay(Codec(SCHEMA), allowed_differences())
     for group in GROUPS:
         files = [f for f in group if not FILES or f in FILES]
         if files:

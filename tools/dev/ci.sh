@@ -28,6 +28,9 @@ cmd_ci() {
     else
         compat --short
     fi
+    say "the same requests to Apache Kafka 3.8.1 and to millrace"
+    . tools/dev/diff.sh
+    if [ $full = 1 ]; then cmd_diff --only scripts --full; else cmd_diff --only scripts; fi
     if [ $full = 1 ]; then
         say "clients of Kafka 4: Java 4.1, franz-go"
         venv venv-go tests/e2e/requirements-go.txt

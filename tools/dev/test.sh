@@ -3,6 +3,13 @@
 cmd_test() {
     need $PKGS_TEST
     mkdir -p build
+    if [ "${1:-}" = diff ]; then
+        shift
+        . tools/dev/diff.sh
+        cmd_diff "$@"
+        verdict
+        return
+    fi
     build release
     if [ "${1:-}" = compat ]; then
         shift

@@ -1,0 +1,155 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The same requests to Apache Kafka 3.8.1 and to millrace; what they answer, and what is in their logs at the end, compared.
+
+Usage: run.py [--seed N] [--rounds N] [--script NAME] [--only random|scripts] [--seconds N] [--trace] [--all] [--full]
+Ids, times, ports and folders are named or left out (compare.py). What may differ is in differences.txt, each line with its
+reason. A random sequence that differs is asked again under fresh names and shrunk before it is printed; --all goes on.
+"""
+import argparse
+import json
+import os
+import pathlib
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / 'tools'))
+sys.dont_write_bytecode = True
+import compare  # noqa: E402
+import generate  # noqa: E402
+import peers  # noqa: E402
+import play  # noqa: E402
+import scripts  # noqa: E402
+from genmsg import camel  # noqa: E402
+from msgcodec import Codec  # noqa: E402
+
+NOT_COMPARED = {'ConsumerGroupHeartbeat', 'ConsumerGroupDescribe', 'PushTelemetry', 'LeaderAndIsr'}
+
+
+def ranges_of(codec, kafka):
+    """What both the schema and Kafka 3.8.1 know."""
+    names = {m.key: m for (kind, _), m in codec.messages.items() if kind == 'request'}
+    out = {}
+    for row in kafka.ask('ApiVersions', 0, {})['api_keys']:
+        m = names.get(row['api_key'])
+        if m and camel(m.name) not in NOT_COMPARED:
+            out[camel(m.name)] = max(m.lo, row['min_version']), min(m.hi, row['max_version'])
+    return out
+
+
+def tell(sequence, found):
+    print(f'--- {sequence["name"]}: request {found.n}: {found.step["api"]} v{found.step["v"]} {found.step.get("note", "")}')
+    print(f'    {json.dumps({k: v for k, v in found.step.items() if k not in ("api", "v", "note")})[:1200]}')
+    for path, want, have in found.rows[:8]:
+        print(f'    {path}: Kafka {json.dumps(want)[:400]}, ours {json.dumps(have)[:400]}')
+    sys.stdout.flush()
+
+
+class Run:
+    def __init__(self, codec, pair, options):
+        self.player = play.Player(*pair, compare.Allowed(), options.trace, options.all)
+        self.options, self.wrong, self.number = options, 0, (os.getpid() * 100000 + int(time.time()) % 100000) * 1000
+
+    def prefix(self):
+        self.number += 1
+        return f's{self.number}x'
+
+    def renamed(self, sequence):
+        prefix = self.prefix()
+        return json.loads(json.dumps(sequence).replace(sequence['prefix'], prefix))
+
+    def differs(self, sequence):
+        try:
+            found = self.player.run(sequence)
+            return found[0] if found else None
+        except play.Found as e:
+            return e
+
+    def script(self, make, ranges):
+        s = scripts.Script(make.__name__, self.prefix(), ranges, self.options.full)
+        make(s)
+        sequence = s.sequence()
+        collect, self.player.collect = self.player.collect, True
+        rows = {}                                # what differs, with the versions of the API in which it does
+        for found in self.player.run(sequence):
+            self.wrong += 1
+            for path, want, have in found.rows:
+                key = [found.step['api'], found.step.get('note', ''), path, json.dumps(want)[:200], json.dumps(have)[:200]]
+                rows.setdefault(json.dumps(key).replace(sequence['prefix'], ''), []).append((found.n, found.step['v']))
+        for key, places in rows.items():
+            api, note, path, want, have = json.loads(key)
+            print(f'{make.__name__}: {api} v{",".join(str(v) for v in dict.fromkeys(v for _, v in places))}: {note}: {path}: Kafka {want}, ours {have} (request {places[0][0]})')
+        self.player.collect = collect
+        print(f'{make.__name__}: {len(s.steps)} requests', flush=True)
+
+    def shrink(self, sequence):
+        """The fewest steps that still differ, by leaving out halves, quarters, single ones."""
+        steps, size = sequence['steps'], len(sequence['steps']) // 2
+        until = time.monotonic() + 60
+        while size and time.monotonic() < until:
+            at = 0
+            while at < len(steps) and time.monotonic() < until:
+                fewer = steps[:at] + steps[at + size:]
+                candidate = self.renamed(dict(sequence, steps=fewer))
+                if fewer and self.differs(candidate):
+                    sequence, steps = candidate, candidate['steps']
+                else:
+                    at += size
+            size //= 2
+        return sequence
+
+    def random(self, seed, ranges):
+        sequence = generate.sequence(seed, self.prefix(), ranges)
+        found = self.differs(sequence)
+        if not found:
+            return
+        again = self.renamed(dict(sequence, steps=sequence['steps'][:found.n + 1]))
+        if not self.differs(again):
+            again = self.renamed(sequence)
+            if not self.differs(again):
+                print(f'seed {seed}: differed once, not again', flush=True)
+                tell(sequence, found)
+                return
+        self.wrong += 1
+        least = self.shrink(again) if not self.options.trace else again
+        least = self.renamed(least)
+        print(f'seed {seed}: {len(least["steps"])} of {len(sequence["steps"])} requests are enough:')
+        for n, step in enumerate(least['steps']):
+            print(f'  {n} {json.dumps(step)[:700]}')
+        tell(least, self.differs(least) or found)
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument('--seed', type=int)
+    parser.add_argument('--rounds', type=int, default=0)
+    parser.add_argument('--seconds', type=float, default=0)
+    parser.add_argument('--script')
+    parser.add_argument('--only', choices=['random', 'scripts'])
+    parser.add_argument('--trace', action='store_true')
+    parser.add_argument('--all', action='store_true', help='go on after a difference')
+    parser.add_argument('--full', action='store_true', help='every script in every version')
+    options = parser.parse_args()
+    codec = Codec(ROOT / 'schema/kafka')
+    with peers.both(codec) as pair:
+        ranges = ranges_of(codec, pair[0])
+        run = Run(codec, pair, options)
+        begun = time.monotonic()
+        if options.only != 'random' and (options.seed is None or options.script):
+            for make in scripts.ALL:
+                if options.script in (None, make.__name__):
+                    run.script(make, ranges)
+        rounds = 0
+        if options.only != 'scripts' and not options.script:
+            seed = options.seed if options.seed is not None else 1
+            wanted = options.rounds or (1 if options.seed is not None else 40)
+            while rounds < wanted and not (options.seconds and time.monotonic() - begun > options.seconds):
+                run.random(seed + rounds, ranges)
+                rounds += 1
+        p = run.player
+        print(f'{p.asked} requests, {len(p.coverage)} APIs and versions, {rounds} random sequences in {time.monotonic() - begun:.0f} s: {run.wrong} differ')
+        return 1 if run.wrong else 0
+
+
+sys.exit(main())
