@@ -25,7 +25,7 @@ BUILD = ROOT / "build/compat"
 sys.path.insert(0, str(ROOT / "tests/e2e"))
 import harness  # noqa: E402  (the path to it is set above)
 
-GO_NEEDED = (1, 26)
+GO_NEEDED, RUST_NEEDED = (1, 26), (1, 74)
 SUITE_SECONDS = 900
 
 
@@ -74,14 +74,40 @@ def go_suite(name):
     return prepare
 
 
+def node_suite():
+    folder = BUILD / "kafkajs"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("package.json", "package-lock.json"):
+        wanted, have = HERE / "kafkajs" / name, folder / name
+        if not have.exists() or have.read_bytes() != wanted.read_bytes() or not (folder / "node_modules").exists():
+            shutil.rmtree(folder / "node_modules", ignore_errors=True)
+            have.write_bytes(wanted.read_bytes())
+    if not (folder / "node_modules").exists():
+        tool(["npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"], cwd=folder)
+    shutil.copy(HERE / "kafkajs/suite.js", folder / "suite.js")  # where Node looks for the modules
+    return ["node", folder / "suite.js"]
+
+
+def rust_suite():
+    """Cargo: the machine's when new enough, else Debian's cargo-web, which lies beside the old one."""
+    cargo = shutil.which("cargo")
+    if not cargo or version_of(tool([cargo, "--version"])) < RUST_NEEDED:
+        sys.exit("compat: cargo 1.74 is needed (Debian 12: apt-get install cargo-web)")
+    tool([cargo, "build", "--release", "--locked", "-q", "--manifest-path", HERE / "rust/Cargo.toml", "--target-dir", BUILD / "rust"])
+    return [BUILD / "rust/release/compat-rdkafka"]
+
+
 SUITES = {
     "confluent": python_suite("confluent", "confluent"),
     "confluent-2.3": python_suite("confluent-2.3", "confluent"),
     "kafka-python-2": python_suite("kafka-python-2", "kafka_python"),
     "kafka-python-3": python_suite("kafka-python-3", "kafka_python"),
     "aiokafka": python_suite("aiokafka", "aiokafka"),
+    "kafkajs": node_suite,
     "franz": go_suite("franz"),
     "sarama": go_suite("sarama"),
+    "segmentio": go_suite("segmentio"),
+    "rdkafka": rust_suite,
     "kcat": lambda: ["/usr/bin/python3", HERE / "python/kcat_suite.py"],
 }
 SHORT = ("confluent", "kafka-python-3", "aiokafka", "kcat")
