@@ -93,8 +93,28 @@ def rust_suite():
     cargo = shutil.which("cargo")
     if not cargo or version_of(tool([cargo, "--version"])) < RUST_NEEDED:
         sys.exit("compat: cargo 1.74 is needed (Debian 12: apt-get install cargo-web)")
-    tool([cargo, "build", "--release", "--locked", "-q", "--manifest-path", HERE / "rust/Cargo.toml", "--target-dir", BUILD / "rust"])
+    source = BUILD / "rust-source"  # cargo writes beside the manifest: the tree stays clean
+    source.mkdir(parents=True, exist_ok=True)
+    for name in ("Cargo.toml", "main.rs"):
+        wanted = (HERE / "rust" / name).read_bytes()
+        if not (source / name).exists() or (source / name).read_bytes() != wanted:
+            (source / name).write_bytes(wanted)
+    tool([cargo, "build", "--release", "-q", "--manifest-path", source / "Cargo.toml", "--target-dir", BUILD / "rust"])
     return [BUILD / "rust/release/compat-rdkafka"]
+
+
+def streams_suite():
+    libs, wanted = BUILD / "streams/libs", HERE / "streams-pom.xml"
+    seal = BUILD / "streams/pom.xml"
+    if not libs.exists() or not seal.exists() or seal.read_bytes() != wanted.read_bytes():
+        shutil.rmtree(libs, ignore_errors=True)
+        libs.mkdir(parents=True)
+        work = BUILD / "streams/work"
+        work.mkdir(exist_ok=True)
+        shutil.copy(wanted, work / "pom.xml")
+        tool(["mvn", "-q", "-B", "-f", work / "pom.xml", "dependency:copy-dependencies", f"-DoutputDirectory={libs}", "-DincludeScope=runtime"])
+        seal.write_bytes(wanted.read_bytes())
+    return ["/usr/bin/python3", HERE / "streams.py"]
 
 
 SUITES = {
@@ -109,6 +129,7 @@ SUITES = {
     "segmentio": go_suite("segmentio"),
     "rdkafka": rust_suite,
     "kcat": lambda: ["/usr/bin/python3", HERE / "python/kcat_suite.py"],
+    "streams": streams_suite,
 }
 SHORT = ("confluent", "kafka-python-3", "aiokafka", "kcat")
 

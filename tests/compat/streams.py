@@ -57,11 +57,16 @@ class Program:
         return self.log.read_text(errors="replace")
 
 
+def topics_tool(address, *options):
+    subprocess.run(["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", address, *options],
+                   check=True, capture_output=True, timeout=60)
+
+
 def create(address, topics):
+    """Made anew: both drivers have topics of the same names."""
+    topics_tool(address, "--delete", "--if-exists", "--topic", "|".join(topics))
     for topic in topics:
-        subprocess.run(["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", address,
-                        "--create", "--if-not-exists", "--topic", topic, "--partitions", "5", "--replication-factor", "1"],
-                       check=True, capture_output=True, timeout=60)
+        topics_tool(address, "--create", "--topic", topic, "--partitions", "5", "--replication-factor", "1")
 
 
 def kill_by_turns(processors, until, seconds):

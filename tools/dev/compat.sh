@@ -17,5 +17,5 @@ compat() {
 compat_compilers() {
     command -v npm >/dev/null || need nodejs npm
     command -v cargo >/dev/null || need cargo-web rustc-web
-    need zlib1g-dev make g++
+    need zlib1g-dev make g++ $PKGS_KAFKA
 }
