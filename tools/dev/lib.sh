@@ -68,6 +68,7 @@ venv() {
     fi
 }
 
+# Apache Kafka 3.8.1 in build/kafka381, put together from Maven Central once.
 kafka381() {
     need $PKGS_KAFKA
     [ -e build/kafka381/libs/kafka_2.13-3.8.1.jar ] && [ -e build/kafka381/bin/kafka-topics ] && return
