@@ -191,18 +191,17 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
     struct segment_place in = log_place(l);
     struct batch_head    h;
     struct segment      *s;
-    uint64_t             at;
+    struct segment_mark  before;
 
     must(batch_head_decode(batch, &h) && h.base_offset == l->end);
     if (new_segment && roll(l, e)) return e->rc;
     s = log_active(l);
-    at = s->size;
+    before = segment_mark(s);
     /* Replay writes what is there already, too: if a sync had failed, the page cache has it and takes it for written, and only a
      * page that changes is ever synced again. What lies beyond is cut when replay ends. */
     if (segment_write(s, &in, batch, e)) return e->rc;
-    if (!count_batch(l, s, &in, &h, batch, at, e)) return RC_OK;
-    s->size = at;                                                 /* as if it had not been written */
-    s->cut = true;
+    if (!count_batch(l, s, &in, &h, batch, before.size, e)) return RC_OK;
+    segment_back(s, &in, &before);
     return e->rc;
 }
 
@@ -229,17 +228,18 @@ enum rc log_write_large(struct log *l, const struct log_large_ref *ref, struct e
     struct segment_place in = log_place(l);
     struct batch_head    h;
     struct segment      *s = log_active(l);
+    struct segment_mark  before;
 
     if (!batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h) || h.base_offset != l->end || h.bytes != ref->bytes)
         return err_set(e, RC_CORRUPT, "a reference to a large batch that makes no sense");
     if (!(s && s->base == l->end && !s->size) && roll(l, e)) return e->rc;
     s = log_active(l);
+    before = segment_mark(s);
     if (adopt_file(l, &in, s, ref, e)) return e->rc;
     s->size = ref->bytes;
     l->roll_next = true;
     if (!count_batch(l, s, &in, &h, bytes_of(ref->head, sizeof ref->head), 0, e)) return RC_OK;
-    s->size = 0;
-    s->cut = true;
+    segment_back(s, &in, &before);
     return e->rc;
 }
 

@@ -119,6 +119,30 @@ enum rc segment_note(struct segment *s, const struct segment_place *in, const st
     return RC_OK;
 }
 
+struct segment_mark segment_mark(const struct segment *s)
+{
+    return (struct segment_mark){.size = s->size, .since_index = s->since_index, .offsets_n = index_count(&s->offsets),
+                                 .times_n = index_count(&s->times), .max_time = s->max_time,
+                                 .max_time_offset = s->max_time_offset, .first_time = s->first_time};
+}
+
+void segment_back(struct segment *s, const struct segment_place *in, const struct segment_mark *to)
+{
+    char       path[SEGMENT_PATH_BYTES];
+    struct err e;
+
+    s->size = to->size;
+    s->cut = true;
+    s->since_index = to->since_index;
+    s->max_time = to->max_time;
+    s->max_time_offset = to->max_time_offset;
+    s->first_time = to->first_time;
+    segment_path(in, s->base, ".index", path);
+    if (index_cut(&s->offsets, in->handles, path, to->offsets_n, &e)) return;      /* found out when it is loaded */
+    segment_path(in, s->base, ".timeindex", path);
+    if (index_cut(&s->times, in->handles, path, to->times_n, &e)) return;
+}
+
 enum rc segment_seal(struct segment *s, const struct segment_place *in, struct err *e)
 {
     char path[SEGMENT_PATH_BYTES];
@@ -191,6 +215,20 @@ static enum rc indexes_open(struct segment *s, const struct segment_place *in, u
     return index_open(&s->times, in, s, ".timeindex", 0, e);
 }
 
+/* An entry of a batch that could not be kept: the write failed, and cutting the index back did, too. */
+static enum rc indexes_within(struct segment *s, const struct segment_place *in, struct err *e)
+{
+    char               path[SEGMENT_PATH_BYTES];
+    struct index_entry last;
+
+    if (!index_count(&s->offsets)) return RC_OK;
+    segment_path(in, s->base, ".index", path);
+    if (index_get(&s->offsets, in->handles, path, index_count(&s->offsets) - 1, &last, e)) return e->rc;
+    if ((uint64_t)last.value < s->size) return RC_OK;
+    if (index_open(&s->offsets, in, s, ".index", 0, e)) return e->rc;
+    return index_open(&s->times, in, s, ".timeindex", 0, e);
+}
+
 enum rc segment_load(struct segment *s, const struct segment_place *in, uint32_t offsets_n, uint32_t times_n,
                      uint32_t index_interval, struct err *e)
 {
@@ -202,7 +240,7 @@ enum rc segment_load(struct segment *s, const struct segment_place *in, uint32_t
     s->offsets.kind = INDEX_OFFSET, s->times.kind = INDEX_TIME;
     s->max_time = s->max_time_offset = s->first_time = -1;
     s->since_index = 0;
-    if (indexes_open(s, in, offsets_n, times_n, e)) return e->rc;
+    if (indexes_open(s, in, offsets_n, times_n, e) || indexes_within(s, in, e)) return e->rc;
     if (index_count(&s->times)) {
         segment_path(in, s->base, ".timeindex", path);
         if (index_get(&s->times, in->handles, path, index_count(&s->times) - 1, &entry, e)) return e->rc;

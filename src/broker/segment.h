@@ -50,6 +50,10 @@ enum rc segment_load(struct segment *s, const struct segment_place *in, uint32_t
                      uint32_t index_interval, struct err *e) MUST_USE;
 /* Writes at the end, and cuts the file back when that fails; s->size moves. */
 enum rc segment_write(struct segment *s, const struct segment_place *in, struct bytes batch, struct err *e) MUST_USE;
+/* How far a segment has got, to go back to when what follows a write fails: as if nothing had been written. */
+struct segment_mark { uint64_t size; uint32_t since_index, offsets_n, times_n; int64_t max_time, max_time_offset, first_time; };
+struct segment_mark segment_mark(const struct segment *s);
+void segment_back(struct segment *s, const struct segment_place *in, const struct segment_mark *to);
 /* A batch of which h is the head lies at `at`: index entries and times. */
 enum rc segment_note(struct segment *s, const struct segment_place *in, const struct batch_head *h, uint64_t at,
                      uint32_t index_interval, struct err *e) MUST_USE;
