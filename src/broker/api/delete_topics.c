@@ -62,7 +62,7 @@ static void one(struct request *r, struct str name, const struct uuid *id, bool 
 void api_delete_topics(struct request *r)
 {
     const struct delete_topics_request *q = request_decode(r);
-    AUTO(seen_fini) struct seen seen = {0}, told = {0};
+    AUTO(seen_fini) struct seen seen = {0}, named = {0}, told = {0};
     struct delete_topics_response a = {0};
     static const struct uuid none;
     struct topic *t;
@@ -75,6 +75,7 @@ void api_delete_topics(struct request *r)
     for (size_t i = 0; i < n; i++) {
         struct str name = i < q->topics_n ? q->topics[i].name : q->topic_names[i - q->topics_n];
 
+        if (name.p) seen_add(&named, name, 0);
         if (!name.p && i < q->topics_n && (t = topic_by_id(r->broker, &q->topics[i].topic_id))) name = t->name;
         if (name.p) seen_add(&seen, name, 0);
     }
@@ -85,7 +86,9 @@ void api_delete_topics(struct request *r)
         bool twice = known.p && seen_count(&seen, known, 0) > 1;
 
         if (twice && seen_add(&told, known, 0) > 1) continue;
-        one(r, name, id, twice, &a.responses[a.responses_n++], &seq);
+        one(r, name, id, twice, &a.responses[a.responses_n], &seq);
+        if (twice && seen_count(&named, known, 0) == seen_count(&seen, known, 0)) a.responses[a.responses_n].topic_id = none;
+        a.responses_n++;
     }
     request_answer_when(r, &a, MAX(seq, r->broker->meta_seq));
 }
