@@ -6,7 +6,8 @@
  *     pipeline is on his way to the step, or the first has waited that long
  *   - nobody waits for it (a detector beside the output): the first has waited batch.windowMs, or the join window.
  * So a lone caller never waits. A model's own error to a batch says nothing of one caller: each is asked for alone. The
- * same where an answer cannot be taken apart; that model is not asked for batches again.
+ * same where their messages cannot be put together, and where an answer cannot be taken apart; that model is not asked for
+ * batches again.
  *
  * A member leaves when its run ends; the call goes on for the others. The hop records of a batch are one, with the key of
  * the last member; `millrace-batch` lists the runs and their rows. SPDX-License-Identifier: Apache-2.0 */
@@ -387,12 +388,30 @@ static void batch_prepare(struct batch *b, struct run_call *last)
         b->up.deadline_ms = MAX(b->up.deadline_ms, b->members[i]->up.deadline_ms);
 }
 
+/* Typed contents with a number that their datatype cannot hold cannot become raw: the model is to say what it thinks of it,
+ * to its caller alone. */
+static void send_apart(struct batch_line *l, struct run_call **calls, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        list_remove(&calls[i]->link);
+        member_alone(calls[i]);
+    }
+    calls_kick(l->model);
+}
+
 static void send(struct batch_line *l, struct run_call **calls, size_t n)
 {
     struct batch *b = xnew(struct batch);
     const struct infer_view *views[MEMBERS_MAX];
     struct err e;
 
+    for (size_t i = 0; i < n; i++)
+        views[i] = calls[i]->view;
+    if (infer_rows_join(views, n, &b->request, &e)) {
+        batch_free(b);
+        send_apart(l, calls, n);
+        return;
+    }
     b->f = l->model->f;
     b->model = l->model;
     b->line = l;
@@ -404,12 +423,10 @@ static void send(struct batch_line *l, struct run_call **calls, size_t n)
         calls[i]->batch = b;
         calls[i]->batched = true;
         b->members[b->n] = calls[i];
-        b->starts[b->n] = b->rows;
-        views[b->n++] = calls[i]->view;
+        b->starts[b->n++] = b->rows;
         b->rows += calls[i]->rows;
     }
     b->left = n;
-    must(infer_rows_join(views, n, &b->request, &e) == RC_OK);   /* validated when they came */
     batch_prepare(b, calls[n - 1]);
     batch_record(b, true, buf_view(&b->request), calls[n - 1]->r->run.points[graph_point_inputs(l->node)].headers);
     l->out++;

@@ -1,5 +1,6 @@
 /* Batches: who goes together, who gets what, who waits for whom. SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
+#include "oip/pb.h"
 #include "support/flow_fixture.h"
 
 #define TOPIC(s) "seldon.default." s
@@ -285,6 +286,58 @@ static void who_leaves_does_not_end_the_batch_and_the_last_one_does(void **state
     fixture_close(&x);
 }
 
+/* One element of INT8; typed contents may hold what does not fit one. */
+static struct asked *ask_int8(struct fixture *x, bool raw, uint8_t low, uint8_t high)
+{
+    struct asked *a = xnew(struct asked);
+    size_t at = pb_begin(&a->message, 5), inner = pb_begin(&a->message, 3);
+
+    pb_put_varint(&a->message, 1);
+    pb_end(&a->message, inner);
+    pb_put_str(&a->message, 1, STR("A"));
+    pb_put_str(&a->message, 2, STR("INT8"));
+    inner = raw ? 0 : pb_begin(&a->message, 5);
+    if (!raw) pb_put_bytes(&a->message, 2, bytes_of((uint8_t[]){low, high}, high ? 2 : 1));
+    if (!raw) pb_end(&a->message, inner);
+    pb_end(&a->message, at);
+    if (raw) pb_put_bytes(&a->message, 7, bytes_of(&low, 1));
+    a->q = (struct flow_request){.name = STR("p"),
+                                 .message = buf_view(&a->message),
+                                 .request_id = STR("id-1"),
+                                 .deadline_ms = clock_mono_ms(&x->clock.clock) + 10000,
+                                 .done = fixture_done};
+    flow_start(x->flow, &a->q);
+    return a;
+}
+
+/* A typed number that its datatype cannot hold passes as long as nobody makes raw contents of it. */
+static void what_cannot_be_put_together_goes_one_by_one(void **state)
+{
+    struct fixture x;
+    struct asked *a[3];
+
+    (void)state;
+    open(&x, "p: echo batch=8; out < echo");
+    a[0] = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    a[1] = ask_int8(&x, true, 5, 0);
+    a[2] = ask_int8(&x, false, 0xac, 2);         /* 300 */
+    fixture_settle(&x);
+    fake_upstream_finish(x.up, "echo");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 2);
+    assert_true(bytes_eq(x.up->calls[0]->request, buf_view(&a[1]->message)));
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 3);
+    flow_cancel(x.flow, &a[2]->q);
+    fake_upstream_finish(x.up, "echo");
+    fixture_settle(&x);
+    assert_int_equal(a[1]->q.err.rc, RC_OK);
+    assert_int_equal(a[2]->q.err.rc, RC_CANCELLED);
+    for (int i = 0; i < 3; i++)
+        asked_free(a[i]);
+    fixture_close(&x);
+}
+
 static void a_crash_in_the_middle_of_a_batch_runs_all_its_members_again(void **state)
 {
     struct fixture x;
@@ -319,6 +372,7 @@ int main(void)
         cmocka_unit_test(one_bad_member_fails_alone),
         cmocka_unit_test(an_answer_that_cannot_be_taken_apart_is_asked_for_alone),
         cmocka_unit_test(who_leaves_does_not_end_the_batch_and_the_last_one_does),
+        cmocka_unit_test(what_cannot_be_put_together_goes_one_by_one),
         cmocka_unit_test(a_crash_in_the_middle_of_a_batch_runs_all_its_members_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
