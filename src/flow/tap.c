@@ -215,7 +215,7 @@ static enum rc message_build(struct join *j, struct buf *ret, int64_t *ret_times
     struct tap *t = j->t;
     struct infer_part *parts = arena_array(&j->arena, struct infer_part, t->data_n);
     bool one = t->join == FLOW_ANY;
-    size_t n = 0;
+    size_t n = 0, tensors;
 
     *ret_timestamp = INT64_MIN;
     for (size_t i = 0; i < t->data_n && !(one && n); i++) {
@@ -225,7 +225,10 @@ static enum rc message_build(struct join *j, struct buf *ret, int64_t *ret_times
         parts[n++] = (struct infer_part){&j->taken[i].view, s->select, s->select_n, s->whole};
         *ret_timestamp = MAX(*ret_timestamp, j->taken[i].timestamp_ms);
     }
-    return infer_build(parts, n, INFER_REQUEST, &(struct infer_names){0}, ret, NULL, e);
+    if (infer_build(parts, n, INFER_REQUEST, &(struct infer_names){0}, ret, &tensors, e)) return e->rc;
+    if (tensors <= INFER_TENSORS_MAX) return RC_OK;
+    return err_set(e, RC_INVALID, "the records of other pipelines have %zu tensors together, at most %d are accepted", tensors,
+                   INFER_TENSORS_MAX);
 }
 
 static void admit_again(struct timer *timer);

@@ -1,5 +1,7 @@
 /* Inputs from other pipelines: what is joined, what is run, what a crash does to it. SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
+#include "oip/pb.h"
+#include "oip/proto.h"
 #include "support/flow_fixture.h"
 
 #define TOPIC(s) "seldon.default." s
@@ -63,6 +65,47 @@ static void two_are_joined_by_key_and_a_trigger_is_waited_for(void **state)
     settle(&x);
     assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
     assert_string_equal(output(&x, 0), "OUTPUT=11,22");
+    fixture_close(&x);
+}
+
+/* A message of n tensors, all empty. */
+static void call_wide(struct fixture *x, const char *name, unsigned n)
+{
+    struct asked *a = xnew(struct asked);
+
+    for (unsigned i = 0; i < n; i++) {
+        size_t at = pb_begin(&a->message, 5), text = pb_begin(&a->message, 1);
+
+        buf_printf(&a->message, "%s%u", name, i);
+        pb_end(&a->message, text);
+        pb_put_str(&a->message, 2, STR("FP32"));
+        pb_put_bytes(&a->message, 3, bytes_of("", 1));
+        pb_end(&a->message, at);
+    }
+    a->q = (struct flow_request){.name = str_of(name),
+                                 .message = buf_view(&a->message),
+                                 .request_id = STR("id-1"),
+                                 .deadline_ms = clock_mono_ms(&x->clock.clock) + 10000,
+                                 .done = fixture_done};
+    flow_start(x->flow, &a->q);
+    fixture_settle(x);
+    assert_int_equal(a->q.err.rc, RC_OK);
+    asked_free(a);
+}
+
+static void what_has_too_many_tensors_together_is_no_input(void **state)
+{
+    struct fixture x;
+
+    (void)state;
+    open(&x, "p: echo; in < q,q.step.echo.outputs; out < echo", "q: echo; out < echo", NULL);
+    call_wide(&x, "q", INFER_TENSORS_MAX / 2 + 1);
+    settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.outputs")), 1);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.inputs")), 0);
+    call_wide(&x, "q", INFER_TENSORS_MAX / 2);
+    settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.inputs")), 1);
     fixture_close(&x);
 }
 
@@ -193,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_another_pipeline_says_is_the_input),
         cmocka_unit_test(two_are_joined_by_key_and_a_trigger_is_waited_for),
+        cmocka_unit_test(what_has_too_many_tensors_together_is_no_input),
         cmocka_unit_test(an_error_of_the_other_pipeline_is_no_input),
         cmocka_unit_test(an_outer_join_goes_on_after_the_window_and_an_inner_one_gives_up),
         cmocka_unit_test(what_was_there_before_the_pipeline_is_not_run),
