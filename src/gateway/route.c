@@ -89,13 +89,23 @@ static void mirror_done(struct flow_request *f)
     free(m);
 }
 
+/* Copies take half of the room at most, so that a slow mirror never costs a caller his answer. */
+static bool room(const struct gateway *g)
+{
+    struct flow_counters c;
+
+    flow_count(g->o.flow, &c);
+    return (!g->o.in_flight_max || c.runs_now < MAX(g->o.in_flight_max / 2, 1u)) &&
+           (!g->o.in_flight_bytes_max || c.bytes_now <= g->o.in_flight_bytes_max / 2);
+}
+
 /* The same request once more; nobody waits for the answer. */
 void route_mirror(struct gateway *g, const struct flow_experiment *e, const struct flow_request *from)
 {
     struct mirrored *m;
     struct header *h;
 
-    if (!e || !e->mirror.n || rng_below(&g->rng, 100) >= e->mirror_percent || g->draining) return;
+    if (!e || !e->mirror.n || rng_below(&g->rng, 100) >= e->mirror_percent || g->draining || !room(g)) return;
     m = xnew(struct mirrored);
     h = arena_array(&m->arena, struct header, from->headers_n + 1);
     for (size_t i = 0; i < from->headers_n; i++)

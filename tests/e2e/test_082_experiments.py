@@ -90,6 +90,15 @@ def test_an_experiment_of_pipelines_with_a_mirror_survives_a_restart(plane, star
     assert sorted(dict(copy.headers())["x-request-id"] for copy in copies) == [b"m%d" % i for i in range(5)]
 
 
+def test_a_slow_mirror_costs_no_caller_his_answer(start, toy, tmp_path):
+    plane = start("--gateway.inFlightMax", "16")
+    plane.apply(tmp_path, resources.toys(toy))
+    for name in ("add10", "slow"):
+        wait_for(lambda n=name: requests.get(f"http://{plane.infer}/v2/models/{n}/ready", timeout=10).status_code == 200, 30, name)
+    plane.apply(tmp_path, experiment("shadowed", "{default: add10, candidates: [{name: add10, weight: 1}], mirror: {name: slow, percent: 100}}"))
+    assert {first(ask(plane, "models", "add10")) for _ in range(60)} == {11}
+
+
 def test_what_is_wrong_with_an_experiment_is_said(plane, tmp_path):
     plane.apply(tmp_path, experiment("one", "{default: add10, candidates: [{name: add10, weight: 1}, {name: nosuch, weight: 9}]}"))
     assert {first(ask(plane, "models", "add10")) for _ in range(10)} == {11}
