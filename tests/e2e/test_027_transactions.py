@@ -11,7 +11,7 @@ import uuid
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic
 from harness import Millrace, wait_for
 
 FAST = ("--broker.config.transaction.abort.timed.out.transaction.cleanup.interval.ms", "100",
@@ -128,6 +128,25 @@ def test_an_open_transaction_goes_on_after_a_crash_of_the_broker(tmp_path):
     server = Millrace(tmp_path / "data", "--broker-only", kafka_listen=server.kafka)
     assert read(server, topic) == ["before", "after"]
     assert server.stop() == 0, server.errors()
+
+
+@pytest.mark.parametrize("codec, size, count", [("lz4", 1000, 300), ("lz4", 50000, 10), ("none", 3_000_000, 1)])
+def test_a_batch_that_takes_a_worker_is_still_its_transactions(start, codec, size, count):
+    """Such a request waits, and its frame is moved: its transactional id must still be the one that was sent."""
+    server = start("--broker-only")
+    topic = create(server, fresh("worker"))
+    producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "transactional.id": fresh("worker"), "linger.ms": 100,
+                                         "compression.type": codec, "batch.size": 4_000_000, "message.max.bytes": 8_000_000})
+    admin = AdminClient({"bootstrap.servers": server.kafka})
+    resource = ConfigResource("topic", topic, set_config={"max.message.bytes": "8000000"})
+    admin.alter_configs([resource])[resource].result(30)
+    producer.init_transactions(30)
+    producer.begin_transaction()
+    values = [os.urandom(size // 2).hex() for _ in range(count)]
+    for value in values:
+        producer.produce(topic, value, partition=0)
+    producer.commit_transaction(30)
+    assert read(server, topic) == values
 
 
 # Without that recovery strategy: after a re-bootstrap librdkafka 2.15 waits for ever for a group's coordinator that it has let go.

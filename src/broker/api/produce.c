@@ -769,6 +769,8 @@ void api_produce(struct request *r)
     list_init(&p->link);
     p->r = r;
     p->q = q;
+    if (q->transactional_id.p) /* asked for again when the frame has moved */
+        q->transactional_id = arena_dup_str(&r->arena, q->transactional_id);
     p->refusal = check_transactions(q);
     repeated_drop(q);
     p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
