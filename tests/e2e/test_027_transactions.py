@@ -130,19 +130,19 @@ def test_an_open_transaction_goes_on_after_a_crash_of_the_broker(tmp_path):
     assert server.stop() == 0, server.errors()
 
 
-@pytest.mark.parametrize("codec, size, count", [("lz4", 1000, 300), ("lz4", 50000, 10), ("none", 3_000_000, 1)])
+@pytest.mark.parametrize("codec, size, count", [("lz4", 1000, 300), ("lz4", 50000, 10), ("none", 3_000_000, 1), ("zstd", 5000, 1200)])
 def test_a_batch_that_takes_a_worker_is_still_its_transactions(start, codec, size, count):
     """Such a request waits, and its frame is moved: its transactional id must still be the one that was sent."""
     server = start("--broker-only")
     topic = create(server, fresh("worker"))
     producer = confluent_kafka.Producer({"bootstrap.servers": server.kafka, "transactional.id": fresh("worker"), "linger.ms": 100,
-                                         "compression.type": codec, "batch.size": 4_000_000, "message.max.bytes": 8_000_000})
+                                         "compression.type": codec, "batch.size": 7_000_000, "message.max.bytes": 8_000_000})
     admin = AdminClient({"bootstrap.servers": server.kafka})
     resource = ConfigResource("topic", topic, set_config={"max.message.bytes": "8000000"})
     admin.alter_configs([resource])[resource].result(30)
     producer.init_transactions(30)
     producer.begin_transaction()
-    values = [os.urandom(size // 2).hex() for _ in range(count)]
+    values = [f"{i:05000}" if codec == "zstd" else os.urandom(size // 2).hex() for i in range(count)]
     for value in values:
         producer.produce(topic, value, partition=0)
     producer.commit_transaction(30)

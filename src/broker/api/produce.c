@@ -20,6 +20,7 @@ enum {
     OLD_FORMATS_BELOW = 3,
     ABORTABLE_FROM_VERSION = 11,
     WORKER_FROM_BYTES = 64 << 10, /* compressed batches from here on are read on a worker */
+    LOOP_EXPANDED_BYTES = 4 << 20, /* what expands to more is for a worker, too */
     SIDE_BY_SIDE_BYTES = 32 << 20, /* what expands to more is looked at one after the other */
     ROOM_SPARE_BYTES = 4096
 }; /* a batch that is built anew may be a little larger */
@@ -336,6 +337,8 @@ static int16_t check_size(const struct partition *to, const struct batch *b)
     return 0;
 }
 
+static void large_start(struct produce *p, struct partition *to, const struct batch *b);
+
 /* False: the wal is full, and nothing has happened. */
 static bool take_small(struct produce *p, struct partition *to, const struct batch *b,
                        struct produce_response_partition *row)
@@ -353,8 +356,13 @@ static bool take_small(struct produce *p, struct partition *to, const struct bat
         row_error(p, row, KAFKA_ERR_RECORD_LIST_TOO_LARGE);
         return true;
     }
+    rules.expanded_bytes_max = MIN(rules.expanded_bytes_max, (size_t)LOOP_EXPANDED_BYTES);
     batch_validate(b, &rules, br->codecs, &br->scratch, &v);
     if (br->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&br->scratch);
+    if (v.too_large) {
+        large_start(p, to, b);
+        return true;
+    }
     if (v.code) {
         row_verdict(p, row, to, &v);
         return true;
