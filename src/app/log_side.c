@@ -17,11 +17,12 @@ enum { CONNECT_MS = 30000, DRAIN_STEP_MS = 20, DRAIN_MS = 5000 };
 
 struct settings { struct broker_setting *list; size_t n; struct arena arena; };
 
+/* Only what was really set: the broker has the same defaults itself, and tells its clients which is which. */
 static void settings_add(void *ctx, struct str name, struct str value, bool is_default)
 {
     struct settings *s = ctx;
 
-    (void)is_default;
+    if (is_default) return;
     s->list = xrealloc(s->list, s->n + 1, sizeof s->list[0]);
     s->list[s->n++] = (struct broker_setting){arena_dup_str(&s->arena, name), arena_dup_str(&s->arena, value)};
 }

@@ -522,6 +522,8 @@ static void row_begin(struct config_row *r, const struct config_def *d)
                              .sensitive = (d->flags & DEF_SENSITIVE) != 0};
 }
 
+/* The strongest of the broker's keys is told as a synonym, and where it was set; as in Kafka, the weaker ones
+ * (log.retention.hours) give a value that counts as a default. */
 void topic_config_row(const struct topic_config *t, const struct broker_config *c, size_t i,
                       struct config_row *r)
 {
@@ -532,19 +534,25 @@ void topic_config_row(const struct topic_config *t, const struct broker_config *
     row_begin(r, d);
     v = inherited(c, d, r->text, &key, &row);
     synonym_add(r, d->name, str_of(t->set[i]), CONFIG_SOURCE_TOPIC);
-    for (size_t k = 0; k < countof(d->broker) && d->broker[k].key; k++) {
-        size_t at = broker_config_find(str_of(d->broker[k].key));
-
-        if (at != SIZE_MAX) synonyms_of_broker(r, c, at);
-    }
+    row = d->broker[0].key ? broker_config_find(str_of(d->broker[0].key)) : SIZE_MAX;
+    if (row != SIZE_MAX) synonyms_of_broker(r, c, row);
     r->value = t->set[i] ? str_of(t->set[i]) : v;
-    if (t->set[i])
-        r->source = CONFIG_SOURCE_TOPIC;
-    else if (row != SIZE_MAX)
-        r->source = c->set[row].dynamic      ? CONFIG_SOURCE_BROKER
-                    : c->set[row].by_default ? CONFIG_SOURCE_DEFAULT_BROKER
-                    : c->set[row].from_file  ? CONFIG_SOURCE_STATIC
-                                             : CONFIG_SOURCE_DEFAULT;
+    if (r->synonyms_n) r->source = r->synonyms[0].source;
+}
+
+enum config_source topic_config_origin(const struct topic_config *t, const struct broker_config *c,
+                                       size_t i)
+{
+    size_t key, row = SIZE_MAX;
+    char text[32];
+
+    if (t->set[i]) return CONFIG_SOURCE_TOPIC;
+    (void)inherited(c, &topic_defs[i], text, &key, &row);
+    return row == SIZE_MAX           ? CONFIG_SOURCE_DEFAULT
+           : c->set[row].dynamic    ? CONFIG_SOURCE_BROKER
+           : c->set[row].by_default ? CONFIG_SOURCE_DEFAULT_BROKER
+           : c->set[row].from_file  ? CONFIG_SOURCE_STATIC
+                                    : CONFIG_SOURCE_DEFAULT;
 }
 
 void broker_config_row(const struct broker_config *c, size_t i, struct config_row *r)

@@ -1,5 +1,5 @@
 /* broker/config_table.h - the rows behind broker/config.h.
- * Used by: broker/config.c and broker/config_rows.c only.   SPDX-License-Identifier: Apache-2.0
+ * Used by: broker/config.c, broker/config_rows.c and, for one question, broker/api/create_topics.c.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "broker/config.h"
@@ -33,3 +33,6 @@ struct config_def {
 extern const struct config_def topic_defs[TOPIC_CONFIGS_N];
 extern const struct config_def broker_defs[];
 extern const size_t broker_defs_n;
+
+/* Where the value of a topic's row comes from, the weaker ones of the broker's keys included: so CreateTopics tells it. */
+enum config_source topic_config_origin(const struct topic_config *t, const struct broker_config *c, size_t i);

@@ -4,6 +4,7 @@
 #include "kafka/msg/create_topics.h"
 #include "broker/api.h"
 #include "broker/api/seen.h"
+#include "broker/config_table.h"
 
 static void refuse(struct request *r, struct create_topics_response_topic *a, int16_t code,
                    const char *text)
@@ -54,7 +55,8 @@ static void tell_settings(struct request *r, const struct topic_config *c,
             (struct create_topics_response_config){.name = str_of(row.name),
                                                    .value = arena_dup_str(&r->arena, row.value),
                                                    .read_only = row.read_only,
-                                                   .config_source = (int8_t)row.source,
+                                                   .config_source = (int8_t)topic_config_origin(
+                                                       c, &r->broker->config, i),
                                                    .is_sensitive = row.sensitive};
     }
 }

@@ -1,5 +1,6 @@
 /* The configuration: every source, which of them wins, and every refusal in its words. SPDX-License-Identifier: Apache-2.0 */
 #include "app/config.h"
+#include "broker/config.h"
 #include "sys/fs.h"
 #include "test.h"
 #include <stdio.h>
@@ -610,6 +611,51 @@ static int remove_folder(void **state)
     return fs_remove_dir(&fs_real, folder, &e) ? -1 : 0;
 }
 
+/* Of a topic too: log.retention.ms has no default of its own, log.retention.hours stands for it. */
+static void effective_values(struct broker_config *b, struct str name, struct buf *out)
+{
+    struct topic_config t = {0};
+    struct config_row row;
+
+    broker_config_row(b, broker_config_find(name), &row);
+    if (!str_is(name, "log.retention.ms")) buf_printf(out, STR_FMT " ", STR_ARG(row.value));
+    for (size_t i = 0; i < topic_config_rows(); i++) {
+        topic_config_row(&t, b, i, &row);
+        buf_printf(out, STR_FMT " ", STR_ARG(row.value));
+    }
+}
+
+static void same_without_being_told(void *ctx, struct str name, struct str value, bool is_default)
+{
+    AUTO(buf_fini) struct buf untold = {0}, told = {0};
+    struct broker_config b;
+    struct err e;
+
+    assert_true(is_default);
+    broker_config_init(&b);
+    effective_values(&b, name, &untold);
+    assert_int_equal(broker_config_set(&b, CONFIG_SOURCE_STATIC, name, value, &e), RC_OK);
+    effective_values(&b, name, &told);
+    broker_config_fini(&b);
+    if (!str_eq(buf_str(&untold), buf_str(&told)))
+        fail_msg(STR_FMT ": the broker's own default is not " STR_FMT, STR_ARG(name), STR_ARG(value));
+    ++*(int *)ctx;
+}
+
+/* Only what was set is passed on, so that clients can tell it from a default. */
+static void a_default_of_the_broker_needs_no_telling(void **state)
+{
+    struct loaded l = load(NULL, NULL, NULL, NULL);
+    int seen = 0;
+
+    (void)state;
+    assert_int_equal(l.rc, RC_OK);
+    config_each_broker(l.c, same_without_being_told, &seen);
+    assert_int_equal(seen, 9);
+    config_free(l.c);
+    problems_fini(&l.problems);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -635,6 +681,7 @@ int main(void)
         cmocka_unit_test(what_is_printed_as_yaml_is_read_again_as_the_same),
         cmocka_unit_test(secrets_are_masked_and_origins_shown),
         cmocka_unit_test(help_lists_every_key),
+        cmocka_unit_test(a_default_of_the_broker_needs_no_telling),
     };
     return cmocka_run_group_tests(tests, make_folder, remove_folder);
 }

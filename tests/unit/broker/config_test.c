@@ -74,6 +74,9 @@ static void a_topics_own_value_beats_the_brokers_and_the_dynamic_one_the_files(v
     topic_config_resolve(&t, &c);
     assert_int_equal(t.log.retention_ms, 7200000);
     assert_string_equal(value_of(&t, &c, "retention.ms", &source), "7200000");
+    assert_int_equal(source, CONFIG_SOURCE_DEFAULT); /* as Kafka says it of the weaker keys */
+    assert_int_equal(broker_config_set(&c, CONFIG_SOURCE_STATIC, STR("log.retention.ms"), STR("7200001"), &e), RC_OK);
+    assert_string_equal(value_of(&t, &c, "retention.ms", &source), "7200001");
     assert_int_equal(source, CONFIG_SOURCE_STATIC);
     assert_int_equal(broker_config_set(&c, CONFIG_SOURCE_BROKER, STR("log.retention.ms"), STR("500"), &e), RC_OK);
     topic_config_resolve(&t, &c);
