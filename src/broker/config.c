@@ -12,6 +12,15 @@ static struct str broker_value(const struct broker_config *c, size_t row);
 
 /* ---- one value ---- */
 
+static struct str trim(struct str s)
+{
+    while (s.n && (unsigned char)s.p[0] <= ' ')
+        s.p++, s.n--;
+    while (s.n && (unsigned char)s.p[s.n - 1] <= ' ')
+        s.n--;
+    return s;
+}
+
 static const char *type_name(enum config_type t)
 {
     static const char *const names[] = {"?",       "boolean", "string", "integer", "short integer",
@@ -45,14 +54,10 @@ static enum rc check_words(const struct config_def *d, struct str v, struct err 
     struct str rest = v, head;
     bool more = true;
 
-    if (!d->one_of) return RC_OK;
+    if (!d->one_of || (!v.n && (d->flags & DEF_EMPTY_OK))) return RC_OK;
     while (more) {
         more = d->type == CONFIG_LIST ? str_cut(rest, ',', &head, &rest) : (head = rest, false);
-        while (head.n && head.p[0] == ' ')
-            head.p++, head.n--;
-        while (head.n && head.p[head.n - 1] == ' ')
-            head.n--;
-        if (!word_in(head, d->one_of))
+        if (!word_in(trim(head), d->one_of))
             return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': one of: %s", d->name,
                            STR_ARG(v), d->one_of);
     }
@@ -126,6 +131,29 @@ static enum rc check_counts(const struct config_def *d, struct str v, struct err
     return RC_OK;
 }
 
+static bool are_digits(struct str s)
+{
+    for (size_t i = 0; i < s.n; i++)
+        if (s.p[i] < '0' || s.p[i] > '9') return false;
+    return s.n != 0;
+}
+
+static enum rc check_replicas(const struct config_def *d, struct str v, struct err *e)
+{
+    struct str rest = v, head, partition, broker;
+    bool more = v.n != 0;
+
+    if (str_is(v, "*")) return RC_OK;
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        if (!str_cut(trim(head), ':', &partition, &broker) || !are_digits(partition) ||
+            !are_digits(broker))
+            return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': partition:broker, … or *",
+                           d->name, STR_ARG(v));
+    }
+    return RC_OK;
+}
+
 int64_t broker_config_count(const struct broker_config *c, const char *key, struct str name,
                             int64_t otherwise)
 {
@@ -140,12 +168,15 @@ int64_t broker_config_count(const struct broker_config *c, const char *key, stru
     return otherwise;
 }
 
-static enum rc check_value(const struct config_def *d, struct str v, struct err *e)
+static enum rc check_value(const struct config_def *d, struct str as_written, struct err *e)
 {
+    struct str v = d->type == CONFIG_PASSWORD ? as_written : trim(as_written);
+
     if ((d->flags & DEF_FIXED) && (!d->value || !str_is(v, d->value)))
         return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': this broker has only '%s'",
                        d->name, STR_ARG(v), d->value ? d->value : "");
     if (d->flags & DEF_COUNTS) return check_counts(d, v, e);
+    if (d->flags & DEF_REPLICAS) return check_replicas(d, v, e);
     switch (d->type) {
     case CONFIG_BOOL:
         if (str_eq_nocase(v, STR("true")) || str_eq_nocase(v, STR("false"))) return RC_OK;
@@ -161,6 +192,64 @@ static enum rc check_value(const struct config_def *d, struct str v, struct err 
     case CONFIG_PASSWORD: return check_words(d, v, e);
     }
     return err_set(e, RC_INVALID, "%s is of the unknown type %s", d->name, type_name(d->type));
+}
+
+/* ---- the form that values are kept and shown in ---- */
+
+static void put_list(struct str v, struct buf *b)
+{
+    struct str rest = v, head;
+    bool more = v.n != 0;
+
+    while (more) {
+        more = str_cut(rest, ',', &head, &rest);
+        head = trim(head);
+        buf_printf(b, STR_FMT "%s", STR_ARG(head), more ? "," : "");
+    }
+}
+
+/* The fewest digits that are read as the same number: 0.5, 1.0, 1.0E-4. */
+static void put_double(double x, struct buf *b)
+{
+    char text[64] = "";
+    double size = fabs(x);
+    bool plain = x == 0 || (size >= 1e-3 && size < 1e7);
+    char *at;
+
+    for (int digits = 1; digits <= 20; digits++) {
+        snprintf(text, sizeof text, plain ? "%.*f" : "%.*e", digits, x);
+        if (strtod(text, NULL) == x) break;
+    }
+    if ((at = strchr(text, 'e'))) {
+        *at = 0;
+        buf_printf(b, "%sE%d", text, atoi(at + 1));
+    } else {
+        buf_printf(b, "%s", text);
+    }
+}
+
+/* Of a value that was checked: without blanks around it, numbers and words in one way of writing, as in Kafka. */
+static void put_normal(const struct config_def *d, struct str as_written, struct buf *b)
+{
+    struct str v = trim(as_written);
+    double x;
+    int64_t i;
+
+    switch (d->type) {
+    case CONFIG_BOOL: buf_printf(b, "%s", str_eq_nocase(v, STR("true")) ? "true" : "false"); return;
+    case CONFIG_INT:
+    case CONFIG_SHORT:
+    case CONFIG_LONG:
+        if (str_to_i64(v, &i)) buf_printf(b, "%lld", (long long)i);
+        return;
+    case CONFIG_DOUBLE:
+        if (parse_double(v, &x)) put_double(x, b);
+        return;
+    case CONFIG_LIST: put_list(v, b); return;
+    case CONFIG_STRING:
+    case CONFIG_CLASS: buf_printf(b, STR_FMT, STR_ARG(v)); return;
+    case CONFIG_PASSWORD: buf_printf(b, STR_FMT, STR_ARG(as_written)); return;
+    }
 }
 
 static int64_t int_of(struct str v)
@@ -302,6 +391,14 @@ static void text_replace(char **at, struct str value)
     free(old);
 }
 
+static void text_set(char **at, const struct config_def *d, struct str value)
+{
+    AUTO(buf_fini) struct buf normal = {0};
+
+    if (value.p) put_normal(d, value, &normal);
+    text_replace(at, !value.p ? value : normal.n ? buf_str(&normal) : STR(""));
+}
+
 enum rc broker_config_check(enum config_source level, struct str name, struct str value,
                             struct err *e)
 {
@@ -328,7 +425,7 @@ enum rc broker_config_set(struct broker_config *c, enum config_source level, str
     at = level == CONFIG_SOURCE_STATIC           ? &c->set[row].from_file
          : level == CONFIG_SOURCE_DEFAULT_BROKER ? &c->set[row].by_default
                                                  : &c->set[row].dynamic;
-    text_replace(at, value);
+    text_set(at, &broker_defs[row], value);
     c->topic_is_known = false;
     store_field(c, &broker_defs[row], broker_value(c, row));
     return RC_OK;
@@ -386,7 +483,7 @@ enum rc topic_config_set(struct topic_config *t, struct str name, struct str val
     size_t row = topic_config_find(name);
 
     if (rc) return rc;
-    text_replace(&t->set[row], value);
+    text_set(&t->set[row], &topic_defs[row], value);
     return RC_OK;
 }
 
@@ -548,7 +645,7 @@ enum config_source topic_config_origin(const struct topic_config *t, const struc
 
     if (t->set[i]) return CONFIG_SOURCE_TOPIC;
     (void)inherited(c, &topic_defs[i], text, &key, &row);
-    return row == SIZE_MAX           ? CONFIG_SOURCE_DEFAULT
+    return row == SIZE_MAX          ? CONFIG_SOURCE_DEFAULT
            : c->set[row].dynamic    ? CONFIG_SOURCE_BROKER
            : c->set[row].by_default ? CONFIG_SOURCE_DEFAULT_BROKER
            : c->set[row].from_file  ? CONFIG_SOURCE_STATIC

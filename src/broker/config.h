@@ -2,7 +2,7 @@
  * DescribeConfigs shows, and the plain fields that the rest of the broker reads.
  *
  * A topic's value is its own setting, else the broker's (dynamic, then dynamic default, then configuration file), else
- * the default. Values are kept as the text they were set with.
+ * the default. Values are kept as text, in the one form that Kafka shows: " 007 " is 7, "delete, compact" is delete,compact.
  * Owns its texts.   Lives on: the broker loop.   Used by: broker/.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

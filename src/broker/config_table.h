@@ -11,6 +11,7 @@ enum config_flags {
     DEF_NO_EFFECT = 8,                   /* taken and shown; this broker has nothing that it would change */
     DEF_EMPTY_OK = 16,                   /* a list that may be empty */
     DEF_COUNTS = 32,                     /* name:count, with commas between */
+    DEF_REPLICAS = 64,                   /* partition:broker, with commas between, or * */
 };
 /* Where the parsed value goes: an offset into struct topic_config or struct broker_config. */
 enum config_field { FIELD_NONE, FIELD_BOOL, FIELD_I32, FIELD_U32, FIELD_I64, FIELD_U64, FIELD_DOUBLE, FIELD_CLEANUP, FIELD_COMPRESSION, FIELD_TIME_TYPE, FIELD_WORDS };

@@ -46,6 +46,15 @@ static int16_t code_of(const struct err *e)
 
 /* ---- lists ---- */
 
+static struct str trim(struct str s)
+{
+    while (s.n && (unsigned char)s.p[0] <= ' ')
+        s.p++, s.n--;
+    while (s.n && (unsigned char)s.p[s.n - 1] <= ' ')
+        s.n--;
+    return s;
+}
+
 static bool list_has(struct str list, struct str word)
 {
     struct str rest = list, head;
@@ -53,7 +62,7 @@ static bool list_has(struct str list, struct str word)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        if (str_eq(head, word)) return true;
+        if (str_eq(trim(head), word)) return true;
     } while (more);
     return false;
 }
@@ -65,6 +74,7 @@ static struct str list_add(struct arena *a, struct str list, struct str words)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
+        head = trim(head);
         if (head.n && !list_has(list, head))
             list =
                 list.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(list), STR_ARG(head)) : head;
@@ -79,6 +89,7 @@ static struct str list_drop(struct arena *a, struct str list, struct str words)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
+        head = trim(head);
         if (head.n && !list_has(words, head))
             out = out.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(out), STR_ARG(head)) : head;
     } while (more);
@@ -121,6 +132,7 @@ static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_conf
         if ((code = value_of(c, &c->list[i], row != SIZE_MAX && topic_config_is_list(row),
                              now.value, &value, ret_why)))
             return code;
+        if (row == SIZE_MAX && c->list[i].op == OP_DELETE) continue; /* it is not set */
         if (topic_config_set(into, c->list[i].name, value, &e))
             return refuse(c, ret_why, code_of(&e), e.text);
     }

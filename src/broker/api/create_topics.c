@@ -40,7 +40,9 @@ static int16_t check_assignment(const struct broker *b, const struct create_topi
     return 0;
 }
 
+/* What was asked for is told as it was written, like in Kafka. */
 static void tell_settings(struct request *r, const struct topic_config *c,
+                          const struct broker_topic_spec *spec,
                           struct create_topics_response_topic *a)
 {
     size_t n = topic_config_rows();
@@ -51,13 +53,15 @@ static void tell_settings(struct request *r, const struct topic_config *c,
         struct config_row row;
 
         topic_config_row(c, &r->broker->config, i, &row);
-        a->configs[i] =
-            (struct create_topics_response_config){.name = str_of(row.name),
-                                                   .value = arena_dup_str(&r->arena, row.value),
-                                                   .read_only = row.read_only,
-                                                   .config_source = (int8_t)topic_config_origin(
-                                                       c, &r->broker->config, i),
-                                                   .is_sensitive = row.sensitive};
+        a->configs[i] = (struct create_topics_response_config){
+            .name = str_of(row.name),
+            .value = arena_dup_str(&r->arena, row.value),
+            .read_only = row.read_only,
+            .config_source = (int8_t)topic_config_origin(c, &r->broker->config, i),
+            .is_sensitive = row.sensitive};
+        for (size_t k = 0; k < spec->configs_n; k++)
+            if (str_is(spec->configs[k].name, row.name))
+                a->configs[i].value = spec->configs[k].value;
     }
 }
 
@@ -69,7 +73,7 @@ static void only_checked(struct request *r, const struct broker_topic_spec *spec
 
     for (size_t i = 0; i < spec->configs_n; i++)
         (void)!topic_config_set(&c, spec->configs[i].name, spec->configs[i].value, &e);
-    tell_settings(r, &c, a);
+    tell_settings(r, &c, spec, a);
     topic_config_fini(&c);
 }
 
@@ -100,7 +104,7 @@ static void create(struct request *r, const struct broker_topic_spec *spec, bool
     } else {
         *seq = MAX(*seq, s);
         a->topic_id = t->id;
-        tell_settings(r, &t->config, a);
+        tell_settings(r, &t->config, spec, a);
     }
     a->num_partitions = counts.partitions;
     a->replication_factor = counts.replication;

@@ -78,6 +78,7 @@ static void a_topics_own_value_beats_the_brokers_and_the_dynamic_one_the_files(v
     assert_int_equal(broker_config_set(&c, CONFIG_SOURCE_STATIC, STR("log.retention.ms"), STR("7200001"), &e), RC_OK);
     assert_string_equal(value_of(&t, &c, "retention.ms", &source), "7200001");
     assert_int_equal(source, CONFIG_SOURCE_STATIC);
+    assert_int_equal(broker_config_set(&c, CONFIG_SOURCE_STATIC, STR("log.retention.ms"), (struct str){0}, &e), RC_OK);
     assert_int_equal(broker_config_set(&c, CONFIG_SOURCE_BROKER, STR("log.retention.ms"), STR("500"), &e), RC_OK);
     topic_config_resolve(&t, &c);
     assert_int_equal(t.log.retention_ms, 500);
@@ -100,10 +101,12 @@ static void a_value_that_cannot_be_is_refused_with_its_reason(void **state)
         {"no.such.setting", "1", RC_NOT_FOUND},       {"retention.ms", "abc", RC_INVALID},
         {"retention.ms", "-2", RC_INVALID},           {"segment.bytes", "13", RC_INVALID},
         {"segment.bytes", "2147483648", RC_INVALID},  {"cleanup.policy", "shred", RC_INVALID},
-        {"cleanup.policy", "", RC_INVALID},           {"min.cleanable.dirty.ratio", "1.5", RC_INVALID},
+        {"cleanup.policy", "delete,", RC_INVALID},    {"min.cleanable.dirty.ratio", "1.5", RC_INVALID},
         {"min.cleanable.dirty.ratio", "x", RC_INVALID}, {"preallocate", "maybe", RC_INVALID},
         {"compression.type", "brotli", RC_INVALID},   {"remote.storage.enable", "true", RC_INVALID},
         {"message.timestamp.type", "Never", RC_INVALID}, {"retention.ms", "", RC_INVALID},
+        {"leader.replication.throttled.replicas", "x", RC_INVALID}, {"leader.replication.throttled.replicas", "*,0:1", RC_INVALID},
+        {"leader.replication.throttled.replicas", "0:", RC_INVALID}, {"leader.replication.throttled.replicas", "0:-1", RC_INVALID},
     };
     static const struct { const char *name, *value; } good[] = {
         {"cleanup.policy", "compact,delete"}, {"cleanup.policy", "delete, compact"}, {"compression.type", "zstd"},
@@ -119,6 +122,46 @@ static void a_value_that_cannot_be_is_refused_with_its_reason(void **state)
     for (size_t i = 0; i < countof(good); i++)
         if (topic_config_check(str_of(good[i].name), str_of(good[i].value), &e)) fail_msg("%s", e.text);
     assert_int_equal(broker_config_check(CONFIG_SOURCE_BROKER, STR("node.id"), STR("2"), &e), RC_DENIED);
+}
+
+/* Both columns as Apache Kafka 3.8.1 takes and shows them. */
+static void values_are_kept_in_the_form_that_kafka_shows(void **state)
+{
+    static const struct { const char *name, *written, *shown; } rows[] = {
+        {"retention.ms", " 5 ", "5"}, {"retention.ms", "007", "7"}, {"retention.ms", "+5", "5"}, {"retention.ms", "5\t", "5"},
+        {"preallocate", "TRUE", "true"}, {"preallocate", " true ", "true"}, {"compression.type", " gzip ", "gzip"},
+        {"cleanup.policy", " delete , compact ", "delete,compact"}, {"cleanup.policy", "", ""}, {"cleanup.policy", " ", ""},
+        {"cleanup.policy", "delete,delete", "delete,delete"}, {"min.cleanable.dirty.ratio", "0.50", "0.5"},
+        {"min.cleanable.dirty.ratio", " 1e-1 ", "0.1"}, {"min.cleanable.dirty.ratio", ".5", "0.5"},
+        {"min.cleanable.dirty.ratio", "1", "1.0"}, {"min.cleanable.dirty.ratio", "0.0001", "1.0E-4"},
+        {"leader.replication.throttled.replicas", " 0:1 , 2:3", "0:1,2:3"}, {"leader.replication.throttled.replicas", "*", "*"},
+        {"leader.replication.throttled.replicas", "", ""}, {"follower.replication.throttled.replicas", "0:99999999999", "0:99999999999"},
+    };
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct topic_config t = {0};
+
+        if (topic_config_set(&t, str_of(rows[i].name), str_of(rows[i].written), &e)) fail_msg("%s", e.text);
+        assert_string_equal(t.set[topic_config_find(str_of(rows[i].name))], rows[i].shown);
+        topic_config_fini(&t);
+    }
+}
+
+static void a_topic_without_a_cleanup_policy_keeps_everything(void **state)
+{
+    struct broker_config c;
+    struct topic_config t = {0};
+    struct err e;
+
+    (void)state;
+    broker_config_init(&c);
+    assert_int_equal(topic_config_set(&t, STR("cleanup.policy"), STR(""), &e), RC_OK);
+    topic_config_resolve(&t, &c);
+    assert_int_equal(t.log.cleanup, 0);
+    topic_config_fini(&t);
+    broker_config_fini(&c);
 }
 
 static void a_value_may_be_set_to_a_part_of_itself(void **state)
@@ -158,6 +201,8 @@ int main(void)
         cmocka_unit_test(every_row_has_a_type_a_sentence_and_a_value_its_own_check_accepts),
         cmocka_unit_test(a_topics_own_value_beats_the_brokers_and_the_dynamic_one_the_files),
         cmocka_unit_test(a_value_that_cannot_be_is_refused_with_its_reason),
+        cmocka_unit_test(values_are_kept_in_the_form_that_kafka_shows),
+        cmocka_unit_test(a_topic_without_a_cleanup_policy_keeps_everything),
         cmocka_unit_test(a_value_may_be_set_to_a_part_of_itself),
         cmocka_unit_test(the_old_limit_of_timestamps_sets_both_new_ones_where_they_are_not_set),
     };
