@@ -621,9 +621,16 @@ def admin(s):
         s.ask('IncrementalAlterConfigs', v, {'resources': [topic | {'configs': []}, topic | {'configs': []}]}, note='the same resource twice', silent=True)
         s.ask('IncrementalAlterConfigs', v, {'resources': [topic | {'configs': [{'name': 'retention.ms', 'config_operation': 0, 'value': '77'}]}], 'validate_only': True}, note='validate only')
         s.ask('IncrementalAlterConfigs', v, {'resources': []}, note='none')
+        for where in (f'{p}none', '', 'a b'):
+            for k, o, x in [['retention.ms', 0, None], ['nosuch', 0, '1'], ['nosuch', 1, None], ['nosuch', 2, '1'], ['retention.ms', 0, 'x'], ['retention.ms', 0, '5'], ['retention.ms', 2, '5'], ['cleanup.policy', 2, 'compact'],
+                            ['cleanup.policy', 2, None], ['cleanup.policy', 2, 'bad']]:
+                s.ask('IncrementalAlterConfigs', v, {'resources': [{'resource_type': 2, 'resource_name': where, 'configs': [{'name': k, 'config_operation': o, 'value': x}]}]}, note='what is wrong first')
+            for rows in ([['retention.ms', None]], [['nosuch', '1']], [['retention.ms', 'x']], [['retention.ms', '5']], [['retention.ms', '5'], ['retention.ms', '6']], [['cleanup.policy', '']]):
+                s.ask('AlterConfigs', v, {'resources': [{'resource_type': 2, 'resource_name': where, 'configs': [{'name': k, 'value': x} for k, x in rows]}]}, note='what is wrong first')
         s.last('DescribeConfigs', show, note='at the end')
         for note, name, value in [('dynamic', 'message.max.bytes', '2000000'), ('read only', 'log.dirs', '/x'), ('unknown', 'nosuch', '1'), ('bad', 'message.max.bytes', 'x'), ('static', 'node.id', '4')]:
             s.ask('IncrementalAlterConfigs', v, {'resources': [{'resource_type': 4, 'resource_name': '1', 'configs': [{'name': name, 'config_operation': 0, 'value': value}]}], 'validate_only': True}, note=f'broker, {note}')
+    s.each('DescribeProducers', {'topics': [{'name': n, 'partition_indexes': [0, -1, 9]} for n in (f'{p}t', f'{p}none', '', 'a b', '.')]})
     quota(s)
     acls(s)
 

@@ -117,8 +117,7 @@ static int16_t value_of(struct changes *c, const struct change *ch, bool is_list
 
 /* ---- a topic ---- */
 
-static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_config *into,
-                           struct str *ret_why)
+static int16_t topic_apply(struct changes *c, struct topic_config *into, struct str *ret_why)
 {
     struct err e;
 
@@ -128,7 +127,7 @@ static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_conf
         struct str value;
         int16_t code;
 
-        if (row != SIZE_MAX) topic_config_row(into, &t->broker->config, row, &now);
+        if (row != SIZE_MAX) topic_config_row(into, &c->r->broker->config, row, &now);
         if ((code = value_of(c, &c->list[i], row != SIZE_MAX && topic_config_is_list(row),
                              now.value, &value, ret_why)))
             return code;
@@ -139,7 +138,7 @@ static int16_t topic_apply(struct changes *c, struct topic *t, struct topic_conf
     return 0;
 }
 
-static int16_t topic_change(struct changes *c, struct topic *t, struct str *ret_why)
+static int16_t topic_change_known(struct changes *c, struct topic *t, struct str *ret_why)
 {
     struct topic_config config = {0};
     uint64_t seq;
@@ -147,7 +146,7 @@ static int16_t topic_change(struct changes *c, struct topic *t, struct str *ret_
     int16_t code;
 
     if (!c->replace) topic_config_copy(&config, &t->config);
-    code = topic_apply(c, t, &config, ret_why);
+    code = topic_apply(c, &config, ret_why);
     if (!code && !c->validate_only) {
         if (broker_topic_configure(t->broker, t, &config, &seq, &e))
             code = refuse(c, ret_why, kafka_error_of(&e), e.text);
@@ -156,6 +155,44 @@ static int16_t topic_change(struct changes *c, struct topic *t, struct str *ret_
     }
     topic_config_fini(&config);
     return code;
+}
+
+/* What is wrong whatever the topic and the values may be. */
+static int16_t topic_check_shape(struct changes *c, struct str *ret_why)
+{
+    AUTO(seen_fini) struct seen seen = {0};
+
+    for (size_t i = 0; i < c->n; i++)
+        if (seen_add(&seen, c->list[i].name, 0) > 1)
+            return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,
+                          "a setting is named more than once");
+    for (size_t i = 0; i < c->n; i++) {
+        size_t row = topic_config_find(c->list[i].name);
+        struct str value;
+        int16_t code = value_of(c, &c->list[i], row != SIZE_MAX && topic_config_is_list(row),
+                                STR(""), &value, ret_why);
+
+        if (code) return code;
+    }
+    return 0;
+}
+
+/* In Kafka's order: the request, the topic's name, the values, and only then whether there is such a topic. */
+static int16_t topic_change(struct changes *c, struct str name, struct str *ret_why)
+{
+    struct topic_config nothing = {0};
+    struct topic *t = broker_topic(c->r->broker, name);
+    int16_t code = topic_check_shape(c, ret_why);
+    const char *why;
+
+    if (code) return code;
+    if (!name.n) return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST, "the topic has no name");
+    if (!topic_name_ok(name, &why))
+        return refuse(c, ret_why, KAFKA_ERR_INVALID_TOPIC_EXCEPTION, why);
+    if (t) return topic_change_known(c, t, ret_why);
+    code = topic_apply(c, &nothing, ret_why);
+    topic_config_fini(&nothing);
+    return code ? code : refuse(c, ret_why, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION, "");
 }
 
 /* ---- the broker ---- */
@@ -263,18 +300,19 @@ static int16_t change(struct changes *c, int8_t type, struct str name, struct st
 {
     AUTO(seen_fini) struct seen seen = {0};
     struct config_resource found;
-    int16_t code = config_resource_find(c->r->broker, type, name, &found, ret_why);
+    int16_t code;
 
-    if (code) return code;
+    if (type == CONFIG_RESOURCE_TOPIC) return topic_change(c, name, ret_why);
+    if ((code = config_resource_find(c->r->broker, type, name, &found, ret_why))) return code;
     for (size_t i = 0; i < c->n; i++)
         if (seen_add(&seen, c->list[i].name, 0) > 1)
             return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,
                           "a setting is named more than once");
     switch (found.kind) {
-    case RESOURCE_TOPIC: return topic_change(c, found.topic, ret_why);
     case RESOURCE_BROKER: return broker_change(c, CONFIG_SOURCE_BROKER, ret_why);
     case RESOURCE_BROKER_DEFAULT: return broker_change(c, CONFIG_SOURCE_DEFAULT_BROKER, ret_why);
     case RESOURCE_CLIENT_METRICS: return metrics_change(c, name, ret_why);
+    case RESOURCE_TOPIC:
     case RESOURCE_NOTHING: break;
     }
     return refuse(c, ret_why, KAFKA_ERR_INVALID_REQUEST,

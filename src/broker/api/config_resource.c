@@ -2,7 +2,7 @@
 #include "broker/api/config_resource.h"
 #include "kafka/errors.h"
 
-enum { TYPE_TOPIC = 2, TYPE_BROKER = 4, TYPE_BROKER_LOGGER = 8, TYPE_CLIENT_METRICS = 16 };
+enum { TYPE_BROKER = 4, TYPE_BROKER_LOGGER = 8, TYPE_CLIENT_METRICS = 16 };
 
 static int16_t refuse(struct str *ret_why, int16_t code, const char *why)
 {
@@ -29,7 +29,7 @@ int16_t config_resource_find(struct broker *b, int8_t type, struct str name,
     *ret = (struct config_resource){.kind = RESOURCE_NOTHING};
     *ret_why = (struct str){0};
     switch (type) {
-    case TYPE_TOPIC: return find_topic(b, name, ret, ret_why);
+    case CONFIG_RESOURCE_TOPIC: return find_topic(b, name, ret, ret_why);
     case TYPE_CLIENT_METRICS:
         ret->kind = RESOURCE_CLIENT_METRICS;
         if (name.n && name.n <= 249) return 0;

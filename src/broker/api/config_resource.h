@@ -4,6 +4,7 @@
 #pragma once
 #include "broker/core.h"
 
+enum { CONFIG_RESOURCE_TOPIC = 2 };         /* as on the wire */
 enum config_resource_kind {
     RESOURCE_TOPIC, RESOURCE_BROKER, RESOURCE_BROKER_DEFAULT,
     RESOURCE_CLIENT_METRICS,             /* a subscription, whether it exists or not: the name says which */

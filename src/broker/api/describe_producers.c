@@ -30,9 +30,13 @@ static void one(struct request *r, struct str topic,
 {
     struct partition *p = broker_partition(r->broker, topic, a->partition_index);
     struct producers *ps;
+    const char *why;
     struct err e;
 
-    if (!p) {
+    if (!topic_name_ok(topic, &why)) {
+        a->error_code = KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
+        a->error_message = str_of(why);
+    } else if (!p) {
         a->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     } else if (!(ps = log_producers(partition_log(p), &e))) {
         a->error_code = kafka_error_of(&e);
