@@ -249,6 +249,7 @@ def fetch(s):
         s.fetch(f'{p}none', v, note='unknown topic')
         s.fetch(f'{p}a', v, part={'current_leader_epoch': 0}, note='epoch 0')
         s.fetch(f'{p}a', v, part={'current_leader_epoch': 1}, note='epoch 1')
+        s.fetch(f'{p}a', v, part={'current_leader_epoch': -2}, note='epoch -2')
         s.fetch(f'{p}a', v, part={'last_fetched_epoch': 0, 'current_leader_epoch': 0}, note='last fetched 0')
         s.fetch(f'{p}a', v, offset=3, part={'last_fetched_epoch': 5, 'current_leader_epoch': 0}, note='last fetched 5')
         s.fetch(f'{p}a', v, whole={'max_bytes': 1}, note='at most one byte')

@@ -47,9 +47,9 @@ static int16_t check_epoch(const struct broker *b, int32_t epoch)
 {
     int32_t ours = (int32_t)store_start_number(b->store);
 
-    return epoch == -1 || epoch == ours ? 0
-           : epoch < ours               ? KAFKA_ERR_FENCED_LEADER_EPOCH
-                                        : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
+    return epoch < 0 || epoch == ours ? 0
+           : epoch < ours             ? KAFKA_ERR_FENCED_LEADER_EPOCH
+                                      : KAFKA_ERR_UNKNOWN_LEADER_EPOCH;
 }
 
 static int16_t read_error(const struct err *e)
