@@ -23,7 +23,8 @@ OURS_AND_NOT_KAFKAS = {"group.version"}  # features of 4.x that we have and 3.8.
 def servers(tmp_path_factory):
     """name -> address."""
     kafka = harness.Kafka381(tmp_path_factory.mktemp("tools") / "kafka", properties="default.replication.factor=1\n")
-    ours = harness.Millrace(tmp_path_factory.mktemp("tools") / "data", "--broker-only", "--broker.config.group.initial.rebalance.delay.ms", "0")
+    ours = harness.Millrace(tmp_path_factory.mktemp("tools") / "data", "--broker-only", "--broker.config.group.initial.rebalance.delay.ms", "0",
+                            "--broker.config.message.max.bytes", "104857600")     # as the harness sets it for Kafka: it shows as an override
     yield {"kafka": kafka.address, "ours": ours.kafka}
     assert ours.stop() == 0, ours.errors()
     kafka.stop()
