@@ -52,6 +52,7 @@ struct reading {
     struct msg end;   /* a watch's last message, to the asker */
     atomic_uint refs; /* of a watch: the bus, the asker, every wish on its way */
     bool wants, tell, ended;
+    bool stopped; /* on the asker's loop: it wants no more records, also none on their way */
 };
 
 /* ---- readers ---- */
@@ -502,8 +503,9 @@ struct delivery {
 static void deliver(struct msg *m)
 {
     struct delivery *d = container_of(m, struct delivery, msg);
+    const struct reading *g = d->w->priv;
 
-    d->w->records(d->w, d->records, d->n, d->next);
+    if (!g->stopped) d->w->records(d->w, d->records, d->n, d->next);
     free(d->records);
     free(d);
 }
@@ -660,6 +662,9 @@ void remote_watch_tell(struct bus *b, struct bus_watch *w)
 
 void remote_watch_stop(struct bus *b, struct bus_watch *w)
 {
+    struct reading *g = w->priv;
+
+    if (g) g->stopped = true;
     wish_post(b, w, on_watch_stop);
 }
 
