@@ -222,6 +222,8 @@ static void note_weak(struct config_loader *l)
     if (!config_runs_gateway(c)) return;
     if (c->flow_record == CONFIG_FLOW_RECORD_ERRORS)
         config_note(l, "flow.record is errors: no recovery, no idempotence, no replay");
+    if (c->flow_redact.n)
+        config_note(l, "flow.redact is set: a request whose record lacks something ends in an error record after a crash, and is not replayed");
     if (c->gateway_reply == CONFIG_GATEWAY_REPLY_IMMEDIATE)
         config_note(l, "gateway.reply is immediate: after a crash the log may lack the record of a "
                        "reply that was given");

@@ -75,6 +75,8 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .backoff_ms = c->gateway_model_server_backoff_ms,
         .headers_deny = c->gateway_headers_deny.list,
         .headers_deny_n = c->gateway_headers_deny.n,
+        .redact = c->flow_redact.list,
+        .redact_n = c->flow_redact.n,
         .loops_n = l->n,
     };
     topic_configs_fill(l, c);

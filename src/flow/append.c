@@ -71,7 +71,7 @@ static void put_header(struct flow *f, struct str name, struct str value)
     buf_append(&f->header_scratch, bytes_of(&h, sizeof h));
 }
 
-static size_t gather_headers(struct flow_run *r, const struct append_what *w)
+static size_t gather_headers(struct flow_run *r, const struct append_what *w, struct str lacks)
 {
     struct flow *f = r->f;
 
@@ -81,6 +81,7 @@ static size_t gather_headers(struct flow_run *r, const struct append_what *w)
     put_header(f, STR(RUN_ID_HEADER), r->id);
     if (w->kind == APPEND_INPUT && !r->place->model) put_header(f, STR(VERSION_HEADER), r->run.graph->version);
     if (w->extra_name.n) put_header(f, w->extra_name, w->extra_value);
+    if (lacks.n) put_header(f, STR(REDACTED_HEADER), lacks);
     return f->header_scratch.n / sizeof(struct bus_header);
 }
 
@@ -100,11 +101,15 @@ void append_record(struct flow_run *r, const struct append_what *w)
     struct flow *f = r->f;
     struct flow_append *a = append_new(f);
     const struct topic *t = topic_of(f, w);
+    AUTO(buf_fini) struct buf store = {0};
+    struct str lacks = w->lacks;
+    struct bytes value = w->text ? w->value
+                                 : redact_message(r, w->inputs ? INFER_REQUEST : INFER_RESPONSE, w->value, &store, &lacks);
     struct bus_record record = {
         .timestamp_ms = w->timestamp_ms,
         .key = r->key,
-        .value = w->value.p ? w->value : bytes_of("", 0),
-        .headers_n = gather_headers(r, w),
+        .value = value.p ? value : bytes_of("", 0),
+        .headers_n = gather_headers(r, w, lacks),
     };
 
     record.headers = (struct bus_header *)(void *)f->header_scratch.p;

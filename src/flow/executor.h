@@ -2,7 +2,7 @@
  *
  * flow.c     life: new, use, drain, free          place.c   pipelines and models by name: topics, readiness
  * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
- * batch.c    calls of several runs as one
+ * batch.c    calls of several runs as one              redact.c   what is left out of records
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
  * tap.c      inputs from other pipelines
@@ -120,6 +120,7 @@ struct place {
 };
 
 struct flow_run;
+struct redact;
 struct batch;
 struct batch_line;
 enum call_state { CALL_NONE, CALL_WAITING, CALL_FLYING, CALL_DONE };
@@ -160,6 +161,7 @@ struct flow_run {
     struct str sources;                          /* the records of other pipelines it was made of; empty: none */
     bool outside;                                /* the input was not written by a gateway */
     bool json;                                   /* … and is JSON, as its answer shall be */
+    struct redact *redact;                       /* redact.c; NULL: not asked for yet */
     struct run_call *calls;                      /* by step */
     struct list calls_done;
     struct list windows;
@@ -358,9 +360,15 @@ struct append_what {
     enum append_kind kind;
     struct place *place;                         /* NULL: the errors topic */
     bool inputs;
-    struct bytes value;
+    struct bytes value;                          /* a message of the protocol, a request on an inputs topic */
+    bool text;                                   /* … or not: an error's text, JSON */
     struct headers headers;
     int64_t timestamp_ms;
     struct str extra_name, extra_value;          /* one more header of our own; empty: none */
+    struct str lacks;                            /* text: what was left out of it already */
 };
 void append_record(struct flow_run *r, const struct append_what *w);
+
+/* redact.c: the message as a record may have it, in `store` where something had to go, and the names of what it lacks. */
+#define REDACTED_HEADER "millrace-redacted"
+struct bytes redact_message(struct flow_run *r, enum infer_kind kind, struct bytes message, struct buf *store, struct str *ret_lacks);

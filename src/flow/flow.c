@@ -26,6 +26,7 @@ static void copy_configs(struct flow *f, const struct flow_options *o)
 static void copy_options(struct flow *f, const struct flow_options *o)
 {
     struct str *deny = arena_array(&f->arena, struct str, o->headers_deny_n);
+    struct str *redact = arena_array(&f->arena, struct str, o->redact_n);
 
     f->o = *o;
     f->naming.prefix = arena_dup_str(&f->arena, o->topic_prefix);
@@ -33,6 +34,9 @@ static void copy_options(struct flow *f, const struct flow_options *o)
     for (size_t i = 0; i < o->headers_deny_n; i++)
         deny[i] = arena_dup_str(&f->arena, o->headers_deny[i]);
     f->deny = (struct headers_deny){deny, o->headers_deny_n};
+    for (size_t i = 0; i < o->redact_n; i++)
+        redact[i] = arena_dup_str(&f->arena, o->redact[i]);
+    f->o.redact = redact;
     f->o.loops_n = MAX(o->loops_n, 1u);
     f->o.commit_every_ms = o->commit_every_ms ? o->commit_every_ms : COMMIT_EVERY_MS;
     copy_configs(f, o);

@@ -32,6 +32,7 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     uint32_t runs_max; size_t runs_bytes_max;    /* then RC_OVERLOAD; the share of this loop */
     uint32_t model_concurrency; int attempts; uint64_t backoff_ms;
     const struct str *headers_deny; size_t headers_deny_n;     /* patterns: name, or prefix-* */
+    const struct str *redact; size_t redact_n;   /* tensors and parameters that records do not have */
     unsigned loop_index, loops_n;                /* which executor this is: loop 0 recovers and serves outside records */
 };
 

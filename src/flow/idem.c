@@ -167,7 +167,7 @@ struct looking { struct bus_fetch fetch; struct flow_run *r; struct flow *f; boo
 static void answer_record(struct flow_run *r, const struct bus_record *rec, bool accepted)
 {
     struct flow_request *q = r->request;
-    struct str error = {0}, step = {0};
+    struct str error = {0}, step = {0}, lacks = {0};
     struct headers h = {.v = arena_array(&r->run.arena, struct header, rec->headers_n)};
     bool upstream = false;
     int grpc = 0, http = 0;
@@ -177,6 +177,7 @@ static void answer_record(struct flow_run *r, const struct bus_record *rec, bool
 
         if (str_is(name, "millrace-error")) error = value;
         else if (str_is(name, "seldon-pipeline-errors")) step = value;
+        else if (str_is(name, REDACTED_HEADER)) lacks = value;
         else h.v[h.n++] = (struct header){name, value};
     }
     if (error.n && idem_error_parse(error, &grpc, &http, &upstream)) {
@@ -185,6 +186,10 @@ static void answer_record(struct flow_run *r, const struct bus_record *rec, bool
         buf_printf(&q->message_text, STR_FMT " : ", STR_ARG(step));
         buf_append(&q->message_text, rec->value);
         err_set(&q->err, RC_UPSTREAM, STR_FMT, STR_ARG(buf_str(&q->message_text)));
+    } else if (lacks.n && !accepted) {
+        err_set(&q->err, RC_EXISTS, "the request with this idempotency key was answered; the answer is not kept whole, it lacks "
+                STR_FMT " (flow.redact)", STR_ARG(lacks));
+        buf_append_str(&q->message_text, str_of(q->err.text));
     } else {
         q->err = (struct err){0};
         q->accepted = accepted;

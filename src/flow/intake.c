@@ -285,12 +285,13 @@ bool intake_full(const struct flow *f)
     return f->outside_now >= MAX(f->o.runs_max / 2, 1u) || f->counters.bytes_now > f->o.runs_bytes_max / 2;
 }
 
-static struct headers record_headers(struct arena *a, const struct bus_record *rec)
+/* What others wrote with it is in the log already; more of what is never written does not come from us. */
+static struct headers record_headers(struct arena *a, const struct headers_deny *deny, const struct bus_record *rec)
 {
     struct headers h = {.v = arena_array(a, struct header, rec->headers_n + 1)};
 
     for (size_t i = 0; i < rec->headers_n; i++)
-        if (!str_starts(rec->headers[i].key, STR("millrace-")))
+        if (!str_starts(rec->headers[i].key, STR("millrace-")) && !headers_denied(deny, rec->headers[i].key))
             h.v[h.n++] = (struct header){arena_dup_str(a, rec->headers[i].key),
                                          arena_dup_str(a, bytes_str(rec->headers[i].value))};
     return h;
@@ -344,21 +345,33 @@ static enum rc input_take(struct flow_run *r, const struct bus_record *rec, stru
 
     r->run.points[0].headers = h;
     if (!rec->value.p) return err_set(e, RC_INVALID, "a record without a value");
-    if (r->place->model && payload_read(value, type ? *type : (struct str){0}, &r->run.arena, &made, &r->json, e)) return e->rc;
+    if (r->place->model && payload_read(value, type ? *type : (struct str){0}, &r->run.arena, &made, &r->json, e))
+        return r->json && r->f->o.redact_n ? err_set(e, RC_INVALID, "the JSON of the record is no inference message") : e->rc;
     if (made.n) value = buf_view(&made);
-    if (run_accept(&r->run, value, h, rec->timestamp_ms, e)) return payload_explain(rec->value, e);
+    if (run_accept(&r->run, value, h, rec->timestamp_ms, e)) return payload_explain(rec->value, r->f->o.redact_n == 0, e);
     r->run.points[0].owned = buf_take(&made);
     return RC_OK;
+}
+
+static const struct bytes *lacks_of(const struct bus_record *rec)
+{
+    for (size_t i = 0; i < rec->headers_n; i++)
+        if (str_is(rec->headers[i].key, REDACTED_HEADER)) return &rec->headers[i].value;
+    return NULL;
 }
 
 static void run_begin(struct flow_run *r, const struct bus_record *rec, const struct run_id *own)
 {
     struct flow *f = r->f;
     int64_t age = clock_wall_ms(loop_clock(f->loop)) - rec->timestamp_ms;
+    const struct bytes *lacks = lacks_of(rec);
     struct err e;
 
-    if (input_take(r, rec, record_headers(&r->run.arena, rec), &e)) {
+    if (input_take(r, rec, record_headers(&r->run.arena, &f->deny, rec), &e)) {
         flow_run_fail(r, RC_INVALID, arena_printf(&r->run.arena, "poison: %s", e.text));
+    } else if (lacks) {
+        flow_run_fail(r, RC_UNAVAILABLE, arena_printf(&r->run.arena, "it cannot be run again: " STR_FMT
+                                                      " was left out of its record (flow.redact)", STR_ARG(bytes_str(*lacks))));
     } else if (r->attempt > 1 && age > (int64_t)f->o.recover_within_ms) {
         flow_run_fail(r, RC_TIMEOUT, arena_printf(&r->run.arena, "expired: %" PRId64 " ms old when it could be finished", age));
     } else if (!clocks_set(r, own)) {

@@ -76,7 +76,7 @@ static bool looks_like_text(struct bytes value)
     return utf8_valid(bytes_str(value));
 }
 
-enum rc payload_explain(struct bytes value, struct err *e)
+enum rc payload_explain(struct bytes value, bool quote, struct err *e)
 {
     char begin[41] = {0};
     const char *kind = looks_like_json(value)   ? "JSON"
@@ -85,8 +85,8 @@ enum rc payload_explain(struct bytes value, struct err *e)
 
     for (size_t i = 0; i < MIN(value.n, sizeof begin - 1); i++)
         begin[i] = (char)(value.p[i] >= ' ' && value.p[i] < 127 ? value.p[i] : '.');
-    return err_in(e, "a protobuf inference.ModelInferRequest is expected here, the record holds %s, %zu bytes beginning with %s",
-                  kind, value.n, begin);
+    return err_in(e, "a protobuf inference.ModelInferRequest is expected here, the record holds %s, %zu bytes%s%s",
+                  kind, value.n, quote ? " beginning with " : "", quote ? begin : "");
 }
 
 enum rc payload_write_json(const struct infer_view *response, struct buf *ret, struct err *e)

@@ -212,6 +212,7 @@ static void error_record(struct flow_run *r, const struct run_failure *fail, enu
     append_record(r, &(struct append_what){.kind = kind,
                                            .place = place,
                                            .value = str_bytes(fail->text),
+                                           .text = true,
                                            .headers = headers,
                                            .timestamp_ms = clock_wall_ms(loop_clock(r->f->loop)),
                                            .extra_name = STR("millrace-error"),
@@ -265,14 +266,24 @@ static void outcome_error(struct flow_run *r)
                  headers_rewrite(&r->run.arena, fail->headers, g->name, g->version));
 }
 
-static void outcome_output(struct flow_run *r)
+static bool json_made(struct bytes message, struct buf *ret)
 {
-    AUTO(buf_fini) struct buf json = {0};
-    const struct run_point *p = &r->run.output;
-    struct bytes value = p->message;
+    AUTO(arena_fini) struct arena a = {0};
+    struct infer_view v;
     struct err e;
 
-    if (r->json && payload_write_json(&p->view, &json, &e) == RC_OK) value = buf_view(&json);
+    return infer_parse(message, INFER_RESPONSE, &a, &v, &e) == RC_OK && payload_write_json(&v, ret, &e) == RC_OK;
+}
+
+static void outcome_output(struct flow_run *r)
+{
+    AUTO(buf_fini) struct buf store = {0};
+    AUTO(buf_fini) struct buf json = {0};
+    const struct run_point *p = &r->run.output;
+    struct str lacks;
+    struct bytes value = redact_message(r, INFER_RESPONSE, p->message, &store, &lacks);
+
+    if (r->json && json_made(value, &json)) value = buf_view(&json);
     if (r->record == FLOW_RECORD_ERRORS && !r->outside) { /* an outside producer has no other answer */
         r->outcome_done = true;
         return;
@@ -280,6 +291,8 @@ static void outcome_output(struct flow_run *r)
     append_record(r, &(struct append_what){.kind = APPEND_OUTCOME,
                                            .place = r->place,
                                            .value = value,
+                                           .text = true,
+                                           .lacks = lacks,
                                            .headers = p->headers,
                                            .timestamp_ms = p->timestamp_ms});
 }

@@ -104,3 +104,7 @@ void infer_rename(const struct infer_view *v, const struct infer_names *names, s
  * in no other form; infer_wants_raw() says whether a message has such tensors in typed contents. */
 enum rc infer_rename_raw(const struct infer_view *v, const struct infer_names *names, struct buf *ret, struct err *e) MUST_USE;
 bool    infer_wants_raw(const struct infer_view *v);
+
+/* Appends the same message without the tensors, with their raw contents, and the parameters that `names` names; all else
+ * byte for byte, order and requested outputs included. ret_hit[i]: there was something of that name. */
+void infer_leave_out(const struct infer_view *v, const struct str *names, size_t n, bool *ret_hit, struct buf *ret);

@@ -508,7 +508,7 @@ static void features_of_later_versions_are_refused_not_ignored(void **state)
                    "of millrace; this one takes PLAINTEXT\n");
     assert_refused(
         "security:\n  schemaRegistry: {configPath: /x}\n  gateway: {tokens: t}\nbroker: "
-        "{superUsers: [a]}\nflow: {redact: [x]}\n"
+        "{superUsers: [a]}\n"
         "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
         NULL, NULL,
         "config.yaml:2:32: security.schemaRegistry.configPath: this comes with a later version of "
@@ -517,8 +517,7 @@ static void features_of_later_versions_are_refused_not_ignored(void **state)
         "leave it out\n"
         "config.yaml:4:22: broker.superUsers: this comes with a later version of millrace; leave "
         "it out\n"
-        "config.yaml:5:16: flow.redact: this comes with a later version of millrace; leave it out\n"
-        "config.yaml:6:31: control.scheduler.listen: this comes with a later version of millrace; "
+        "config.yaml:5:31: control.scheduler.listen: this comes with a later version of millrace; "
         "leave it out\n");
     assert_refused("broker:\n  authorizer: acl\n  listeners: [{name: a, listen: '127.0.0.1:1', "
                    "protocol: SSL, tls: {}, clientAuth: required, sasl: [PLAIN]}]\n"
