@@ -41,6 +41,11 @@ const struct command commands[] = {
      "what flowed through a pipeline or model, decoded",
      "The last records of each topic that belongs to the expression.",
      OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_inspect},
+    {"replay", "PIPELINE --into PIPELINE [--from TIME] [--to TIME]",
+     "send recorded requests of a pipeline to another one",
+     "In the order they came, one after the other, with their request ids and x- headers. Without --from what the log has, "
+     "without --to up to now. Requests that fail are listed, and the exit status is 1.",
+     OPT_INTO | OPT_FROM | OPT_TO | OPT_CHECK | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_replay},
     {"topic", "list | read TOPIC", "topics with their offsets; records of a topic, decoded",
      "Works on the embedded broker and on a Kafka cluster alike.",
      OPT_ALL | OPT_PARTITION | OPT_OFFSET | OPT_LIMIT | OPT_OUTPUT | OPT_SERVER, 1, 2, cmd_topic},
@@ -81,6 +86,10 @@ static const struct option {
     {"--offset", NULL, "N|start|end", OPT_OFFSET,
      "Where to begin; end, the default, means the last ones."},
     {"--pipeline", NULL, "NAME", OPT_PIPELINE, "Only records that belong to this pipeline."},
+    {"--into", NULL, "PIPELINE", OPT_INTO, "Who gets the requests."},
+    {"--from", NULL, "TIME", OPT_FROM,
+     "2026-11-23T10:00:00Z, 2026-11-23, -15m (s, m, h, d ago), now, or milliseconds since 1970."},
+    {"--to", NULL, "TIME", OPT_TO, "The same; what came at this time or later is not meant."},
     {"--all", NULL, NULL, OPT_ALL, "Topics of all namespaces, and foreign ones."},
 };
 
@@ -320,6 +329,9 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
     case OPT_DUMP: cli->dump = value; break;
     case OPT_PIPELINE: cli->pipeline = value; break;
     case OPT_OFFSET: cli->offset = value; break;
+    case OPT_FROM: cli->from = value; break;
+    case OPT_TO: cli->to = value; break;
+    case OPT_INTO: cli->into = value; break;
     case OPT_LIMIT: return number("--limit", value, 1, 10000, &cli->limit);
     case OPT_PARTITION: return number("--partition", value, 0, INT32_MAX, &cli->partition);
     case OPT_FILE:

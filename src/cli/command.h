@@ -18,7 +18,7 @@ struct cli {
     enum cli_output output; bool output_given;
     const char *files[CLI_FILES_MAX]; size_t files_n;
     const char *headers[CLI_HEADERS_MAX]; size_t headers_n;
-    const char *pipeline, *offset, *data, *dump;
+    const char *pipeline, *offset, *data, *dump, *from, *to, *into;
     int64_t limit, partition;                    /* -1: not given */
     bool grpc, all, check, force, repair;
 };
@@ -26,7 +26,7 @@ struct cli {
 enum cli_option {                                /* which options a command has */
     OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
     OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12,
-    OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15
+    OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15, OPT_FROM = 1 << 16, OPT_TO = 1 << 17, OPT_INTO = 1 << 18
 };
 
 struct command {
@@ -57,6 +57,11 @@ int64_t json_number(const json_t *object, const char *key);      /* 0 when it is
 /* A request to the management API. CLI_DONE: *ret is yours (json_decref). Otherwise the reason was printed. */
 int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body, json_t **ret);
 
+/* infer.c: one ModelInferRequest to a pipeline or model, whatever name is in it. RC_INVALID: it is none. */
+enum rc cli_infer_grpc(const char *server, bool model, const char *name, struct bytes message, const char *const *headers,
+                       size_t headers_n, struct http_answer *ret, struct err *e) MUST_USE;
+const char *cli_grpc_code(int code);             /* "INVALID_ARGUMENT" */
+
 int cmd_serve(struct cli *cli);
 int cmd_config(struct cli *cli);
 int cmd_apply(struct cli *cli);
@@ -66,6 +71,7 @@ int cmd_delete(struct cli *cli);
 int cmd_infer(struct cli *cli);
 int cmd_topic(struct cli *cli);
 int cmd_trace(struct cli *cli);
+int cmd_replay(struct cli *cli);
 int cmd_inspect(struct cli *cli);
 int cmd_log(struct cli *cli);
 int cmd_version(struct cli *cli);

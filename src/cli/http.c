@@ -12,7 +12,7 @@ static struct {
     CURLcode (*perform)(CURL *c);
     CURLcode (*getinfo)(CURL *c, CURLINFO info, ...);
     const char *(*strerror)(CURLcode code);
-    void (*cleanup)(CURL *c);
+    void (*reset)(CURL *c);
     struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
     void (*slist_free)(struct curl_slist *list);
 } curl;
@@ -37,7 +37,7 @@ static enum rc curl_load(struct err *e)
         symbol(library, "curl_easy_perform", &curl.perform) &&
         symbol(library, "curl_easy_getinfo", &curl.getinfo) &&
         symbol(library, "curl_easy_strerror", &curl.strerror) &&
-        symbol(library, "curl_easy_cleanup", &curl.cleanup) &&
+        symbol(library, "curl_easy_reset", &curl.reset) &&
         symbol(library, "curl_slist_append", &curl.slist_append) &&
         symbol(library, "curl_slist_free_all", &curl.slist_free) &&
         symbol(library, "curl_easy_init", &curl.init))
@@ -105,12 +105,12 @@ static enum rc perform(CURL *c, const struct http_ask *a, const char *url, struc
 enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf url = {0};
+    static CURL *c;                              /* keeps its connection for the next request */
     struct curl_slist *headers = NULL;
-    CURL *c;
 
     *ret = (struct http_answer){.grpc_status = -1};
     if (curl_load(e)) return e->rc;
-    c = curl.init();
+    if (!c) c = curl.init();
     if (!c) return err_set(e, RC_UNSUPPORTED, "libcurl does not start");
     buf_printf(&url, "http://%s" STR_FMT, a->server, STR_ARG(a->path));
     for (size_t i = 0; i < a->headers_n; i++)
@@ -127,7 +127,11 @@ enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *
     curl.setopt(c, CURLOPT_NOSIGNAL, 1L);
     curl.setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
     curl.setopt(c, CURLOPT_TIMEOUT, (long)a->timeout_s);
-    if (a->grpc) curl.setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+    if (a->grpc) { /* libcurl 7.88 cannot use such a connection a second time */
+        curl.setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+        curl.setopt(c, CURLOPT_FRESH_CONNECT, 1L);
+        curl.setopt(c, CURLOPT_FORBID_REUSE, 1L);
+    }
     if (strcmp(a->method, "POST") == 0) {
         curl.setopt(c, CURLOPT_POST, 1L);
         curl.setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)a->body.n);
@@ -135,7 +139,7 @@ enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *
     }
     enum rc rc = perform(c, a, buf_cstr(&url), e);
     if (!rc) curl.getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
-    curl.cleanup(c);
+    curl.reset(c);
     curl.slist_free(headers);
     if (rc) http_answer_fini(ret);
     return rc;

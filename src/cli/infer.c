@@ -154,7 +154,7 @@ static int infer_rest(struct cli *cli, bool model, const char *name, struct byte
 
 /* ---- gRPC ---- */
 
-static const char *code_name(int code)
+const char *cli_grpc_code(int code)
 {
     static const char *const names[] = {"OK",
                                         "CANCELLED",
@@ -176,18 +176,16 @@ static const char *code_name(int code)
     return code >= 0 && (size_t)code < countof(names) ? names[code] : "no status";
 }
 
-static enum rc frame_make(struct bytes json, const char *name, struct buf *frame, struct err *e)
+static enum rc frame_make(struct bytes request, const char *name, struct buf *frame, struct err *e)
 {
     AUTO(arena_fini) struct arena a = {0};
-    AUTO(buf_fini) struct buf plain = {0}, message = {0};
+    AUTO(buf_fini) struct buf message = {0};
     struct infer_view view;
     struct str model = str_of(name);
     struct infer_names names = {.model_name = &model};
     uint8_t head[5] = {0};
 
-    if (infer_decode_json(json, json.n, INFER_REQUEST, &a, &plain, NULL, e))
-        return err_in(e, "the request");
-    if (infer_parse(buf_view(&plain), INFER_REQUEST, &a, &view, e)) return err_in(e, "the request");
+    if (infer_parse(request, INFER_REQUEST, &a, &view, e)) return err_in(e, "the request");
     infer_rename(&view, &names, &message);
     store_be32(head + 1, (uint32_t)message.n);
     buf_append(frame, bytes_of(head, sizeof head));
@@ -211,34 +209,48 @@ static int answer_decode(struct cli *cli, struct bytes body)
     return print_answer(cli, buf_str(&json));
 }
 
-static int infer_grpc(struct cli *cli, bool model, const char *name, struct bytes request)
+enum rc cli_infer_grpc(const char *server, bool model, const char *name, struct bytes message, const char *const *headers,
+                       size_t headers_n, struct http_answer *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf frame = {0}, route = {0};
-    const char *headers[CLI_HEADERS_MAX + 3];
+    const char **all = xnew_array(const char *, headers_n + 3);
     struct http_ask ask = {.method = "POST",
-                           .server = cli->server,
+                           .server = server,
                            .path = STR("/inference.GRPCInferenceService/ModelInfer"),
-                           .headers = headers,
+                           .headers = all,
+                           .headers_n = headers_n + 3,
                            .grpc = true};
+
+    buf_printf(&route, "seldon-model: %s%s", name, model ? "" : ".pipeline");
+    all[0] = "Content-Type: application/grpc";
+    all[1] = "te: trailers";
+    all[2] = buf_cstr(&route);
+    for (size_t i = 0; i < headers_n; i++)
+        all[3 + i] = headers[i];
+    if (frame_make(message, name, &frame, e) == RC_OK) {
+        ask.body = buf_view(&frame);
+        if (http_ask(&ask, ret, e) == RC_OK) e->rc = RC_OK;
+    }
+    free(all);
+    return e->rc;
+}
+
+static int infer_grpc(struct cli *cli, bool model, const char *name, struct bytes request)
+{
+    AUTO(arena_fini) struct arena arena = {0};
+    AUTO(buf_fini) struct buf plain = {0};
     struct http_answer a;
     struct err e = {0};
     int status;
 
-    if (frame_make(request, name, &frame, &e)) return cli_fail("%s", e.text);
-    buf_printf(&route, "seldon-model: %s%s", name, model ? "" : ".pipeline");
-    headers[0] = "Content-Type: application/grpc";
-    headers[1] = "te: trailers";
-    headers[2] = buf_cstr(&route);
-    for (size_t i = 0; i < cli->headers_n; i++)
-        headers[3 + i] = cli->headers[i];
-    ask.headers_n = 3 + cli->headers_n;
-    ask.body = buf_view(&frame);
-    if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
+    if (infer_decode_json(request, request.n, INFER_REQUEST, &arena, &plain, NULL, &e)) return cli_fail("the request: %s", e.text);
+    if (cli_infer_grpc(cli->server, model, name, buf_view(&plain), cli->headers, cli->headers_n, &a, &e))
+        return cli_fail("%s", e.text);
     if (a.status != 200)
         status = refused(&a);
     else if (a.grpc_status != 0)
         status =
-            cli_fail("%s: " STR_FMT, code_name(a.grpc_status), STR_ARG(buf_str(&a.grpc_message)));
+            cli_fail("%s: " STR_FMT, cli_grpc_code(a.grpc_status), STR_ARG(buf_str(&a.grpc_message)));
     else
         status = answer_decode(cli, buf_view(&a.body));
     print_id(buf_str(&a.request_id));

@@ -1,8 +1,8 @@
 /* cli/log.c - topic, trace, inspect: what the log holds. SPDX-License-Identifier: Apache-2.0 */
 #include "cli/command.h"
+#include "cli/when.h"
 #include <inttypes.h>
 #include <stdio.h>
-#include <time.h>
 
 enum { SHOWN_VALUES = 4 };
 
@@ -57,24 +57,13 @@ static void put_content(const json_t *r, struct buf *b)
         buf_append_str(b, text);
 }
 
-static void put_time(int64_t ms, struct buf *b)
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    char text[32];
-
-    gmtime_r(&s, &tm);
-    strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(b, "%s.%03dZ", text, (int)(ms % 1000));
-}
-
 /* since_ms < 0: the time of day, else milliseconds after it. */
 static void add_record(struct table *t, const json_t *r, int64_t since_ms, bool topic)
 {
     AUTO(buf_fini) struct buf content = {0}, when = {0};
 
     if (since_ms < 0)
-        put_time(json_number(r, "timestampMs"), &when);
+        when_put(json_number(r, "timestampMs"), &when);
     else
         buf_printf(&when, "+%" PRId64 " ms", json_number(r, "timestampMs") - since_ms);
     put_content(r, &content);

@@ -265,6 +265,7 @@ static bool records_route(struct exchange *x, struct request *r, struct str topi
     r->call.partition = (int32_t)partition;
     r->call.offset = offset;
     r->call.limit = (uint32_t)limit;
+    r->call.raw = query_true(x, "raw");
     return true;
 }
 

@@ -129,6 +129,15 @@ static void put_records(const struct browse *b, size_t visit, uint32_t last, str
     buf_append_byte(out, ']');
 }
 
+static void put_partitions(const struct visit *v, struct buf *out)
+{
+    buf_append_str(out, STR(",\"partitions\":["));
+    for (int32_t p = 0; p < v->partitions; p++)
+        buf_printf(out, "%s{\"partition\":%" PRId32 ",\"start\":%" PRId64 ",\"end\":%" PRId64 "}", p ? "," : "", p,
+                   v->start[p], v->end[p]);
+    buf_append_byte(out, ']');
+}
+
 static void put_topics(const struct browse *b, struct buf *out)
 {
     buf_append_str(out, STR("{\"topics\":["));
@@ -137,12 +146,8 @@ static void put_topics(const struct browse *b, struct buf *out)
         if (!v->partitions) continue; /* deleted meanwhile */
         buf_append_str(out, put++ ? STR(",{\"topic\":") : STR("{\"topic\":"));
         json_put_str(out, v->topic);
-        buf_append_str(out, STR(",\"partitions\":["));
-        for (int32_t p = 0; p < v->partitions; p++)
-            buf_printf(out,
-                       "%s{\"partition\":%" PRId32 ",\"start\":%" PRId64 ",\"end\":%" PRId64 "}",
-                       p ? "," : "", p, v->start[p], v->end[p]);
-        buf_append_str(out, STR("]}"));
+        put_partitions(v, out);
+        buf_append_byte(out, '}');
     }
     buf_append_byte(out, ']');
 }
@@ -171,6 +176,7 @@ static void answer(struct browse *b)
     case CONTROL_RECORDS:
         buf_append_str(out, STR("{\"topic\":"));
         json_put_str(out, b->call->name);
+        put_partitions(&b->visits[0], out);
         buf_append_str(out, STR(",\"records\":"));
         put_records(b, SIZE_MAX, b->call->offset == -2 ? b->limit : 0, out);
         break;
@@ -271,7 +277,7 @@ static void keep(struct visit *v, const struct bus_record *r)
     struct browse *b = v->b;
     size_t at = b->texts.n;
 
-    record_put_json(v->topic, v->partition, r, b->tensor, &b->texts);
+    record_put_json(v->topic, v->partition, r, b->tensor, b->call->raw, &b->texts);
     if (b->hits_n == b->hits_cap) {
         b->hits_cap = b->hits_cap ? 2 * b->hits_cap : 32;
         b->hits = xrealloc(b->hits, b->hits_cap, sizeof *b->hits);

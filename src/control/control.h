@@ -70,7 +70,7 @@ struct control_call {                            /* lent until done */
     int32_t partition;                           /* -1: all */
     int64_t offset;                              /* -1: the start, -2: the last `limit` records */
     uint32_t limit;                              /* 0: a sensible number */
-    bool all, force;
+    bool all, force, raw;                        /* raw: values of RECORDS as bytes */
     uint64_t deadline_ms;                        /* monotonic */
     struct mailbox *reply_to;
     void (*done)(struct control_call *c);        /* on reply_to's loop, exactly once */

@@ -25,15 +25,20 @@ static bool printable(struct bytes v)
     return true;
 }
 
+static void put_bytes(struct bytes v, struct buf *b)
+{
+    buf_append_str(b, STR("\"kind\":\"bytes\",\"value\":\""));
+    base64_encode(v, b);
+    buf_append_byte(b, '"');
+}
+
 static void put_opaque(struct bytes v, const char *kind, struct buf *b)
 {
     if (printable(v)) {
         buf_printf(b, "\"kind\":\"%s\",\"value\":", kind);
         json_put_str(b, bytes_str(v));
     } else {
-        buf_append_str(b, STR("\"kind\":\"bytes\",\"value\":\""));
-        base64_encode(v, b);
-        buf_append_byte(b, '"');
+        put_bytes(v, b);
     }
 }
 
@@ -99,7 +104,7 @@ static void put_text(struct bytes v, struct buf *b)
 }
 
 void record_put_json(struct str topic, int32_t partition, const struct bus_record *r,
-                     struct str tensor, struct buf *b)
+                     struct str tensor, bool raw, struct buf *b)
 {
     buf_append_str(b, STR("{\"topic\":"));
     json_put_str(b, topic);
@@ -116,6 +121,9 @@ void record_put_json(struct str topic, int32_t partition, const struct bus_recor
         buf_append_byte(b, '}');
     }
     buf_printf(b, "],\"bytes\":%zu,", r->value.n);
-    put_value(topic, r, tensor, b);
+    if (raw && r->value.p)
+        put_bytes(r->value, b);
+    else
+        put_value(topic, r, tensor, b);
     buf_append_byte(b, '}');
 }

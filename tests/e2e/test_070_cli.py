@@ -28,7 +28,7 @@ def loaded(start, toy, tmp_path):
 def test_help_is_made_for_every_command():
     done = run("help")
     assert done.returncode == 0
-    for command in ("serve", "config", "apply", "get", "describe", "delete", "infer", "trace", "inspect", "topic", "version"):
+    for command in ("serve", "config", "apply", "get", "describe", "delete", "infer", "trace", "replay", "inspect", "topic", "version"):
         assert f"  {command}" in done.stdout
         one = run(command, "--help")
         assert one.returncode == 0 and one.stdout.startswith(f"usage: millrace {command}"), one.stderr
