@@ -79,7 +79,7 @@ class Scenario:
         self.join("no group id", "a")
         self.group = "g1"
         self.join("no rebalance timeout", "a", rebalance_timeout_ms=-1)
-        self.join("owns something", "a", topic_partitions=[{"topic_id": b"\1" * 16, "partitions": [1]}])
+        self.join("owns something", "a", topic_partitions=[{"topic_id": "01" * 16, "partitions": [1]}])
         self.join("owned is null", "a", topic_partitions=None)
         self.join("topics are null", "a", subscribed_topic_names=None)
         self.join("empty instance id", "a", instance_id="")

@@ -59,7 +59,7 @@ async function refused(promise, type) {
 }
 
 async function join(topic, groupId, options = {}, onStart = null) {
-  const member = { seen: [], messages: [], has: [], joins: 0 };
+  const member = { seen: [], messages: [], has: [], joins: 0, fetches: 0 };
   member.consumer = await connected(kafka.consumer({
     groupId, heartbeatInterval: 300, sessionTimeout: 20000, rebalanceTimeout: 20000, maxWaitTimeInMs: 200, ...options,
   }));
@@ -67,6 +67,7 @@ async function join(topic, groupId, options = {}, onStart = null) {
     member.has = payload.memberAssignment[topic] || [];
     member.joins += 1;
   });
+  member.consumer.on(member.consumer.events.FETCH, () => { member.fetches += 1; });
   await member.consumer.subscribe({ topic, fromBeginning: true });
   if (onStart) onStart(member.consumer);
   await member.consumer.run({
@@ -79,11 +80,13 @@ async function join(topic, groupId, options = {}, onStart = null) {
   return member;
 }
 
-// Reads n records of a topic; no more may come within a moment.
+// Reads n records of a topic; no more may come. Fetches follow one another: the second one to end after the n-th record began when all that
+// the first brought had been handed out.
 async function read(topic, n, options = {}) {
   const member = await join(topic, fresh('reader'), options);
   await waitFor(`${n} records of ${topic}`, () => member.seen.length >= n && member.joins);
-  await sleep(400);
+  const enough = member.fetches + 2;
+  await waitFor('two more fetches', () => member.fetches >= enough);
   assert.strictEqual(member.seen.length, n, `more than ${n} records`);
   await member.consumer.disconnect();
   return member.messages;

@@ -54,7 +54,7 @@ async def read(address, topic, partitions=1, isolation="read_committed"):
     return messages
 
 
-async def wait_for(condition, what, seconds=40):
+async def wait_for(condition, what, seconds=40, period=0.01):
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
@@ -62,7 +62,7 @@ async def wait_for(condition, what, seconds=40):
         if result:
             return result
         assert time.monotonic() < deadline, f"never: {what}"
-        await asyncio.sleep(0.01)
+        await asyncio.sleep(period)
 
 
 async def refused(error, awaitable, name=None):
@@ -320,9 +320,8 @@ async def compaction(address):
 
     async def compacted():
         await send(address, topic, [(b"tick", b"rolls the segment")])
-        await asyncio.sleep(0.5)
         return [(m.key, m.value) for m in await read(address, topic) if m.key != b"tick"] == [(b"k%d" % k, b"4") for k in range(5)]
-    await wait_for(compacted, "the last value of each key", 70)
+    await wait_for(compacted, "the last value of each key", 70, period=0.5)
 
 
 @scenario

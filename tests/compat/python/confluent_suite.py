@@ -369,14 +369,12 @@ def compaction(address):
     producer = producer_of(address)
     for n in range(10):
         send(producer, topic, [(b"k%d" % k, b"%d" % n) for k in range(5)])
-        time.sleep(0.05)
     send(producer, topic, [(b"k0", None)])
 
     def compacted():
         send(producer, topic, [(b"tick", b"rolls the segment")])
-        time.sleep(0.5)
         return [(m.key(), m.value()) for m in read(address, topic) if m.key() != b"tick"] == [(b"k%d" % k, b"9") for k in range(1, 5)]
-    wait_for(compacted, "the last value of each key, and no tombstone", 70)
+    wait_for(compacted, "the last value of each key, and no tombstone", 70, period=0.5)
 
 
 @scenario

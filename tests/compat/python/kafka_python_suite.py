@@ -351,9 +351,8 @@ def compaction(address):
 
     def compacted():
         send(address, topic, [(b"tick", b"rolls the segment")])
-        time.sleep(0.5)
         return [(m.key, m.value) for m in read(address, topic) if m.key != b"tick"] == [(b"k%d" % k, b"4") for k in range(5)]
-    wait_for(compacted, "the last value of each key", 70)
+    wait_for(compacted, "the last value of each key", 70, period=0.5)
 
 
 @scenario

@@ -6,7 +6,7 @@ import signal
 import subprocess
 import time
 
-from scenarios import fresh, main, restart_broker, scenario
+from scenarios import fresh, main, restart_broker, scenario, wait_for
 
 
 def kcat(address, *options, stdin=None, check=True):
@@ -75,9 +75,8 @@ def group_rebalance(address):
 def timestamps(address):
     topic = fresh("times")
     kcat(address, "-P", "-t", topic, stdin=b"early\n")
-    time.sleep(0.02)
-    middle = int(time.time() * 1000)
-    time.sleep(0.02)
+    middle = read(address, topic)[0]["ts"] + 1
+    wait_for(lambda: time.time() * 1000 >= middle, "a later millisecond")
     kcat(address, "-P", "-t", topic, stdin=b"late\n")
     assert [m["payload"] for m in read(address, topic, "-o", f"s@{middle}")] == ["late"]
     assert f"{topic} [0] offset 1" in kcat(address, "-Q", "-t", f"{topic}:0:{middle}").decode()

@@ -39,14 +39,14 @@ def restart_broker():
     assert sys.stdin.readline().strip() == "restarted", "the runner did not restart the broker"
 
 
-def wait_for(condition, what, seconds=40):
+def wait_for(condition, what, seconds=40, period=0.01):
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
         if result:
             return result
         assert time.monotonic() < deadline, f"never: {what}"
-        time.sleep(0.01)
+        time.sleep(period)
 
 
 def refused(error, call, name=None):

@@ -470,9 +470,8 @@ func compaction(ctx context.Context, address string) {
 			send(ctx, cl, &kgo.Record{Topic: topic, Key: fmt.Append(nil, k), Value: fmt.Append(nil, n)})
 		}
 	}
-	WaitFor(ctx, "the last value of each key", func() bool {
+	WaitForEvery(ctx, 500*time.Millisecond, "the last value of each key", func() bool {
 		send(ctx, cl, &kgo.Record{Topic: topic, Key: []byte("tick"), Value: []byte("tick")})
-		time.Sleep(500 * time.Millisecond)
 		left := slices.DeleteFunc(texts(read(ctx, address, topic, 0, true)), func(v string) bool { return v == "tick" })
 		return slices.Equal(left, []string{"4", "4", "4", "4", "4"})
 	})

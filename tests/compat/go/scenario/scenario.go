@@ -43,9 +43,14 @@ func Fresh(name string) string {
 
 // WaitFor polls a condition until the scenario's time is over.
 func WaitFor(ctx context.Context, what string, condition func() bool) {
+	WaitForEvery(ctx, 10*time.Millisecond, what, condition)
+}
+
+// WaitForEvery polls a condition that costs the broker something, with a period of its own.
+func WaitForEvery(ctx context.Context, period time.Duration, what string, condition func() bool) {
 	for !condition() {
 		Check(ctx.Err() == nil, "never: %s", what)
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(period)
 	}
 }
 
