@@ -28,13 +28,11 @@ static bool world_find(void *ctx, struct str name, struct cgroup_topic *ret)
     return t != NULL;
 }
 
-/* For regular expressions: Kafka's own topics are not meant by them. */
+/* For regular expressions: internal topics are matched like any other, as Kafka 4 does. */
 static bool world_next(void *ctx, struct str after, struct cgroup_topic *ret)
 {
     struct topic *t = after.p ? broker_topic_after(ctx, after) : broker_topic_next(ctx, NULL);
 
-    while (t && topic_is_internal(t))
-        t = broker_topic_next(ctx, t);
     if (t) *ret = topic_of(t);
     return t != NULL;
 }
