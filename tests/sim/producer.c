@@ -10,7 +10,7 @@ struct sending {
     uint64_t first;                      /* value; those of a batch follow each other */
     int n, tries;
     int32_t sequence;
-    bool flying;
+    bool flying, refused;                /* refused: for good, it must not be in the log */
     struct buf records;                  /* without producer and sequence */
 };
 
@@ -111,7 +111,7 @@ static void start_over(struct producer *p)
         while (!list_empty(&t->queue)) {
             struct sending *s = container_of(t->queue.next, struct sending, link);
 
-            sending_end(p, s, s->tries ? RESULT_UNKNOWN : RESULT_FAILED, -1);
+            sending_end(p, s, s->tries && !s->refused ? RESULT_UNKNOWN : RESULT_FAILED, -1);
         }
         t->next_sequence = 0;
         t->flying = 0;
@@ -128,6 +128,16 @@ static bool is_unsure(int16_t error)
     return error == KAFKA_ERR_KAFKA_STORAGE_ERROR || error == KAFKA_ERR_REQUEST_TIMED_OUT;
 }
 
+/* May a batch behind the queue's first one have been taken before it? One was, or was tried along with it while no answer came.
+ * The first one then is out of order for good: a client gives it up, and goes on with another epoch or id. */
+static bool may_be_overtaken(const struct target *t)
+{
+    if (t->overtaken) return true;
+    for (struct list *it = t->queue.next->next; it != &t->queue; it = it->next)
+        if (container_of(it, struct sending, link)->tries > 1) return true;
+    return false;
+}
+
 static void answered(struct producer *p, struct sending *s, int16_t error, int64_t offset)
 {
     struct target *t = &p->targets[s->target];
@@ -141,8 +151,8 @@ static void answered(struct producer *p, struct sending *s, int16_t error, int64
         sending_end(p, s, is_unsure(error) ? RESULT_UNKNOWN : RESULT_FAILED, -1);
     } else if (kafka_error_retriable(error) || (error == KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER && (!first || t->again))) {
         t->again = true;                 /* this one and those behind it once more, in order, when all have come back */
-    } else if (error == KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER && t->overtaken) {
-        p->over = true;
+    } else if (error == KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER && may_be_overtaken(t)) {
+        p->over = s->refused = true;
     } else {
         world_complain(p->c.w, "dedup-window", "client %u: batch of value %llu, sequence %d, is refused with error %d",
                        p->c.id, (unsigned long long)s->first, s->sequence, error);
