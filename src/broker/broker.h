@@ -174,8 +174,12 @@ bool        topic_config(struct broker *b, const struct topic *t, struct str nam
 struct partition *broker_partition(struct broker *b, struct str topic, int32_t number);      /* NULL: none */
 int64_t partition_start(struct partition *p);
 int64_t partition_high(struct partition *p);             /* high watermark: the durable end */
-int64_t partition_stable(struct partition *p);           /* below it every transaction is decided: where readers inside stop */
+/* Below it every transaction is decided: where readers inside stop. Needs a look at the files after a start: RC_IO … */
+enum rc partition_stable(struct partition *p, int64_t *ret, struct err *e) MUST_USE;
 int64_t partition_end(struct partition *p);              /* with what is staged */
+/* What an answer waits for that tells partition_start(), and one that says that a topic is not there. */
+uint64_t partition_start_seq(struct partition *p);
+uint64_t broker_topics_seq(const struct broker *b);
 
 /* Waits until seq is on disk. RC_FATAL: it will never be. */
 struct broker_wait { struct list link; uint64_t seq; enum rc rc; void (*done)(struct broker_wait *w); };
@@ -238,7 +242,9 @@ struct broker_watch {
     /* Whole batches without the bus's own, borrowed for the call; next_offset is where it would go on. Again only after
      * broker_watch_more(). */
     void (*batches)(struct broker_watch *w, struct bytes batches, int64_t next_offset);
-    void (*done)(struct broker_watch *w);        /* once: stopped (RC_CANCELLED), topic gone (RC_NOT_FOUND), partition offline */
+    /* Once: stopped (RC_CANCELLED), topic gone (RC_NOT_FOUND), what it was about to hand over is gone (RC_INVALID), partition
+     * offline. */
+    void (*done)(struct broker_watch *w);
 
     struct err err;
     struct list link;                    /* the broker's until done, as is what follows */

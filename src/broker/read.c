@@ -58,12 +58,9 @@ enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, str
 
 /* ---- what is decided ---- */
 
-int64_t partition_stable(struct partition *p)
+enum rc partition_stable(struct partition *p, int64_t *ret, struct err *e)
 {
-    int64_t ret;
-    struct err e;
-
-    return log_stable_end(partition_log(p), &ret, &e) ? partition_high(p) : ret;
+    return log_stable_end(partition_log(p), ret, e);
 }
 
 static bool is_aborted(const struct batch *b, const struct aborted_txn *list, size_t n)
@@ -96,9 +93,11 @@ static enum rc read_decided(struct partition *p, int64_t offset, size_t max, str
     AUTO(log_slice_fini) struct log_slice s = {0};
     struct log *log = partition_log(p);
     size_t from = into->n;
+    int64_t stable;
 
     *ret_next = offset;
-    if (log_read(log, offset, max, partition_stable(p), true, &s, e)) return e->rc;
+    if (partition_stable(p, &stable, e)) return e->rc;
+    if (log_read(log, offset, max, stable, true, &s, e)) return e->rc;
     if (!s.n) return RC_OK;
     if (log_slice_load(&s, into, e) || log_aborted(log, offset, s.offset_next, &aborted, e)) return e->rc;
     if (aborted.n) mark_aborted(into, from, &aborted);
@@ -113,7 +112,7 @@ static enum rc resolve(struct partition *p, int64_t *offset, struct err *e)
     int64_t start = partition_start(p), high = partition_high(p);
 
     if (*offset == -1) *offset = start;
-    if (*offset == -2) *offset = partition_stable(p);
+    if (*offset == -2 && partition_stable(p, offset, e)) return e->rc;
     if (*offset >= start && *offset <= high) return RC_OK;
     return err_set(e, RC_INVALID, "offset %lld is outside of %lld to %lld", (long long)*offset,
                    (long long)start, (long long)high);
@@ -136,6 +135,8 @@ static void fetch_late(struct timer *t)
 
 void broker_fetch(struct broker *b, struct broker_fetch *f)
 {
+    int64_t stable;
+
     f->broker = b;
     f->err = (struct err){0};
     f->timer = (struct timer){0};
@@ -147,7 +148,8 @@ void broker_fetch(struct broker *b, struct broker_fetch *f)
         err_set(&f->err, RC_NOT_FOUND, "fetch: there is no partition " STR_FMT "/%d",
                 STR_ARG(f->topic), f->partition);
     else if (!err_keep(log_health(partition_log(f->from), &f->err), &f->err) &&
-             !resolve(f->from, &f->offset, &f->err) && f->offset >= partition_stable(f->from) &&
+             !err_keep(resolve(f->from, &f->offset, &f->err), &f->err) &&
+             !err_keep(partition_stable(f->from, &stable, &f->err), &f->err) && f->offset >= stable &&
              f->deadline_ms > broker_now_ms(b)) {
         list_push(&f->from->waits, &f->link);
         timer_set(b->timers, &f->timer, f->deadline_ms, fetch_late);
@@ -168,8 +170,7 @@ static void fetch_end(struct broker_fetch *f)
 
     if (!f->err.rc && f->from) {
         f->start_offset = partition_start(f->from);
-        f->end_offset = partition_stable(f->from);
-        if (f->offset < f->end_offset &&
+        if (!err_keep(partition_stable(f->from, &f->end_offset, &f->err), &f->err) && f->offset < f->end_offset &&
             err_keep(read_decided(f->from, f->offset, f->size_max, &f->batches, &next, &f->err),
                      &f->err) == RC_NOT_FOUND)
             f->err.rc = RC_INVALID; /* the start moved past it */
@@ -198,7 +199,7 @@ void broker_watch(struct broker *b, struct broker_watch *w)
         err_set(&w->err, RC_NOT_FOUND, "watch: there is no partition " STR_FMT "/%d",
                 STR_ARG(w->topic), w->partition);
     else if (!err_keep(log_health(partition_log(w->from), &w->err), &w->err))
-        (void)resolve(w->from, &w->offset, &w->err);
+        (void)err_keep(resolve(w->from, &w->offset, &w->err), &w->err);
     watch_ready(w);
 }
 
@@ -235,25 +236,29 @@ static size_t keep_foreign(uint8_t *p, size_t n)
     return kept;
 }
 
+/* Where the log's start has moved past it, it ends: who watches has to know that something is missing. */
+static bool watch_has_more(struct broker_watch *w)
+{
+    int64_t stable;
+
+    if (w->err.rc || !w->wants || err_keep(partition_stable(w->from, &stable, &w->err), &w->err)) return false;
+    if (w->offset >= partition_start(w->from)) return w->offset < stable;
+    err_set(&w->err, RC_INVALID, "watch: offset %lld is gone, the log begins at %lld", (long long)w->offset,
+            (long long)partition_start(w->from));
+    return false;
+}
+
 /* Hands over one piece, or goes back to waiting. */
 static void watch_step(struct broker_watch *w)
 {
     AUTO(buf_fini) struct buf batches = {0};
     struct partition *p = w->from;
 
-    while (!w->err.rc && w->wants && w->offset < partition_stable(p)) {
+    while (watch_has_more(w)) {
         int64_t next;
 
         buf_clear(&batches);
-        if (err_keep(read_decided(p, w->offset, WATCH_BYTES, &batches, &next, &w->err),
-                     &w->err)) {
-            if (w->err.rc == RC_NOT_FOUND) { /* retention was faster: go on where the log begins */
-                w->offset = MAX(w->offset, partition_start(p));
-                w->err = (struct err){0};
-                continue;
-            }
-            break;
-        }
+        if (err_keep(read_decided(p, w->offset, WATCH_BYTES, &batches, &next, &w->err), &w->err)) break;
         must(next > w->offset);
         w->offset = next;
         batches.n = keep_foreign(batches.p, batches.n);

@@ -145,6 +145,14 @@ int64_t partition_high(struct partition *p)
 {
     return log_durable_end(partition_log(p));
 }
+uint64_t partition_start_seq(struct partition *p)
+{
+    return log_start_seq(partition_log(p));
+}
+uint64_t broker_topics_seq(const struct broker *b)
+{
+    return b->meta_seq;
+}
 int64_t partition_end(struct partition *p)
 {
     return log_end(partition_log(p));

@@ -151,32 +151,42 @@ void embedded_topic_ensure(struct bus *b, struct bus_topic *t)
     op_send(t->priv, &t->op, ensure_run);
 }
 
-static void describe_run(struct msg *m)
+static enum rc topic_describe(struct embedded *em, struct bus_topic *t, struct topic *found, uint64_t *ret_seq, struct err *e)
 {
-    struct bus_topic *t = container_of(m, struct bus_topic, op.msg);
-    struct embedded *em = t->priv;
-    struct topic *found;
     struct str policy;
 
-    if (!op_may_begin(em, &t->op)) return;
-    t->partitions = t->replication = 0;
-    found = broker_topic(em->broker, t->topic);
-    if (!found) {
-        op_end(em, &t->op);
-        return;
-    }
     topic_fill(t, found);
+    *ret_seq = topic_seq(found);
     t->start_offsets = xnew_array(int64_t, (size_t)t->partitions);
     t->end_offsets = xnew_array(int64_t, (size_t)t->partitions);
     for (int32_t i = 0; i < t->partitions; i++) {
         struct partition *p = broker_partition(em->broker, t->topic, i);
 
         t->start_offsets[i] = partition_start(p);
-        t->end_offsets[i] = partition_stable(p);
+        *ret_seq = MAX(*ret_seq, partition_start_seq(p));
+        if (partition_stable(p, &t->end_offsets[i], e)) return e->rc;
     }
     if (topic_config(em->broker, found, STR("cleanup.policy"), &policy))
         snprintf(t->cleanup_policy, sizeof t->cleanup_policy, STR_FMT, STR_ARG(policy));
-    op_home_when(em, &t->op, topic_seq(found));
+    return RC_OK;
+}
+
+static void describe_run(struct msg *m)
+{
+    struct bus_topic *t = container_of(m, struct bus_topic, op.msg);
+    struct embedded *em = t->priv;
+    struct topic *found;
+    uint64_t seq;
+
+    if (!op_may_begin(em, &t->op)) return;
+    t->partitions = t->replication = 0;
+    found = broker_topic(em->broker, t->topic);
+    if (!found)
+        op_home_when(em, &t->op, broker_topics_seq(em->broker));
+    else if (err_keep(topic_describe(em, t, found, &seq, &t->op.err), &t->op.err))
+        op_end(em, &t->op);
+    else
+        op_home_when(em, &t->op, seq);
 }
 
 void embedded_topic_describe(struct bus *b, struct bus_topic *t)
@@ -194,7 +204,9 @@ static void delete_run(struct msg *m)
     uint64_t seq;
 
     if (!op_may_begin(em, &t->op)) return;
-    if (err_keep(broker_topic_delete(em->broker, t->topic, &seq, &t->op.err), &t->op.err))
+    if (err_keep(broker_topic_delete(em->broker, t->topic, &seq, &t->op.err), &t->op.err) == RC_NOT_FOUND)
+        op_home_when(em, &t->op, broker_topics_seq(em->broker));
+    else if (t->op.err.rc)
         op_end(em, &t->op);
     else
         op_home_when(em, &t->op, seq);
@@ -211,7 +223,6 @@ static void topics_run(struct msg *m)
     struct bus_topics *t = container_of(m, struct bus_topics, op.msg);
     struct embedded *em = t->priv;
     size_t n = 0, bytes = 0;
-    uint64_t seq = 0;
     char *at;
 
     if (!op_may_begin(em, &t->op)) return;
@@ -231,9 +242,8 @@ static void topics_run(struct msg *m)
         memcpy(at, name.p, name.n);
         t->names[t->names_n++] = (struct str){at, name.n};
         at += name.n + 1;
-        seq = MAX(seq, topic_seq(x));
     }
-    op_home_when(em, &t->op, seq);
+    op_home_when(em, &t->op, broker_topics_seq(em->broker)); /* those that are not there count too */
 }
 
 void embedded_topics(struct bus *b, struct bus_topics *t)
@@ -353,7 +363,7 @@ static void committed_run(struct msg *m)
         if (x && x->metadata.n) memcpy(at, x->metadata.p, x->metadata.n);
         at += c->offsets[i].metadata.n;
     }
-    op_home_when(em, &c->op, ge ? ge->seq : 0);
+    op_home_when(em, &c->op, ge ? ge->seq : groups_gone_seq(broker_groups(em->broker)));
 }
 
 void embedded_committed(struct bus *b, struct bus_commit *c)
@@ -368,9 +378,10 @@ static void group_delete_run(struct msg *m)
     struct bus_commit *c = container_of(m, struct bus_commit, op.msg);
     struct embedded *em = c->priv;
     struct group_entry *ge;
-    uint64_t seq = 0;
+    uint64_t seq;
 
     if (!op_may_begin(em, &c->op)) return;
+    seq = groups_gone_seq(broker_groups(em->broker));
     ge = groups_find(broker_groups(em->broker), c->group);
     if (ge && err_keep(rc_of(groups_remove(&ge, &seq), c->group, &c->op.err), &c->op.err))
         op_end(em, &c->op);

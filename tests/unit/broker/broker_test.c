@@ -590,6 +590,37 @@ static void a_watch_hears_of_clients_appends_and_not_of_the_buss(void **state)
     box_close(x);
 }
 
+static void delete_below(struct box *x, int64_t offset)
+{
+    struct delete_records_request_partition p = {.partition_index = 0, .offset = offset};
+    struct delete_records_request_topic t = {.name = STR("t"), .partitions = &p, .partitions_n = 1};
+    struct delete_records_request q = {.topics = &t, .topics_n = 1, .timeout_ms = 1000};
+    struct delete_records_response *a = client_ask(&x->k, KAFKA_DELETE_RECORDS, 2, &q);
+
+    assert_int_equal(a->topics[0].partitions[0].error_code, 0);
+}
+
+static void a_watch_that_the_start_of_the_log_has_passed_ends_and_says_so(void **state)
+{
+    struct box *x = box_open(24);
+    struct watcher w = {
+        .w = {.topic = STR("t"), .offset = -2, .batches = on_batches, .done = on_watch_done}};
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    broker_watch(x->g.b, &w.w);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(client_produce(&x->k, "t", 0, client_batch(&x->k, 1, 10, -1, -1), NULL), 0);
+    assert_int_equal(w.next, 1);
+    delete_below(x, 2);
+    broker_watch_more(&w.w);
+    rig_settle(&x->g);
+    assert_int_equal(w.batches, 1);
+    assert_int_equal(w.done, 1);
+    assert_int_equal(w.rc, RC_INVALID);
+    box_close(x);
+}
+
 struct fetcher {
     struct broker_fetch f;
     int done;
@@ -689,6 +720,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_wall_clock_that_jumps_ahead_deletes_nothing_for_an_hour),
         cmocka_unit_test(every_acknowledged_batch_survives_a_power_cut),
+        cmocka_unit_test(a_watch_that_the_start_of_the_log_has_passed_ends_and_says_so),
         cmocka_unit_test(topics_settings_and_partitions_survive_a_power_cut),
         cmocka_unit_test(a_recreated_topic_is_another_one),
         cmocka_unit_test(producer_ids_are_never_handed_out_twice),
