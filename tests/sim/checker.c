@@ -15,13 +15,14 @@ struct value {
     int64_t read_offset;             /* as any reader saw it first; -1 nobody did */
     uint32_t read_at, reader;
     bool visible;                    /* to the auditor of committed records */
+    bool bus;                        /* sent by the bus */
     bool consumed;                   /* by somebody who is no auditor */
 };
 
 struct txn { bool commit_begun, committed, aborted, unknown; uint32_t commit_at; };
 struct log_end { bool known; int64_t start, end, stable; };
 struct sight { uint32_t log; int64_t offset; uint64_t value; uint32_t at; };
-struct final { int64_t offset; uint64_t value; bool visible; };
+struct final { int64_t offset; uint64_t value; bool visible, bus; };
 
 struct check {
     const struct history *h;
@@ -68,6 +69,7 @@ static void note_send(struct check *c, const struct event *e, uint32_t at)
     v->client = e->client;
     v->txn = e->txn;
     v->key = e->key;
+    v->bus = e->bus;
 }
 
 static void note_sent(struct check *c, const struct event *e, uint32_t at)
@@ -118,7 +120,7 @@ static void note_final(struct check *c, const struct event *e)
     c->finals[e->log] =
         xrealloc(c->finals[e->log], c->finals_n[e->log] + 1, sizeof *c->finals[e->log]);
     f = &c->finals[e->log][c->finals_n[e->log]++];
-    *f = (struct final){e->offset, e->value, false};
+    *f = (struct final){.offset = e->offset, .value = e->value};
 }
 
 static void take_notes(struct check *c)
@@ -147,6 +149,7 @@ static void take_notes(struct check *c)
             struct final *f = &c->finals[log][i];
 
             f->visible = f->value && f->value <= c->h->values && c->values[f->value].visible;
+            f->bus = f->value && f->value <= c->h->values && c->values[f->value].bus;
         }
 }
 
@@ -266,7 +269,7 @@ static void check_skipped(struct check *c, const struct event *e, uint32_t at)
 
     for (size_t i = 0; i < c->finals_n[e->log]; i++) {
         const struct final *f = &c->finals[e->log][i];
-        bool wanted = e->committed ? f->visible : f->value != 0;
+        bool wanted = (e->committed ? f->visible : f->value != 0) && !(e->bus && f->bus);
 
         if (f->offset < e->offset || f->offset >= e->next || !wanted) continue;
         while (read < at && c->h->events[read].offset < f->offset)
@@ -290,6 +293,8 @@ static void check_read(struct check *c, const struct event *e, uint32_t at)
             found(c, "invented", "value %llu was never given out", (unsigned long long)e->value);
         return;
     }
+    if (e->bus && v->bus)
+        found(c, "echo", "a watch of the bus was given value %llu, which the bus sent (event %u)", (unsigned long long)e->value, at);
     if (!e->committed || !v->txn) return;
     t = &c->txns[v->txn];
     if (t->aborted && !t->committed)
@@ -473,24 +478,36 @@ static void check_bounds_of(struct check *c, const struct event *e, uint32_t at)
 
 /* ---- registers ---- */
 
+/* When a value that was seen began to be written, where only one write can have been it: nothing (0) is there before any. */
+static uint32_t only_write(const struct check *c, const struct event *seen)
+{
+    uint32_t ret = NONE;
+
+    for (uint32_t i = 0; i < c->h->n && seen->value; i++) {
+        const struct event *x = &c->h->events[i];
+
+        if (x->kind != EVENT_WRITE || x->reg != seen->reg || x->value != seen->value) continue;
+        if (ret != NONE) return NONE;
+        ret = i;
+    }
+    return ret;
+}
+
 /* May a look that lasted from `begun` to `at` have seen the write that began at `w` and ended at `w_done`? Not when another one
  * that is known to have happened came after it, and was over (or seen) before the look began. */
 static bool is_stale(const struct check *c, const struct event *seen, uint32_t w_done)
 {
     for (uint32_t i = 0; i < seen->begun; i++) {
         const struct event *x = &c->h->events[i];
-        const struct event *by;
+        uint32_t by;
 
         if (x->reg != seen->reg) continue;
         if (x->kind == EVENT_WRITTEN && x->result == RESULT_OK && x->begun > w_done &&
             x->value != seen->value)
             return true;
         if (x->kind != EVENT_SEEN || x->result != RESULT_OK || x->value == seen->value) continue;
-        for (uint32_t k = 0; k < i; k++) {
-            by = &c->h->events[k];
-            if (by->kind == EVENT_WRITE && by->reg == x->reg && by->value == x->value && k > w_done)
-                return true;
-        }
+        by = only_write(c, x);
+        if (x->begun > w_done || (by != NONE && by > w_done)) return true;
     }
     return false;
 }

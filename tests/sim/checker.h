@@ -21,6 +21,7 @@
  *   two-owners            a partition with two owners in one generation
  *   generation-backwards, zombie-commit         a group's generation falls; a member of an older one may still commit
  *   stable-stuck          after everything has ended, the last stable offset is not the end
+ *   echo                  a watch of the bus is given what the bus itself has sent
  *   stuck                 somebody who does not get on although nothing fails any more
  * SPDX-License-Identifier: Apache-2.0 */
 #pragma once

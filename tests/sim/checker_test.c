@@ -434,6 +434,26 @@ static void a_commit_that_was_seen_and_is_gone(void **state)
     expect("stale-register");
 }
 
+/* A look that lasts from before the first commit until a deletion is under way may see nothing, and the next one the commit. */
+static void a_long_look_that_sees_nothing_says_nothing_of_a_deletion(void **state)
+{
+    uint32_t look = history_add(&h, (struct event){.kind = EVENT_LOOK, .client = READER});
+    uint32_t gone;
+    struct verdict v;
+
+    (void)state;
+    written(write_reg(5), RESULT_OK, 0);
+    gone = write_reg(0);
+    history_add(&h, (struct event){.kind = EVENT_SEEN, .client = READER, .begun = look});
+    see_reg(5);
+    written(gone, RESULT_OK, 0);
+    v = verdict();
+    if (v.n) fail_msg("%s: %s", v.anomalies[0].name, v.anomalies[0].text);
+    see_reg(0);
+    see_reg(5);
+    expect("stale-register");
+}
+
 static void a_commit_that_nobody_made(void **state)
 {
     (void)state;
@@ -491,6 +511,32 @@ static void somebody_who_does_not_get_on(void **state)
     expect("stuck");
 }
 
+static void a_watch_that_is_given_what_its_bus_sent(void **state)
+{
+    uint32_t at;
+
+    (void)state;
+    at = send_by(PRODUCER, 1, 0);
+    h.events[at].bus = true;
+    sent(at, 1, RESULT_OK, 0);
+    POLL(READER, true, 0, 1, {0, 1});
+    for (size_t i = at + 2; i < h.n; i++)
+        h.events[i].bus = true;
+    expect("echo");
+}
+
+static void a_watch_that_leaves_out_what_others_sent(void **state)
+{
+    (void)state;
+    write_value(1, 0);
+    POLL(READER, true, 0, 1);
+    h.events[h.n - 1].bus = true;
+    POLL(AUDITOR, false, 0, 1, {0, 1});
+    POLL(AUDITOR_COMMITTED, true, 0, 1, {0, 1});
+    final(0, 1);
+    expect("poll-skip");
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, begin, end)
 
 int main(void)
@@ -506,8 +552,10 @@ int main(void)
         T(an_offset_that_is_missing), T(records_that_end_before_the_log), T(an_end_that_goes_back),
         T(an_end_below_what_was_acknowledged), T(a_start_that_goes_back), T(a_stable_offset_that_goes_back),
         T(a_commit_that_is_forgotten), T(a_commit_that_is_gone), T(a_commit_that_was_seen_and_is_gone),
-        T(a_commit_that_nobody_made), T(a_commit_that_was_refused), T(a_partition_with_two_owners), T(a_generation_that_falls),
+        T(a_commit_that_nobody_made),
+        T(a_long_look_that_sees_nothing_says_nothing_of_a_deletion), T(a_commit_that_was_refused), T(a_partition_with_two_owners), T(a_generation_that_falls),
         T(a_commit_of_a_member_that_was_replaced), T(a_stable_offset_that_stays_behind), T(somebody_who_does_not_get_on),
+        T(a_watch_that_is_given_what_its_bus_sent), T(a_watch_that_leaves_out_what_others_sent),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -14,8 +14,10 @@ static void on_wake(struct timer *t)
 {
     struct client *c = container_of(t, struct client, wake);
 
-    if (c->conn.open) {
+    if (c->conn.open || (c->kind->inside && c->w->bus)) {
         c->kind->wake(c);
+    } else if (c->kind->inside) {
+        client_wake(c, world_duration(c->w, 1000, 50000));
     } else if (c->w->b) {
         conn_open(&c->conn, c->w, c);
         c->kind->up(c);

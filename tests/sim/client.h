@@ -27,6 +27,7 @@ struct client_kind {
     const char *name;
     size_t size;
     bool reads;                          /* comes to its end after those who write */
+    bool inside;                         /* has no connection, but the bus: up and down are never called */
     void (*up)(struct client *c);        /* a connection is there */
     void (*down)(struct client *c);      /* it is lost; the calls have ended. May be NULL */
     void (*wake)(struct client *c);      /* after client_wake(), while connected */
@@ -80,5 +81,7 @@ struct client *reader_new(struct world *w, bool committed);
 struct client *member_new(struct world *w, const char *group, bool fixed);
 struct client *admin_new(struct world *w);
 struct client *committer_new(struct world *w, const char *group);
+struct client *submitter_new(struct world *w, const char *group);  /* these two use the bus */
+struct client *watcher_new(struct world *w);
 /* Reads every log from its start to its end, then ends it with EVENT_FINAL. */
 struct client *auditor_new(struct world *w, bool committed);

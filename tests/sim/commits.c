@@ -21,20 +21,33 @@ uint32_t group_register(struct world *w, const char *group)
     return history_reg(&w->history, name);
 }
 
+uint64_t commit_value(struct world *w, int64_t offset, char metadata[32])
+{
+    snprintf(metadata, 32, "c%llu", (unsigned long long)++w->commits);
+    return w->commits << OFFSET_BITS | (uint64_t)offset;
+}
+
+uint64_t commit_value_of(struct str metadata, int64_t offset)
+{
+    int64_t n = 0;
+
+    if (metadata.n > 1) (void)str_to_i64((struct str){metadata.p + 1, metadata.n - 1}, &n);
+    return (uint64_t)n << OFFSET_BITS | (uint64_t)offset;
+}
+
 struct call *commit_ask(struct client *c, const struct committing *by, uint32_t log, int64_t offset,
                         void (*done)(struct client *c, struct call *k, const void *response))
 {
     struct world *w = c->w;
-    uint64_t value = ++w->commits << OFFSET_BITS | (uint64_t)offset;
     char text[32];
+    uint64_t value = commit_value(w, offset, text);
     struct offset_commit_request_partition p = {.partition_index = data_logs[log].partition, .committed_offset = offset,
-                                                .committed_leader_epoch = -1, .committed_metadata = {text, 0}};
+                                                .committed_leader_epoch = -1, .committed_metadata = str_of(text)};
     struct offset_commit_request_topic t = {.name = str_of(data_logs[log].topic), .partitions = &p, .partitions_n = 1};
     struct offset_commit_request q = {.group_id = str_of(by->group), .member_id = by->member, .generation_id_or_member_epoch = by->generation,
                                       .retention_time_ms = -1, .topics = &t, .topics_n = 1};
     struct call *k;
 
-    p.committed_metadata.n = (size_t)snprintf(text, sizeof text, "c%llu", (unsigned long long)w->commits);
     k = client_ask(c, KAFKA_OFFSET_COMMIT, 8, &q, done);
     k->tag = value;
     k->log = log;
@@ -64,14 +77,6 @@ struct call *committed_ask(struct client *c, const char *group, void (*done)(str
     return k;
 }
 
-static uint64_t number_of(struct str metadata)
-{
-    int64_t n = 0;
-
-    if (metadata.n > 1) (void)str_to_i64((struct str){metadata.p + 1, metadata.n - 1}, &n);
-    return (uint64_t)n;
-}
-
 bool committed_ended(struct client *c, struct call *k, const char *group, const struct offset_fetch_response *a,
                      int64_t ret_offsets[DATA_LOGS])
 {
@@ -89,7 +94,7 @@ bool committed_ended(struct client *c, struct call *k, const char *group, const 
             if (x->error_code) return false;
             if (x->committed_offset < 0) continue;
             ret_offsets[log] = x->committed_offset;
-            values[log] = number_of(x->metadata) << OFFSET_BITS | (uint64_t)x->committed_offset;
+            values[log] = commit_value_of(x->metadata, x->committed_offset);
         }
     for (uint32_t i = 0; i < DATA_LOGS; i++)
         world_event(c->w, (struct event){.kind = EVENT_SEEN, .client = c->id, .reg = commit_register(c->w, group, i), .begun = k->begun,

@@ -17,5 +17,8 @@ int16_t commit_ended(struct client *c, struct call *k, const struct committing *
 struct call *committed_ask(struct client *c, const char *group, void (*done)(struct client *c, struct call *k, const void *response));
 bool committed_ended(struct client *c, struct call *k, const char *group, const struct offset_fetch_response *a,
                      int64_t ret_offsets[DATA_LOGS]);
+/* A value for a commit, and the metadata that tells it. */
+uint64_t commit_value(struct world *w, int64_t offset, char metadata[32]);
+uint64_t commit_value_of(struct str metadata, int64_t offset);
 uint32_t commit_register(struct world *w, const char *group, uint32_t log);
 uint32_t group_register(struct world *w, const char *group);

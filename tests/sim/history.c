@@ -75,5 +75,6 @@ void event_print(const struct history *h, size_t at, struct buf *into)
     if (e->key) buf_printf(into, " key %u", e->key);
     if (e->begun) buf_printf(into, " (begun %u) %s", e->begun, results[e->result]);
     if (e->committed) buf_append_str(into, STR(" committed"));
+    if (e->bus) buf_append_str(into, STR(" bus"));
     buf_append_byte(into, '\n');
 }

@@ -39,6 +39,7 @@ struct event {
     enum event_kind kind;
     enum result result;
     bool committed;          /* a reader that wants committed records only */
+    bool bus;                /* sent by the bus; read by a watch of it, which shows what others have sent */
     uint32_t client, log, reg, txn, begun, key;
     int64_t offset, next;
     uint64_t value;

@@ -66,6 +66,10 @@ static void clients_make(struct world *w)
         committer_new(w, "c");
     for (uint64_t n = world_pick(w, 3); n--;)
         admin_new(w);
+    for (uint64_t n = world_pick(w, 3); n--;)
+        submitter_new(w, "s");
+    for (uint64_t n = world_pick(w, 3); n--;)
+        watcher_new(w);
     reader_new(w, false);
     if (world_chance(w, 50)) reader_new(w, true);
 }
@@ -104,6 +108,7 @@ static void finish(struct world *w)
     w->finishing = true;
     if (world_run_until(w, writers_done, FINISH_MS)) {
         w->written_us = w->now_us;
+        w->written_at = (uint32_t)w->history.n;
         if (world_run_until(w, all_done, FINISH_MS)) return;
     }
     if (w->lost) return;
@@ -117,6 +122,8 @@ static void finish(struct world *w)
 
 static void clients_end(struct world *w)
 {
+    world_bus_close(w);
+    if (w->lost) return;                                          /* the world frees them with the broker */
     while (!list_empty(&w->clients))
         client_free(container_of(w->clients.next, struct client, link));
 }
@@ -124,6 +131,7 @@ static void clients_end(struct world *w)
 static void audit(struct world *w)
 {
     clients_end(w);
+    if (w->lost) return;
     if (world_chance(w, 60)) world_end(w, (enum world_end)world_pick(w, 3));
     auditor_new(w, false);
     auditor_new(w, true);

@@ -5,11 +5,12 @@
 
 #include "base/diag.h"
 #include "base/map.h"
+#include "bus/embedded.h"
 #include "client.h"
 
 #include <stdio.h>
 
-enum { SPINS_MAX = 1000, TURN_US = 60, WORK_US = 40, START_US = 1000, WAL_BYTES = 1 << 20 };
+enum { SPINS_MAX = 1000, CLOSE_MS = 10000, TURN_US = 60, WORK_US = 40, START_US = 1000, WAL_BYTES = 1 << 20 };
 
 /* ---- chance, time, trace ---- */
 
@@ -108,6 +109,21 @@ static void work_soon(struct world *w)
         world_after(w, &w->work, world_duration(w, WORK_US, w->work_us_max), on_work);
 }
 
+/* The loop of those who use the bus, which is not the broker's. */
+static void on_homeward(struct timer *t)
+{
+    struct world *w = container_of(t, struct world, homeward);
+
+    world_trace(w, "home", 0, w->bus_ops, 0);
+    mailbox_drain(w->home);
+    if (mailbox_pending(w->mailbox)) turn_soon(w);
+}
+
+static void home_soon(struct world *w)
+{
+    if (mailbox_pending(w->home) && !timer_is_set(&w->homeward)) world_after(w, &w->homeward, 1 + world_pick(w, TURN_US), on_homeward);
+}
+
 static void on_turn(struct timer *t)
 {
     struct world *w = container_of(t, struct world, turn);
@@ -118,6 +134,7 @@ static void on_turn(struct timer *t)
     broker_turn(w->b);
     work_soon(w);
     if (mailbox_pending(w->mailbox)) turn_soon(w);
+    home_soon(w);
 }
 
 static uint64_t next_us(const struct world *w)
@@ -162,8 +179,41 @@ bool world_run_until(struct world *w, bool (*holds)(struct world *w), uint64_t m
 
 static void settle_without_broker(struct world *w)
 {
-    while (mailbox_drain(w->mailbox) || workers_run_one(w->workers))
+    while (mailbox_drain(w->mailbox) || workers_run_one(w->workers) || mailbox_drain(w->home))
         continue;
+}
+
+void world_bus_asked(struct world *w)
+{
+    w->bus_ops++;
+    turn_soon(w);
+    home_soon(w);                                                 /* some have failed already */
+}
+
+void world_bus_ended(struct world *w)
+{
+    must(w->bus_ops--);
+}
+
+static bool bus_is_quiet(struct world *w)
+{
+    return !w->bus_ops;
+}
+
+void world_bus_close(struct world *w)
+{
+    w->bus = bus_close(w->bus);
+    turn_soon(w);
+    home_soon(w);
+    if (!world_run_until(w, bus_is_quiet, CLOSE_MS) && !w->lost)
+        world_complain(w, "stuck", "%llu operations of the bus have not ended after its close", (unsigned long long)w->bus_ops);
+}
+
+/* The bus goes before the broker, which may still turn a little: what was asked is told that it is over. */
+static void bus_end(struct world *w)
+{
+    w->bus = bus_close(w->bus);
+    if (w->b) mailbox_drain(w->mailbox);
 }
 
 static void on_start(struct timer *t)
@@ -190,6 +240,7 @@ void world_start(struct world *w)
         return;
     }
     w->listener = broker_listener_add(w->b, STR("kafka"), STR("127.0.0.1"), 9092);
+    w->bus = bus_embedded(&(struct bus_embedded_options){.broker = w->b, .timers = &w->timers, .clock = &w->clock.clock});
     turn_soon(w);
 }
 
@@ -197,13 +248,16 @@ void world_end(struct world *w, enum world_end how)
 {
     if (!w->b && !fs_sim_is_cut(w->disk)) return;
     world_event(w, (struct event){.kind = EVENT_POWER_CUT, .value = how});
-    if (how == WORLD_STOP && w->b) broker_drain(w->b);
     if (how != WORLD_STOP) fs_sim_cut(w->disk);
+    bus_end(w);
+    if (how == WORLD_STOP && w->b) broker_drain(w->b);
     list_each_safe(it, &w->clients)
         conn_drop(&container_of(it, struct client, link)->conn);
     if (w->b) w->b = how == WORLD_STOP ? broker_free(w->b) : broker_abandon(w->b);
     settle_without_broker(w);
     must(timers_next(&w->timers) == UINT64_MAX);                  /* a broker leaves nothing behind that could still fire */
+    must(!w->bus_ops);                                            /* … and a bus nobody who waits */
+    timer_cancel(&w->queue, &w->homeward);
     timer_cancel(&w->queue, &w->turn);
     timer_cancel(&w->queue, &w->work);
     if (how == WORLD_POWER_CUT || fs_sim_is_cut(w->disk))
@@ -235,6 +289,7 @@ struct world *world_new(uint64_t seed)
     w->now_us = w->clock.mono_us;
     must(!workers_new(0, &w->workers, &e));
     w->mailbox = mailbox_new();
+    w->home = mailbox_new();
     list_init(&w->clients);
     w->clients_n = CLIENTS_FIRST;
     w->work_us_max = 2000;
@@ -256,14 +311,18 @@ struct world *world_free(struct world *w)
     if (!w) return NULL;
     w->finishing = true;
     fs_sim_cut(w->disk);
-    while (!list_empty(&w->clients))
-        client_free(container_of(w->clients.next, struct client, link));
+    bus_end(w);
+    list_each_safe(it, &w->clients)
+        conn_drop(&container_of(it, struct client, link)->conn);
     if (w->b) w->b = broker_abandon(w->b);
     settle_without_broker(w);
+    while (!list_empty(&w->clients))
+        client_free(container_of(w->clients.next, struct client, link));
     timers_fini(&w->queue);
     timers_fini(&w->timers);
     workers_free(w->workers);
     mailbox_free(w->mailbox);
+    mailbox_free(w->home);
     fs_sim_free(w->disk);
     history_fini(&w->history);
     free(w);

@@ -1,4 +1,4 @@
-/* tests/sim/world.h - the whole broker on a simulated disk, clock and network, and what happens to it.
+/* tests/sim/world.h - the whole broker and its bus on a simulated disk, clock and network, and what happens to them.
  *
  * One seed is one run: time is a queue of events, in microseconds that pass only from one event to the next; which of several
  * things comes first, how long a worker, a disk or a frame takes, and what fails, is drawn from the seed. Frames travel whole
@@ -16,6 +16,7 @@
 #include "sys/mailbox.h"
 #include "sys/worker.h"
 
+struct bus;
 struct client;
 enum { TRACE_MAX = 1024 };
 struct trace { uint64_t at_us; const char *what; uint32_t client; uint64_t a, b; };
@@ -33,7 +34,10 @@ struct world {
     struct broker_setting *settings;
     struct broker *b;                    /* NULL while it is down */
     struct broker_listener *listener;
-    struct timer turn, work, start;
+    struct bus *bus;                     /* NULL while the broker is down, and after world_bus_close() */
+    struct mailbox *home;                /* of those who use the bus */
+    uint64_t bus_ops;                    /* operations of the bus that have begun and not ended */
+    struct timer turn, work, start, homeward;
     struct list clients;
     unsigned clients_n;
 
@@ -41,6 +45,7 @@ struct world {
     uint64_t net_us_max;                 /* how long a frame may travel */
     bool finishing;                      /* nothing new is begun: clients come to an end */
     uint64_t written_us;                 /* since then nobody writes any more: readers come to an end; 0: not yet */
+    uint32_t written_at;                 /* … and its place in the history */
     bool lost;                           /* the run is over: something happened that must not */
     unsigned idle_turns;                 /* steps since time has passed */
     uint64_t started, cuts, kills, frames;
@@ -70,6 +75,11 @@ void world_complain(struct world *w, const char *name, const char *fmt, ...) PRI
 
 /* Lets time pass until the condition holds; false: it never did within so many simulated milliseconds. */
 bool world_run_until(struct world *w, bool (*holds)(struct world *w), uint64_t ms);
+/* An operation of the bus has begun: the broker will find it. world_bus_ended() from its `done`. */
+void world_bus_asked(struct world *w);
+void world_bus_ended(struct world *w);
+/* Until the next start of the broker. Every operation ends. */
+void world_bus_close(struct world *w);
 
 enum world_end { WORLD_POWER_CUT, WORLD_KILL, WORLD_STOP };
 /* The broker ends, in the way said, and every connection with it; it is started again after a while. */
