@@ -443,6 +443,16 @@ void checkpoint_drop(struct store *s)
     s->checkpoint = NULL;
 }
 
+/* Passes that were due, but for segments no checkpoint had yet: they do not wait for the cleaner's next turn. */
+static void compact_now(const struct checkpoint *c)
+{
+    for (size_t i = 0; i < c->logs_n; i++) {
+        struct log *l = c->logs[i].log;
+
+        if (l->compact_after && l->loaded && !l->deleted && !l->offline && !c->store->closing) (void)log_compact(l, l->compact_after);
+    }
+}
+
 /* The new state is on the disk: remember it, and list what may go. */
 static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf *paths)
 {
@@ -471,6 +481,7 @@ static void checkpoint_took(struct checkpoint *c, struct buf *saves, struct buf 
     s->stats.checkpoints++;
     s->checkpoint_ms = clock_mono_ms(s->opt.clock);
     s->checkpoint = NULL;
+    compact_now(c);
     *saves = buf_take(&c->saves);
     checkpoint_free(c);
 }

@@ -318,8 +318,12 @@ bool log_compact(struct log *l, int64_t now_ms)
     if (!l->known || l->compacting || l->store->fatal || !(l->config.cleanup & LOG_CLEANUP_COMPACT)) return false;
     if (log_ready(l, &e) || log_producers_load(l, &e)) return false;
     n = cleanable(l, &in, l->disk.segment_base, now_ms);
+    l->compact_after = 0;
     if (!is_due(l, n, now_ms)) {
-        if (is_due(l, cleanable(l, &in, INT64_MAX, now_ms), now_ms)) store_checkpoint_soon(l->store);
+        if (is_due(l, cleanable(l, &in, INT64_MAX, now_ms), now_ms)) {
+            l->compact_after = now_ms;
+            store_checkpoint_soon(l->store);
+        }
         return false;
     }
     if (!has_disk_room(l, n)) return false;

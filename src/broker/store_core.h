@@ -59,6 +59,7 @@ struct log {
 
     int64_t  cleaned;                          /* compaction has seen everything below */
     bool     compacting;                       /* its closed segments stay as they are */
+    int64_t  compact_after;                    /* a pass was due at this time (wall clock) and waits for the checkpoint; 0: none */
     uint32_t swaps;                            /* compactions whose segments were put in place by this process, or found half done */
     bool     swap_marked;                      /* the folder says that its closed segments may differ from the checkpoint's numbers */
 

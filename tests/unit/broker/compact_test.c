@@ -182,6 +182,25 @@ static void the_newest_segment_and_what_no_checkpoint_covers_are_left_alone(void
     rig_fini(&r);
 }
 
+static void a_pass_that_waited_for_a_checkpoint_begins_with_it(void **state)
+{
+    struct rig r;
+    struct buf text = {0};
+
+    (void)state;
+    rig_init(&r);
+    fill(&r, 40);
+    clock_sim_advance(&r.t.clock, 20000000);
+    assert_false(log_compact(r.log, r.t.clock.wall_ms));          /* it asks for one */
+    storage_turn(&r.t);
+    storage_settle(&r.t);
+    contents(&r, &text);
+    assert_null(strstr(buf_cstr(&text), "v0-"));
+    assert_non_null(strstr(buf_cstr(&text), "39:odd=v39-"));
+    buf_fini(&text);
+    rig_fini(&r);
+}
+
 /* A read through all of it sees, at every moment, at least the last value of every key. */
 static void a_power_cut_during_compaction_loses_nothing(void **state)
 {
@@ -324,6 +343,7 @@ int main(void)
         cmocka_unit_test(the_last_value_of_every_key_stays_with_its_offset),
         cmocka_unit_test(a_tombstone_goes_after_its_time),
         cmocka_unit_test(the_newest_segment_and_what_no_checkpoint_covers_are_left_alone),
+        cmocka_unit_test(a_pass_that_waited_for_a_checkpoint_begins_with_it),
         cmocka_unit_test(a_power_cut_during_compaction_loses_nothing),
         cmocka_unit_test(a_full_disk_puts_compaction_off),
         cmocka_unit_test(small_memory_takes_several_passes_and_gives_the_same),
