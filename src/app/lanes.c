@@ -77,6 +77,9 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .headers_deny_n = c->gateway_headers_deny.n,
         .redact = c->flow_redact.list,
         .redact_n = c->flow_redact.n,
+        .owners = (int32_t)c->flow_owners,
+        .shared_refused = l->shared_refused,
+        .shared_ctx = l,
         .loops_n = l->n,
     };
     topic_configs_fill(l, c);

@@ -71,6 +71,8 @@ static enum rc broker_open(struct log_side *s, const struct config *c, struct wo
     enum rc rc;
 
     if (loop_new(&clock_real, &s->loop, e)) return e->rc;
+    if (config_runs_gateway(c)) buf_printf(&s->owners_group, STR_FMT "-" STR_FMT "-owners", STR_ARG(c->kafka_topic_prefix), STR_ARG(c->namespace));
+    o.group_reserved = buf_str(&s->owners_group);
     config_each_broker(c, settings_add, &settings);
     o.loop = s->loop;
     o.settings = settings.list;
@@ -173,6 +175,7 @@ void log_side_close(struct log_side *s)
     s->broker = broker_free(s->broker);
     loop_free(s->loop);
     buf_fini(&s->ready);
+    buf_fini(&s->owners_group);
     *s = (struct log_side){0};
 }
 

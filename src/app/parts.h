@@ -27,6 +27,7 @@ struct log_side {
     struct broker   *broker;
     struct bus      *bus;                        /* NULL: --broker-only */
     struct buf       ready;                      /* "kafka=HOST:PORT", as the ready line has it */
+    struct buf       owners_group;               /* the group of data planes, which nobody may join while this one is inside */
     struct timer     stopping;
     uint64_t         stop_by_ms;
     bool           (*go_on)(void *ctx);          /* asked while a cluster is looked for; false: RC_CANCELLED */
@@ -67,6 +68,8 @@ struct lanes {
     struct mailbox      *home;
     struct msg           drained;                /* posted to home when every lane has drained */
     atomic_uint          draining;
+    void               (*shared_refused)(void *lanes);   /* on lane 0: the namespace has a data plane inside its broker */
+    struct msg           refused;
 };
 enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log, struct workers *workers,
                    bool (*ready)(void *ctx, struct str *ret_why), void *ctx, struct err *e) MUST_USE;

@@ -109,6 +109,29 @@ static void control_started(void *ctx, const struct err *e)
     stop_begin(s);
 }
 
+/* One namespace has one data plane inside a broker, or any number outside: two kinds would run everything twice. */
+static void refused_run(struct msg *m)
+{
+    struct serve *s = container_of(container_of(m, struct lanes, refused), struct serve, lanes);
+    struct err e;
+
+    if (s->stopping) return;
+    err_set(&e, RC_EXISTS,
+            "namespace " STR_FMT " is served by the data plane inside the broker at " STR_FMT
+            "; send requests there, choose another --namespace, or start that one with --broker-only",
+            STR_ARG(s->config->namespace), STR_ARG(s->config->kafka_bootstrap));
+    fail(s, &e);
+    stop_begin(s);
+}
+
+static void shared_refused(void *lanes)
+{
+    struct lanes *l = lanes;
+
+    l->refused.run = refused_run;
+    mailbox_post(loop_mailbox(container_of(l, struct serve, lanes)->loop), &l->refused);
+}
+
 static void control_open(struct serve *s)
 {
     const struct config   *c = s->config;
@@ -203,6 +226,7 @@ static enum rc serve_open(struct serve *s, struct err *e)
     s->log.go_on = no_signal;
     s->log.ctx = s;
     if (log_side_open(&s->log, c, s->workers, e)) return e->rc;
+    s->lanes.shared_refused = shared_refused;
     if (s->log.bus && lanes_open(&s->lanes, c, &s->log, s->workers, process_ready, s, e)) return e->rc;
     if (s->log.bus) {
         control_open(s);

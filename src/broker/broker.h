@@ -47,6 +47,7 @@ struct broker_options {
     uint32_t connections_max;            /* 0: 20000 */
     uint32_t topics_max;                 /* 0: 100000 */
     uint64_t wal_bytes_max;              /* 0: the store's default */
+    struct str group_reserved;           /* nobody may join it: what its members would do is done in this process. Borrowed */
     bool     refuse_replication;         /* a replication factor above 1: error 38, as Kafka; else clamped to 1, said once */
     const struct broker_setting *settings;       /* broker.config of the configuration file; borrowed for the call */
     size_t   settings_n;

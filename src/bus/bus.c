@@ -66,6 +66,34 @@ void bus_group_delete(struct bus *b, struct bus_commit *c)
     b->ops->group_delete(b, c);
 }
 
+static void refused(struct msg *m)
+{
+    struct bus_op *op = container_of(m, struct bus_op, msg);
+
+    op->done(op);
+}
+
+void bus_join(struct bus *b, struct bus_member *m)
+{
+    if (b->ops->join) {
+        b->ops->join(b, m);
+        return;
+    }
+    err_set(&m->op.err, RC_UNSUPPORTED, "this process owns everything: there is nobody to share with");
+    m->op.msg.run = refused;
+    mailbox_post(m->op.reply_to, &m->op.msg);
+}
+
+void bus_given(struct bus *b, struct bus_member *m)
+{
+    b->ops->given(b, m);
+}
+
+void bus_leave(struct bus *b, struct bus_member *m)
+{
+    b->ops->leave(b, m);
+}
+
 const struct bus_facts *bus_facts(const struct bus *b)
 {
     return &b->facts;

@@ -124,6 +124,21 @@ void bus_committed(struct bus *b, struct bus_commit *c);           /* one entry 
 void bus_group_delete(struct bus *b, struct bus_commit *c);        /* all its offsets; RC_OK when there is none */
 void bus_committed_fini(struct bus_commit *c);
 
+/* Shares the partitions of a topic, as numbers, with the other members of a group; nothing is read. Remote only: an embedded
+ * bus has one process, which owns everything (RC_UNSUPPORTED). `taken` and `wanted` are called on reply_to's loop, numbers
+ * borrowed. What is wanted back is given up by bus_given(): until then nobody else gets it, unless it is `lost`: then somebody
+ * else may have it already, and there is nothing to give. RC_INVALID from `done`: another kind of member holds the group. */
+struct bus_member {
+    struct bus_op op;                            /* done: once, after bus_leave() or when it cannot go on (err) */
+    struct str group, topic;
+    void (*taken)(struct bus_member *m, const int32_t *numbers, size_t n);
+    void (*wanted)(struct bus_member *m, const int32_t *numbers, size_t n, bool lost);
+    void *priv;
+};
+void bus_join(struct bus *b, struct bus_member *m);
+void bus_given(struct bus *b, struct bus_member *m);
+void bus_leave(struct bus *b, struct bus_member *m);
+
 /* Facts that never change while the bus is open. */
 struct bus_facts {
     char cluster_id[64];
@@ -149,6 +164,9 @@ struct bus_ops {
     void (*commit)(struct bus *b, struct bus_commit *c);
     void (*committed)(struct bus *b, struct bus_commit *c);
     void (*group_delete)(struct bus *b, struct bus_commit *c);
+    void (*join)(struct bus *b, struct bus_member *m);       /* these three may be NULL: RC_UNSUPPORTED */
+    void (*given)(struct bus *b, struct bus_member *m);
+    void (*leave)(struct bus *b, struct bus_member *m);
     bool (*ready)(const struct bus *b, struct str *ret_why);
     void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
 };

@@ -105,8 +105,10 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
     k->rd_kafka_conf_set_opaque(conf, r);
     if (type == RD_KAFKA_PRODUCER)
         k->rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
-    else
+    else {
         k->rd_kafka_conf_set_error_cb(conf, remote_reader_error);
+        k->rd_kafka_conf_set_rebalance_cb(conf, remote_member_rebalance);
+    }
     rk = k->rd_kafka_new(type, conf, why, sizeof why);
     if (!rk) {
         err_set(e, RC_INVALID, "Kafka client: %s", why);
@@ -135,6 +137,7 @@ static void remote_free(struct remote *r)
     workers_free(r->primers);
     if (r->loop) mailbox_drain(loop_mailbox(r->loop));
     remote_senders_free(r);
+    remote_member_free(r);
     for (size_t i = 0; i < r->consumers_n; i++)
         r->k->rd_kafka_destroy(r->consumers[i].rk);
     loop_free(r->loop);
@@ -159,6 +162,7 @@ static void on_close(struct msg *m)
     r->closing = true;
     timer_cancel(loop_timers(r->loop), &r->idle);
     remote_readers_close(r);
+    remote_member_close(r);
     loop_stop(r->loop);
 }
 
@@ -193,6 +197,9 @@ static const struct bus_ops remote_ops = {
     .commit = remote_commit,
     .committed = remote_committed,
     .group_delete = remote_group_delete,
+    .join = remote_join,
+    .given = remote_given,
+    .leave = remote_leave,
     .ready = remote_ready,
     .close = remote_close,
 };
@@ -303,6 +310,7 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
     r->bus.ops = &remote_ops;
     r->produce_bytes_max = o->produce_bytes_max;
     r->metadata_propagation_ms = o->metadata_propagation_ms;
+    r->session_timeout_ms = o->session_timeout_ms;
     list_init(&r->sending);
     list_init(&r->readers);
     list_init(&r->retired);

@@ -29,6 +29,7 @@ struct remote_sender {                           /* a producer; on the loop but 
 };
 
 struct remote_reader;                            /* remote_read.c */
+struct membership;                               /* remote_member.c */
 
 /* The library allows a partition once per client: two readers of one partition use two. Those that are watched and those
  * that are fetched from sit on different clients, since a client has one request per broker under way and a new reader waits
@@ -48,12 +49,13 @@ struct remote {
     struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
     struct list             retired;             /* struct remote_sender */
     size_t                  produce_bytes_max;
-    uint64_t                metadata_propagation_ms;
+    uint64_t                metadata_propagation_ms, session_timeout_ms;
     struct list             sending;             /* struct sending, oldest first */
     struct list             readers;             /* struct remote_reader, most recently used first */
     struct timer            idle;                /* readers that nobody uses are let go */
     struct remote_consumer  consumers[CONSUMERS_MAX];
     size_t                  consumers_n;
+    struct membership      *member;              /* at most one */
     struct remote_reader   *taking;              /* whose queue the library is asked for just now */
     struct remote_property *consumer_conf;       /* owned texts */
     size_t                  consumer_conf_n;
@@ -100,6 +102,14 @@ void remote_watch_tell(struct bus *b, struct bus_watch *w);
 void remote_watch_stop(struct bus *b, struct bus_watch *w);
 void remote_readers_close(struct remote *r);
 void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg);
+
+/* remote_member.c; on the loop */
+void remote_join(struct bus *b, struct bus_member *m);
+void remote_given(struct bus *b, struct bus_member *m);
+void remote_leave(struct bus *b, struct bus_member *m);
+void remote_member_close(struct remote *r);      /* what is left of it on the way down */
+void remote_member_free(struct remote *r);       /* … when the loop has ended */
+void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg);
 
 /* remote_admin.c; any thread */
 void remote_topic_ensure(struct bus *b, struct bus_topic *t);

@@ -35,7 +35,10 @@
     X(rd_kafka_queue_poll) X(rd_kafka_purge) X(rd_kafka_topic_destroy) X(rd_kafka_topic_new)                           \
     X(rd_kafka_topic_partition_list_add) X(rd_kafka_topic_partition_list_destroy)                                      \
     X(rd_kafka_topic_partition_list_new) X(rd_kafka_topic_result_error) X(rd_kafka_topic_result_error_string)          \
-    X(rd_kafka_version_str)
+    X(rd_kafka_assign) X(rd_kafka_assignment_lost) X(rd_kafka_conf_set_rebalance_cb) X(rd_kafka_consumer_close)         \
+    X(rd_kafka_consumer_poll) X(rd_kafka_incremental_assign) X(rd_kafka_incremental_unassign)                          \
+    X(rd_kafka_pause_partitions) X(rd_kafka_queue_get_consumer) X(rd_kafka_rebalance_protocol) X(rd_kafka_subscribe)   \
+    X(rd_kafka_topic_partition_list_copy) X(rd_kafka_version_str)
 
 struct kafka_lib {
 #define KAFKA_LIB_FIELD(name) __typeof__(name) *name;

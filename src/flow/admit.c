@@ -5,6 +5,7 @@
  * A request for a pipeline whose topics are still being made waits ("parked") until they are there,
  * within its deadline. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "flow/owners.h"
 #include "flow/tap.h"
 #include <inttypes.h>
 
@@ -180,9 +181,9 @@ void run_check_answer(struct flow_run *r)
 /* The same key always goes to the same partition. */
 static int32_t partition_choose(struct flow *f, const struct flow_run *r)
 {
-    uint32_t n = (uint32_t)MAX(r->place->inputs.partitions, 1);
+    int32_t n = MAX(r->place->inputs.partitions, 1);
 
-    return (int32_t)((r->idem ? load_be32(r->idem->key.b) : f->partition_next++) % n);
+    return r->idem ? (int32_t)(load_be32(r->idem->key.b) % (uint32_t)n) : owners_prefer(f, n);
 }
 
 static void run_identify(struct flow_run *r, int32_t partition, struct str request_id)
@@ -196,7 +197,7 @@ static void run_identify(struct flow_run *r, int32_t partition, struct str reque
         .incarnation = str_of(facts->incarnation),
         .number = f->run_number * f->o.loops_n + f->o.loop_index,
         .attempt = 1,
-        .deadline_wall_ms = !r->request ? 0 : wall + left,
+        .deadline_wall_ms = !r->request || no_output(r) ? 0 : wall + left,
     };
 
     f->run_number++;
@@ -229,13 +230,21 @@ static void input_append(struct flow_run *r)
     append_record(r, &w);
 }
 
-/* Nobody waits for the run of a pipeline without output: its time is that of an outside record. */
+/* Nobody waits for the run of a pipeline without output: its time is that of an outside record. Where numbers are shared the
+ * owner of its number meets it in the log and runs it, which may be this process. */
 void run_admitted(struct flow_run *r)
 {
+    bool recorded = r->record == FLOW_RECORD_ALL || r->record == FLOW_RECORD_ENDS;
+
     r->pins++;
     run_keep(&r->run);
     idem_accepted(r);
     if (r->request) run_answer(r, NULL);
+    if (owners_shared(r->f) && (recorded || r->outside)) {
+        r->pins--;
+        flow_run_release(r);
+        return;
+    }
     r->from_ms = loop_now_ms(r->f->loop);
     r->deadline_ms = r->last_ms = r->from_ms + r->f->o.timeout_ms;
     flow_run_timer(r);

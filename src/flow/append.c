@@ -125,6 +125,7 @@ void append_record(struct flow_run *r, const struct append_what *w)
     a->a.reserve = w->kind == APPEND_OUTCOME;
     a->a.aside = w->kind == APPEND_HOP;
     if (w->kind == APPEND_INPUT) a->a.op.deadline_ms = r->deadline_ms;
+    if (w->kind == APPEND_OUTCOME) a->a.op.deadline_ms = run_outcome_until_ms(r);
     if (w->kind != APPEND_HOP) {
         a->r = r;
         list_push(&r->appends, &a->link);

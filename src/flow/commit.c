@@ -12,7 +12,7 @@
  *      a restart is short.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
-#include "flow/executor.h"
+#include "flow/owners.h"
 #include <inttypes.h>
 
 /* ---- metadata ---- */
@@ -37,8 +37,9 @@ struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors)
 
 /* ---- floors ---- */
 
-/* The inputs an executor has not finished: one entry for every run that is not. */
-struct floor { struct str name; bool model; int32_t partition; int64_t offset; };
+/* The inputs an executor has not finished: one entry for every run that is not. With an identity: one whose outcome could not
+ * be written; where numbers are shared it is from now on the owner's business, and the executor forgets it. */
+struct floor { struct str name; bool model; int32_t partition; int64_t offset, due_ms; struct str identity; };
 struct asking {
     struct msg msg;
     struct flow *asker, *asked;
@@ -59,12 +60,33 @@ static void floor_apply(struct flow *f, const struct floor *fl)
     struct place *p = map_get_str(fl->model ? &f->models : &f->pipelines, fl->name);
 
     if (!p || fl->partition >= (int32_t)p->intakes_n) return;
+    if (fl->identity.n && p->intakes[fl->partition].open)
+        foreign_add(&p->intakes[fl->partition], fl->offset, fl->identity, fl->due_ms);
     p->intakes[fl->partition].floor = MIN(p->intakes[fl->partition].floor, fl->offset);
 }
 
 static struct floor floor_of(const struct flow_run *r)
 {
-    return (struct floor){r->place->name, r->place->model, r->partition, r->input_offset};
+    return (struct floor){.name = r->place->name, .model = r->place->model, .partition = r->partition, .offset = r->input_offset};
+}
+
+/* Those that are stuck; where numbers are shared they are handed over, and the list is empty afterwards. */
+static size_t floors_stuck(struct flow *f, struct arena *a, struct floor *ret)
+{
+    bool shared = owners_shared(f);
+    size_t n = f->stuck_n;
+
+    for (size_t i = 0; i < n; i++) {
+        const struct stuck *s = &f->stuck[i];
+
+        ret[i] = (struct floor){.name = arena_dup_str(a, s->name), .model = s->model, .partition = s->partition, .offset = s->offset};
+        if (!shared) continue;
+        ret[i].identity = arena_dup_str(a, s->identity);
+        ret[i].due_ms = s->due_ms;
+        free((void *)s->name.p);
+    }
+    if (shared) f->stuck_n = 0;
+    return n;
 }
 
 static void floors_done(struct flow *f);
@@ -104,15 +126,17 @@ static void floors_asked(struct msg *m)
         a->floors[a->n].name = arena_dup_str(&a->arena, r->place->name);
         a->n++;
     }
-    for (size_t i = 0; i < f->stuck_n; i++)
-        a->floors[a->n++] = (struct floor){arena_dup_str(&a->arena, f->stuck[i].name), f->stuck[i].model,
-                                           f->stuck[i].partition, f->stuck[i].offset};
+    a->n += floors_stuck(f, &a->arena, a->floors + a->n);
     a->msg.run = floors_answered;
     mailbox_post(loop_mailbox(a->asker->loop), &a->msg);
 }
 
 static void floors_own(struct flow *f)
 {
+    AUTO(arena_fini) struct arena a = {0};
+    struct floor *stuck;
+    size_t n;
+
     list_each(l, &f->runs) {
         const struct flow_run *r = container_of(l, struct flow_run, link);
         struct floor fl;
@@ -121,11 +145,10 @@ static void floors_own(struct flow *f)
         fl = floor_of(r);
         floor_apply(f, &fl);
     }
-    for (size_t i = 0; i < f->stuck_n; i++) {
-        struct floor fl = {f->stuck[i].name, f->stuck[i].model, f->stuck[i].partition, f->stuck[i].offset};
-
-        floor_apply(f, &fl);
-    }
+    stuck = arena_array(&a, struct floor, f->stuck_n);
+    n = floors_stuck(f, &a, stuck);
+    for (size_t i = 0; i < n; i++)
+        floor_apply(f, &stuck[i]);
 }
 
 static void floors_ask(struct flow *f)
@@ -138,7 +161,9 @@ static void floors_ask(struct flow *f)
         for (size_t i = 0; i < p->intakes_n; i++) {
             struct intake *in = &p->intakes[i];
 
+            if (!in->open || !in->ends_n) continue;
             in->floor = MIN(in->seen, in->ends[in->ends_n - 1].inputs);
+            in->floor = MIN(in->floor, foreign_floor(in));
             if (in->scan) in->floor = MIN(in->floor, scan_floor(in->scan));
         }
     }
@@ -167,6 +192,7 @@ static void place_finished(struct place *p)
 
     p->busy = false;
     f->commits_open--;
+    intake_owners(p);
     place_unref(p);
     flow_check_drained(f);
 }
@@ -250,8 +276,10 @@ static void place_commit(struct place *p)
 
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
-        bool behind = in->floor < in->seen || in->seen < in->ends[in->ends_n - 1].inputs;
+        bool behind;
 
+        if (!in->open || !in->ends_n) continue;
+        behind = in->floor < in->seen || in->seen < in->ends[in->ends_n - 1].inputs;
         ends_choose(in);
         if (behind) commit_touch(p);
         if (in->floor > in->committed)
@@ -302,8 +330,15 @@ static void ends_known(struct place *p, const struct ends *e)
 {
     p->ends_failed = e->err.rc != RC_OK;
     for (size_t i = 0; i < p->intakes_n && !p->ends_failed; i++)
-        ends_remember(&p->intakes[i], e);
+        if (p->intakes[i].open) ends_remember(&p->intakes[i], e);
     told(p);
+}
+
+static bool any_open(const struct place *p)
+{
+    for (size_t i = 0; i < p->intakes_n; i++)
+        if (p->intakes[i].open) return true;
+    return false;
 }
 
 static void place_look(struct place *p)
@@ -311,6 +346,7 @@ static void place_look(struct place *p)
     struct flow *f = p->f;
 
     p->dirty = false;
+    if (!any_open(p) && f->stuck_n == 0) return;
     p->busy = true;
     p->refs++;
     f->commits_open++;

@@ -7,6 +7,7 @@
  * intake.c   outside records, commits              recover.c what was left unfinished
  * tap.c      inputs from other pipelines
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
+ * owners.c   which numbers are ours                foreign.c requests that other processes took
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
  * last of it is back.     SPDX-License-Identifier: Apache-2.0
@@ -64,6 +65,8 @@ struct intake {
     int64_t committed, floor;                    /* floor: of the commit that is being made */
     int64_t outputs_from, errors_from;           /* where the outcomes of inputs from `committed` on begin */
     struct scan *scan;                           /* what was left unfinished is being looked for; NULL: no more */
+    bool open;                                   /* it is ours, its offsets are known: watched, searched, committed */
+    struct foreigns *foreigns;                   /* requests in it that another process runs; NULL: none */
     /* Pairs of ends, taken outputs first: an input at or behind `inputs` has its outcome at or behind `outputs`. */
     struct intake_ends { int64_t inputs, outputs, errors; } ends[4];
     unsigned ends_n;
@@ -109,6 +112,7 @@ struct place {
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
     char watched_id[UUID_TEXT_LEN + 1];
+    struct timer take_retry;                     /* partitions that became ours could not be opened */
     bool rewatching;                             /* the ends are being looked up for watches that are to begin again */
     /* model: its calls */
     uint32_t calls_now;
@@ -194,7 +198,9 @@ struct flow_append {
     struct list link;
 };
 
-struct stuck { struct str name; bool model; int32_t partition; int64_t offset; };
+/* An input whose outcome could not be written. Embedded: the next start finishes it. Where numbers are shared their owner does,
+ * after `due_ms`, unless the outcome is there after all. */
+struct stuck { struct str name; bool model; int32_t partition; int64_t offset, due_ms; struct str identity; };
 enum { STUCK_MAX = 100000 };
 
 /* The executors of one process. The last one to be released takes all their memory along, so that each may look
@@ -232,9 +238,17 @@ struct flow {
     size_t idem_n;                               /* idempotency keys remembered */
     struct timer commit_timer;                   /* commits; on the others: tells executor 0 what was touched */
     struct list touched;
-    struct stuck *stuck; size_t stuck_n;         /* inputs whose outcome could not be written: the next start's */
+    struct stuck *stuck; size_t stuck_n;
     struct group *group;                         /* the executors of this process; NULL: only this one */
+    bool *owned;                                 /* by number: it is this process's; NULL: none is, or all are (embedded) */
+    int32_t owners_n, owned_n;
     /* executor 0: */
+    struct str owners_topic, owners_group;
+    struct bus_topic owners_ensure;
+    struct bus_member member;
+    struct timer owners_timer, give_timer;
+    bool joined, leaving_group;
+    bool giving, giving_busy;                    /* numbers are to be given up when their runs have ended */
     uint32_t outside_now;                        /* runs nobody waits for: outside records, recovery */
     struct list paused;                          /* intakes that wait for room */
     struct timer room_timer;
@@ -291,6 +305,9 @@ void flow_run_release(struct flow_run *r);       /* frees it when nothing needs 
 /* The outcome is an error that no step made: expired, poison. */
 bool run_hop_wanted(const struct flow_run *r, uint32_t node);
 void run_hop_record(struct flow_run *r, uint32_t node, bool inputs);
+/* Of a caller's request where numbers are shared: when no outcome may be written any more, since the owner of its number may
+ * end it with an error soon. 0: always. */
+uint64_t run_outcome_until_ms(const struct flow_run *r);
 void flow_run_give_up(struct flow_run *r);       /* without an outcome: the next start finishes it */
 void flow_run_fail(struct flow_run *r, enum rc rc, struct str text);
 void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state it is in: the executor ends */
@@ -299,6 +316,7 @@ void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state i
 void intake_open(struct place *p);               /* its offsets are looked up or set; then it is ready */
 void intake_close(struct place *p);              /* watches end */
 void intake_clear(struct place *p);              /* the place is gone: its offsets and perhaps its topics; then it is freed */
+void intake_owners(struct place *p);             /* other partitions are ours than before */
 void intake_room(struct flow *f);                /* a run nobody waited for has ended */
 void intake_rewatch(struct place *p);            /* its inputs topic is there again */
 /* Where to go on instead of `at`, which is in or out of what the topic has: flow.h, enum flow_reset. made: the topic is another
@@ -334,6 +352,12 @@ void scan_go_on(struct scan *s);                 /* there is room again */
 void scan_end(struct intake *in);
 bool scan_run_id(const struct bus_record *rec, struct run_id *ret);    /* of its header; false: none, or not one */
 int64_t scan_floor(const struct scan *s);        /* inputs from here on are not sorted yet */
+
+/* foreign.c, executor 0: inputs of a partition that is ours whose runs another process has, or had. Each goes when its outcome
+ * is in the log; at `due_ms` (wall clock) it is ended with an error. */
+void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms);
+int64_t foreign_floor(const struct intake *in);  /* the oldest; INT64_MAX: there is none */
+void foreign_clear(struct intake *in);
 
 /* probe.c */
 void probes_end(struct flow *f);

@@ -1,6 +1,7 @@
 /* An executor's life. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/executor.h"
 #include "flow/idem.h"
+#include "flow/owners.h"
 #include "flow/tap.h"
 
 enum { COMMIT_EVERY_MS = 1000 };
@@ -38,6 +39,7 @@ static void copy_options(struct flow *f, const struct flow_options *o)
         redact[i] = arena_dup_str(&f->arena, o->redact[i]);
     f->o.redact = redact;
     f->o.loops_n = MAX(o->loops_n, 1u);
+    f->o.owners = MAX(o->owners, 1);
     f->o.commit_every_ms = o->commit_every_ms ? o->commit_every_ms : COMMIT_EVERY_MS;
     copy_configs(f, o);
 }
@@ -70,7 +72,10 @@ enum rc flow_new(struct loop *l, struct bus *bus, struct upstream *up, const str
     list_init(&f->spare_runs);
     list_init(&f->spare_appends);
     topic_init(&f->errors, f, NULL, name_errors_topic(&f->arena, &f->naming));
+    f->owners_topic = name_control_topic(&f->arena, &f->naming, "owners");
+    f->owners_group = name_owners_group(&f->arena, &f->naming);
     topic_ensure(&f->errors);
+    owners_begin(f);
     *ret = f;
     return RC_OK;
 }
@@ -199,6 +204,7 @@ void flow_check_drained(struct flow *f)
         f->watches_closed = true;
         intakes_close(&f->pipelines);
         intakes_close(&f->models);
+        owners_leave(f);
     }
     if (f->lent > 0 || f->drained != drained) return;
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
@@ -268,7 +274,10 @@ static void flow_release(struct flow *f)
     free(f->errors.why);
     flow_snapshot_unref(&f->snapshot);
     buf_fini(&f->header_scratch);
+    for (size_t i = 0; i < f->stuck_n; i++)
+        free((void *)f->stuck[i].name.p);
     free(f->stuck);
+    free(f->owned);
     arena_fini(&f->arena);
     shell_free(f);
 }
@@ -292,6 +301,7 @@ struct flow *flow_free(struct flow *f)
     timer_cancel(loop_timers(f->loop), &f->errors.retry);
     timer_cancel(loop_timers(f->loop), &f->room_timer);
     timer_cancel(loop_timers(f->loop), &f->commit_timer);
+    owners_leave(f);
     intakes_close(&f->pipelines);
     intakes_close(&f->models);
     probes_end(f);

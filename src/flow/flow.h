@@ -33,6 +33,9 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     uint32_t model_concurrency; int attempts; uint64_t backoff_ms;
     const struct str *headers_deny; size_t headers_deny_n;     /* patterns: name, or prefix-* */
     const struct str *redact; size_t redact_n;   /* tensors and parameters that records do not have */
+    int32_t owners;                              /* flow.owners: partitions of the control.owners topic when it is made */
+    void (*shared_refused)(void *ctx);           /* another data plane serves this namespace inside its broker; on executor 0's loop */
+    void *shared_ctx;
     unsigned loop_index, loops_n;                /* which executor this is: loop 0 recovers and serves outside records */
 };
 
@@ -96,5 +99,7 @@ void flow_probe_cancel(struct flow *f, struct flow_probe *p);
 struct flow_counters {
     uint64_t runs_started, runs_ok, runs_failed, runs_now, bytes_now, records_appended, recovered, outside;
     uint64_t hop_records_failed, overload;
+    uint64_t repeats;                            /* outcomes met, at an opening, of runs that had one before */
+    uint64_t ended_for_others;                   /* requests of other processes that were ended with an error */
 };
 void flow_count(const struct flow *f, struct flow_counters *ret);

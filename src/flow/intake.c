@@ -4,9 +4,13 @@
  *
  * A place is opened once per process: committed offsets are looked up; a new one has none, and gets
  * the ends of its topics before it is ready, so that what was written before it existed is not run.
+ * Where numbers are shared the owner of number 0 does that, the others wait for it; and every
+ * partition is opened (looked up again, searched, watched) when it becomes this process's, and left
+ * when it is another's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
+#include "flow/owners.h"
 #include "flow/payload.h"
 #include "flow/tap.h"
 #include <inttypes.h>
@@ -78,6 +82,11 @@ static void open_again(struct timer *t)
     intake_open(container_of(t, struct place, retry));
 }
 
+static void take_again(struct timer *t)
+{
+    intake_open(container_of(t, struct place, take_retry));
+}
+
 static void open_failed(struct place *p, const struct err *why)
 {
     uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(p->tries, 10u), (uint64_t)RETRY_MS_MAX);
@@ -89,6 +98,7 @@ static void open_failed(struct place *p, const struct err *why)
     if (p->tries++ == 0)
         diag(DIAG_WARN, "flow.offsets", KV_STR("group", p->group), KV_CSTR("why", why->text));
     if (p->state == PLACE_OFFSETS) loop_timer(p->f->loop, &p->retry, wait, open_again);
+    if (p->state == PLACE_READY) loop_timer(p->f->loop, &p->take_retry, wait, take_again);
 }
 
 static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next);
@@ -112,24 +122,38 @@ static void watch_start(struct intake *in, int64_t from)
     bus_watch(f->bus, &in->watch);
 }
 
+/* It is to be ours, and is not yet. The old watch has to end first. */
+static bool intake_waits(const struct intake *in)
+{
+    return !in->open && !in->watching && owners_mine(in->p->f, in->partition);
+}
+
 static void place_opened(struct place *p, const struct ends *e)
 {
+    bool fresh = p->state == PLACE_OFFSETS;
+
     p->busy = false;
     why_set(&p->why, NULL);
     p->tries = 0;
-    if (p->state != PLACE_OFFSETS || p->f->watches_closed) return;       /* nobody would end a watch that begins now */
+    if ((!fresh && p->state != PLACE_READY) || p->f->watches_closed) return;     /* nobody would end a watch that begins now */
     p->state = PLACE_READY;
-    diag(DIAG_INFO, "flow.ready", KV_CSTR("kind", p->model ? "model" : "pipeline"), KV_STR("name", p->name),
-         KV_U64("partitions", p->inputs.partitions));
-    p->inputs.made = false;
+    if (fresh) {
+        diag(DIAG_INFO, "flow.ready", KV_CSTR("kind", p->model ? "model" : "pipeline"), KV_STR("name", p->name),
+             KV_U64("partitions", p->inputs.partitions));
+        p->inputs.made = false;
+    }
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
         int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;
 
+        if (!intake_waits(in) || in->committed < 0) continue;
+        in->open = true;
+        in->ends_n = 0;
         if (in->committed < end) scan_start(in, e);
         watch_start(in, end);
     }
     flow_unpark_all(p->f);
+    intake_owners(p);
 }
 
 static void first_committed(struct place *p, const struct commit *c)
@@ -174,6 +198,7 @@ static void ends_known(struct place *p, const struct ends *e)
         struct intake *in = &p->intakes[i];
         struct err why;
 
+        if (!intake_waits(in)) continue;
         if (in->committed < 0) in->committed = 0;        /* partitions added since start at 0 */
         else if (intake_go_on_at(in, in->committed, false, e, &in->committed, &why)) {
             open_failed(p, &why);
@@ -183,23 +208,31 @@ static void ends_known(struct place *p, const struct ends *e)
     place_opened(p, e);
 }
 
-/* Executor 0 goes on to the ends; the others are ready when it has committed something. */
+/* There is nothing yet, and this executor does not begin it. */
+static bool another_begins(const struct place *p, const struct bus_commit *c)
+{
+    for (size_t i = 0; i < c->offsets_n; i++)
+        if (c->offsets[i].offset >= 0) return false;
+    return p->f->o.loop_index != 0 || !owners_mine(p->f, 0);
+}
+
+/* Executor 0 goes on to the ends; the others are ready when something was committed. */
 static void committed_known(struct place *p, const struct bus_commit *c)
 {
-    bool all = true;
-
     for (size_t i = 0; i < c->offsets_n; i++)
         p->acked[i] = MAX(p->acked[i], c->offsets[i].offset - 1);
+    p->busy = false;
+    if (p->state != PLACE_OFFSETS && p->state != PLACE_READY) return;
+    if (another_begins(p, c)) {
+        uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(p->tries++, 10u), (uint64_t)RETRY_MS_MAX);
+
+        if (p->state == PLACE_OFFSETS) loop_timer(p->f->loop, &p->retry, wait, open_again);
+        else loop_timer(p->f->loop, &p->take_retry, wait, take_again);
+        return;
+    }
     if (p->f->o.loop_index != 0) {
-        for (size_t i = 0; i < c->offsets_n; i++)
-            all &= c->offsets[i].offset >= 0;
-        p->busy = false;
-        if (p->state != PLACE_OFFSETS) return;
-        if (!all) {
-            loop_timer(p->f->loop, &p->retry, RETRY_MS_MIN, open_again);
-            return;
-        }
         why_set(&p->why, NULL);
+        p->tries = 0;
         p->state = PLACE_READY;
         flow_unpark_all(p->f);
         return;
@@ -207,9 +240,11 @@ static void committed_known(struct place *p, const struct bus_commit *c)
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
 
+        if (in->open) continue;
         in->committed = c->offsets[i].offset;
         commit_metadata_parse(c->offsets[i].metadata, &in->outputs_from, &in->errors_from);
     }
+    p->busy = true;
     ends_look(p, ends_known);
 }
 
@@ -259,22 +294,47 @@ static void intakes_make(struct place *p)
     }
 }
 
+static bool any_waits(const struct place *p)
+{
+    for (size_t i = 0; i < p->intakes_n; i++)
+        if (intake_waits(&p->intakes[i])) return true;
+    return false;
+}
+
 void intake_open(struct place *p)
 {
     struct flow *f = p->f;
 
-    if (p->state != PLACE_OFFSETS || p->busy) return;
+    if (p->busy || (p->state != PLACE_OFFSETS && (p->state != PLACE_READY || !any_waits(p)))) return;
     if (!f->errors.ready) {
         loop_timer(f->loop, &p->retry, RETRY_MS_MIN, open_again);
         return;
     }
-    if (tap_wanted(p) && !tap_ready(p)) {
+    if (tap_wanted(p) && !tap_ready(p) && p->state == PLACE_OFFSETS) {
         if (!p->tap) tap_open(p);
         return;
     }
     if (f->o.loop_index == 0) intakes_make(p);
     p->busy = true;
     committed_ask(p);
+}
+
+static void intake_leave(struct intake *in)
+{
+    in->open = false;
+    list_remove(&in->paused_link);
+    in->paused = false;
+    scan_end(in);
+    foreign_clear(in);
+    if (in->watching) bus_watch_stop(in->p->f->bus, &in->watch);
+}
+
+void intake_owners(struct place *p)
+{
+    if (p->state == PLACE_LEAVING || p->f->watches_closed || p->f->closed) return;
+    for (size_t i = 0; i < p->intakes_n; i++)
+        if (p->intakes[i].open && !owners_mine(p->f, p->intakes[i].partition)) intake_leave(&p->intakes[i]);
+    if (p->state == PLACE_READY && p->intakes && !timer_is_set(&p->take_retry)) intake_open(p);
 }
 
 /* ---- records ---- */
@@ -310,7 +370,7 @@ static void identify(struct flow_run *r, struct intake *in, const struct bus_rec
         id.attempt = r->attempt;
     }
     r->id = run_id_print(&r->run.arena, &id);
-    r->outside = !own;
+    r->outside = !own || !own->deadline_wall_ms;
     r->partition = in->partition;
     if (rec->key.p) r->key = arena_dup(&r->run.arena, rec->key);
     r->key_made = true;
@@ -375,7 +435,8 @@ static void run_begin(struct flow_run *r, const struct bus_record *rec, const st
     } else if (r->attempt > 1 && age > (int64_t)f->o.recover_within_ms) {
         flow_run_fail(r, RC_TIMEOUT, arena_printf(&r->run.arena, "expired: %" PRId64 " ms old when it could be finished", age));
     } else if (!clocks_set(r, own)) {
-        flow_run_fail(r, RC_TIMEOUT, STR("no answer within the deadline: this process was restarted meanwhile"));
+        flow_run_fail(r, RC_TIMEOUT, owners_shared(r->f) ? STR("no answer within the deadline: the process that took it has ended, or lost touch")
+                                                       : STR("no answer within the deadline: this process was restarted meanwhile"));
     } else {
         run_keep(&r->run);
         flow_run_start(r);
@@ -431,23 +492,63 @@ bool intake_for_us(const struct place *p, const struct bus_record *rec)
     return !named;
 }
 
-/* A bus far away hands over this process's own records too. The embedded one does not, and there a record that
- * looks like ours is a copy that somebody made. */
-static bool own_echo(const struct place *p, const struct bus_record *rec)
+/* A bus far away hands over what gateways wrote too, this one's and those of other processes. The embedded one does not, and
+ * there a record that looks like ours is a copy that somebody made. */
+static bool gateways_own(const struct place *p, const struct bus_record *rec, struct run_id *id)
 {
     const struct bus_facts *facts = bus_facts(p->f->bus);
+
+    if (facts->embedded || !scan_run_id(rec, id)) return false;
+    if (id->outside) return p->model;            /* the hop of an outside run */
+    return str_is(id->cluster, facts->cluster_id) && (p->model || str_eq(id->topic, str_of(p->inputs.id)));
+}
+
+/* Nobody is at it: its gateway has only put it there. */
+static bool for_the_owner(const struct place *p, const struct run_id *id)
+{
+    return !id->outside && !id->deadline_wall_ms && str_eq(id->topic, str_of(p->inputs.id));
+}
+
+/* The clocks of two processes are further apart than what recovery waits. */
+static void clock_look(const struct place *p, const struct bus_record *rec)
+{
+    int64_t ahead = rec->timestamp_ms - clock_wall_ms(loop_clock(p->f->loop));
+
+    if (ahead > (int64_t)p->f->o.recover_grace_ms)
+        diag(DIAG_WARN, "flow.clock", KV_STR("topic", p->inputs.name), KV_I64("ahead_ms", ahead),
+             KV_CSTR("why", "the clock of another process is further ahead than flow.recoverGraceMs: set the clocks"));
+}
+
+static bool is_to_run(const struct place *p, const struct bus_record *rec)
+{
     struct run_id id;
 
-    if (facts->embedded || !scan_run_id(rec, &id)) return false;
-    if (id.outside) return p->model;             /* the hop of an outside run */
-    return str_is(id.cluster, facts->cluster_id) && (p->model || str_eq(id.topic, str_of(p->inputs.id)));
+    return intake_for_us(p, rec) && (!gateways_own(p, rec, &id) || for_the_owner(p, &id));
 }
 
 static bool any_to_run(const struct place *p, const struct bus_record *records, size_t n)
 {
     for (size_t i = 0; i < n; i++)
-        if (intake_for_us(p, &records[i]) && !own_echo(p, &records[i])) return true;
+        if (is_to_run(p, &records[i])) return true;
     return false;
+}
+
+/* One that came: run, or, when another process is at it, looked after. */
+static void record_meet(struct intake *in, const struct bus_record *rec)
+{
+    struct place *p = in->p;
+    struct run_id id;
+
+    if (!intake_for_us(p, rec)) return;
+    if (!gateways_own(p, rec, &id)) {
+        intake_run(in, rec, NULL, 1);
+    } else if (for_the_owner(p, &id)) {
+        intake_run(in, rec, &id, id.attempt);
+    } else if (!id.outside && str_eq(id.topic, str_of(p->inputs.id)) &&
+               !str_is(id.incarnation, bus_facts(p->f->bus)->incarnation)) {
+        clock_look(p, rec);
+        foreign_add(in, rec->offset, id.identity, id.deadline_wall_ms + (int64_t)p->f->o.recover_grace_ms);
+    }
 }
 
 /* What was handed over is run, whatever there is room for: it is lent for this call only. */
@@ -457,7 +558,7 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     struct place *p = in->p;
     struct flow *f = p->f;
 
-    if (f->closed || p->state == PLACE_LEAVING) return;
+    if (f->closed || p->state == PLACE_LEAVING || !in->open) return;
     if (f->draining && any_to_run(p, records, n)) {      /* the next start's; no more is asked for, nor how far it is */
         in->paused = true;
         if (in->telling) commit_told(in);
@@ -465,7 +566,7 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     }
     p->refs++;
     for (size_t i = 0; i < n; i++)
-        if (intake_for_us(p, &records[i]) && !own_echo(p, &records[i])) intake_run(in, &records[i], NULL, 1);
+        record_meet(in, &records[i]);
     in->seen = next;
     if (n > 0) commit_touch(p);
     if (in->telling) commit_told(in);
@@ -531,7 +632,7 @@ static void rewatch_at(struct place *p, const struct ends *e)
         struct intake *in = &p->intakes[i];
         int64_t from;
 
-        if (in->watching) continue;
+        if (in->watching || !in->open) continue;
         if (intake_go_on_at(in, in->seen, p->inputs.made, e, &from, &why)) {
             again = true;
             continue;
@@ -558,7 +659,7 @@ void intake_rewatch(struct place *p)
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)
-        if (!p->intakes[i].watching) watch_start(&p->intakes[i], p->intakes[i].seen);
+        if (p->intakes[i].open && !p->intakes[i].watching) watch_start(&p->intakes[i], p->intakes[i].seen);
 }
 
 static void watch_done(struct bus_op *op)
@@ -571,9 +672,11 @@ static void watch_done(struct bus_op *op)
     in->lost = op->err.rc == RC_INVALID || op->err.rc == RC_NOT_FOUND;
     if (!f->closed) {
         if (in->telling) commit_told(in);
-        if (p->state == PLACE_READY && !f->draining) {
+        if (p->state == PLACE_READY && !f->draining && in->open) {
             diag(DIAG_WARN, "flow.watch", KV_STR("topic", p->inputs.name), KV_CSTR("why", op->err.text));
             loop_timer(f->loop, &p->retry, RETRY_MS_MAX, watch_again);
+        } else if (!in->open) {
+            intake_owners(p);                    /* it may be ours again */
         }
         place_unref(p);
     }
@@ -589,6 +692,7 @@ void intake_close(struct place *p)
         list_remove(&in->paused_link);
         if (in->scan) in->seen = MIN(in->seen, scan_floor(in->scan));
         scan_end(in);
+        foreign_clear(in);
         if (in->watching) bus_watch_stop(p->f->bus, &in->watch);
     }
 }

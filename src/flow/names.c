@@ -16,6 +16,16 @@ struct str name_errors_topic(struct arena *a, const struct naming *n)
                         STR_ARG(n->ns));
 }
 
+struct str name_control_topic(struct arena *a, const struct naming *n, const char *what)
+{
+    return arena_printf(a, STR_FMT "." STR_FMT ".control.%s", STR_ARG(n->prefix), STR_ARG(n->ns), what);
+}
+
+struct str name_owners_group(struct arena *a, const struct naming *n)
+{
+    return arena_printf(a, STR_FMT "-" STR_FMT "-owners", STR_ARG(n->prefix), STR_ARG(n->ns));
+}
+
 struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name)
 {
     return arena_printf(a, STR_FMT "-" STR_FMT "-flow%s-" STR_FMT, STR_ARG(n->prefix),

@@ -9,6 +9,9 @@ struct naming { struct str prefix, ns; };        /* kafka.topicPrefix, namespace
 
 struct str name_topic(struct arena *a, const struct naming *n, bool model, struct str name, bool inputs);
 struct str name_errors_topic(struct arena *a, const struct naming *n);
+struct str name_control_topic(struct arena *a, const struct naming *n, const char *what);    /* "owners" */
+/* The group whose members share the numbers of control.owners. */
+struct str name_owners_group(struct arena *a, const struct naming *n);
 /* The group that holds how far a pipeline's (or model's) inputs are finished. By name, not by version. */
 struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name);
 /* "<partition>.<name>.<request id>" */

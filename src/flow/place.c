@@ -5,6 +5,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
+#include "flow/owners.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -168,6 +169,7 @@ static void timers_stop(struct place *p)
     timer_cancel(ts, &p->inputs.retry);
     timer_cancel(ts, &p->outputs.retry);
     timer_cancel(ts, &p->retry);
+    timer_cancel(ts, &p->take_retry);
 }
 
 void place_free(struct place *p)
@@ -175,8 +177,10 @@ void place_free(struct place *p)
     timers_stop(p);
     list_remove(&p->link);
     list_remove(&p->commit_link);
-    for (size_t i = 0; i < p->intakes_n; i++)
+    for (size_t i = 0; i < p->intakes_n; i++) {
         scan_end(&p->intakes[i]);
+        foreign_clear(&p->intakes[i]);
+    }
     batch_lines_free(p);
     idem_index_free(p->idem);
     free(p->intakes);
@@ -207,7 +211,7 @@ void place_unref(struct place *p)
 
     must(p->refs > 0);
     if (--p->refs > 0) return;
-    if (f->o.loop_index == 0 && !p->cleared && !f->closed) {
+    if (f->o.loop_index == 0 && !p->cleared && !f->closed && owners_mine(f, 0)) {
         p->cleared = true;
         p->refs = 1;
         intake_clear(p);

@@ -6,11 +6,13 @@
  *   a gateway's input of an earlier start    run again with the next attempt number, or, its deadline
  *                                            being over, ended with an error
  *   of this start                            another executor is at it
+ *   where numbers are shared: whatever start, a caller's is looked after until its outcome comes or its time is over
+ *   (foreign.c); one that nobody waits for is run
  *   a hop of a pipeline (model topics)       belongs to the pipeline's run
  *   all others, and copies of ours           outside records: run
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
-#include "flow/executor.h"
+#include "flow/owners.h"
 
 enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500 };
 enum scan_phase { SCAN_OUTPUTS, SCAN_ERRORS, SCAN_INPUTS };
@@ -116,7 +118,7 @@ static void outcome_sort(struct scan *s, const struct bus_record *rec)
 {
     struct run_id id;
 
-    if (scan_run_id(rec, &id)) map_put_str(&s->done, id.identity, s);
+    if (scan_run_id(rec, &id) && map_put_str(&s->done, id.identity, s)) s->f->counters.repeats++;
 }
 
 static void outside_sort(struct scan *s, const struct bus_record *rec)
@@ -142,7 +144,11 @@ static void input_sort(struct scan *s, const struct bus_record *rec)
         if (!p->model) outside_sort(s, rec);     /* else the hop of a pipeline's run */
     } else if (map_put_str(&s->seen, id.identity, s)) {
         outside_sort(s, rec);                    /* a copy of one of ours */
-    } else if (!str_is(id.incarnation, facts->incarnation) && !map_get_str(&s->done, id.identity)) {
+    } else if (map_get_str(&s->done, id.identity)) {
+        return;
+    } else if (owners_shared(s->f) && id.deadline_wall_ms) {
+        foreign_add(s->in, rec->offset, id.identity, id.deadline_wall_ms + (int64_t)s->f->o.recover_grace_ms);
+    } else if (owners_shared(s->f) || !str_is(id.incarnation, facts->incarnation)) {
         intake_run(s->in, rec, &id, id.attempt + 1);
     }
 }

@@ -5,6 +5,7 @@
  * anything still needs the run. A run ends when its machine has, its records are acknowledged and
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "flow/owners.h"
 #include "flow/payload.h"
 #include "flow/tap.h"
 #include <inttypes.h>
@@ -121,6 +122,7 @@ static void run_free(struct flow_run *r)
     if (r->key_made) commit_touch(p);
     run_recycle(r);
     place_unref(p);
+    owners_run_ended(f);
     flow_check_drained(f);
 }
 
@@ -297,8 +299,32 @@ static void outcome_output(struct flow_run *r)
                                            .timestamp_ms = p->timestamp_ms});
 }
 
+uint64_t run_outcome_until_ms(const struct flow_run *r)
+{
+    bool asked = r->key_made && !r->counted && owners_shared(r->f);
+
+    return asked ? r->deadline_ms + r->f->o.recover_grace_ms / 2 : 0;
+}
+
+static void stuck_add(struct flow_run *r);
+
+/* A process that was stopped for a while and wakes up may find that the owner of the number has ended the run meanwhile. */
+static bool outcome_too_late(struct flow_run *r)
+{
+    uint64_t until = run_outcome_until_ms(r);
+    struct err e;
+
+    if (!until || loop_now_ms(r->f->loop) <= until || r->silent || r->record == FLOW_RECORD_NONE) return false;
+    r->outcome_lost = true;
+    stuck_add(r);
+    err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the outcome could be written");
+    if (r->request && !r->f->o.reply_immediate) run_answer(r, &e);
+    return true;
+}
+
 static void outcome_write(struct flow_run *r)
 {
+    if (outcome_too_late(r)) return;
     if (r->silent || r->record == FLOW_RECORD_NONE || r->run.outcome == RUN_EMPTY)
         r->outcome_done = true;
     else if (r->run.outcome == RUN_ERROR) outcome_error(r);
@@ -448,20 +474,40 @@ static void input_failed(struct flow_run *r, const struct err *why)
     err_in(e, "the input could not be recorded");
     r->input_err = e;
     r->silent = true;
+    if (why->rc == RC_TIMEOUT && owners_shared(r->f)) stuck_add(r);      /* it may be in the log all the same */
     r->pins++;
     flow_run_stop(r, RC_CANCELLED, STR("the input could not be recorded"));
     if (r->request) run_answer(r, e);
     r->pins--;
 }
 
+/* Its deadline, by the wall clock, as the run id has it. */
+static int64_t due_ms(const struct flow_run *r)
+{
+    struct loop *l = r->f->loop;
+
+    return clock_wall_ms(loop_clock(l)) + (int64_t)r->deadline_ms - (int64_t)loop_now_ms(l) + (int64_t)r->f->o.recover_grace_ms;
+}
+
 static void stuck_add(struct flow_run *r)
 {
     struct flow *f = r->f;
+    struct str name = r->place->name;
+    struct run_id id;
+    char *block;
 
-    if (!r->key_made || r->record == FLOW_RECORD_NONE || f->stuck_n == STUCK_MAX) return;
+    if (!r->key_made || r->record == FLOW_RECORD_NONE || f->stuck_n == STUCK_MAX || !run_id_parse(r->id, &id)) return;
+    block = xcalloc(1, name.n + id.identity.n + 1);
+    memcpy(block, name.p, name.n);
+    memcpy(block + name.n, id.identity.p, id.identity.n);
     f->stuck = xrealloc(f->stuck, f->stuck_n + 1, sizeof *f->stuck);
-    f->stuck[f->stuck_n++] = (struct stuck){arena_dup_str(&f->arena, r->place->name), r->place->model,
-                                            r->partition, r->input_offset};
+    f->stuck[f->stuck_n++] = (struct stuck){.name = {block, name.n},
+                                            .model = r->place->model,
+                                            .partition = r->partition,
+                                            .offset = r->input_offset,
+                                            .due_ms = due_ms(r),
+                                            .identity = {block + name.n, id.identity.n}};
+    commit_touch(r->place);
 }
 
 void flow_run_give_up(struct flow_run *r)

@@ -10,6 +10,7 @@
  * again, and those that an input names as its source (millrace-source) are passed over. A topic that is read for the
  * first time starts at its end. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/tap_inside.h"
+#include "flow/owners.h"
 #include "base/diag.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -65,6 +66,7 @@ void tap_close(struct place *p)
     t->closed = true;
     timer_cancel(loop_timers(t->f->loop), &t->expire);
     timer_cancel(loop_timers(t->f->loop), &t->commit);
+    timer_cancel(loop_timers(t->f->loop), &t->reopen);
     for (size_t i = 0; i < t->feeds_n; i++)
         for (size_t k = 0; k < t->feeds[i].parts_n; k++)
             timer_cancel(loop_timers(t->f->loop), &t->feeds[i].parts[k].retry);
@@ -107,6 +109,41 @@ void tap_follow(struct place *p)
 
     if (p->tap && (!wanted || !str_eq(p->tap->shape, tap_shape(&a, p->pipeline)))) tap_close(p);
     if (wanted && !p->tap && p->state == PLACE_READY) tap_open(p);
+}
+
+/* ---- whose numbers ---- */
+
+bool tap_mine(const struct part *pt)
+{
+    return owners_mine(pt->feed->t->f, pt->number);
+}
+
+/* Nothing new is read. What is on its way into the inputs is waited for, so that it is found there afterwards. */
+static void reopen_look(struct timer *timer)
+{
+    struct tap *t = container_of(timer, struct tap, reopen);
+    struct place *p = t->p;
+    bool busy = !t->ready;
+
+    list_each(l, &t->joins)
+        busy |= container_of(l, struct join, link)->r != NULL;
+    for (size_t i = 0; i < t->feeds_n; i++)
+        busy |= t->feeds[i].busy;
+    if (busy) {
+        loop_timer(t->f->loop, &t->reopen, FULL_MS, reopen_look);
+        return;
+    }
+    tap_close(p);
+    if (tap_wanted(p)) tap_open(p);
+}
+
+void tap_owners(struct place *p)
+{
+    struct tap *t = p->tap;
+
+    if (!t || t->stale || !owners_shared(p->f)) return;
+    t->stale = true;
+    loop_timer(p->f->loop, &t->reopen, 0, reopen_look);
 }
 
 /* ---- joins ---- */
@@ -440,10 +477,10 @@ static void part_fetched(struct bus_op *op)
         part_read(pt);
     } else {
         t->lent++;                               /* a join may be the last to need the tap */
-        for (size_t i = 0; i < fe->records_n && !t->closed; i++)
+        for (size_t i = 0; i < fe->records_n && !t->closed && !t->stale; i++)
             record_take(pt, &fe->records[i]);
         t->lent--;
-        pt->at = fe->next_offset;
+        if (!t->stale) pt->at = fe->next_offset;
         if (!t->closed) part_read(pt);
     }
     tap_returned(t);
@@ -453,7 +490,7 @@ static void part_read(struct part *pt)
 {
     struct tap *t = pt->feed->t;
 
-    if (t->f->draining || t->closed || pt->fetching) return;
+    if (t->f->draining || t->closed || t->stale || pt->fetching || !tap_mine(pt)) return;
     if (!pt->old && (intake_full(t->f) || t->joins_n >= JOINS_MAX)) {
         part_wait(pt, FULL_MS);
         return;
@@ -506,7 +543,7 @@ static void feed_commit(struct feed *fd)
         struct part *pt = &fd->parts[k];
         int64_t at = pt->at, inputs = t->p->acked ? t->p->acked[pt->number % MAX(t->p->inputs.partitions, 1)] + 1 : 0;
 
-        if (pt->old || at < 0) continue;
+        if (pt->old || at < 0 || !tap_mine(pt)) continue;
         floors(t, pt, &at, &inputs);
         if (at <= pt->committed) continue;
         fd->offsets[n].partition = pt->number;
@@ -521,7 +558,7 @@ static void commit_due(struct timer *timer)
 {
     struct tap *t = container_of(timer, struct tap, commit);
 
-    for (size_t i = 0; i < t->feeds_n; i++)
+    for (size_t i = 0; i < t->feeds_n && !t->stale; i++)
         if (!t->feeds[i].busy) feed_commit(&t->feeds[i]);
     if (!t->f->draining) loop_timer(t->f->loop, &t->commit, COMMIT_MS, commit_due);
 }

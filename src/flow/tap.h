@@ -8,6 +8,7 @@ bool tap_wanted(const struct place *p);          /* it has inputs from other pip
 bool tap_ready(const struct place *p);           /* their offsets are known */
 void tap_open(struct place *p);                  /* ends in intake_open() */
 void tap_follow(struct place *p);                /* the place has another version */
+void tap_owners(struct place *p);                /* other partitions are ours than before */
 void tap_close(struct place *p);
 void tap_admitted(struct join *j, bool ok);
 

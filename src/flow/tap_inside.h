@@ -65,7 +65,8 @@ struct tap {
     struct map by_key;
     struct list joins;
     size_t joins_n;
-    struct timer expire, commit;
+    struct timer expire, commit, reopen;
+    bool stale;                                  /* other numbers are ours than when it was opened: it is to be opened again */
     bool ready, closed;
     uint32_t lent;                               /* operations that are out */
     struct arena arena;
@@ -75,6 +76,7 @@ struct tap {
 void tap_lend(struct tap *t);                    /* an operation goes out */
 void tap_returned(struct tap *t);                /* … and is back; the tap may be gone afterwards */
 void tap_start(struct tap *t);                   /* all feeds know where to go on: reading begins */
+bool tap_mine(const struct part *pt);            /* this process reads it */
 /* tap_open.c */
 struct str tap_shape(struct arena *a, const struct flow_pipeline_def *d);        /* what it would read, as text */
 struct str tap_metadata(struct feed *fd, size_t k, int64_t inputs);

@@ -171,7 +171,7 @@ static void first_ends(struct bus_op *op)
         for (size_t k = 0; k < fd->parts_n; k++) {
             struct part *pt = &fd->parts[k];
 
-            if (pt->committed >= 0) {
+            if (pt->committed >= 0 || !tap_mine(pt)) {
                 pt->at = pt->committed;
                 continue;
             }

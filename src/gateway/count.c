@@ -133,6 +133,10 @@ static void flow_write(const struct gateway *g, struct metrics *m)
                 (struct str){0}, (double)c.records_appended);
     metrics_add(m, METRICS_COUNTER, "millrace_runs_recovered_total",
                 "Runs finished for a process that ended.", (struct str){0}, (double)c.recovered);
+    metrics_add(m, METRICS_COUNTER, "millrace_runs_ended_for_others_total",
+                "Requests of other processes ended with an error.", (struct str){0}, (double)c.ended_for_others);
+    metrics_add(m, METRICS_COUNTER, "millrace_run_outcomes_repeated_total",
+                "Outcomes met, when a partition was taken over, of runs that had one before.", (struct str){0}, (double)c.repeats);
     metrics_add(m, METRICS_COUNTER, "millrace_runs_outside_total",
                 "Runs started by records from outside.", (struct str){0}, (double)c.outside);
     metrics_add(m, METRICS_COUNTER, "millrace_run_records_failed_total",

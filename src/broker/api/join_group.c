@@ -81,6 +81,8 @@ void api_join_group(struct request *r)
 
     if (!q) return;
     if (q->group_id.n == 0) return refuse(r, KAFKA_ERR_INVALID_GROUP_ID, q->member_id);
+    if (str_eq(q->group_id, r->broker->opt.group_reserved))
+        return refuse(r, KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL, q->member_id);
     if (!groups_session_ok(gs, q->session_timeout_ms))
         return refuse(r, KAFKA_ERR_INVALID_SESSION_TIMEOUT, q->member_id);
 
