@@ -107,7 +107,7 @@ static void open_store(struct bench *b, const char *dir)
 
 static struct log *log_n(struct bench *b, unsigned i)
 {
-    struct topic_id id = {{7}};
+    struct uuid id = {{7}};
     char            name[16];
 
     store_be32(id.b + 12, i);

@@ -168,6 +168,8 @@ static void capture_rewrite(struct checkpoint *c)
     }
 }
 
+static void checkpoint_later(struct store *s) { s->checkpoint_retry_ms = clock_mono_ms(s->opt.clock) + RETRY_MS; }
+
 static void capture(struct store *s, bool all)
 {
     struct checkpoint *c = xnew(struct checkpoint);
@@ -195,7 +197,15 @@ static void capture(struct store *s, bool all)
     c->files_n++;
 }
 
-void checkpoint_capture(struct store *s) { capture(s, false); }
+bool checkpoint_capture(struct store *s)
+{
+    if (store_settle(s)) {
+        capture(s, false);
+        return true;
+    }
+    if (!s->fatal) checkpoint_later(s);
+    return false;
+}
 
 void checkpoint_place(struct store *s)
 {
@@ -515,7 +525,7 @@ static void checkpoint_undo(struct checkpoint *c)
     }
     s->dirty_any = true;
     s->wal.held_at = 0;
-    s->checkpoint_retry_ms = clock_mono_ms(s->opt.clock) + RETRY_MS;
+    checkpoint_later(s);
     s->checkpoint = NULL;
     checkpoint_free(c);
 }
@@ -555,6 +565,7 @@ enum rc checkpoint_now(struct store *s, bool clean, struct err *e)
 {
     struct errand r = {.store = s};
 
+    if (!store_settle(s)) return store_usable(s, e) ? e->rc : err_set(e, RC_DISK_FULL, "checkpoint: no room for what segments have not got yet");
     capture(s, clean);
     checkpoint_place(s);
     s->checkpoint->super.clean = clean;

@@ -316,7 +316,7 @@ bool log_compact(struct log *l, int64_t now_ms)
     size_t               n;
 
     if (!l->known || l->compacting || l->store->fatal || !(l->config.cleanup & LOG_CLEANUP_COMPACT)) return false;
-    if (log_ready(l, &e) || log_producers_load(l, &e)) return false;
+    if (log_ready(l, &e) || log_producers_load(l, &e) || log_settle(l, &e)) return false;
     n = cleanable(l, &in, l->disk.segment_base, now_ms);
     l->compact_after = 0;
     if (!is_due(l, n, now_ms)) {

@@ -52,6 +52,8 @@ enum rc index_append(struct index *x, struct handles *hs, const char *path, stru
     if (x->tail_n == INDEX_TAIL && index_flush(x, hs, path, e)) return e->rc;
     if (!x->tail) x->tail = xcalloc(INDEX_TAIL, size);
     entry_encode(x->kind, x->tail + (size_t)x->tail_n++ * size, entry);
+    x->last = entry;
+    x->last_known = true;
     return RC_OK;
 }
 
@@ -62,12 +64,18 @@ enum rc index_get(struct index *x, struct handles *hs, const char *path, uint32_
     struct file *f;
 
     must(at < index_count(x));
+    if (x->last_known && at + 1 == index_count(x)) {
+        *ret = x->last;
+        return RC_OK;
+    }
     if (at >= x->written) {
         *ret = entry_decode(x->kind, x->tail + (size_t)(at - x->written) * size);
         return RC_OK;
     }
     if (handles_get(hs, &x->handle, path, FS_READ | FS_WRITE, &f, e) || file_read_exact(f, raw, size, (uint64_t)at * size, e)) return e->rc;
     *ret = entry_decode(x->kind, raw);
+    x->last_known = at + 1 == index_count(x);
+    if (x->last_known) x->last = *ret;
     return RC_OK;
 }
 
@@ -107,6 +115,7 @@ enum rc index_cut(struct index *x, struct handles *hs, const char *path, uint32_
 {
     struct file *f;
 
+    if (count != index_count(x)) x->last_known = false;
     if (count >= x->written) {
         x->tail_n = MIN(x->tail_n, count - x->written);
         return RC_OK;

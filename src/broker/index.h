@@ -12,13 +12,16 @@
 enum index_kind { INDEX_OFFSET, INDEX_TIME };
 enum { INDEX_TAIL = 64 };
 
+struct index_entry { int64_t key; int64_t value; };               /* offset: relative offset, position; time: timestamp, relative offset */
+
 struct index {
     struct log_file *handle;
     uint8_t  *tail;                            /* raw entries, made on first use */
     uint32_t  written, tail_n;                 /* entries in the file, and behind them */
     enum index_kind kind;
+    bool      last_known;
+    struct index_entry last;                   /* the newest entry, which an append asks for */
 };
-struct index_entry { int64_t key; int64_t value; };               /* offset: relative offset, position; time: timestamp, relative offset */
 
 void index_init(struct index *x, enum index_kind kind, uint32_t written);
 void index_fini(struct index *x);

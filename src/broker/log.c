@@ -1,6 +1,6 @@
-/* Design note: an append patches the batch's header, writes it to the newest segment through the page cache, and stages the
- * same bytes as a wal record. Nothing waits for a disk here. When the segment cannot take the bytes (disk full), the file
- * is cut back and nothing was staged: the offset was never given.
+/* Design note: an append patches the batch's header, writes it to the newest segment through the page cache, or holds it for
+ * that (log_tail.c), and stages the same bytes as a wal record. Nothing waits for a disk here. When the segment cannot take
+ * the bytes (disk full), the file is cut back and nothing was staged: the offset was never given.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "base/rng.h"
@@ -148,6 +148,7 @@ static enum rc roll(struct log *l, struct err *e)
     struct segment_place in = log_place(l);
 
     if (log_active(l)) {
+        if (log_settle(l, e)) return e->rc;
         if (segment_seal(log_active(l), &in, e)) return e->rc;
         if (log_snapshot_write(l, e)) return e->rc;
     }
@@ -192,6 +193,7 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
     struct batch_head    h;
     struct segment      *s;
     struct segment_mark  before;
+    bool                 hold;
 
     must(batch_head_decode(batch, &h) && h.base_offset == l->end);
     if (new_segment && roll(l, e)) return e->rc;
@@ -199,8 +201,13 @@ enum rc log_write(struct log *l, struct bytes batch, bool new_segment, struct er
     before = segment_mark(s);
     /* Replay writes what is there already, too: if a sync had failed, the page cache has it and takes it for written, and only a
      * page that changes is ever synced again. What lies beyond is cut when replay ends. */
-    if (segment_write(s, &in, batch, e)) return e->rc;
-    if (!count_batch(l, s, &in, &h, batch, before.size, e)) return RC_OK;
+    hold = log_may_hold(l, batch.n);
+    if (!hold && log_settle_with(l, batch, e)) return e->rc;
+    if (hold) s->size += batch.n;
+    if (!count_batch(l, s, &in, &h, batch, before.size, e)) {
+        if (hold) log_hold(l, batch, h.base_offset);
+        return RC_OK;
+    }
     segment_back(s, &in, &before);
     return e->rc;
 }

@@ -83,7 +83,8 @@ struct log_slice {
     int64_t  offset_first, offset_next;        /* base offset of the first batch; where to read on */
 };
 /* Batches from the one that holds `offset` on, below `bound` (at most the durable end), at most max bytes. The first batch is
- * given whole even above max if `first_whole`. Empty slice (n = 0): nothing there below the bound, or it did not fit.
+ * given whole even above max if `first_whole`. Empty slice (n = 0): nothing there below the bound, it did not fit, or the disk has
+ * no room for what its segment has not got yet (log_tail.c; `advanced` tells when it has).
  * RC_NOT_FOUND: offset is below the start or above the end (Kafka's OFFSET_OUT_OF_RANGE). */
 enum rc log_read(struct log *l, int64_t offset, size_t max, int64_t bound, bool first_whole,
                  struct log_slice *ret, struct err *e) MUST_USE;

@@ -297,6 +297,7 @@ static enum rc producers_scan(struct log *l, int64_t from, struct err *e)
 {
     struct segment_place in = log_place(l);
 
+    if (log_settle(l, e)) return e->rc;
     for (size_t i = 0; i < l->segments_n; i++) {
         struct segment   *s = l->segments[i];
         struct batch_head h = {0};

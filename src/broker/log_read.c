@@ -56,11 +56,15 @@ static int64_t segment_end(const struct log *l, const struct segment *s)
     return l->end;
 }
 
-/* How much of a segment is durable, and which offset comes after that. */
+/* How much of a segment is durable and in its file, and which offset comes after that. */
 static uint64_t durable_part(const struct log *l, const struct segment *s, int64_t *ret_end)
 {
+    uint64_t part = s->base == l->durable_segment ? l->durable_at : s->size;
+
     *ret_end = MIN(segment_end(l, s), l->durable_end);
-    return s->base == l->durable_segment ? l->durable_at : s->size;
+    if (!l->held.n || s != log_active(l)) return part;
+    *ret_end = MIN(*ret_end, l->held_from);
+    return MIN(part, s->size - l->held.n);
 }
 
 /* Extends the run that starts with h at `at`: whole batches, at most max bytes, all below bound. */
@@ -128,6 +132,10 @@ enum rc log_read(struct log *l, int64_t offset, size_t max, int64_t bound, bool 
     if (offset < l->start || offset > l->end)
         return err_set(e, RC_NOT_FOUND, "offset %" PRId64 " is not between %" PRId64 " and %" PRId64, offset, l->start, l->end);
     bound = MIN(bound, l->durable_end);
+    if (bound > l->held_from && offset < bound && log_settle(l, e)) {
+        if (e->rc != RC_DISK_FULL && offset >= l->held_from) return e->rc;
+        bound = l->held_from;                                     /* the rest when there is room */
+    }
     *ret = (struct log_slice){.offset_first = offset, .offset_next = offset};
     if (offset >= bound) return RC_OK;
     if (seek(l, &in, offset, &s, &at, &h, e)) return e->rc == RC_NOT_FOUND ? RC_OK : log_fail(l, e);
@@ -152,7 +160,7 @@ enum rc log_find_time(struct log *l, int64_t ts, int64_t bound, struct log_slice
 {
     struct segment_place in = log_place(l);
 
-    if (log_ready(l, e)) return e->rc;
+    if (log_ready(l, e) || log_settle(l, e)) return e->rc;
     *ret = (struct log_slice){.offset_first = -1, .offset_next = -1};
     bound = MIN(bound, l->durable_end);
     for (size_t i = l->segments_n ? segment_of(l, l->start) : 0; i < l->segments_n; i++) {
@@ -200,7 +208,7 @@ enum rc log_find_max_time(struct log *l, int64_t bound, struct log_slice *ret, s
     uint64_t          best_at = 0;
     int64_t           max = -1;
 
-    if (log_ready(l, e)) return e->rc;
+    if (log_ready(l, e) || log_settle(l, e)) return e->rc;
     *ret = (struct log_slice){.offset_first = -1, .offset_next = -1};
     bound = MIN(bound, l->durable_end);
     for (size_t i = l->segments_n ? segment_of(l, l->start) : 0; i < l->segments_n; i++) {

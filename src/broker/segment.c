@@ -267,15 +267,17 @@ enum rc segment_load(struct segment *s, const struct segment_place *in, uint32_t
 
 /* ---- writing and seeking ---- */
 
-enum rc segment_write(struct segment *s, const struct segment_place *in, struct bytes batch, struct err *e)
+enum rc segment_write(struct segment *s, const struct segment_place *in, struct bytes held, struct bytes batch, struct err *e)
 {
+    struct iovec parts[2] = {{(void *)(uintptr_t)held.p, held.n}, {(void *)(uintptr_t)batch.p, batch.n}};
+    uint64_t     at = s->size - held.n;
     struct file *f;
     struct err   cut;
 
     if (segment_file(s, in, true, &f, e)) return e->rc;
-    if (file_write(f, batch, s->size, e)) {
+    if (file_writev(f, held.n ? parts : parts + 1, held.n && batch.n ? 2 : 1, at, e)) {
         s->cut = true;
-        if (!file_truncate(f, s->size, &cut)) return e->rc;
+        if (!file_truncate(f, at, &cut)) return e->rc;
         e->rc = RC_IO;                                            /* the file is longer than we say */
         return err_in(e, "not cut back (%s)", cut.text);
     }

@@ -48,8 +48,9 @@ enum rc segment_file(struct segment *s, const struct segment_place *in, bool cre
  * UINT32_MAX: as many as the files hold, or all again when they make no sense. */
 enum rc segment_load(struct segment *s, const struct segment_place *in, uint32_t offsets_n, uint32_t times_n,
                      uint32_t index_interval, struct err *e) MUST_USE;
-/* Writes at the end, and cuts the file back when that fails; s->size moves. */
-enum rc segment_write(struct segment *s, const struct segment_place *in, struct bytes batch, struct err *e) MUST_USE;
+/* Writes at the end what was counted and held back, and a new batch, which moves s->size; either may be empty. When that fails,
+ * the file is cut back to before both. */
+enum rc segment_write(struct segment *s, const struct segment_place *in, struct bytes held, struct bytes batch, struct err *e) MUST_USE;
 /* How far a segment has got, to go back to when what follows a write fails: as if nothing had been written. */
 struct segment_mark { uint64_t size; uint32_t since_index, offsets_n, times_n; int64_t max_time, max_time_offset, first_time; };
 struct segment_mark segment_mark(const struct segment *s);

@@ -141,6 +141,7 @@ struct log *store_log_new(struct store *s, const struct uuid *id, struct str top
     l->snapshot = l->snapshot_held = -1;
     l->refs = 1;
     list_init(&l->dirty_link);
+    list_init(&l->held_link);
     map_put(&s->logs, key_of(&k, id, partition), l);
     return l;
 }
@@ -156,6 +157,7 @@ void log_unref(struct log *l)
 {
     if (--l->refs) return;
     log_segments_free(l);
+    buf_fini(&l->held);
     found_drop(l);
     epochs_fini(&l->epochs);
     producers_fini(&l->producers);
@@ -174,6 +176,7 @@ void store_log_forget(struct store *s, struct log *l)
     if (l->offline) s->stats.logs_offline--;
     l->dirty = false;
     list_remove(&l->dirty_link);
+    log_held_drop(l);
     log_segments_free(l);                                         /* closes the files */
     l->loaded = false;
     log_unref(l);
@@ -417,32 +420,36 @@ static bool launch(struct store *s)
 
 void store_checkpoint_soon(struct store *s) { s->checkpoint_wanted = true; }
 
-void store_turn_end(struct store *s)
+static void groups_turn(struct store *s, uint64_t now)
 {
-    uint64_t now;
-
-    now = clock_mono_ms(s->opt.clock);
-    compact_turn(s, now);
     if (s->fatal || s->wal.in_flight) return;
     if (!s->checkpoint && checkpoint_due(s, now)) {
         bool for_room = wal_used(&s->wal) >= s->wal.super.ring.bytes / 4;
 
         if (for_room && now - s->checkpoint_ms < CHECKPOINT_QUICK_MS) store_want_ring(s, MIN(s->wal.super.ring.bytes * GROW_FACTOR, s->wal.bytes_max));
-        checkpoint_capture(s);
-        if (launch(s)) {
+        if (checkpoint_capture(s)) {
+            bool launched = launch(s);
+
             checkpoint_place(s);
+            if (!launched) checkpoint_write(s);
             return;
         }
-        checkpoint_place(s);
-        checkpoint_write(s);
-        return;
     }
     launch(s);
 }
 
+void store_turn_end(struct store *s)
+{
+    uint64_t now = clock_mono_ms(s->opt.clock);
+
+    compact_turn(s, now);
+    groups_turn(s, now);
+    store_held_turn(s, now);                                      /* while the disk works */
+}
+
 uint64_t store_next_ms(const struct store *s)
 {
-    uint64_t next = compact_next_ms(s);
+    uint64_t next = MIN(compact_next_ms(s), store_held_next_ms(s));
 
     if (s->fatal || s->checkpoint || s->wal.in_flight || !s->dirty_any) return next;     /* what is under way makes a turn by itself */
     return MIN(next, MAX(s->checkpoint_retry_ms, s->checkpoint_wanted ? clock_mono_ms(s->opt.clock) : s->checkpoint_ms + s->opt.checkpoint_every_ms));

@@ -1,7 +1,7 @@
 /* broker/store_core.h - what the files of the storage part share: struct store and struct log.
  *
- * store.c (turns, callbacks), store_open.c (opening and recovery), checkpoint.c, log.c (append), log_open.c (loading and
- * replay of one log), log_read.c, log_large.c, retention.c, compact.c. Nothing else includes this.
+ * store.c (turns, callbacks), store_open.c (opening and recovery), checkpoint.c, log.c (append), log_tail.c, log_open.c (loading
+ * and replay of one log), log_read.c, log_large.c, retention.c, compact.c. Nothing else includes this.
  * Lives on: the broker loop.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -46,6 +46,11 @@ struct log {
     struct segment **segments;                 /* by base; the last one grows */
     size_t   segments_n, segments_cap;
     bool     roll_next;                        /* the next batch starts a new segment */
+    struct buf held;                           /* the end of the newest segment that is not written to its file yet; see log_tail.c */
+    int64_t  held_from;                        /* its first offset */
+    uint64_t held_ms;                          /* monotonic, since when */
+    struct list held_link;
+    bool     held_short;                       /* there was no room for it: readers wait to be told */
     int64_t  rolled_ms;                        /* wall clock of the first append to the newest segment */
     int64_t  jitter_ms;                        /* taken off segment.ms for the newest segment */
 
@@ -104,6 +109,8 @@ struct store {
     uint64_t checkpoint_retry_ms;              /* not before */
     uint64_t replay_to;                        /* during recovery */
 
+    struct list held;                          /* struct log.held_link, oldest first */
+    size_t   held_bytes;                       /* of all together */
     struct list compact_waits;                 /* struct compact_job.link: passes whose next step is held back */
     uint64_t cleaner_keys_bytes, cleaner_bytes_per_second;       /* store_cleaner_limits */
 
@@ -137,7 +144,7 @@ void store_gone(struct store *s, const struct log *l);                         /
 bool checkpoint_due(const struct store *s, uint64_t now_ms);
 /* The steps of a checkpoint: remember everything staged so far; launch the group that has it; give the superblock its place
  * in the ring; when that group has landed, write. From there on it runs by itself. */
-void checkpoint_capture(struct store *s);
+bool checkpoint_capture(struct store *s);                                      /* false: not now */
 void checkpoint_place(struct store *s);
 bool checkpoint_waits(const struct store *s);                                  /* captured, not yet writing */
 void checkpoint_write(struct store *s);
@@ -166,6 +173,19 @@ void log_put_state(const struct log *l, struct log_state *ret);                /
 void log_count_closed(const struct log *l, int64_t start, int64_t *ret_n, uint64_t *ret_bytes);    /* see struct log_state */
 enum rc log_make_folder(struct log *l, struct err *e);
 enum rc log_move_start(struct log *l, int64_t start, struct err *e);            /* not staged */
+
+/* ---- log_tail.c ---- */
+bool log_may_hold(const struct log *l, size_t n);                              /* a batch of n bytes may be written later */
+void log_hold(struct log *l, struct bytes batch, int64_t base_offset);
+/* What is held is in the file afterwards. RC_DISK_FULL: it is kept. RC_FATAL: the store has failed. */
+enum rc log_settle(struct log *l, struct err *e) MUST_USE;
+/* The same with a batch behind it, whose append fails when it fails. */
+enum rc log_settle_with(struct log *l, struct bytes more, struct err *e) MUST_USE;
+void log_held_drop(struct log *l);
+/* The oldest, when they are due or too many. */
+void store_held_turn(struct store *s, uint64_t now_ms);
+uint64_t store_held_next_ms(const struct store *s);
+bool store_settle(struct store *s);                                            /* all; false when not */
 
 /* ---- log_open.c ---- */
 enum rc log_load(struct log *l, struct err *e);

@@ -297,6 +297,7 @@ enum rc store_open(const struct store_options *opt, struct store **ret, struct e
     s->opt.dir = s->dir;
     s->fs = opt->fs;
     list_init(&s->dirty);
+    list_init(&s->held);
     list_init(&s->compact_waits);
     store_cleaner_limits(s, 0, 0);
     handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : MIN((uint32_t)FILES_OPEN_MAX, fs_files_max() / 4));

@@ -1,5 +1,6 @@
-/* Design note: one queue, one mutex, one condition: jobs are milliseconds, not nanoseconds. A lane
- * that is busy is skipped when a thread looks for the next job. SPDX-License-Identifier: Apache-2.0
+/* Design note: one queue, one mutex, one condition. A lane that is busy is skipped when a thread looks for the next job.
+ * The write of a small wal group takes as long as waking a thread or two does: nobody is woken who would find nothing to do,
+ * and only when the lock is free. SPDX-License-Identifier: Apache-2.0
  */
 #include "sys/worker.h"
 #include "sys/thread.h"
@@ -10,6 +11,7 @@ struct workers {
     pthread_cond_t more;
     struct msg *head, **tail;
     bool lane_busy[WORKER_LANES_MAX], stopping;
+    unsigned idle; /* threads that wait, less those that were woken since */
     struct lane_state lanes[WORKER_LANES_MAX];
     unsigned threads_n;
     struct thread *threads[];
@@ -22,34 +24,60 @@ static void post_done(struct msg *m)
     w->done(w);
 }
 
-/* Takes the oldest job whose lane is free, or the nth such; of a lane only the first counts. Called with the lock held. */
-static struct work *take(struct workers *w, unsigned nth)
+/* The oldest job whose lane is free, or the nth such; of a lane only the first counts. Called with the lock held. */
+static struct msg **find(struct workers *w, unsigned nth)
 {
     uint64_t seen = 0;
 
     for (struct msg **at = &w->head; *at; at = &(*at)->next) {
-        struct work *job = container_of(*at, struct work, msg);
+        const struct work *job = container_of(*at, struct work, msg);
 
         if (job->lane && (w->lane_busy[job->lane] || seen & UINT64_C(1) << job->lane)) continue;
         if (job->lane) seen |= UINT64_C(1) << job->lane;
-        if (nth--) continue;
-        *at = job->msg.next;
-        if (!*at) w->tail = at;
-        if (job->lane) w->lane_busy[job->lane] = true;
-        return job;
+        if (!nth--) return at;
     }
     return NULL;
 }
 
-static void finish(struct workers *w, struct work *job, uint32_t lane)
+static struct work *take(struct workers *w, unsigned nth)
+{
+    struct msg **at = find(w, nth);
+    struct work *job;
+
+    if (!at) return NULL;
+    job = container_of(*at, struct work, msg);
+    *at = job->msg.next;
+    if (!*at) w->tail = at;
+    if (job->lane) w->lane_busy[job->lane] = true;
+    return job;
+}
+
+/* There is a job for somebody who waits: he counts as busy from here on. Called with the lock held; the signal comes after. */
+static bool wakes_one(struct workers *w)
+{
+    if (!w->idle || !find(w, 0)) return false;
+    w->idle--;
+    return true;
+}
+
+static void unlock_and_wake(struct workers *w)
+{
+    bool wakes = wakes_one(w);
+
+    pthread_mutex_unlock(&w->lock);
+    if (wakes) pthread_cond_signal(&w->more);
+}
+
+static void post(struct work *job)
 {
     job->msg.run = post_done;
     mailbox_post(job->reply_to, &job->msg); /* the job may be gone from here on */
-    if (!lane) return;
-    pthread_mutex_lock(&w->lock);
-    w->lane_busy[lane] = false;
-    pthread_cond_signal(&w->more);
-    pthread_mutex_unlock(&w->lock);
+}
+
+static void wait_for_more(struct workers *w)
+{
+    w->idle++;
+    pthread_cond_wait(&w->more, &w->lock);
 }
 
 static void worker_main(void *arg)
@@ -63,14 +91,15 @@ static void worker_main(void *arg)
         if (job) {
             uint32_t lane = job->lane;
 
-            pthread_mutex_unlock(&w->lock);
+            unlock_and_wake(w);                /* the lane that was freed may have another one */
             job->run(job);
-            finish(w, job, lane);
+            post(job);
             pthread_mutex_lock(&w->lock);
+            if (lane) w->lane_busy[lane] = false;
         } else if (w->stopping && !w->head) {
             break;
         } else {
-            pthread_cond_wait(&w->more, &w->lock);
+            wait_for_more(w);
         }
     }
     pthread_cond_broadcast(&w->more);
@@ -125,8 +154,7 @@ void workers_submit(struct workers *w, struct work *job)
     job->msg.next = NULL;
     *w->tail = &job->msg;
     w->tail = &job->msg.next;
-    pthread_cond_signal(&w->more);
-    pthread_mutex_unlock(&w->lock);
+    unlock_and_wake(w);
 }
 
 bool workers_run_one(struct workers *w)
@@ -145,7 +173,10 @@ bool workers_run_nth(struct workers *w, unsigned nth)
     if (!job) return false;
     lane = job->lane;
     job->run(job);
-    finish(w, job, lane);
+    post(job);
+    pthread_mutex_lock(&w->lock);
+    if (lane) w->lane_busy[lane] = false;
+    unlock_and_wake(w);
     return true;
 }
 

@@ -365,6 +365,89 @@ static void a_disk_without_a_byte_left_gives_no_offset_twice(void **state)
     rig_fini(&r);
 }
 
+static uint64_t segment_length(struct rig *r)
+{
+    struct fs_stat st;
+
+    assert_int_equal(fs_stat(fs_sim_fs(r->disk), "data/ta-0/00000000000000000000.log", &st, &r->t.err), RC_OK);
+    return st.size;
+}
+
+static void segments_get_small_batches_together_and_readers_get_them_at_once(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    uint64_t            one;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    for (int i = 0; i < 4; i++) {
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+        storage_turn(&r.t);
+    }
+    assert_int_equal(store_durable_seq(r.t.store), a.seq);
+    one = segment_length(&r);                                     /* the first makes the file */
+    clock_sim_advance(&r.t.clock, 199000);
+    storage_turn(&r.t);
+    assert_int_equal(segment_length(&r), one);
+    assert_true(store_next_ms(r.t.store) <= clock_mono_ms(&r.t.clock.clock) + 1);
+    clock_sim_advance(&r.t.clock, 1000);
+    storage_turn(&r.t);
+    assert_int_equal(segment_length(&r), 4 * one);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "y"}, &a), RC_OK);
+    assert_null(log_text(&r.t, storage_log(&r.t, 0), 4));         /* not durable yet */
+    storage_turn(&r.t);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 4), "y");
+    assert_int_equal(segment_length(&r), 5 * one);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "z"}, &a), RC_OK);
+    storage_turn(&r.t);
+    crash(&r);
+    rig_open(&r);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 5), "z");
+    rig_fini(&r);
+}
+
+static void no_room_for_what_segments_have_not_got_yet(struct rig *r, bool crashes)
+{
+    struct log_appended a;
+    struct store_stats  before, after;
+    uint64_t            left;
+
+    rig_init(r);
+    rig_open(r);
+    for (int i = 0; i < 3; i++) assert_int_equal(put(r, 0, (struct batch_of){.text = "kept", .pad = 3000}, &a), RC_OK);
+    storage_turn(&r->t);
+    assert_int_equal(fs_free_bytes(fs_sim_fs(r->disk), "data", &left, &r->t.err), RC_OK);
+    fs_sim_set_capacity(r->disk, (1ull << 40) - left);            /* another program has taken it all */
+    store_stats(r->t.store, &before);
+    clock_sim_advance(&r->t.clock, 31000000);                     /* a checkpoint is due */
+    storage_turn(&r->t);
+    store_stats(r->t.store, &after);
+    assert_int_equal(after.checkpoints, before.checkpoints);
+    assert_false(store_is_fatal(r->t.store));
+    assert_int_equal(log_durable_end(storage_log(&r->t, 0)), 3);
+    assert_string_equal(log_text(&r->t, storage_log(&r->t, 0), 0), "kept");
+    assert_null(log_text(&r->t, storage_log(&r->t, 0), 2));
+    assert_int_equal(put(r, 0, (struct batch_of){.text = "no"}, &a), RC_DISK_FULL);
+    if (crashes) crash(r);
+    fs_sim_set_capacity(r->disk, 1ull << 40);
+    if (crashes) rig_open(r);
+    clock_sim_advance(&r->t.clock, 2000000);
+    storage_turn(&r->t);
+    for (int i = 0; i < 3; i++) assert_string_equal(log_text(&r->t, storage_log(&r->t, 0), i), "kept");
+    rig_fini(r);
+}
+
+static void what_finds_no_room_in_its_segment_stays_in_the_wal_until_there_is_some(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    no_room_for_what_segments_have_not_got_yet(&r, false);
+    no_room_for_what_segments_have_not_got_yet(&r, true);
+}
+
 static void a_failed_wal_write_ends_acknowledgement_until_a_restart(void **state)
 {
     struct fs_sim      *disk = fs_sim_new(1);
@@ -395,6 +478,33 @@ static void a_failed_wal_write_ends_acknowledgement_until_a_restart(void **state
     t.store = store_close(t.store);
     assert_int_equal(storage_open(&t), RC_OK);
     assert_string_equal(log_text(&t, storage_log(&t, 0), 0), "safe");
+    storage_fini(&t);
+    fs_fault_free(fault);
+    fs_sim_free(disk);
+}
+
+static void a_segment_that_cannot_be_written_ends_acknowledgement_and_loses_nothing(void **state)
+{
+    struct fs_sim      *disk = fs_sim_new(1);
+    struct fs_fault    *fault = fs_fault_new(fs_sim_fs(disk));
+    struct storage      t;
+    struct log_appended a;
+
+    (void)state;
+    storage_init(&t, fs_fault_fs(fault), "data");
+    assert_int_equal(storage_open(&t), RC_OK);
+    for (int i = 0; i < 2; i++) assert_int_equal(log_put(&t, storage_log(&t, 0), (struct batch_of){.text = "safe"}, &a), RC_OK);
+    storage_turn(&t);
+    assert_int_equal(store_durable_seq(t.store), a.seq);
+    fs_fault_arm(fault, 0, RC_IO, true);
+    assert_null(log_text(&t, storage_log(&t, 0), 1));
+    fs_fault_disarm(fault);
+    assert_true(store_is_fatal(t.store));
+    assert_int_equal(t.fatal_n, 1);
+    assert_int_equal(log_put(&t, storage_log(&t, 0), (struct batch_of){.text = "no"}, &a), RC_FATAL);
+    t.store = store_close(t.store);
+    assert_int_equal(storage_open(&t), RC_OK);
+    for (int i = 0; i < 2; i++) assert_string_equal(log_text(&t, storage_log(&t, 0), i), "safe");
     storage_fini(&t);
     fs_fault_free(fault);
     fs_sim_free(disk);
@@ -573,7 +683,10 @@ int main(void)
         cmocka_unit_test(a_deleted_log_is_gone_and_its_name_is_free),
         cmocka_unit_test(a_full_disk_is_decided_before_the_append_and_recovers_by_itself),
         cmocka_unit_test(a_disk_without_a_byte_left_gives_no_offset_twice),
+        cmocka_unit_test(segments_get_small_batches_together_and_readers_get_them_at_once),
+        cmocka_unit_test(what_finds_no_room_in_its_segment_stays_in_the_wal_until_there_is_some),
         cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
+        cmocka_unit_test(a_segment_that_cannot_be_written_ends_acknowledgement_and_loses_nothing),
         cmocka_unit_test(damage_is_reported_and_nothing_is_changed),
         cmocka_unit_test(leftovers_of_a_crash_are_removed),
         cmocka_unit_test(what_the_next_version_wrote_is_read_when_it_says_so_and_written_anew),
