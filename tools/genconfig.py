@@ -102,6 +102,7 @@ def header(rows):
         out.append(f"    {r.c_type()} {r.field};".ljust(60) + f"/* {comment} */")
     out += ["", "    struct config_origin origins[CONFIG_KEYS];",
             "    struct config_list notes;                               /* to be said once at the start */",
+            "    struct config_registry registry;                        /* what .confluent-schema.yaml says */",
             "    struct arena arena;                                     /* holds every text above */", "};", ""]
     return "\n".join(out)
 

@@ -41,6 +41,7 @@ enum rc config_load(const struct config_sources *src, struct config **ret,
     config_read_flags(l, src, true);
     config_read_environment(l, src);
     config_read_flags(l, src, false);
+    if (problems->n == before) config_read_registry(l);
     if (problems->n == before) config_derive(l);
     if (problems->n == before) config_check(l);
     if (problems->n == before)

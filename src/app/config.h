@@ -25,6 +25,7 @@ struct config_listener {
     enum config_protocol protocol;               /* broker.listeners only */
     struct config_origin origin;
 };
+struct config_registry { struct str url, username, password, ca_path; };   /* url empty: no schema registry */
 struct config_listeners { struct config_listener *list; size_t n; };
 
 #include "config_table.h"                        /* enum config_key, enum config_… of the choices, struct config */

@@ -36,6 +36,7 @@ void config_listeners_node(struct config_loader *l, enum config_key key, const s
 int  config_key_of(struct str name);             /* -1: none */
 void config_read_file(struct config_loader *l, struct str path);
 void config_read_kafka_json(struct config_loader *l, struct str path);
+void config_read_registry(struct config_loader *l);           /* .confluent-schema.yaml, when a folder of one is given */
 void config_read_environment(struct config_loader *l, const struct config_sources *src);
 void config_read_flags(struct config_loader *l, const struct config_sources *src, bool files_only);
 

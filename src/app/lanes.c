@@ -3,6 +3,7 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "app/parts.h"
 #include "bus/bus.h"
+#include "bus/registry.h"
 #include "control/api.h"
 #include "sys/thread.h"
 #include "upstream/upstream.h"
@@ -80,6 +81,7 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .owners = (int32_t)c->flow_owners,
         .shared_refused = l->shared_refused,
         .shared_ctx = l,
+        .schemas = l->schemas,
         .loops_n = l->n,
     };
     topic_configs_fill(l, c);
@@ -146,6 +148,14 @@ static void sources_fill(struct lanes *l, struct log_side *log)
     l->sources = (struct metrics_sources){l->sources_list, n};
 }
 
+static enum rc schemas_open(struct lanes *l, const struct config *c, struct err *e)
+{
+    const struct config_registry *r = &c->registry;
+
+    if (!r->url.n) return RC_OK;
+    return registry_new(&(struct registry_options){r->url, r->username, r->password, r->ca_path}, &l->schemas, e);
+}
+
 enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log, struct workers *workers,
                    bool (*ready)(void *ctx, struct str *ret_why), void *ctx, struct err *e)
 {
@@ -155,6 +165,7 @@ enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log
     l->n = lanes_wanted(c);
     l->list = xnew_array(struct lane, l->n);
     l->ceiling.max = (unsigned)c->broker_connections_max;
+    if (schemas_open(l, c, e)) return e->rc;
     flow_options_fill(l, c);
     for (unsigned i = 0; i < l->n; i++) {
         l->list[i].lanes = l;
@@ -256,6 +267,7 @@ void lanes_drain(struct lanes *l, uint64_t until_ms, struct mailbox *home, void 
 {
     l->drain_until_ms = until_ms;
     l->home = home;
+    registry_stop(l->schemas);
     l->drained.run = drained;
     atomic_store(&l->draining, l->n);
     for (unsigned i = 0; i < l->n; i++) {
@@ -289,6 +301,7 @@ void lanes_close(struct lanes *l)
 /* Loops go last: until the bus is closed, its answers arrive in their mailboxes. */
 void lanes_free(struct lanes *l)
 {
+    l->schemas = registry_free(l->schemas);
     for (unsigned i = 0; i < l->n; i++) {
         if (!l->list[i].loop) continue;
         mailbox_drain(loop_mailbox(l->list[i].loop));

@@ -63,6 +63,7 @@ struct lanes {
     struct metrics_source *sources_list;
     struct flow_options  flow;                   /* what all executors get; texts are the configuration's */
     struct bus_config   *topic_configs;
+    struct schema_registry *schemas;             /* NULL: none */
     struct buf           ready;                  /* "infer=HOST:PORT …" */
     uint64_t             drain_until_ms;
     struct mailbox      *home;

@@ -1,49 +1,9 @@
-/* cli/http.c - libcurl by dlopen: a server that never calls it never pays for it. SPDX-License-Identifier: Apache-2.0 */
+/* SPDX-License-Identifier: Apache-2.0 */
 #include "cli/http.h"
 #include "net/addr.h"
-#include <curl/curl.h>
-#include <dlfcn.h>
+#include "net/curl.h"
 
 enum { CONNECT_S = 5 };
-
-static struct {
-    CURL *(*init)(void);
-    CURLcode (*setopt)(CURL *c, CURLoption option, ...);
-    CURLcode (*perform)(CURL *c);
-    CURLcode (*getinfo)(CURL *c, CURLINFO info, ...);
-    const char *(*strerror)(CURLcode code);
-    void (*reset)(CURL *c);
-    struct curl_slist *(*slist_append)(struct curl_slist *list, const char *text);
-    void (*slist_free)(struct curl_slist *list);
-} curl;
-
-static bool symbol(void *library, const char *name, void *into)
-{
-    void *p = dlsym(library, name);
-    memcpy(into, &p, sizeof p);
-    return p != NULL;
-}
-
-static enum rc curl_load(struct err *e)
-{
-    void *library;
-
-    if (curl.init) return RC_OK;
-    library = dlopen("libcurl.so.4", RTLD_NOW | RTLD_LOCAL);
-    if (!library)
-        return err_set(e, RC_UNSUPPORTED, "libcurl is not installed (apt-get install libcurl4): %s",
-                       dlerror());
-    if (symbol(library, "curl_easy_setopt", &curl.setopt) &&
-        symbol(library, "curl_easy_perform", &curl.perform) &&
-        symbol(library, "curl_easy_getinfo", &curl.getinfo) &&
-        symbol(library, "curl_easy_strerror", &curl.strerror) &&
-        symbol(library, "curl_easy_reset", &curl.reset) &&
-        symbol(library, "curl_slist_append", &curl.slist_append) &&
-        symbol(library, "curl_slist_free_all", &curl.slist_free) &&
-        symbol(library, "curl_easy_init", &curl.init))
-        return RC_OK;
-    return err_set(e, RC_UNSUPPORTED, "libcurl lacks a function: %s", dlerror());
-}
 
 static size_t on_body(char *p, size_t size, size_t n, void *ctx)
 {
@@ -89,9 +49,9 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
-static enum rc perform(CURL *c, const struct http_ask *a, const char *url, struct err *e)
+static enum rc perform(const struct curl_lib *curl, CURL *c, const struct http_ask *a, const char *url, struct err *e)
 {
-    CURLcode code = curl.perform(c);
+    CURLcode code = curl->perform(c);
 
     if (code == CURLE_OK) return RC_OK;
     if (code == CURLE_OPERATION_TIMEDOUT)
@@ -99,7 +59,7 @@ static enum rc perform(CURL *c, const struct http_ask *a, const char *url, struc
     return err_set(e, RC_UNAVAILABLE,
                    "no millrace can be reached at %s (%s); is it running? --server HOST:PORT or "
                    "MILLRACE_SERVER says where",
-                   a->server, curl.strerror(code));
+                   a->server, curl->strerror(code));
 }
 
 enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *e)
@@ -107,40 +67,41 @@ enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *
     AUTO(buf_fini) struct buf url = {0};
     static CURL *c;                              /* keeps its connection for the next request */
     struct curl_slist *headers = NULL;
+    const struct curl_lib *curl;
 
     *ret = (struct http_answer){.grpc_status = -1};
-    if (curl_load(e)) return e->rc;
-    if (!c) c = curl.init();
+    if (curl_load(&curl, e)) return e->rc;
+    if (!c) c = curl->init();
     if (!c) return err_set(e, RC_UNSUPPORTED, "libcurl does not start");
     buf_printf(&url, "http://%s" STR_FMT, a->server, STR_ARG(a->path));
     for (size_t i = 0; i < a->headers_n; i++)
-        headers = curl.slist_append(headers, a->headers[i]);
-    headers = curl.slist_append(headers, "Expect:");
-    curl.setopt(c, CURLOPT_URL, buf_cstr(&url));
-    curl.setopt(c, CURLOPT_CUSTOMREQUEST, a->method);
-    curl.setopt(c, CURLOPT_HTTPHEADER, headers);
-    curl.setopt(c, CURLOPT_WRITEFUNCTION, on_body);
-    curl.setopt(c, CURLOPT_WRITEDATA, ret);
-    curl.setopt(c, CURLOPT_HEADERFUNCTION, on_header);
-    curl.setopt(c, CURLOPT_HEADERDATA, ret);
-    curl.setopt(c, CURLOPT_NOPROXY, "*");
-    curl.setopt(c, CURLOPT_NOSIGNAL, 1L);
-    curl.setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
-    curl.setopt(c, CURLOPT_TIMEOUT, (long)a->timeout_s);
+        headers = curl->slist_append(headers, a->headers[i]);
+    headers = curl->slist_append(headers, "Expect:");
+    curl->setopt(c, CURLOPT_URL, buf_cstr(&url));
+    curl->setopt(c, CURLOPT_CUSTOMREQUEST, a->method);
+    curl->setopt(c, CURLOPT_HTTPHEADER, headers);
+    curl->setopt(c, CURLOPT_WRITEFUNCTION, on_body);
+    curl->setopt(c, CURLOPT_WRITEDATA, ret);
+    curl->setopt(c, CURLOPT_HEADERFUNCTION, on_header);
+    curl->setopt(c, CURLOPT_HEADERDATA, ret);
+    curl->setopt(c, CURLOPT_NOPROXY, "*");
+    curl->setopt(c, CURLOPT_NOSIGNAL, 1L);
+    curl->setopt(c, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_S);
+    curl->setopt(c, CURLOPT_TIMEOUT, (long)a->timeout_s);
     if (a->grpc) { /* libcurl 7.88 cannot use such a connection a second time */
-        curl.setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
-        curl.setopt(c, CURLOPT_FRESH_CONNECT, 1L);
-        curl.setopt(c, CURLOPT_FORBID_REUSE, 1L);
+        curl->setopt(c, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2_PRIOR_KNOWLEDGE);
+        curl->setopt(c, CURLOPT_FRESH_CONNECT, 1L);
+        curl->setopt(c, CURLOPT_FORBID_REUSE, 1L);
     }
     if (strcmp(a->method, "POST") == 0) {
-        curl.setopt(c, CURLOPT_POST, 1L);
-        curl.setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)a->body.n);
-        curl.setopt(c, CURLOPT_POSTFIELDS, a->body.p ? (const char *)a->body.p : "");
+        curl->setopt(c, CURLOPT_POST, 1L);
+        curl->setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)a->body.n);
+        curl->setopt(c, CURLOPT_POSTFIELDS, a->body.p ? (const char *)a->body.p : "");
     }
-    enum rc rc = perform(c, a, buf_cstr(&url), e);
-    if (!rc) curl.getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
-    curl.reset(c);
-    curl.slist_free(headers);
+    enum rc rc = perform(curl, c, a, buf_cstr(&url), e);
+    if (!rc) curl->getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
+    curl->reset(c);
+    curl->slist_free(headers);
     if (rc) http_answer_fini(ret);
     return rc;
 }

@@ -4,6 +4,7 @@
  * they had (the request id among them, so that `trace` shows both ways side by side) and x-millrace-replay, which names the record.
  * Every partition is a source; the source whose next record is the oldest goes first. SPDX-License-Identifier: Apache-2.0 */
 #include "base/base64.h"
+#include "bus/schema.h"
 #include "cli/command.h"
 #include "cli/when.h"
 #include "oip/proto.h"
@@ -248,7 +249,7 @@ static int one(struct replay *r, const json_t *record)
         return CLI_DONE;
     }
     r->requests++;
-    return r->cli->check ? CLI_DONE : send(r, record, buf_view(&message));
+    return r->cli->check ? CLI_DONE : send(r, record, schema_message(buf_view(&message)));
 }
 
 /* ---- the command ---- */

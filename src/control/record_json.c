@@ -1,6 +1,7 @@
 /* control/record_json.c - decoding for the eye. SPDX-License-Identifier: Apache-2.0 */
 #include "control/record_json.h"
 #include "base/base64.h"
+#include "bus/schema.h"
 #include "oip/json.h"
 #include "oip/pb.h"
 #include <inttypes.h>
@@ -82,9 +83,9 @@ static void put_value(struct str topic, const struct bus_record *r, struct str t
         buf_append_str(b, STR("\"kind\":\"null\",\"value\":null"));
     else if (error)
         put_opaque(r->value, "error", b);
-    else if (str_ends(topic, STR(".inputs")) && put_message(r->value, INFER_REQUEST, tensor, b))
+    else if (str_ends(topic, STR(".inputs")) && put_message(schema_message(r->value), INFER_REQUEST, tensor, b))
         return;
-    else if (str_ends(topic, STR(".outputs")) && put_message(r->value, INFER_RESPONSE, tensor, b))
+    else if (str_ends(topic, STR(".outputs")) && put_message(schema_message(r->value), INFER_RESPONSE, tensor, b))
         return;
     else
         put_opaque(r->value, "text", b);

@@ -108,7 +108,7 @@ void append_record(struct flow_run *r, const struct append_what *w)
     struct bus_record record = {
         .timestamp_ms = w->timestamp_ms,
         .key = r->key,
-        .value = value.p ? value : bytes_of("", 0),
+        .value = tag_value(f, t, w, value),
         .headers_n = gather_headers(r, w, lacks),
     };
 

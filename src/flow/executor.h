@@ -5,7 +5,7 @@
  * batch.c    calls of several runs as one              redact.c   what is left out of records
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
- * tap.c      inputs from other pipelines
+ * tap.c      inputs from other pipelines             tag.c   the schema registry's prefix on values
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
  * owners.c   which numbers are ours                foreign.c requests that other processes took
  *
@@ -21,6 +21,7 @@
 #include "net/loop.h"
 #include <stdatomic.h>
 
+struct append_what;
 struct place;
 struct tap;
 struct join;
@@ -41,6 +42,10 @@ struct topic {
     struct timer retry;
     uint32_t tries;
     char *why;                                   /* the last try failed; NULL: none did */
+    int32_t schema;                              /* id its values are tagged with; 0: none (tag.c) */
+    bool tag_asked, tag_waited;                  /* the registry was asked; it had its time, or has answered */
+    uint32_t tag_tries;
+    struct timer tag_timer;
     bool made;                                   /* since it was last read: whatever was known of it is void */
 };
 
@@ -224,6 +229,7 @@ struct flow {
     struct list spare_runs, spare_appends;
     uint32_t spare_runs_n, spare_appends_n;
     struct buf header_scratch;                   /* of struct bus_header, for one append */
+    struct buf value_scratch;                    /* a value with its prefix, for one append */
     struct flow_counters counters;
     uint64_t run_number;
     struct rng rng;                              /* of experiments */
@@ -275,6 +281,12 @@ bool place_ready(const struct place *p);
 enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e);
 void topic_init(struct topic *t, struct flow *f, struct place *p, struct str name);
 void topic_ensure(struct topic *t);
+
+/* tag.c */
+bool tag_wait(struct topic *t);                  /* its schema is being asked for: it is not ready before that is settled */
+void tag_forget(struct flow *f, struct str topic);           /* it was deleted, by us */
+/* The value, of which w may have another form, as it is written to the topic; valid until the next call. */
+struct bytes tag_value(struct flow *f, const struct topic *t, const struct append_what *w, struct bytes value);
 
 /* admit.c */
 void run_answer(struct flow_run *r, const struct err *e);    /* e NULL: with the outcome */
@@ -386,6 +398,7 @@ struct append_what {
     bool inputs;
     struct bytes value;                          /* a message of the protocol, a request on an inputs topic */
     bool text;                                   /* … or not: an error's text, JSON */
+    bool plain;                                  /* not as a message: without the schema registry's prefix */
     struct headers headers;
     int64_t timestamp_ms;
     struct str extra_name, extra_value;          /* one more header of our own; empty: none */

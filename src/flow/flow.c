@@ -276,6 +276,7 @@ static void flow_release(struct flow *f)
     buf_fini(&f->header_scratch);
     for (size_t i = 0; i < f->stuck_n; i++)
         free((void *)f->stuck[i].name.p);
+    buf_fini(&f->value_scratch);
     free(f->stuck);
     free(f->owned);
     arena_fini(&f->arena);

@@ -10,6 +10,7 @@
 
 struct loop;
 struct flow;
+struct schema_registry;
 
 /* Where inputs are read on when the topic has nothing at the offset that was committed: its records were deleted by retention,
  * or the topic was deleted and made again. */
@@ -36,6 +37,7 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     int32_t owners;                              /* flow.owners: partitions of the control.owners topic when it is made */
     void (*shared_refused)(void *ctx);           /* another data plane serves this namespace inside its broker; on executor 0's loop */
     void *shared_ctx;
+    struct schema_registry *schemas;             /* security.schemaRegistry; NULL: none. Outlives the executors */
     unsigned loop_index, loops_n;                /* which executor this is: loop 0 recovers and serves outside records */
 };
 
@@ -101,5 +103,6 @@ struct flow_counters {
     uint64_t hop_records_failed, overload;
     uint64_t repeats;                            /* outcomes met, at an opening, of runs that had one before */
     uint64_t ended_for_others;                   /* requests of other processes that were ended with an error */
+    uint64_t schema_failures, records_untagged;  /* the registry gave no id; records written without their prefix for it */
 };
 void flow_count(const struct flow *f, struct flow_counters *ret);

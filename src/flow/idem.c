@@ -2,6 +2,7 @@
  * deadline and can be cancelled like one that waits for topics, and is answered with a copy of what
  * the first one gets, or out of the log. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "bus/schema.h"
 #include <openssl/sha.h>
 
 /* ---- hashes ---- */
@@ -193,7 +194,7 @@ static void answer_record(struct flow_run *r, const struct bus_record *rec, bool
     } else {
         q->err = (struct err){0};
         q->accepted = accepted;
-        if (!accepted) buf_append(&q->response, rec->value);
+        if (!accepted) buf_append(&q->response, schema_message(rec->value));
     }
     run_answer_with(r, h, rec->key, step);
 }

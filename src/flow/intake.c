@@ -9,6 +9,7 @@
  * when it is another's.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
+#include "bus/schema.h"
 #include "flow/idem.h"
 #include "flow/owners.h"
 #include "flow/payload.h"
@@ -401,7 +402,7 @@ static enum rc input_take(struct flow_run *r, const struct bus_record *rec, stru
 {
     AUTO(buf_fini) struct buf made = {0};
     const struct str *type = headers_get(h, "seldon-infer-type");
-    struct bytes value = rec->value;
+    struct bytes value = schema_message(rec->value);
 
     r->run.points[0].headers = h;
     if (!rec->value.p) return err_set(e, RC_INVALID, "a record without a value");
@@ -722,7 +723,10 @@ static void group_cleared(struct bus_op *op)
 
 static void topic_cleared(struct bus_op *op)
 {
-    cleared(container_of(op, struct clearing, topic.op), op);
+    struct clearing *c = container_of(op, struct clearing, topic.op);
+
+    if (!op->err.rc && !c->p->f->closed) tag_forget(c->p->f, c->topic.topic);
+    cleared(c, op);
 }
 
 static struct clearing *clearing_new(struct place *p)

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flow/payload.h"
+#include "bus/schema.h"
 #include "oip/json.h"
 #include "oip/pb.h"
 
@@ -79,6 +80,10 @@ static bool looks_like_text(struct bytes value)
 enum rc payload_explain(struct bytes value, bool quote, struct err *e)
 {
     char begin[41] = {0};
+
+    if (schema_other_message(value))
+        return err_in(e, "a protobuf inference.ModelInferRequest is expected here, the record holds another message of its "
+                         "schema registry's schema than the first, %zu bytes", value.n);
     const char *kind = looks_like_json(value)   ? "JSON"
                        : looks_like_text(value) ? "text"
                                                 : "something else";

@@ -60,9 +60,9 @@ static void topic_ensured(struct bus_op *op)
         t->partitions = ask->op.partitions;
         t->made |= ask->op.created;
         why_set(&t->why, NULL);
-        t->ready = true;
-        if (t->place) place_setup(t->place);
-        else flow_unpark_all(f);
+        t->ready = !tag_wait(t);
+        if (!t->place) flow_unpark_all(f);
+        else if (t->ready) place_setup(t->place);
     }
     if (!f->closed && t->place) place_unref(t->place);
     bus_topic_fini(&ask->op);
@@ -168,6 +168,8 @@ static void timers_stop(struct place *p)
 
     timer_cancel(ts, &p->inputs.retry);
     timer_cancel(ts, &p->outputs.retry);
+    timer_cancel(ts, &p->inputs.tag_timer);
+    timer_cancel(ts, &p->outputs.tag_timer);
     timer_cancel(ts, &p->retry);
     timer_cancel(ts, &p->take_retry);
 }

@@ -4,6 +4,7 @@
  * of its own, until nothing is left. Then it is seen whether the caller can be answered and whether
  * anything still needs the run. A run ends when its machine has, its records are acknowledged and
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
+#include "bus/schema.h"
 #include "flow/idem.h"
 #include "flow/owners.h"
 #include "flow/payload.h"
@@ -215,6 +216,7 @@ static void error_record(struct flow_run *r, const struct run_failure *fail, enu
                                            .place = place,
                                            .value = str_bytes(fail->text),
                                            .text = true,
+                                           .plain = true,
                                            .headers = headers,
                                            .timestamp_ms = clock_wall_ms(loop_clock(r->f->loop)),
                                            .extra_name = STR("millrace-error"),
@@ -245,7 +247,7 @@ static void outcome_replace(struct flow_run *r, enum rc rc, struct str text)
 /* A response above the size limit of the topics cannot be written: that is an error of the run. */
 static void outcome_fit(struct flow_run *r)
 {
-    size_t n = r->run.output.message.n, max = r->f->o.message_bytes_max;
+    size_t n = r->run.output.message.n + (r->f->o.schemas ? SCHEMA_PREFIX_LEN : 0), max = r->f->o.message_bytes_max;
 
     if (r->run.outcome == RUN_OUTPUT && n > max)
         outcome_replace(r, RC_TOO_LARGE,
@@ -285,7 +287,9 @@ static void outcome_output(struct flow_run *r)
     struct str lacks;
     struct bytes value = redact_message(r, INFER_RESPONSE, p->message, &store, &lacks);
 
-    if (r->json && json_made(value, &json)) value = buf_view(&json);
+    bool plain = r->json && json_made(value, &json);
+
+    if (plain) value = buf_view(&json);
     if (r->record == FLOW_RECORD_ERRORS && !r->outside) { /* an outside producer has no other answer */
         r->outcome_done = true;
         return;
@@ -295,6 +299,7 @@ static void outcome_output(struct flow_run *r)
                                            .value = value,
                                            .text = true,
                                            .lacks = lacks,
+                                           .plain = plain,
                                            .headers = p->headers,
                                            .timestamp_ms = p->timestamp_ms});
 }

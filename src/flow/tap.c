@@ -12,6 +12,7 @@
 #include "flow/tap_inside.h"
 #include "flow/owners.h"
 #include "base/diag.h"
+#include "bus/schema.h"
 #include <inttypes.h>
 #include <stdio.h>
 
@@ -384,7 +385,7 @@ static void source_take(struct tap *t, size_t i, struct part *pt, const struct b
     *k = (struct taken){.had = HAD_NONE, .part = j->spent ? NULL : pt, .offset = rec->offset, .inputs_at = pt->inputs_at,
                         .timestamp_ms = rec->timestamp_ms};
     if (good && !j->spent &&
-        infer_parse(arena_dup(&j->arena, rec->value), s->outputs ? INFER_RESPONSE : INFER_REQUEST, &j->arena, &k->view, &e) == RC_OK &&
+        infer_parse(arena_dup(&j->arena, schema_message(rec->value)), s->outputs ? INFER_RESPONSE : INFER_REQUEST, &j->arena, &k->view, &e) == RC_OK &&
         infer_validate(&k->view, &e) == RC_OK && wanted_there(t, s, &k->view)) {
         k->had = HAD_RECORD;
         k->headers = headers_keep(&j->arena, &t->f->deny, rec, t->p->name);

@@ -131,6 +131,12 @@ static void flow_write(const struct gateway *g, struct metrics *m)
                 (double)c.bytes_now);
     metrics_add(m, METRICS_COUNTER, "millrace_run_records_total", "Records appended by runs.",
                 (struct str){0}, (double)c.records_appended);
+    metrics_add(m, METRICS_COUNTER, "millrace_schema_failures_total",
+                "Questions that the schema registry did not answer with an id.", (struct str){0},
+                (double)c.schema_failures);
+    metrics_add(m, METRICS_COUNTER, "millrace_records_untagged_total",
+                "Records written without the schema registry's prefix, since it had given no id.",
+                (struct str){0}, (double)c.records_untagged);
     metrics_add(m, METRICS_COUNTER, "millrace_runs_recovered_total",
                 "Runs finished for a process that ended.", (struct str){0}, (double)c.recovered);
     metrics_add(m, METRICS_COUNTER, "millrace_runs_ended_for_others_total",

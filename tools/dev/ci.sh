@@ -16,8 +16,9 @@ cmd_ci() {
     meson_suite build/tsan --timeout-multiplier 5 --suite threads
     venv venv tests/e2e/requirements.txt
     venv venv-mlserver tests/e2e/requirements-mlserver.txt
+    venv venv-go tests/e2e/requirements-go.txt
     kafka381
-    say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer"
+    say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
     pytest_suite venv tests/e2e/slow
     pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py --kafka "$modes" -k "kraft or zk"
     say "Kafka's clients"
@@ -33,7 +34,6 @@ cmd_ci() {
     if [ $full = 1 ]; then cmd_diff --only scripts --full; else cmd_diff --only scripts; fi
     if [ $full = 1 ]; then
         say "clients of Kafka 4: Java 4.1, franz-go"
-        venv venv-go tests/e2e/requirements-go.txt
         tools/kafka4/setup.sh build/kafka4 >build/kafka4.log 2>&1 || { tail -20 build/kafka4.log >&2; die "could not assemble Apache Kafka 4.1's tools"; }
         pytest_suite venv-go tests/e2e/full
         [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py tests/e2e/test_031_kill_loop.py

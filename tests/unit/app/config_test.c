@@ -499,20 +499,25 @@ static void what_cannot_stand_together_is_refused(void **state)
                    "--broker-only: contradicts --no-broker\n");
 }
 
+static void a_folder_without_a_registrys_file_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("security:\n  schemaRegistry: {configPath: /nowhere}\n", NULL, NULL,
+                   "security.schemaRegistry.configPath: open /nowhere/.confluent-schema.yaml: No such file or directory\n");
+}
+
 static void features_of_later_versions_are_refused_not_ignored(void **state)
 {
     (void)state;
-    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n  schemaRegistry: {configPath: /x}\n",
+    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n",
                    NULL, NULL,
                    "config.yaml:2:21: security.kafka.protocol: SASL_SSL comes with a later version "
                    "of millrace; this one takes PLAINTEXT\n");
     assert_refused(
-        "security:\n  schemaRegistry: {configPath: /x}\n  gateway: {tokens: t}\nbroker: "
+        "security:\n  kafka: {protocol: PLAINTEXT}\n  gateway: {tokens: t}\nbroker: "
         "{superUsers: [a]}\n"
         "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
         NULL, NULL,
-        "config.yaml:2:32: security.schemaRegistry.configPath: this comes with a later version of "
-        "millrace; leave it out\n"
         "config.yaml:3:21: security.gateway.tokens: this comes with a later version of millrace; "
         "leave it out\n"
         "config.yaml:4:22: broker.superUsers: this comes with a later version of millrace; leave "
@@ -676,6 +681,7 @@ int main(void)
         cmocka_unit_test(an_empty_endpoint_identification_means_https),
         cmocka_unit_test(flags_are_read_strictly),
         cmocka_unit_test(what_cannot_stand_together_is_refused),
+        cmocka_unit_test(a_folder_without_a_registrys_file_is_refused),
         cmocka_unit_test(features_of_later_versions_are_refused_not_ignored),
         cmocka_unit_test(what_is_printed_as_yaml_is_read_again_as_the_same),
         cmocka_unit_test(secrets_are_masked_and_origins_shown),
