@@ -142,7 +142,8 @@ def test_values_are_registered_and_tagged_but_not_errors(serve, registry):
     assert "seldon.default.errors.errors-value" not in there.subjects
     inspected = json.loads(plane.cli("inspect", "chain.mul10.outputs", "--output", "json").stdout)
     assert "'kind': 'response'" in str(inspected) and "'name': 'OUTPUT'" in str(inspected), inspected
-    assert "1 answered" in plane.cli("replay", "chain").stdout
+    replayed = json.loads(plane.cli("replay", "chain", "--into", "chain", "--output", "json").stdout)
+    assert (replayed["requests"], replayed["answered"]) == (1, 1), replayed
     assert metric(plane, "millrace_records_untagged_total") == 0
 
 
