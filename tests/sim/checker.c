@@ -566,6 +566,46 @@ static void check_zombie(struct check *c, const struct event *e, uint32_t at)
     }
 }
 
+/* The newer protocol: who has a log of a group, as its members see it. A member that is given what another one has, and has not given
+ * up, while that one may still count on it, is the second owner; one that commits after another was given the log is a zombie. */
+static void check_lease(struct check *c, const struct event *e, uint32_t at)
+{
+    const struct event *last = NULL;
+
+    for (uint32_t i = 0; i < at; i++) {
+        const struct event *x = &c->h->events[i];
+
+        if ((x->kind != EVENT_LEASE && x->kind != EVENT_YIELD) || x->reg != e->reg || x->log != e->log) continue;
+        if (x->kind == EVENT_LEASE) last = x;
+        else if (last && last->client == x->client) last = NULL;
+    }
+    if (!last || last->client == e->client) return;
+    for (uint32_t i = at; i--;) {
+        const struct event *x = &c->h->events[i];
+
+        if (x->kind != EVENT_ALIVE || x->reg != e->reg || x->client != last->client) continue;
+        if (x->value > e->at_us)
+            found(c, "two-owners", "client %u is given %s of %s, which client %u has (event %u)", e->client, log_name(c, e->log),
+                  c->h->regs[e->reg].name, last->client, at);
+        return;
+    }
+}
+
+static void check_lease_zombie(struct check *c, const struct event *e, uint32_t at)
+{
+    const struct event *last = NULL;
+
+    if (!e->key || e->result != RESULT_OK) return;
+    for (uint32_t i = 0; i < e->begun; i++) {
+        const struct event *x = &c->h->events[i];
+
+        if (x->kind == EVENT_LEASE && x->reg == e->key && x->log == e->log) last = x;
+    }
+    if (last && last->client != e->client)
+        found(c, "zombie-commit", "client %u committed %s for %s, which client %u had been given (event %u)", e->client, log_name(c, e->log),
+              c->h->regs[e->key].name, last->client, at);
+}
+
 /* ---- all of it ---- */
 
 static void check_events(struct check *c)
@@ -576,6 +616,8 @@ static void check_events(struct check *c)
         if (e->kind == EVENT_BOUNDS) check_bounds_of(c, e, at);
         if (e->kind == EVENT_SEEN && e->result == RESULT_OK) check_seen(c, e, at);
         if (e->kind == EVENT_WRITTEN) check_zombie(c, e, at);
+        if (e->kind == EVENT_WRITTEN) check_lease_zombie(c, e, at);
+        if (e->kind == EVENT_LEASE) check_lease(c, e, at);
         if (e->kind == EVENT_OWNS) check_owner(c, e, at);
         if (e->kind == EVENT_STUCK) found(c, "stuck", "client %u does not get on (event %u)", e->client, at);
     }

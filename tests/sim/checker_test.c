@@ -495,6 +495,37 @@ static void a_commit_of_a_member_that_was_replaced(void **state)
     expect("zombie-commit");
 }
 
+static void lease(uint32_t client, enum event_kind kind, uint64_t at_us, uint64_t until_us)
+{
+    if (kind == EVENT_LEASE) history_add(&h, (struct event){.at_us = at_us, .kind = EVENT_ALIVE, .client = client, .reg = 1, .value = until_us});
+    history_add(&h, (struct event){.at_us = at_us, .kind = kind, .client = client, .reg = 1});
+}
+
+static void a_member_that_is_given_what_another_one_has(void **state)
+{
+    (void)state;
+    lease(READER, EVENT_LEASE, 10, 50);
+    lease(READER, EVENT_YIELD, 20, 0);
+    lease(OTHER, EVENT_LEASE, 30, 80);
+    assert_false(verdict().n);
+    lease(READER, EVENT_LEASE, 80, 90);                           /* OTHER was not heard of for a session's time */
+    assert_false(verdict().n);
+    lease(OTHER, EVENT_LEASE, 89, 99);
+    expect("two-owners");
+}
+
+static void a_commit_of_a_member_whose_log_another_one_was_given(void **state)
+{
+    (void)state;
+    lease(READER, EVENT_LEASE, 10, 50);
+    written(write_reg(5), RESULT_FAILED, 0);
+    h.events[write_reg(6)].client = READER;
+    history_add(&h, (struct event){.kind = EVENT_WRITTEN, .client = READER, .value = 6, .begun = (uint32_t)h.n - 1, .key = 1});
+    assert_false(verdict().n);
+    written(write_reg(7), RESULT_OK, 0);
+    expect("zombie-commit");
+}
+
 static void a_stable_offset_that_stays_behind(void **state)
 {
     (void)state;
@@ -554,7 +585,8 @@ int main(void)
         T(a_commit_that_is_forgotten), T(a_commit_that_is_gone), T(a_commit_that_was_seen_and_is_gone),
         T(a_commit_that_nobody_made),
         T(a_long_look_that_sees_nothing_says_nothing_of_a_deletion), T(a_commit_that_was_refused), T(a_partition_with_two_owners), T(a_generation_that_falls),
-        T(a_commit_of_a_member_that_was_replaced), T(a_stable_offset_that_stays_behind), T(somebody_who_does_not_get_on),
+        T(a_commit_of_a_member_that_was_replaced), T(a_member_that_is_given_what_another_one_has),
+        T(a_commit_of_a_member_whose_log_another_one_was_given), T(a_stable_offset_that_stays_behind), T(somebody_who_does_not_get_on),
         T(a_watch_that_is_given_what_its_bus_sent), T(a_watch_that_leaves_out_what_others_sent),
     };
 

@@ -64,7 +64,6 @@ static inline bool client_waits(const struct client *c) { return !list_empty(&c-
 
 /* The logs that carry values. Their numbers are those of the history. */
 struct data_log { char topic[16]; int32_t partition; bool compacted, trimmed, large; };      /* large: takes large batches */
-enum { DATA_LOGS = 5 };
 extern const struct data_log data_logs[DATA_LOGS];
 
 uint32_t data_log_of(struct str topic, int32_t partition);
@@ -79,6 +78,7 @@ struct client *producer_new(struct world *w);
 struct client *transactor_new(struct world *w, unsigned id);       /* who has the same id fences the other */
 struct client *reader_new(struct world *w, bool committed);
 struct client *member_new(struct world *w, const char *group, bool fixed);
+struct client *subscriber_new(struct world *w, const char *group);
 struct client *admin_new(struct world *w);
 struct client *committer_new(struct world *w, const char *group);
 struct client *submitter_new(struct world *w, const char *group);  /* these two use the bus */

@@ -48,7 +48,7 @@ struct call *commit_ask(struct client *c, const struct committing *by, uint32_t 
                                       .retention_time_ms = -1, .topics = &t, .topics_n = 1};
     struct call *k;
 
-    k = client_ask(c, KAFKA_OFFSET_COMMIT, 8, &q, done);
+    k = client_ask(c, KAFKA_OFFSET_COMMIT, by->newer ? 9 : 8, &q, done);
     k->tag = value;
     k->log = log;
     k->begun = world_event(w, (struct event){.kind = EVENT_WRITE, .client = c->id, .reg = commit_register(w, by->group, log), .value = value, .offset = offset});
@@ -63,7 +63,7 @@ int16_t commit_ended(struct client *c, struct call *k, const struct committing *
 
     world_event(c->w, (struct event){.kind = EVENT_WRITTEN, .client = c->id, .reg = commit_register(c->w, by->group, k->log), .begun = k->begun,
                                      .value = k->tag, .result = !code ? RESULT_OK : unsure ? RESULT_UNKNOWN : RESULT_FAILED,
-                                     .next = by->generation, .key = group_register(c->w, by->group)});
+                                     .log = k->log, .next = by->newer ? 0 : by->generation, .key = group_register(c->w, by->group)});
     return code;
 }
 

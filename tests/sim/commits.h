@@ -6,7 +6,7 @@
 struct commit { uint32_t log; int64_t offset; uint32_t begun; uint64_t value; };
 
 /* Who commits: a member (generation > 0) or nobody in particular (-1, ""). */
-struct committing { const char *group; struct str member; int32_t generation; };
+struct committing { const char *group; struct str member; int32_t generation; bool newer; };      /* newer: the protocol with member epochs */
 
 /* Begins a commit of one offset. The call's begun is its event; end it with commit_ended(). */
 struct call *commit_ask(struct client *c, const struct committing *by, uint32_t log, int64_t offset,

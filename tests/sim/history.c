@@ -46,12 +46,19 @@ static const char *const kinds[] = {
     [EVENT_SEEN] = "seen",        [EVENT_BOUNDS_ASK] = "bounds?",
     [EVENT_BOUNDS] = "bounds",    [EVENT_TRIM] = "trim",
     [EVENT_TRIMMED] = "trimmed",  [EVENT_JOIN] = "join",
-    [EVENT_OWNS] = "owns",        [EVENT_TXN_END] = "end txn",
+    [EVENT_OWNS] = "owns",        [EVENT_LEASE] = "lease",
+    [EVENT_YIELD] = "yield",      [EVENT_ALIVE] = "alive",
+    [EVENT_TXN_END] = "end txn",
     [EVENT_TXN_ENDED] = "ended",  [EVENT_POWER_CUT] = "POWER CUT",
     [EVENT_START] = "START",      [EVENT_FINAL] = "final",
     [EVENT_STUCK] = "stuck",
 };
 static const char *const results[] = {"ok", "failed", "unknown"};
+
+static bool is_of_group(enum event_kind k)
+{
+    return k >= EVENT_JOIN && k <= EVENT_ALIVE;
+}
 
 static bool is_of_register(enum event_kind k)
 {
@@ -64,7 +71,7 @@ void event_print(const struct history *h, size_t at, struct buf *into)
 
     buf_printf(into, "%6zu %9.3f ms  client %-2u %-8s", at, (double)e->at_us / 1000, e->client,
                kinds[e->kind]);
-    if (is_of_register(e->kind) || e->kind == EVENT_JOIN || e->kind == EVENT_OWNS)
+    if (is_of_register(e->kind) || is_of_group(e->kind))
         buf_printf(into, " [%s]", e->reg < h->regs_n ? h->regs[e->reg].name : "?");
     if (!is_of_register(e->kind) && e->kind != EVENT_JOIN && e->kind < EVENT_TXN_END)
         buf_printf(into, " %s", e->log < h->logs_n ? h->logs[e->log].name : "?");

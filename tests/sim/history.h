@@ -23,6 +23,9 @@ enum event_kind {
     EVENT_TRIMMED,
     EVENT_JOIN,              /* the client asks to be in the group (reg) */
     EVENT_OWNS,              /* … and has the log in generation value */
+    EVENT_LEASE,             /* the client has the log of the group (reg) from now on, in epoch value */
+    EVENT_YIELD,             /* … and gives it up */
+    EVENT_ALIVE,             /* … and may count on what it has until value (microseconds) */
     EVENT_TXN_END,           /* transaction txn is about to be committed (value 1) or aborted (0) */
     EVENT_TXN_ENDED,
     EVENT_POWER_CUT, EVENT_START,

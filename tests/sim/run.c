@@ -45,12 +45,14 @@ static void topics_make(struct world *w)
     made = (struct broker_wait){.done = on_durable};
     broker_wait_start(w->b, &made, topic_make(w, "k", 1, compacted, countof(compacted)));
     must(world_run_until(w, is_made, SETUP_MS));
+    (void)history_reg(&w->history, "none");                       /* 0, where an event has no register */
     for (uint32_t i = 0; i < DATA_LOGS; i++) {
         char name[32];
 
         snprintf(name, sizeof name, "%s-%d", data_logs[i].topic, data_logs[i].partition);
         must(history_log_add(&w->history, name) == i);
         w->history.logs[i].compacted = data_logs[i].compacted;
+        w->log_ids[i] = topic_uuid(broker_topic(w->b, str_of(data_logs[i].topic)));
     }
 }
 
@@ -62,6 +64,8 @@ static void clients_make(struct world *w)
         transactor_new(w, (unsigned)world_pick(w, 4));
     for (uint64_t n = world_pick(w, 4); n--;)
         member_new(w, "m", world_chance(w, 30));
+    for (uint64_t n = world_pick(w, 4); n--;)
+        subscriber_new(w, "n");
     for (uint64_t n = world_pick(w, 3); n--;)
         committer_new(w, "c");
     for (uint64_t n = world_pick(w, 3); n--;)

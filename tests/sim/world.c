@@ -273,6 +273,8 @@ static const struct broker_setting default_settings[] = {
     {{"transaction.state.log.num.partitions", 36}, {"2", 1}},
     {{"log.retention.check.interval.ms", 31}, {"1000", 4}},
     {{"log.cleaner.backoff.ms", 22}, {"500", 3}},
+    {{"group.consumer.session.timeout.ms", 33}, {"8000", 4}},      /* WORLD_SESSION_MS */
+    {{"group.consumer.heartbeat.interval.ms", 36}, {"1000", 4}},
     {{"auto.create.topics.enable", 25}, {"false", 5}},
 };
 

@@ -18,7 +18,7 @@
 
 struct bus;
 struct client;
-enum { TRACE_MAX = 1024 };
+enum { TRACE_MAX = 1024, DATA_LOGS = 5, WORLD_SESSION_MS = 8000 };        /* the session: of members of the newer group protocol */
 struct trace { uint64_t at_us; const char *what; uint32_t client; uint64_t a, b; };
 
 struct world {
@@ -38,6 +38,7 @@ struct world {
     struct mailbox *home;                /* of those who use the bus */
     uint64_t bus_ops;                    /* operations of the bus that have begun and not ended */
     struct timer turn, work, start, homeward;
+    struct uuid log_ids[DATA_LOGS];      /* of their topics */
     struct list clients;
     unsigned clients_n;
 
