@@ -37,6 +37,9 @@ const struct cgroup_config cgroup_config_default = {
     .assignor = {"uniform", 7},
     .uniform = true,
     .range = true,
+    .upgrade = true,
+    .downgrade = true,
+    .classic_max = INT32_MAX,
 };
 
 const char *cgroup_state_name(enum cgroup_state state)
@@ -138,28 +141,39 @@ int16_t cgroup_beat_check(const struct cgroup_beat *q, const struct cgroup_confi
 
 /* ---- time ---- */
 
-static void want_tick(struct cgroup *g, uint64_t at_ms)
+void cgroup_want_tick(struct cgroup *g, uint64_t at_ms)
 {
     g->tick_ms = MIN(g->tick_ms, at_ms);
 }
 
-static void session_restart(struct cgroup *g, struct cgroup_member *m, uint64_t now_ms)
+void cgroup_session_restart(struct cgroup *g, struct cgroup_member *m, uint64_t now_ms)
 {
-    m->session_deadline_ms = now_ms + (uint64_t)g->config->session_timeout_ms;
-    want_tick(g, m->session_deadline_ms);
+    m->session_deadline_ms = now_ms + group_ms(m->classic ? m->classic->session_timeout_ms
+                                                          : g->config->session_timeout_ms);
+    cgroup_want_tick(g, m->session_deadline_ms);
 }
 
-static void epoch_grow(struct cgroup *g)
+void cgroup_grow(struct cgroup *g)
 {
     g->epoch++;
     g->dirty_epoch = true;
 }
 
-static void member_leave(struct cgroup *g, struct cgroup_member *m)
+void cgroup_member_leave(struct cgroup *g, struct cgroup_member *m)
 {
     cgroup_member_remove(g, m);
     g->topics_version = 0;
-    epoch_grow(g);
+    if (!cgroup_wants_downgrade(g))
+        cgroup_grow(g); /* else the classic group's next generation does */
+}
+
+static uint64_t deadline_of(const struct cgroup_member *m)
+{
+    uint64_t at_ms = MIN(m->session_deadline_ms, m->revoke_deadline_ms);
+
+    if (!m->classic) return at_ms;
+    at_ms = MIN(at_ms, m->classic->join_deadline_ms);
+    return MIN(at_ms, m->classic->sync_deadline_ms);
 }
 
 void cgroup_tick(struct cgroup *g, uint64_t now_ms)
@@ -169,10 +183,10 @@ void cgroup_tick(struct cgroup *g, uint64_t now_ms)
     {
         struct cgroup_member *m = container_of(it, struct cgroup_member, link);
 
-        if (m->session_deadline_ms <= now_ms || m->revoke_deadline_ms <= now_ms)
-            member_leave(g, m);
+        if (deadline_of(m) <= now_ms)
+            cgroup_member_leave(g, m);
         else
-            want_tick(g, MIN(m->session_deadline_ms, m->revoke_deadline_ms));
+            cgroup_want_tick(g, deadline_of(m));
     }
 }
 
@@ -187,7 +201,7 @@ static void member_move(struct cgroup *g, struct cgroup_member *m, enum cgroup_m
     m->revoke_deadline_ms = UINT64_MAX;
     if (to == CGROUP_MEMBER_UNREVOKED) {
         m->revoke_deadline_ms = now_ms + (uint64_t)MAX(m->rebalance_timeout_ms, 0);
-        want_tick(g, m->revoke_deadline_ms);
+        cgroup_want_tick(g, m->revoke_deadline_ms);
     }
     cgroup_mark(g, m, CGROUP_DIRTY_CURRENT);
     cgroup_member_account(g, m);
@@ -257,7 +271,7 @@ static void reconcile(struct cgroup *g, struct cgroup_member *m, const struct pa
 }
 
 /* It owns nothing any more, says the member; what it shall own stays its. */
-static void begin_again(struct cgroup *g, struct cgroup_member *m)
+void cgroup_begin_again(struct cgroup *g, struct cgroup_member *m)
 {
     cgroup_disown(g, m, &m->revoking);
     parts_clear(&m->revoking);
@@ -314,10 +328,11 @@ static int16_t join(struct cgroup *g, const struct cgroup_beat *q, struct cgroup
     *ret_new = !m && !holder;
     if (!has_room(g, q, *ret_new)) return KAFKA_ERR_GROUP_MAX_SIZE_REACHED;
     if (holder && holder != m) {
-        if (m || holder->epoch != CGROUP_EPOCH_LEAVE_FOR_NOW)
+        if (m || (!holder->classic && holder->epoch != CGROUP_EPOCH_LEAVE_FOR_NOW))
             return KAFKA_ERR_UNRELEASED_INSTANCE_ID;
-        m = holder;
+        m = holder; /* a classic member does not say that it leaves for now */
         cgroup_member_rename(g, m, q->member_id);
+        if (m->classic) cgroup_begin_again(g, m);
     } else if (m && !str_eq(m->instance_id, q->instance_id)) {
         return KAFKA_ERR_INVALID_REQUEST;
     }
@@ -326,7 +341,7 @@ static int16_t join(struct cgroup *g, const struct cgroup_beat *q, struct cgroup
         cgroup_mark(g, m, CGROUP_DIRTY_MEMBER | CGROUP_DIRTY_TARGET | CGROUP_DIRTY_CURRENT);
     } else if (m->epoch == CGROUP_EPOCH_LEAVE_FOR_NOW ||
                (m->dirty & CGROUP_DIRTY_CURRENT)) { /* nobody was told of that */
-        begin_again(g, m);
+        cgroup_begin_again(g, m);
     } else if ((error = check_epoch(m, q))) {
         return error;
     }
@@ -341,10 +356,10 @@ static int16_t leave(struct cgroup *g, const struct cgroup_beat *q)
 
     if (error) return error;
     if (q->epoch == CGROUP_EPOCH_LEAVE) {
-        member_leave(g, m);
+        cgroup_member_leave(g, m);
         return KAFKA_ERR_NONE;
     }
-    begin_again(g, m); /* its place is kept until the session ends */
+    cgroup_begin_again(g, m); /* its place is kept until the session ends */
     m->previous_epoch = m->epoch;
     m->epoch = CGROUP_EPOCH_LEAVE_FOR_NOW;
     return KAFKA_ERR_NONE;
@@ -372,8 +387,9 @@ static bool is_full(const struct cgroup_beat *q)
            (q->rebalance_timeout_ms != -1 && q->owned && (!q->topics_null || q->pattern.p));
 }
 
-static void beat(struct cgroup *g, struct cgroup_member *m, const struct cgroup_beat *q,
-                 const struct cgroup_world *world, uint64_t now_ms, struct cgroup_answer *ret)
+void cgroup_member_step(struct cgroup *g, struct cgroup_member *m, const struct cgroup_beat *q,
+                        const struct cgroup_world *world, uint64_t now_ms,
+                        struct cgroup_answer *ret)
 {
     AUTO(parts_fini) struct parts before = {0};
     bool subscription, grows = g->epoch == 0;
@@ -383,10 +399,10 @@ static void beat(struct cgroup *g, struct cgroup_member *m, const struct cgroup_
     grows |= subscription;
     if ((subscription || g->topics_version != world->version) && cgroup_topics_refresh(g, world))
         grows = g->dirty_topics = true;
-    if (grows) epoch_grow(g);
+    if (grows) cgroup_grow(g);
     if (g->epoch > g->target_epoch) cgroup_assign(g);
     reconcile(g, m, q->owned, now_ms);
-    session_restart(g, m, now_ms);
+    cgroup_session_restart(g, m, now_ms);
     ret->member_id = m->id;
     ret->epoch = m->epoch;
     if (is_full(q) || !parts_eq(&before, &m->owned)) ret->assignment = &m->owned;
@@ -408,19 +424,26 @@ void cgroup_beat(struct cgroup *g, const struct cgroup_beat *q, const struct cgr
         ret->error = KAFKA_ERR_GROUP_MAX_SIZE_REACHED;
     if (ret->error)
         ret->why = arena_dup_str(a, str_of(why_of(ret->error)));
-    else if (m)
-        beat(g, m, q, world, now_ms, ret);
+    else if (m) {
+        cgroup_classic_drop(g, m);
+        cgroup_member_step(g, m, q, world, now_ms, ret);
+    }
 }
 
 /* ---- offsets ---- */
+
+static int16_t compare_epoch(const struct cgroup_member *m, int32_t epoch)
+{
+    if (epoch == m->epoch) return KAFKA_ERR_NONE;
+    return m->classic ? KAFKA_ERR_ILLEGAL_GENERATION : KAFKA_ERR_STALE_MEMBER_EPOCH;
+}
 
 int16_t cgroup_may_commit(const struct cgroup *g, struct str member_id, int32_t epoch)
 {
     const struct cgroup_member *m = cgroup_member(g, member_id);
 
     if (epoch < 0 && g->members_n == 0) return KAFKA_ERR_NONE;
-    if (!m) return KAFKA_ERR_UNKNOWN_MEMBER_ID;
-    return epoch == m->epoch ? KAFKA_ERR_NONE : KAFKA_ERR_STALE_MEMBER_EPOCH;
+    return m ? compare_epoch(m, epoch) : KAFKA_ERR_UNKNOWN_MEMBER_ID;
 }
 
 int16_t cgroup_may_read(const struct cgroup *g, struct str member_id, int32_t epoch)
@@ -429,5 +452,5 @@ int16_t cgroup_may_read(const struct cgroup *g, struct str member_id, int32_t ep
 
     if (!member_id.p && epoch < 0) return KAFKA_ERR_NONE;
     if (!(m = cgroup_member(g, member_id))) return KAFKA_ERR_UNKNOWN_MEMBER_ID;
-    return epoch == m->epoch ? KAFKA_ERR_NONE : KAFKA_ERR_STALE_MEMBER_EPOCH;
+    return compare_epoch(m, epoch);
 }

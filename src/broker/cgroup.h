@@ -39,6 +39,8 @@ struct cgroup_config {
     size_t  bytes_max;                                     /* ceiling for what the members of one group may make us hold */
     struct str assignor;                                   /* for members that name none; "uniform" */
     bool    uniform, range;                                /* which of them members may name */
+    bool    upgrade, downgrade;                            /* may a group with members change to this protocol; back? */
+    size_t  classic_max;                                   /* the most members of a classic group */
 };
 extern const struct cgroup_config cgroup_config_default;
 enum { CGROUP_TOPICS_MAX = 10000 };                        /* that one member names */
@@ -52,12 +54,14 @@ struct cgroup_world {
     bool (*next)(void *ctx, struct str after, struct cgroup_topic *ret);     /* by name; after.p NULL: the first */
 };
 
+struct cgroup_classic;                                     /* of a member that speaks the classic protocol: cgroup_classic.h */
 struct cgroup_pattern;                                     /* a regular expression and the topics it matches: cgroup_topics.c */
 
 enum cgroup_dirty { CGROUP_DIRTY_MEMBER = 1, CGROUP_DIRTY_TARGET = 2, CGROUP_DIRTY_CURRENT = 4 };
 struct cgroup_member {
     struct list link, dirty_link;                          /* in group.members by joining; in group.dirty */
     unsigned dirty;                                        /* enum cgroup_dirty: what has not been written */
+    struct cgroup_classic *classic;                        /* NULL: it speaks the newer protocol */
     struct str id, instance_id, rack_id, client_id, client_host;     /* instance_id.p NULL: dynamic */
     struct str assignor;                                   /* .p NULL: none named */
     struct str *topics;                                    /* named, sorted */
@@ -78,7 +82,7 @@ struct cgroup {
     const struct cgroup_config *config;
     int32_t epoch, target_epoch;
     struct list members;
-    size_t members_n, bytes;
+    size_t members_n, classic_n, bytes;
     struct map by_id, by_instance;
     struct map owners;                                     /* part -> member: by owned and revoking */
     struct cgroup_topic *topics;                           /* that are subscribed to and exist, by name */

@@ -4,7 +4,7 @@
  */
 #pragma once
 #include "base/err.h"
-#include "broker/cgroup.h"
+#include "broker/cgroup_classic.h"
 #include "broker/pattern.h"
 
 struct cgroup_pattern {
@@ -16,6 +16,20 @@ struct cgroup_pattern {
     uint64_t version;                                      /* of the world when they were looked up; 0: not yet */
 };
 
+/* ---- cgroup.c: the steps ---- */
+void cgroup_want_tick(struct cgroup *g, uint64_t at_ms);
+void cgroup_session_restart(struct cgroup *g, struct cgroup_member *m, uint64_t now_ms);
+void cgroup_begin_again(struct cgroup *g, struct cgroup_member *m);           /* it says that it owns nothing any more */
+void cgroup_member_leave(struct cgroup *g, struct cgroup_member *m);
+/* What a member says is taken over, and it makes its next step towards the target, which is made anew where it is old. */
+void cgroup_member_step(struct cgroup *g, struct cgroup_member *m, const struct cgroup_beat *q, const struct cgroup_world *world,
+                        uint64_t now_ms, struct cgroup_answer *ret);
+
+/* ---- cgroup_classic.c ---- */
+void cgroup_classic_set(struct cgroup *g, struct cgroup_member *m, int32_t session_timeout_ms, const struct group_protocol *protocols,
+                        size_t n);
+void cgroup_classic_drop(struct cgroup *g, struct cgroup_member *m);          /* it speaks the newer protocol now */
+
 /* ---- cgroup_member.c: the books ---- */
 struct cgroup_member *cgroup_member_add(struct cgroup *g, struct str id, struct str instance_id);
 void cgroup_member_remove(struct cgroup *g, struct cgroup_member *m);         /* its records are to go */
@@ -25,6 +39,8 @@ void cgroup_member_update(struct cgroup *g, struct cgroup_member *m, const struc
 void cgroup_member_account(struct cgroup *g, struct cgroup_member *m);
 void cgroup_mark(struct cgroup *g, struct cgroup_member *m, unsigned what);
 void cgroup_own(struct cgroup *g, struct cgroup_member *m, const struct parts *s);
+/* The same where `s` may hold what is another's: that is taken out. */
+void cgroup_own_all(struct cgroup *g, struct cgroup_member *m, struct parts *s);
 void cgroup_disown(struct cgroup *g, struct cgroup_member *m, const struct parts *s);
 size_t cgroup_beat_bytes(const struct cgroup_beat *q);
 

@@ -55,7 +55,7 @@ void cgroup_mark(struct cgroup *g, struct cgroup_member *m, unsigned what)
 void cgroup_member_account(struct cgroup *g, struct cgroup_member *m)
 {
     size_t bytes = sizeof *m + 2 * (m->id.n + m->instance_id.n) + m->rack_id.n + m->client_id.n +
-                   m->client_host.n + m->assignor.n;
+                   m->client_host.n + m->assignor.n + (m->classic ? m->classic->bytes : 0);
 
     for (size_t i = 0; i < m->topics_n; i++)
         bytes += sizeof *m->topics + m->topics[i].n;
@@ -83,6 +83,19 @@ void cgroup_own(struct cgroup *g, struct cgroup_member *m, const struct parts *s
 
         must(!before || before == m);
     }
+}
+
+/* What two own goes to the one with the newer epoch: a log that says so is damaged, and nobody shall stand still for it. */
+void cgroup_own_all(struct cgroup *g, struct cgroup_member *m, struct parts *s)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->n; i++) {
+        if (map_get(&g->owners, part_key(&s->p[i]))) continue;
+        (void)map_put(&g->owners, part_key(&s->p[i]), m);
+        s->p[n++] = s->p[i];
+    }
+    s->n = n;
 }
 
 void cgroup_disown(struct cgroup *g, struct cgroup_member *m, const struct parts *s)
@@ -159,6 +172,7 @@ void cgroup_member_remove(struct cgroup *g, struct cgroup_member *m)
     if (m->instance_id.p) must(map_del_str(&g->by_instance, m->instance_id) == m);
     gone_forget(g, m->id);
     gone_add(g, m->id);
+    cgroup_classic_drop(g, m);
     list_remove(&m->link);
     list_remove(&m->dirty_link);
     g->members_n--;
@@ -308,19 +322,6 @@ void cgroup_load_gone(struct cgroup *g, struct str id)
     if (m) cgroup_member_remove(g, m);
 }
 
-/* What two own goes to the one with the newer epoch: a log that says so is damaged, and nobody shall stand still for it. */
-static void own_all(struct cgroup *g, struct cgroup_member *m, struct parts *s)
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < s->n; i++) {
-        if (map_get(&g->owners, part_key(&s->p[i]))) continue;
-        (void)map_put(&g->owners, part_key(&s->p[i]), m);
-        s->p[n++] = s->p[i];
-    }
-    s->n = n;
-}
-
 void cgroup_load_end(struct cgroup *g, uint64_t now_ms)
 {
     list_each_safe(it, &g->members)
@@ -334,12 +335,12 @@ void cgroup_load_end(struct cgroup *g, uint64_t now_ms)
     {
         if (m->state != CGROUP_MEMBER_UNREVOKED)
             parts_clear(&m->revoking); /* a log of ours never says so */
-        own_all(g, m, &m->owned);
-        own_all(g, m, &m->revoking);
-        m->session_deadline_ms = now_ms + (uint64_t)g->config->session_timeout_ms;
+        cgroup_own_all(g, m, &m->owned);
+        cgroup_own_all(g, m, &m->revoking);
+        cgroup_session_restart(g, m, now_ms);
         if (m->state == CGROUP_MEMBER_UNREVOKED)
             m->revoke_deadline_ms = now_ms + (uint64_t)MAX(m->rebalance_timeout_ms, 0);
-        g->tick_ms = MIN(g->tick_ms, MIN(m->session_deadline_ms, m->revoke_deadline_ms));
+        cgroup_want_tick(g, m->revoke_deadline_ms);
         cgroup_member_account(g, m);
     }
 }

@@ -4,6 +4,8 @@
  * body. Partitions stand in rows of one topic each, as the sets are sorted.
  */
 #include "broker/cgroup_record.h"
+#include "broker/cgroup_core.h"
+#include <stdlib.h>
 
 /* ---- reading ---- */
 
@@ -71,6 +73,25 @@ static void topics_apply(struct cgroup *g, const struct cgroup_record *r)
     free(topics);
 }
 
+typedef struct consumer_group_member_metadata_value_protocol protocol_type;
+
+static void classic_apply(struct cgroup *g, struct cgroup_member *m,
+                          const struct consumer_group_member_metadata_value_classic *v)
+{
+    struct group_protocol *ps;
+
+    if (!v || !v->supported_protocols_n) {
+        cgroup_classic_drop(g, m);
+        return;
+    }
+    ps = xnew_array(struct group_protocol, v->supported_protocols_n);
+    for (size_t i = 0; i < v->supported_protocols_n; i++)
+        ps[i] = (struct group_protocol){v->supported_protocols[i].name,
+                                        v->supported_protocols[i].metadata};
+    cgroup_classic_set(g, m, v->session_timeout_ms, ps, v->supported_protocols_n);
+    free(ps);
+}
+
 static void member_apply(struct cgroup *g, const struct cgroup_record *r)
 {
     const struct consumer_group_member_metadata_value *v = &r->member;
@@ -84,8 +105,11 @@ static void member_apply(struct cgroup *g, const struct cgroup_record *r)
                             .pattern =
                                 v->subscribed_topic_regex.p ? v->subscribed_topic_regex : STR(""),
                             .assignor = v->server_assignor};
+    struct cgroup_member *m;
 
-    cgroup_load_subscription(g, cgroup_load_member(g, r->member_id), &q);
+    m = cgroup_load_member(g, r->member_id);
+    cgroup_load_subscription(g, m, &q);
+    classic_apply(g, m, v->classic_member_metadata);
 }
 
 #define PARTS_READ(to, rows)                                                                       \
@@ -230,12 +254,24 @@ static void add_member(struct batch_builder *w, const struct cgroup *g,
         .subscribed_topic_regex = m->pattern ? cgroup_member_pattern(m) : STR(""),
         .rebalance_timeout_ms = m->rebalance_timeout_ms,
         .server_assignor = m->assignor};
+    struct consumer_group_member_metadata_value_classic classic;
     struct piece key, value;
+
+    if (m->classic) {
+        classic.session_timeout_ms = m->classic->session_timeout_ms;
+        classic.supported_protocols_n = m->classic->protocols_n;
+        classic.supported_protocols = xnew_array(protocol_type, m->classic->protocols_n);
+        for (size_t i = 0; i < m->classic->protocols_n; i++)
+            classic.supported_protocols[i] =
+                (protocol_type){m->classic->protocols[i].name, m->classic->protocols[i].metadata};
+        v.classic_member_metadata = &classic;
+    }
 
     key_begin(&key, CGROUP_RECORD_MEMBER, g->id, m->id);
     piece_begin(&value, 0);
     must(consumer_group_member_metadata_value_encode(&value.w, 0, &v));
     record_end(w, &key, &value, now_ms);
+    if (m->classic) free(classic.supported_protocols);
 }
 
 static void add_target(struct batch_builder *w, const struct cgroup *g,

@@ -30,6 +30,7 @@ struct topic_config {
 
 /* Lists of words: bit n for the nth word there is, and above bit 8 which one stands first. */
 enum { BROKER_ASSIGNOR_UNIFORM = 1, BROKER_ASSIGNOR_RANGE = 2, BROKER_PROTOCOL_CLASSIC = 1, BROKER_PROTOCOL_CONSUMER = 2 };
+enum { BROKER_MIGRATION_DISABLED = 1, BROKER_MIGRATION_UPGRADE = 2, BROKER_MIGRATION_DOWNGRADE = 4, BROKER_MIGRATION_BOTH = 8 };
 
 /* The effective values of the broker. */
 struct broker_config {
@@ -39,7 +40,7 @@ struct broker_config {
     int64_t socket_request_max_bytes, fetch_max_bytes, connections_max_idle_ms, connections_max, connections_max_per_ip;
     int64_t group_initial_rebalance_delay_ms, group_min_session_timeout_ms, group_max_session_timeout_ms, group_max_size;
     int64_t group_consumer_session_timeout_ms, group_consumer_heartbeat_interval_ms, group_consumer_max_size;
-    unsigned group_consumer_assignors, group_protocols;      /* see BROKER_ASSIGNOR_…, BROKER_PROTOCOL_… */
+    unsigned group_consumer_assignors, group_protocols, group_consumer_migration;      /* see BROKER_ASSIGNOR_…, _PROTOCOL_…, _MIGRATION_… */
     int64_t offsets_retention_ms, offsets_retention_check_interval_ms, offset_metadata_max_bytes;
     int32_t offsets_topic_partitions;
     int64_t offsets_topic_segment_bytes;

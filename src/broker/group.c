@@ -200,7 +200,7 @@ static void on_evict(struct group *g, const struct group_event *ev, struct group
     {
         bool waits = m->join || m->sync;
 
-        group_park_refuse(g, m, KAFKA_ERR_NOT_COORDINATOR, fx);
+        group_park_refuse(g, m, ev->evict_error, fx);
         if (waits) group_session_restart(g, m, ev->now_ms);
     }
 }
@@ -218,8 +218,7 @@ static void on_delete(struct group *g, const struct group_event *ev, struct grou
     if (ev->token) group_fx_push(fx, GROUP_FX_DONE, ev->token, error);
 }
 
-static void on_persist_failed(struct group *g, const struct group_event *ev,
-                              struct group_effects *fx)
+static void on_rebalance(struct group *g, const struct group_event *ev, struct group_effects *fx)
 {
     if (g->state == GROUP_STABLE) group_settle(g, true, ev, fx);
 }
@@ -273,7 +272,8 @@ void group_step(struct group *g, const struct group_event *ev, struct group_effe
     case GROUP_EV_LEAVE: on_leave(g, ev, fx); break;
     case GROUP_EV_COMMIT: on_commit(g, ev, fx); break;
     case GROUP_EV_DELETE: on_delete(g, ev, fx); break;
-    case GROUP_EV_PERSIST_FAILED: on_persist_failed(g, ev, fx); break;
+    case GROUP_EV_PERSIST_FAILED:
+    case GROUP_EV_REBALANCE: on_rebalance(g, ev, fx); break;
     case GROUP_EV_EVICT: on_evict(g, ev, fx); break;
     case GROUP_EV_TICK: on_tick(g, ev, fx); break;
     }
@@ -325,6 +325,7 @@ void group_fini(struct group *g)
 void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now_ms)
 {
     struct str protocol = s->protocol.p ? s->protocol : STR("");
+    AUTO(arena_fini) struct arena scratch = {0};
 
     group_set_str(g, &g->protocol_type, s->protocol_type);
     g->generation = MAX(s->generation, 0);
@@ -332,11 +333,12 @@ void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now
     for (size_t i = 0; i < s->members_n; i++) {
         const struct group_snapshot_member *from = &s->members[i];
         struct group_protocol only = {protocol, from->subscription};
+        const struct group_protocol *protocols = from->protocols ? from->protocols : &only;
         struct group_join j = {.instance_id = from->instance_id,
                                .client_id = from->client_id,
                                .client_host = from->client_host,
-                               .protocols = &only,
-                               .protocols_n = 1,
+                               .protocols = protocols,
+                               .protocols_n = from->protocols ? from->protocols_n : 1,
                                .session_timeout_ms = from->session_timeout_ms,
                                .rebalance_timeout_ms = from->rebalance_timeout_ms};
         struct group_member *m;
@@ -347,7 +349,7 @@ void group_restore(struct group *g, const struct group_snapshot *s, uint64_t now
         group_session_restart(g, m, now_ms);
     }
     if (g->members_n == 0) return;
-    group_set_str(g, &g->protocol, protocol);
+    group_set_str(g, &g->protocol, s->members[0].protocols ? group_vote(g, &scratch) : protocol);
     group_set_str(g, &g->leader, s->leader);
     if (!g->leader.p ||
         !group_member(g, g->leader)) /* a record like that is not ours, but it may be old */

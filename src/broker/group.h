@@ -32,6 +32,8 @@ extern const struct group_config group_config_default;
 enum { GROUP_PROTOCOLS_MAX = 256, GROUP_PENDING_MAX = 10000 };
 
 struct group_protocol { struct str name; struct bytes metadata; };
+/* A copy in one allocation for free(); of several of one name the first. */
+struct group_protocol *group_protocols_own(const struct group_protocol *from, size_t n, size_t *ret_n);
 
 struct group_member {
     struct list link;                                      /* in group.members, in the order of joining */
@@ -76,6 +78,7 @@ enum group_event_kind {
     GROUP_EV_COMMIT,                                       /* may this member commit offsets? */
     GROUP_EV_DELETE,                                       /* DeleteGroups, or expiry */
     GROUP_EV_PERSIST_FAILED,
+    GROUP_EV_REBALANCE,                                    /* all members of a stable group are to join again */
     GROUP_EV_EVICT,                                        /* the way down: whoever waits is sent away */
     GROUP_EV_TICK
 };
@@ -108,6 +111,7 @@ struct group_event {
         struct group_beat beat;                            /* HEARTBEAT, COMMIT */
         struct { const struct group_leaver *members; size_t n; } leave;
         int16_t persist_error;
+        int16_t evict_error;
     };
 };
 
@@ -134,6 +138,8 @@ struct group_fx {
 struct group_effects { struct arena *arena; struct group_fx *items; size_t n, cap; };
 
 void group_init(struct group *g, struct str id, const struct group_config *config, int64_t wall_ms);
+static inline uint64_t group_ms(int32_t ms) { return ms > 0 ? (uint64_t)ms : 0; }
+size_t group_join_bytes(const struct group_join *j);       /* what a member that says this costs at most */
 /* Parked requests must have been answered (group_parked() == 0) or be of no interest any more. {0} again. */
 void group_fini(struct group *g);
 void group_step(struct group *g, const struct group_event *ev, struct group_effects *fx);
@@ -152,9 +158,11 @@ struct group_snapshot_member {
     struct str id, instance_id, client_id, client_host;
     int32_t session_timeout_ms, rebalance_timeout_ms;
     struct bytes subscription, assignment;
+    const struct group_protocol *protocols;                /* NULL: subscription is that of the group's protocol */
+    size_t protocols_n;
 };
 struct group_snapshot {
-    struct str protocol_type, protocol, leader;            /* protocol, leader: .p NULL when none */
+    struct str protocol_type, protocol, leader;            /* protocol, leader: .p NULL when none; members may vote */
     int32_t generation;
     int64_t since_ms;
     const struct group_snapshot_member *members;

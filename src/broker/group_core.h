@@ -12,7 +12,6 @@ void group_answer_join_error(struct group_effects *fx, void *token, int16_t erro
 void group_answer_join(const struct group *g, const struct group_member *m, void *token, struct group_effects *fx);
 void group_answer_sync(const struct group *g, const struct group_member *m, void *token, struct group_effects *fx);
 
-uint64_t group_ms(int32_t ms);                             /* at least zero */
 void group_want_tick(struct group *g, uint64_t at_ms);
 void group_next_tick(struct group *g);                     /* sets it anew, after a tick */
 void group_session_restart(struct group *g, struct group_member *m, uint64_t now_ms);

@@ -41,35 +41,42 @@ static bool named_before(const struct group_protocol *ps, size_t n, struct str n
     return false;
 }
 
-static size_t protocols_bytes(const struct group_join *j)
+static size_t protocols_bytes(const struct group_protocol *ps, size_t n)
 {
-    size_t bytes = j->protocols_n * sizeof(struct group_protocol);
+    size_t bytes = n * sizeof *ps;
 
-    for (size_t i = 0; i < j->protocols_n; i++)
-        bytes += j->protocols[i].name.n + j->protocols[i].metadata.n;
+    for (size_t i = 0; i < n; i++)
+        bytes += ps[i].name.n + ps[i].metadata.n;
     return bytes;
+}
+
+struct group_protocol *group_protocols_own(const struct group_protocol *from, size_t n,
+                                           size_t *ret_n)
+{
+    struct group_protocol *to = (struct group_protocol *)xcalloc(1, protocols_bytes(from, n) + 1);
+    char *p = (char *)(to + n);
+    size_t kept = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        if (named_before(to, kept, from[i].name)) continue;
+        if (from[i].name.n) memcpy(p, from[i].name.p, from[i].name.n);
+        to[kept].name = (struct str){p, from[i].name.n};
+        p += from[i].name.n;
+        if (from[i].metadata.n) memcpy(p, from[i].metadata.p, from[i].metadata.n);
+        to[kept].metadata = bytes_of(p, from[i].metadata.n);
+        p += from[i].metadata.n;
+        kept++;
+    }
+    *ret_n = kept;
+    return to;
 }
 
 /* A name given twice counts once, with the first metadata. */
 static void protocols_set(struct group *g, struct group_member *m, const struct group_join *j)
 {
-    size_t bytes = protocols_bytes(j);
-    struct group_protocol *to = (struct group_protocol *)xcalloc(1, bytes + 1);
-    char *p = (char *)(to + j->protocols_n);
-    size_t n = 0;
+    size_t n;
+    struct group_protocol *to = group_protocols_own(j->protocols, j->protocols_n, &n);
 
-    for (size_t i = 0; i < j->protocols_n; i++) {
-        const struct group_protocol *from = &j->protocols[i];
-
-        if (named_before(to, n, from->name)) continue;
-        if (from->name.n) memcpy(p, from->name.p, from->name.n);
-        to[n].name = (struct str){p, from->name.n};
-        p += from->name.n;
-        if (from->metadata.n) memcpy(p, from->metadata.p, from->metadata.n);
-        to[n].metadata = bytes_of(p, from->metadata.n);
-        p += from->metadata.n;
-        n++;
-    }
     supporters_count(g, m, -1);
     free(m->protocols);
     m->protocols = to;
@@ -134,7 +141,7 @@ static size_t member_bytes(const struct group_member *m, size_t protocols)
 size_t group_join_bytes(const struct group_join *j)
 {
     return sizeof(struct group_member) + 2 * (j->member_id.n + j->instance_id.n + j->uuid.n) +
-           2 * j->client_id.n + j->client_host.n + protocols_bytes(j);
+           2 * j->client_id.n + j->client_host.n + protocols_bytes(j->protocols, j->protocols_n);
 }
 
 static void member_account(struct group *g, struct group_member *m)

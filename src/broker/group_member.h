@@ -9,7 +9,6 @@
 struct group_pending { struct list link; struct str id; uint64_t deadline_ms; };
 
 /* What a join says about its member. `id` and `instance_id` are set once, the rest may be replaced. */
-size_t group_join_bytes(const struct group_join *j);
 struct group_member *member_add(struct group *g, struct str id, const struct group_join *j);
 void member_update(struct group *g, struct group_member *m, const struct group_join *j);
 void member_rename(struct group *g, struct group_member *m, struct str id);        /* the leader stays the leader */

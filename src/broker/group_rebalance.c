@@ -72,11 +72,6 @@ void group_answer_sync(const struct group *g, const struct group_member *m, void
 
 /* ---- time ---- */
 
-uint64_t group_ms(int32_t ms)
-{
-    return ms > 0 ? (uint64_t)ms : 0;
-}
-
 void group_want_tick(struct group *g, uint64_t at_ms)
 {
     g->tick_ms = MIN(g->tick_ms, at_ms);

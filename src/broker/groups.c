@@ -15,8 +15,8 @@
 
 enum {
     FIRST_BYTES = 1024, /* what a new group is likely to hold at once */
-    MEMORY_SHARE = 4, /* all groups together: this part of the broker's memory */
-    BUSY_MS = 5,      /* a tick that finds the wal full comes back after that */
+    MEMORY_SHARE = 4,   /* all groups together: this part of the broker's memory */
+    BUSY_MS = 5,        /* a tick that finds the wal full comes back after that */
 };
 
 /* ---- the set ---- */
@@ -249,6 +249,10 @@ void groups_step(struct group_entry *ge, struct group_event *ev)
     struct broker *b = gs->broker;
     struct group_effects fx = {.arena = &gs->arena};
 
+    if (ge->c && ge->c->members_n && ev->kind != GROUP_EV_EVICT) {
+        groups_classic_step(ge, ev);
+        return;
+    }
     arena_reset(&gs->arena);
     gs->config.initial_rebalance_delay_ms = (uint64_t)b->config.group_initial_rebalance_delay_ms;
     gs->config.members_max = (size_t)b->config.group_max_size;
@@ -368,5 +372,6 @@ struct groups *groups_free(struct groups *gs)
 void groups_drain(struct groups *gs)
 {
     for (size_t i = 0; i < gs->n; i++)
-        groups_step(gs->sorted[i], &(struct group_event){.kind = GROUP_EV_EVICT});
+        groups_step(gs->sorted[i], &(struct group_event){.kind = GROUP_EV_EVICT,
+                                                         .evict_error = KAFKA_ERR_NOT_COORDINATOR});
 }

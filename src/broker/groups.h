@@ -69,7 +69,7 @@ bool group_entry_subscribes(const struct group_entry *ge, struct str topic);
 void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *q, struct arena *a, struct cgroup_answer *ret,
                  uint64_t *ret_seq);
 const struct cgroup_config *groups_consumer_config(struct groups *gs);
-/* A classic member wants to join: a group of the newer protocol without members becomes a classic one. Kafka's code. */
+/* A classic member wants to join: a group of the newer protocol, without members, becomes a classic one. Kafka's code. */
 int16_t groups_make_classic(struct group_entry *ge);
 
 /* ---- offsets ---- */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Groups of the newer protocol among the others: which topics they see, how their records are written, and how a group
- * without members changes from one protocol to the other.
+ * without members changes from one protocol to the other (with members: groups_classic.c).
  *
  * The records of one heartbeat are one batch: a crash keeps all of them or none. If it cannot be written the member is told
  * an error and asks again; what the group has become meanwhile is written with its next step.
@@ -37,6 +37,13 @@ static bool world_next(void *ctx, struct str after, struct cgroup_topic *ret)
     return t != NULL;
 }
 
+struct cgroup_world groups_world(struct groups *gs)
+{
+    struct broker *b = gs->broker;
+
+    return (struct cgroup_world){b->meta_seq + 1, b, world_find, world_next};
+}
+
 /* ---- life ---- */
 
 const struct cgroup_config *groups_consumer_config(struct groups *gs)
@@ -51,6 +58,11 @@ const struct cgroup_config *groups_consumer_config(struct groups *gs)
     to->bytes_max = MIN(to->bytes_max, gs->broker->memory_max / MEMORY_SHARE);
     to->uniform = (c->group_consumer_assignors & BROKER_ASSIGNOR_UNIFORM) != 0;
     to->range = (c->group_consumer_assignors & BROKER_ASSIGNOR_RANGE) != 0;
+    to->upgrade =
+        (c->group_consumer_migration & (BROKER_MIGRATION_UPGRADE | BROKER_MIGRATION_BOTH)) != 0;
+    to->downgrade =
+        (c->group_consumer_migration & (BROKER_MIGRATION_DOWNGRADE | BROKER_MIGRATION_BOTH)) != 0;
+    to->classic_max = (size_t)c->group_max_size;
     to->assignor = c->group_consumer_assignors >> 8 ? STR("range") : STR("uniform");
     return to;
 }
@@ -85,7 +97,7 @@ static int16_t code_of(const struct err *e)
     return code == KAFKA_ERR_INVALID_COMMIT_OFFSET_SIZE ? KAFKA_ERR_UNKNOWN_SERVER_ERROR : code;
 }
 
-static int16_t persist(struct group_entry *ge)
+int16_t groups_consumer_persist(struct group_entry *ge)
 {
     int64_t now_ms = broker_wall_ms(ge->groups->broker);
     struct batch_builder w;
@@ -108,7 +120,8 @@ void groups_consumer_tick(struct group_entry *ge)
 {
     (void)groups_consumer_config(ge->groups);
     cgroup_tick(ge->c, broker_now_ms(ge->groups->broker));
-    (void)persist(ge); /* what is not written now is with the next step */
+    (void)groups_consumer_persist(ge); /* what is not written now is with the next step */
+    if (groups_downgrade(ge)) return;
     groups_account(ge);
     groups_timer_set(ge);
 }
@@ -123,22 +136,31 @@ static void refuse(struct cgroup_answer *ret, int16_t error, const char *why)
 
 /* The entry this member talks to; NULL: *ret says why there is none. */
 static struct group_entry *entry_of(struct groups *gs, struct str group,
-                                    const struct cgroup_beat *q, struct cgroup_answer *ret)
+                                    const struct cgroup_beat *q, const struct cgroup_world *world,
+                                    struct cgroup_answer *ret)
 {
     struct group_entry *ge = groups_find(gs, group);
+    const char *why;
 
     if (ge && ge->c) return ge;
-    if (q->epoch != CGROUP_EPOCH_JOIN ||
-        (ge && (ge->g.state != GROUP_EMPTY || !list_empty(&ge->g.pending)))) {
+    if (q->epoch != CGROUP_EPOCH_JOIN) {
         refuse(ret, KAFKA_ERR_GROUP_ID_NOT_FOUND,
-               ge ? "the group has members of the classic protocol" : "there is no such group");
+               ge ? "the group is of the classic protocol" : "there is no such group");
         return NULL;
+    }
+    if (ge && ge->g.members_n) {
+        int16_t error = groups_upgrade(ge, world, &why);
+
+        if (error) refuse(ret, error, why);
+        return error ? NULL : ge;
     }
     if (!ge) ge = groups_get(gs, group);
     if (!ge) {
         refuse(ret, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, "there is no room for another group");
         return NULL;
     }
+    if (ge->g.state != GROUP_EMPTY || !list_empty(&ge->g.pending))
+        groups_classic_reset(ge); /* ids were given out that nobody has come back with */
     groups_consumer_new(ge);
     return ge;
 }
@@ -147,18 +169,20 @@ void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *
                  struct cgroup_answer *ret, uint64_t *ret_seq)
 {
     struct broker *b = gs->broker;
-    struct cgroup_world world = {b->meta_seq + 1, b, world_find, world_next};
+    struct cgroup_world world = groups_world(gs);
     struct group_entry *ge;
     int16_t error;
 
     (void)groups_consumer_config(gs);
     *ret = (struct cgroup_answer){0};
     *ret_seq = 0;
-    if (!(ge = entry_of(gs, group, q, ret))) return;
+    if (!(ge = entry_of(gs, group, q, &world, ret))) return;
     cgroup_beat(ge->c, q, &world, broker_now_ms(b), a, ret);
-    error = persist(ge);
-    groups_account(ge);
-    groups_timer_set(ge);
+    error = groups_consumer_persist(ge);
+    if (!groups_downgrade(ge)) {
+        groups_account(ge);
+        groups_timer_set(ge);
+    }
     if (error && !ret->error) refuse(ret, error, "the group's state could not be written");
     *ret_seq = MAX(ge->seq, b->meta_seq);
 }

@@ -45,6 +45,18 @@ void groups_consumer_free(struct group_entry *ge);
 void groups_consumer_tick(struct group_entry *ge);
 void groups_consumer_wake(struct group_entry *ge);         /* after loading */
 
+/* Writes what is dirty. Kafka's code; what is not written now is with the next step. */
+int16_t groups_consumer_persist(struct group_entry *ge);
+struct cgroup_world groups_world(struct groups *gs);
+
+/* ---- groups_classic.c ---- */
+/* A group with classic members becomes one of the newer protocol, ge->c. Kafka's code; *ret_why says why not. */
+int16_t groups_upgrade(struct group_entry *ge, const struct cgroup_world *world, const char **ret_why);
+void groups_classic_reset(struct group_entry *ge);         /* ge->g is as if nobody had ever come */
+/* Back, where it is time for that. True: ge->c is NULL. */
+bool groups_downgrade(struct group_entry *ge);
+void groups_classic_step(struct group_entry *ge, struct group_event *ev);      /* a request of a classic member of ge->c */
+
 /* ---- groups_offsets.c ---- */
 void groups_on_expiry(struct timer *t);
 

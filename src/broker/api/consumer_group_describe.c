@@ -3,7 +3,7 @@
 #include "broker/api.h"
 #include "broker/groups.h"
 
-enum { MEMBER_CONSUMER = 1 };
+enum { MEMBER_CLASSIC = 0, MEMBER_CONSUMER = 1 };
 
 typedef struct consumer_group_describe_response_group row_type;
 typedef struct consumer_group_describe_response_assignment assignment_type;
@@ -54,7 +54,7 @@ static bool describe(struct request *r, const struct cgroup *c, row_type *to)
             .subscribed_topic_names = m->topics,
             .subscribed_topic_names_n = m->topics_n,
             .subscribed_topic_regex = m->pattern ? cgroup_member_pattern(m) : STR(""),
-            .member_type = MEMBER_CONSUMER};
+            .member_type = m->classic ? MEMBER_CLASSIC : MEMBER_CONSUMER};
         if (!assignment_of(r, &m->owned, &row->assignment) ||
             !assignment_of(r, &m->target, &row->target_assignment))
             return false;

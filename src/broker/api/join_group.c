@@ -103,9 +103,8 @@ void api_join_group(struct request *r)
     if (!groups_have_room(gs, r->frame_n) || !protocols_take(r, q, &ev.join))
         return refuse(r, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, q->member_id);
     if (!ge) ge = groups_get(gs, q->group_id);
-    if (ge && ge->c) {
-        int16_t error = q->member_id.n && ge->c->members_n == 0 ? KAFKA_ERR_UNKNOWN_MEMBER_ID
-                                                                : groups_make_classic(ge);
+    if (ge && ge->c && !ge->c->members_n) {
+        int16_t error = q->member_id.n ? KAFKA_ERR_UNKNOWN_MEMBER_ID : groups_make_classic(ge);
 
         if (error) return refuse(r, error, q->member_id);
     }

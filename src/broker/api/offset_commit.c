@@ -131,8 +131,9 @@ static uint64_t commit(struct commit *c)
     int16_t error;
     struct group_entry *ge = group_of(c, &error);
 
-    if (ge && ge->c && ge->c->members_n && request_version(c->r) < SINCE_MEMBER_EPOCH &&
-        cgroup_member(ge->c, c->q->member_id))
+    const struct cgroup_member *m = ge && ge->c ? cgroup_member(ge->c, c->q->member_id) : NULL;
+
+    if (m && !m->classic && request_version(c->r) < SINCE_MEMBER_EPOCH)
         error = KAFKA_ERR_UNSUPPORTED_VERSION;
     else if (ge)
         error = groups_may_commit(ge, c->q->member_id, c->q->group_instance_id,

@@ -1,19 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
  * Random histories of members that join, beat, let go late, change their minds, leave, fall silent and come back, while
- * topics come and go, answers get lost, writes fail and the broker restarts from what was written. Whatever happens:
+ * topics come and go, answers get lost, writes fail and the broker restarts from what was written. Some of them speak the
+ * classic protocol, eager or cooperative, and change over to the newer one and back. Whatever happens:
  * no two members believe to own a partition at one time, epochs only grow, the books agree. In the end, when all
  * beat and nothing fails, every partition that somebody subscribes to has exactly one owner.
  * A failure prints its seed: run the test with it as argument.
  */
 #include "base/rng.h"
+#include "broker/cgroup_classic.h"
 #include "cgroup_rig.h"
+#include "kafka/msg/consumer_protocol.h"
 #include <stdio.h>
 
 enum { CLIENTS = 6, STEPS = 400, SEEDS = 400, NAMES = 4, ROUNDS = 12 };
 
 struct client {
-    char id[24], instance[8];
+    char id[40], instance[8];
+    enum { NEWER, EAGER, COOPERATIVE } speaks;
     bool joined, full; /* full: the last answer did not come, say everything */
     int32_t epoch;
     struct parts owned; /* what it believes to own */
@@ -29,7 +33,7 @@ struct history {
     struct rng rng;
     struct client clients[CLIENTS];
     int32_t written_epoch;
-    unsigned restarts, failed, given;
+    unsigned restarts, failed, given, shared;
     uint8_t next_topic;
 };
 
@@ -168,6 +172,128 @@ static void beat(struct history *h, struct client *c, bool calm)
     deliver(h, c, calm);
 }
 
+/* ---- members of the classic protocol ---- */
+
+/* Does the answer that leaves when the records are written reach the client? */
+static bool arrives(struct history *h, bool calm)
+{
+    bool lost = !calm && chance(h, 8);
+
+    if (!calm && chance(h, 8)) {
+        h->failed++;
+        return false;
+    }
+    rig_write(&h->rig);
+    h->written_epoch = h->rig.g.epoch;
+    return !lost;
+}
+
+static void subscription_write(const struct history *h, const struct client *c, struct buf *out)
+{
+    struct str topics[NAMES];
+    struct consumer_protocol_subscription_owned_partition owned[64];
+    struct consumer_protocol_subscription s = {.topics = topics, .owned_partitions = owned};
+    struct wr w;
+
+    for (size_t i = 0; i < NAMES; i++)
+        if (c->pattern || (c->topics >> i & 1)) topics[s.topics_n++] = str_of(names[i]);
+    for (size_t i = 0; i < c->owned.n && c->speaks == COOPERATIVE; i++)
+        for (size_t t = 0; t < h->rig.topics_n; t++)
+            if (uuid_eq(&h->rig.topics[t].id, &c->owned.p[i].topic) && s.owned_partitions_n < 64)
+                owned[s.owned_partitions_n++] =
+                    (struct consumer_protocol_subscription_owned_partition){
+                        h->rig.topics[t].name, &c->owned.p[i].number, 1};
+    wr_init(&w, out);
+    wr_i16(&w, 3);
+    must(consumer_protocol_subscription_encode(&w, 3, &s));
+    wr_fini(&w);
+}
+
+static bool classic_join(struct history *h, struct client *c, bool calm)
+{
+    AUTO(buf_fini) struct buf metadata = {0};
+    struct group_protocol range = {STR("range"), {0}};
+    struct group_join j = {.member_id = str_of(c->id),
+                           .protocol_type = STR("consumer"),
+                           .protocols = &range,
+                           .protocols_n = 1,
+                           .session_timeout_ms = 45000,
+                           .rebalance_timeout_ms = 3600000};
+    struct cgroup_member *m;
+    struct str id;
+    char uuid[40];
+
+    snprintf(uuid, sizeof uuid, "u%zu-%u", (size_t)(c - h->clients), ++c->lives);
+    j.uuid = str_of(uuid);
+    if (c->instance[0]) j.instance_id = str_of(c->instance);
+    if (c->instance[0] && !c->joined) j.member_id = STR("");
+    if (c->speaks == EAGER) parts_clear(&c->owned);
+    subscription_write(h, c, &metadata);
+    range.metadata = buf_view(&metadata);
+    if (cgroup_classic_join(&h->rig.g, &j, &h->rig.world, h->rig.now_ms, &h->rig.arena, &m, &id)) {
+        lose_all(c);
+        return false;
+    }
+    check_books(h);
+    if (!arrives(h, calm)) return false;
+    snprintf(c->id, sizeof c->id, STR_FMT, STR_ARG(m->id));
+    c->joined = true;
+    c->epoch = m->epoch;
+    c->heard_ms = h->rig.now_ms;
+    return true;
+}
+
+/* What it keeps and what it gets; true: it has given something up, and says so by joining once more. */
+static bool classic_sync(struct history *h, struct client *c, bool calm)
+{
+    struct group_sync s = {.member_id = str_of(c->id), .generation = c->epoch};
+    struct cgroup_member *m;
+    bool gave;
+
+    if (c->instance[0]) s.instance_id = str_of(c->instance);
+    if (cgroup_classic_sync(&h->rig.g, &s, h->rig.now_ms, &m)) return false;
+    check_books(h);
+    if (!arrives(h, calm)) return false;
+    gave = !parts_within(&c->owned, &m->owned);
+    h->given += (unsigned)m->owned.n;
+    parts_copy(&c->owned, &m->owned);
+    check_alone(h, c);
+    return gave;
+}
+
+static void classic_turn(struct history *h, struct client *c, bool calm)
+{
+    struct group_beat b = {.member_id = str_of(c->id), .generation = c->epoch};
+    bool again = true;
+
+    if (c->instance[0]) b.instance_id = str_of(c->instance);
+    if (c->joined && !c->full) {
+        int16_t error = cgroup_classic_beat(&h->rig.g, &b, &h->rig.world, h->rig.now_ms);
+
+        again = error == KAFKA_ERR_REBALANCE_IN_PROGRESS;
+        if (!error) c->heard_ms = h->rig.now_ms;
+        if (error && !again) lose_all(c);
+        if (!c->joined) return;
+    }
+    for (int i = 0; again && i < 3; i++) {
+        c->full = true; /* until it has heard what it has */
+        if (!classic_join(h, c, calm)) return;
+        if (!calm && chance(h, 10)) return;
+        c->full = false;
+        again = classic_sync(h, c, calm);
+        c->full = again;
+    }
+    h->shared += h->rig.g.classic_n && h->rig.g.classic_n < h->rig.g.members_n;
+}
+
+static void turn(struct history *h, struct client *c, bool calm)
+{
+    if (c->speaks == NEWER)
+        beat(h, c, calm);
+    else
+        classic_turn(h, c, calm);
+}
+
 static void leave(struct history *h, struct client *c)
 {
     struct cgroup_beat q = {.member_id = str_of(c->id),
@@ -176,6 +302,15 @@ static void leave(struct history *h, struct client *c)
                             .topics_null = true};
 
     if (!c->joined) return;
+    if (c->speaks != NEWER) {
+        struct group_leaver l = {.member_id = str_of(c->id)};
+
+        lose_all(c);
+        (void)cgroup_classic_leave(&h->rig.g, &l);
+        check_books(h);
+        (void)arrives(h, true);
+        return;
+    }
     if (c->instance[0]) q.instance_id = str_of(c->instance);
     if (c->instance[0] && chance(h, 70)) q.epoch = CGROUP_EPOCH_LEAVE_FOR_NOW;
     lose_all(c); /* before it says so */
@@ -192,6 +327,7 @@ static void mind_changes(struct history *h, struct client *c)
     c->topics = (unsigned)pick(h, 1u << NAMES);
     c->pattern = chance(h, 30);
     if (c->joined) c->full = true;
+    if (!c->joined) c->speaks = chance(h, 50) ? NEWER : chance(h, 50) ? EAGER : COOPERATIVE;
 }
 
 /* ---- the world ---- */
@@ -233,7 +369,7 @@ static void step(struct history *h)
     uint64_t what = pick(h, 100);
 
     if (what < 62)
-        beat(h, c, false);
+        turn(h, c, false);
     else if (what < 75)
         time_passes(h);
     else if (what < 85)
@@ -281,7 +417,7 @@ static void check_end(struct history *h)
     assert_int_equal(cgroup_state(&h->rig.g), CGROUP_STABLE);
 }
 
-static unsigned all_restarts, all_failed, all_given;
+static unsigned all_restarts, all_failed, all_given, all_shared;
 
 static void run(uint64_t seed)
 {
@@ -289,6 +425,7 @@ static void run(uint64_t seed)
 
     rig_init(&h->rig);
     rng_init(&h->rng, seed);
+    h->rig.config.downgrade = false; /* who would make a classic group of it is not here */
     if (chance(h, 30)) h->rig.config.assignor = STR("range");
     for (size_t i = 0; i < CLIENTS; i++) {
         snprintf(h->clients[i].id, sizeof h->clients[i].id, "m%zu", i);
@@ -307,12 +444,13 @@ static void run(uint64_t seed)
     assert_int_equal(h->rig.g.members_n, 0);
     for (int round = 0; round < ROUNDS; round++)
         for (size_t i = 0; i < CLIENTS; i++)
-            beat(h, &h->clients[i], true);
+            turn(h, &h->clients[i], true);
     check_end(h);
     restart(h);
     for (size_t i = 0; i < CLIENTS; i++)
-        beat(h, &h->clients[i], true);
+        turn(h, &h->clients[i], true);
     check_end(h);
+    all_shared += h->shared;
     all_restarts += h->restarts, all_failed += h->failed, all_given += h->given;
     for (size_t i = 0; i < CLIENTS; i++) {
         parts_fini(&h->clients[i].owned);
@@ -338,7 +476,8 @@ static void no_partition_ever_has_two_owners_and_in_the_end_each_has_one(void **
     for (seed_now = seed_first; seed_now <= seed_last; seed_now++)
         run(seed_now);
     if (seed_last > seed_first) /* the histories got somewhere */
-        assert_true(all_restarts > seed_last && all_failed > seed_last && all_given > seed_last);
+        assert_true(all_restarts > seed_last && all_failed > seed_last && all_given > seed_last &&
+                    all_shared > seed_last);
 }
 
 int main(int argc, char **argv)
