@@ -1,0 +1,390 @@
+/* See tls.h. SPDX-License-Identifier: Apache-2.0 */
+#include "net/tls.h"
+
+#include "base/bytes.h"
+
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+enum { FILES = 3, WHY_BYTES = 200 };
+
+struct file_stamp {
+    ino_t ino;
+    off_t size;
+    struct timespec changed;
+};
+
+struct tls_server {
+    char *path[FILES]; /* certificate, key, clients' authorities */
+    struct file_stamp stamp[FILES];
+    enum tls_client_auth client_auth;
+    bool http;
+    SSL_CTX *ctx;
+    int64_t not_after;
+};
+
+struct tls {
+    SSL *ssl;
+    bool wants_write;
+};
+
+/* ---- errors ---- */
+
+/* OpenSSL's oldest complaint, which is the cause. */
+static const char *cause(char text[WHY_BYTES])
+{
+    unsigned long code = ERR_get_error();
+    const char *reason = code ? ERR_reason_error_string(code) : NULL;
+
+    snprintf(text, WHY_BYTES, "%s", reason ? reason : "no reason given");
+    ERR_clear_error();
+    return text;
+}
+
+static enum rc refuse_file(struct err *e, const char *what, const char *path)
+{
+    char text[WHY_BYTES];
+
+    return err_set(e, RC_INVALID, "%s %s: %s", what, path, cause(text));
+}
+
+/* ---- a listener's context ---- */
+
+static enum rc stamp_of(const char *path, struct file_stamp *ret, struct err *e)
+{
+    struct stat st;
+
+    *ret = (struct file_stamp){0};
+    if (!path) return RC_OK;
+    if (stat(path, &st)) return err_sys(e, "%s", path);
+    *ret = (struct file_stamp){st.st_ino, st.st_size, st.st_mtim};
+    return RC_OK;
+}
+
+static enum rc load_files(const struct tls_server *s, SSL_CTX *ctx, struct err *e)
+{
+    if (SSL_CTX_use_certificate_chain_file(ctx, s->path[0]) != 1)
+        return refuse_file(e, "the certificate", s->path[0]);
+    if (SSL_CTX_use_PrivateKey_file(ctx, s->path[1], SSL_FILETYPE_PEM) != 1)
+        return refuse_file(e, "the private key", s->path[1]);
+    if (SSL_CTX_check_private_key(ctx) != 1)
+        return err_set(e, RC_INVALID, "the private key %s does not belong to the certificate %s",
+                       s->path[1], s->path[0]);
+    if (!s->path[2]) return RC_OK;
+    if (SSL_CTX_load_verify_locations(ctx, s->path[2], NULL) != 1)
+        return refuse_file(e, "the clients' authorities", s->path[2]);
+    SSL_CTX_set_client_CA_list(ctx, SSL_load_client_CA_file(s->path[2]));
+    return RC_OK;
+}
+
+static int64_t not_after(SSL_CTX *ctx)
+{
+    struct tm tm;
+
+    if (!ASN1_TIME_to_tm(X509_get0_notAfter(SSL_CTX_get0_certificate(ctx)), &tm)) return 0;
+    return (int64_t)timegm(&tm);
+}
+
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+                           const unsigned char *in, unsigned in_n, void *arg)
+{
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    unsigned char *chosen;
+
+    (void)ssl;
+    (void)arg;
+    if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_NOACK;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
+static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
+{
+    static const unsigned char session_context[] = "millrace";
+    static const int modes[] = {[TLS_CLIENT_NONE] = SSL_VERIFY_NONE,
+                                [TLS_CLIENT_REQUESTED] = SSL_VERIFY_PEER,
+                                [TLS_CLIENT_REQUIRED] =
+                                    SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT};
+
+    SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
+    SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_ENABLE_KTLS |
+                                 SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_mode(ctx, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
+                              SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1);
+    SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
+    SSL_CTX_set_num_tickets(ctx, 1);
+    SSL_CTX_set_verify(ctx, modes[s->client_auth], NULL);
+    if (s->http) SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
+}
+
+static enum rc context_new(const struct tls_server *s, SSL_CTX **ret, struct err *e)
+{
+    SSL_CTX *ctx;
+
+    ERR_clear_error();
+    ctx = SSL_CTX_new(TLS_server_method());
+    must(ctx);
+    set_rules(s, ctx);
+    if (load_files(s, ctx, e)) {
+        SSL_CTX_free(ctx);
+        return e->rc;
+    }
+    *ret = ctx;
+    return RC_OK;
+}
+
+static enum rc stamps_of(const struct tls_server *s, struct file_stamp stamp[FILES], struct err *e)
+{
+    for (int i = 0; i < FILES; i++)
+        if (stamp_of(s->path[i], &stamp[i], e)) return e->rc;
+    return RC_OK;
+}
+
+static char *own(const char *path)
+{
+    return path && *path ? xstrdup(path) : NULL;
+}
+
+enum rc tls_server_new(const struct tls_options *o, struct tls_server **ret, struct err *e)
+{
+    struct tls_server *s;
+
+    if (!o->crt_path || !*o->crt_path || !o->key_path || !*o->key_path)
+        return err_set(e, RC_INVALID,
+                       "TLS wants a certificate (crtPath) and its private key (keyPath)");
+    if (o->client_auth != TLS_CLIENT_NONE && (!o->client_ca_path || !*o->client_ca_path))
+        return err_set(
+            e, RC_INVALID,
+            "clients' certificates are checked against clientCaPath, which is not given");
+    s = xnew(struct tls_server);
+    s->path[0] = own(o->crt_path);
+    s->path[1] = own(o->key_path);
+    s->path[2] = own(o->client_ca_path);
+    s->client_auth = o->client_auth;
+    s->http = o->http;
+    if (stamps_of(s, s->stamp, e) || context_new(s, &s->ctx, e)) {
+        tls_server_free(s);
+        return e->rc;
+    }
+    s->not_after = not_after(s->ctx);
+    *ret = s;
+    return RC_OK;
+}
+
+struct tls_server *tls_server_free(struct tls_server *s)
+{
+    if (!s) return NULL;
+    SSL_CTX_free(s->ctx);
+    for (int i = 0; i < FILES; i++)
+        free(s->path[i]);
+    free(s);
+    return NULL;
+}
+
+enum rc tls_server_reload(struct tls_server *s, bool *ret_changed, struct err *e)
+{
+    struct file_stamp stamp[FILES] = {0};
+    SSL_CTX *ctx;
+
+    *ret_changed = false;
+    if (stamps_of(s, stamp, e)) return e->rc;
+    if (!memcmp(stamp, s->stamp, sizeof stamp)) return RC_OK;
+    if (context_new(s, &ctx, e)) return e->rc;
+    SSL_CTX_free(s->ctx);
+    s->ctx = ctx;
+    s->not_after = not_after(ctx);
+    memcpy(s->stamp, stamp, sizeof stamp);
+    *ret_changed = true;
+    return RC_OK;
+}
+
+int64_t tls_server_not_after(const struct tls_server *s)
+{
+    return s->not_after;
+}
+
+/* ---- a connection ---- */
+
+struct tls *tls_accept(struct tls_server *s, int fd)
+{
+    struct tls *t = xnew(struct tls);
+
+    t->ssl = SSL_new(s->ctx);
+    must(t->ssl && SSL_set_fd(t->ssl, fd) == 1);
+    SSL_set_accept_state(t->ssl);
+    return t;
+}
+
+struct tls *tls_free(struct tls *t)
+{
+    if (!t) return NULL;
+    SSL_free(t->ssl);
+    free(t);
+    ERR_clear_error();
+    return NULL;
+}
+
+void tls_close_notify(struct tls *t)
+{
+    ERR_clear_error();
+    if (SSL_is_init_finished(t->ssl)) (void)SSL_shutdown(t->ssl);
+    ERR_clear_error();
+}
+
+bool tls_established(const struct tls *t)
+{
+    return SSL_is_init_finished(t->ssl);
+}
+
+bool tls_wants_write(const struct tls *t)
+{
+    return t->wants_write;
+}
+
+bool tls_pending(const struct tls *t)
+{
+    return SSL_has_pending(t->ssl);
+}
+
+/* What is wrong with the client's certificate, if it is that. */
+static enum rc failed(struct tls *t, struct err *e)
+{
+    long verdict = SSL_get_verify_result(t->ssl);
+    char text[WHY_BYTES];
+    X509 *crt = SSL_get0_peer_certificate(t->ssl);
+    char subject[WHY_BYTES] = "";
+
+    if (crt) X509_NAME_oneline(X509_get_subject_name(crt), subject, sizeof subject);
+    if (verdict != X509_V_OK)
+        return err_set(e, RC_AUTH, "SSL handshake failed: the client's certificate %s: %s", subject,
+                       X509_verify_cert_error_string(verdict));
+    return err_set(e, RC_AUTH, "SSL handshake failed: %s", cause(text));
+}
+
+enum rc tls_handshake(struct tls *t, struct err *e)
+{
+    int done, why;
+
+    ERR_clear_error();
+    errno = 0;
+    done = SSL_do_handshake(t->ssl);
+    t->wants_write = false;
+    if (done == 1) return RC_OK;
+    why = SSL_get_error(t->ssl, done);
+    if (why == SSL_ERROR_WANT_READ) return RC_OK;
+    if (why == SSL_ERROR_WANT_WRITE) {
+        t->wants_write = true;
+        return RC_OK;
+    }
+    if (why == SSL_ERROR_ZERO_RETURN || (why == SSL_ERROR_SYSCALL && !ERR_peek_error()))
+        return err_set(e, RC_AUTH, "SSL handshake failed: the client hung up in the middle of it");
+    return failed(t, e);
+}
+
+/* What SSL_read and SSL_write say, as recv() and send() would. */
+static ssize_t outcome(struct tls *t, int n)
+{
+    t->wants_write = false;
+    if (n > 0) return n;
+    switch (SSL_get_error(t->ssl, n)) {
+    case SSL_ERROR_WANT_WRITE:
+        t->wants_write = true;
+        errno = EAGAIN;
+        return -1;
+    case SSL_ERROR_WANT_READ: errno = EAGAIN; return -1;
+    case SSL_ERROR_ZERO_RETURN: return 0;
+    case SSL_ERROR_SYSCALL: return errno && errno != EAGAIN ? -1 : 0;
+    default: errno = EPROTO; return -1;
+    }
+}
+
+/* A record is 16 KiB: as many as there are and as there is room for. */
+ssize_t tls_read(struct tls *t, void *p, size_t n)
+{
+    size_t got = 0;
+
+    while (got < n) {
+        ssize_t more;
+
+        ERR_clear_error();
+        errno = 0;
+        more = outcome(t, SSL_read(t->ssl, (char *)p + got, (int)MIN(n - got, (size_t)INT32_MAX)));
+        if (more <= 0) return got ? (ssize_t)got : more;
+        got += (size_t)more;
+    }
+    return (ssize_t)got;
+}
+
+ssize_t tls_write(struct tls *t, const void *p, size_t n)
+{
+    ERR_clear_error();
+    errno = 0;
+    return outcome(t, SSL_write(t->ssl, p, (int)MIN(n, (size_t)INT32_MAX)));
+}
+
+bool tls_sends_files(const struct tls *t)
+{
+    return BIO_get_ktls_send(SSL_get_wbio(t->ssl));
+}
+
+ssize_t tls_send_file(struct tls *t, int file, off_t from, size_t n)
+{
+    ssize_t sent;
+
+    ERR_clear_error();
+    errno = 0;
+    sent = SSL_sendfile(t->ssl, file, from, n, 0);
+    return sent > 0 ? sent : outcome(t, (int)sent);
+}
+
+bool tls_peer_subject(const struct tls *t, struct buf *ret)
+{
+    X509 *crt = SSL_get0_peer_certificate(t->ssl);
+    BIO *out;
+    char *text;
+    long n;
+
+    if (!crt || SSL_get_verify_result(t->ssl) != X509_V_OK) return false;
+    out = BIO_new(BIO_s_mem());
+    must(out);
+    X509_NAME_print_ex(out, X509_get_subject_name(crt), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);
+    n = BIO_get_mem_data(out, &text);
+    buf_append(ret, bytes_of(text, (size_t)n));
+    BIO_free(out);
+    return true;
+}
+
+bool tls_http2(const struct tls *t)
+{
+    const unsigned char *name;
+    unsigned n;
+
+    SSL_get0_alpn_selected(t->ssl, &name, &n);
+    return n == 2 && !memcmp(name, "h2", 2);
+}
+
+bool tls_resumed(const struct tls *t)
+{
+    return SSL_session_reused(t->ssl) == 1;
+}
+
+const char *tls_version(const struct tls *t)
+{
+    return SSL_get_version(t->ssl);
+}
+
+const char *tls_cipher(const struct tls *t)
+{
+    const char *name = SSL_get_cipher_name(t->ssl);
+
+    return name ? name : "none";
+}
