@@ -10,7 +10,9 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
+#include "broker/sasl.h"
 #include "control/problems.h"
+#include "net/tls.h"
 
 enum config_from { CONFIG_DEFAULT, CONFIG_KAFKA_JSON, CONFIG_YAML, CONFIG_ENV, CONFIG_FLAG, CONFIG_DERIVED };
 struct config_origin { enum config_from from; struct str detail; };      /* "millrace.yaml:3:5", "POD_NAMESPACE", "--data" */
@@ -22,7 +24,11 @@ enum config_protocol { CONFIG_PLAINTEXT, CONFIG_SSL, CONFIG_SASL_PLAINTEXT, CONF
 struct config_listener {
     struct str name, listen;                     /* HOST:PORT, port 0 for a free one */
     struct str advertise;                        /* HOST:PORT told to clients; empty: the address listened on */
-    enum config_protocol protocol;               /* broker.listeners only */
+    enum config_protocol protocol;               /* broker.listeners only, as is what follows */
+    struct str crt_path, key_path, client_ca_path;
+    enum tls_client_auth client_auth;
+    struct str principal_rules;
+    unsigned sasl;                               /* of enum sasl_mechanism */
     struct config_origin origin;
 };
 struct config_registry { struct str url, username, password, ca_path; };   /* url empty: no schema registry */

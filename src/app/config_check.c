@@ -186,17 +186,40 @@ static void check_public(struct config_loader *l)
                    STR_ARG(c->gateway_listeners.list[i].listen));
 }
 
+static bool asks_who(const struct config_listener *one)
+{
+    return one->sasl || one->client_auth == TLS_CLIENT_REQUIRED;
+}
+
+static void note_passwords(struct config_loader *l)
+{
+    const struct config *c = l->c;
+
+    for (size_t i = 0; i < c->broker_listeners.n && config_runs_broker(c); i++) {
+        const struct config_listener *one = &c->broker_listeners.list[i];
+
+        if (one->protocol == CONFIG_SASL_PLAINTEXT && one->sasl & (SASL_PLAIN | SASL_OAUTHBEARER) && !is_loopback(one->listen))
+            config_note(l, "broker.listeners " STR_FMT ": passwords and tokens travel in the clear (PLAIN, OAUTHBEARER); SASL_SSL hides them",
+                        STR_ARG(one->name));
+        if (one->sasl & SASL_OAUTHBEARER && !c->broker_oauth_jwks.n)
+            refuse(l, CONFIG_KEY_BROKER_LISTENERS, STR_FMT ": OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against",
+                   STR_ARG(one->name));
+    }
+    if (c->broker_authorizer == CONFIG_BROKER_AUTHORIZER_ACL && !c->broker_super_users.n && config_runs_broker(c))
+        config_note(l, "broker.authorizer is acl and broker.superUsers is empty: only what entries allow is allowed, so that nobody may add the first one");
+}
+
 /* Anyone who reaches this port may read and write every topic. */
 static void note_public_broker(struct config_loader *l)
 {
     const struct config *c = l->c;
 
     for (size_t i = 0; i < c->broker_listeners.n && config_runs_broker(c); i++)
-        if (!is_loopback(c->broker_listeners.list[i].listen))
+        if (!is_loopback(c->broker_listeners.list[i].listen) && !asks_who(&c->broker_listeners.list[i]))
             config_note(l,
                         "broker.listeners " STR_FMT ": " STR_FMT
-                        " can be reached from other machines, and the broker has no "
-                        "authentication yet: whoever reaches it can read and write every topic",
+                        " can be reached from other machines and asks nobody who they are: whoever "
+                        "reaches it can read and write every topic (protocol SASL_SSL asks)",
                         STR_ARG(c->broker_listeners.list[i].name),
                         STR_ARG(c->broker_listeners.list[i].listen));
 }
@@ -240,5 +263,6 @@ void config_check(struct config_loader *l)
     check_public(l);
     check_later(l);
     note_public_broker(l);
+    note_passwords(l);
     note_weak(l);
 }

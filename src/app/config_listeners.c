@@ -98,37 +98,73 @@ void config_set_advertise(struct config_loader *l, enum config_key key, struct s
                        config_rows[key].key);
 }
 
-static void later(struct yaml_map *m, const char *key, const char *what)
+static void protocol_read(struct yaml_map *m, struct config_listener *one)
 {
-    const struct yaml_node *n = yaml_map_any(m, key);
-    if (n)
-        yaml_problem(m, n, STR_FMT ".%s: %s come with a later version of millrace",
-                     STR_ARG(m->path), key, what);
+    struct yaml_text protocol = yaml_map_text(m, "protocol");
+
+    one->protocol = CONFIG_PLAINTEXT;
+    if (!protocol.at) return;
+    for (size_t i = 0; i < countof(protocols); i++)
+        if (str_is(protocol.s, protocols[i])) one->protocol = (enum config_protocol)i;
+    if (!str_is(protocol.s, protocols[one->protocol]))
+        yaml_problem(m, protocol.at,
+                     STR_FMT ".protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted, not \"" STR_FMT "\"",
+                     STR_ARG(m->path), STR_ARG(protocol.s));
+}
+
+static void sasl_read(struct yaml_map *m, struct config_listener *one)
+{
+    bool wanted = one->protocol == CONFIG_SASL_PLAINTEXT || one->protocol == CONFIG_SASL_SSL;
+    enum sasl_mechanism mechanism;
+    size_t n;
+    const struct yaml_text *list = yaml_map_texts(m, "sasl", &n);
+
+    for (size_t i = 0; i < n; i++)
+        if (sasl_mechanism_of(list[i].s, &mechanism))
+            one->sasl |= mechanism;
+        else
+            yaml_problem(m, list[i].at,
+                         STR_FMT ".sasl: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER is wanted, not \"" STR_FMT "\"",
+                         STR_ARG(m->path), STR_ARG(list[i].s));
+    if (n && !wanted)
+        yaml_problem(m, list[0].at, STR_FMT ".sasl: mechanisms belong to the protocols SASL_PLAINTEXT and SASL_SSL, and this is %s",
+                     STR_ARG(m->path), protocols[one->protocol]);
+    else if (!n && wanted)
+        yaml_problem(m, m->node, STR_FMT ".sasl: %s wants at least one mechanism, such as SCRAM-SHA-512", STR_ARG(m->path),
+                     protocols[one->protocol]);
+}
+
+static void client_auth_read(struct yaml_map *m, struct config_listener *one)
+{
+    static const char *const words[] = {[TLS_CLIENT_NONE] = "none", [TLS_CLIENT_REQUESTED] = "requested", [TLS_CLIENT_REQUIRED] = "required"};
+    struct yaml_text auth = yaml_map_text(m, "clientAuth"), rules = yaml_map_text(m, "principalMappingRules");
+
+    one->principal_rules = rules.s;
+    if (!auth.at) return;
+    for (size_t i = 0; i < countof(words); i++)
+        if (str_is(auth.s, words[i])) one->client_auth = (enum tls_client_auth)i;
+    if (!str_is(auth.s, words[one->client_auth]))
+        yaml_problem(m, auth.at, STR_FMT ".clientAuth: none, requested or required is wanted, not \"" STR_FMT "\"", STR_ARG(m->path),
+                     STR_ARG(auth.s));
+    else if (one->client_auth && !one->client_ca_path.n)
+        yaml_problem(m, auth.at, STR_FMT ".clientAuth: clients' certificates are checked against tls.clientCaPath, which is missing",
+                     STR_ARG(m->path));
 }
 
 static void security_read(struct yaml_map *m, struct config_listener *one)
 {
-    struct yaml_text protocol = yaml_map_text(m, "protocol"), auth = yaml_map_text(m, "clientAuth");
+    struct yaml_map tls;
 
-    one->protocol = CONFIG_PLAINTEXT;
-    for (size_t i = 0; protocol.at && i < countof(protocols); i++)
-        if (str_is(protocol.s, protocols[i])) one->protocol = (enum config_protocol)i;
-    if (protocol.at && !str_is(protocol.s, protocols[one->protocol]))
-        yaml_problem(m, protocol.at, STR_FMT ".protocol: PLAINTEXT is wanted, not \"" STR_FMT "\"",
-                     STR_ARG(m->path), STR_ARG(protocol.s));
-    else if (one->protocol != CONFIG_PLAINTEXT)
-        yaml_problem(
-            m, protocol.at,
-            STR_FMT
-            ".protocol: %s comes with a later version of millrace; this one takes PLAINTEXT",
-            STR_ARG(m->path), protocols[one->protocol]);
-    later(m, "tls", "certificates on listeners");
-    later(m, "sasl", "SASL mechanisms on listeners");
-    if (auth.at && !str_is(auth.s, "none"))
-        yaml_problem(m, auth.at,
-                     STR_FMT ".clientAuth: client certificates come with a later version of "
-                             "millrace; this one takes none",
-                     STR_ARG(m->path));
+    protocol_read(m, one);
+    yaml_map_sub(m, "tls", &tls);
+    one->crt_path = yaml_map_text(&tls, "crtPath").s;
+    one->key_path = yaml_map_text(&tls, "keyPath").s;
+    one->client_ca_path = yaml_map_text(&tls, "clientCaPath").s;
+    yaml_map_end(&tls);
+    if ((one->protocol == CONFIG_SSL || one->protocol == CONFIG_SASL_SSL) && (!one->crt_path.n || !one->key_path.n))
+        yaml_problem(m, m->node, STR_FMT ".tls: %s wants crtPath and keyPath", STR_ARG(m->path), protocols[one->protocol]);
+    sasl_read(m, one);
+    client_auth_read(m, one);
 }
 
 static void listener_read(struct config_loader *l, enum config_key key, const struct yaml_node *n,

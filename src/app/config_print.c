@@ -94,6 +94,37 @@ static void print_table(const struct config *c, struct buf *b)
 
 /* ---- JSON ---- */
 
+static void put_json_text(const char *key, struct str value, struct buf *b)
+{
+    buf_printf(b, "\"%s\":", key);
+    json_put_str(b, value);
+}
+
+static void put_json_security(const struct config_listener *one, struct buf *b)
+{
+    static const char *const auth[] = {"none", "requested", "required"};
+    const char *comma = "";
+
+    if (one->crt_path.n) {
+        buf_append_str(b, STR(",\"tls\":{"));
+        put_json_text("crtPath", one->crt_path, b);
+        buf_append_byte(b, ',');
+        put_json_text("keyPath", one->key_path, b);
+        buf_append_byte(b, ',');
+        put_json_text("clientCaPath", one->client_ca_path, b);
+        buf_printf(b, "},\"clientAuth\":\"%s\",", auth[one->client_auth]);
+        put_json_text("principalMappingRules", one->principal_rules, b);
+    }
+    if (!one->sasl) return;
+    buf_append_str(b, STR(",\"sasl\":["));
+    for (unsigned m = 1; m <= SASL_MECHANISMS; m <<= 1) {
+        if (!(one->sasl & m)) continue;
+        buf_printf(b, "%s\"%s\"", comma, sasl_mechanism_name((enum sasl_mechanism)m));
+        comma = ",";
+    }
+    buf_append_byte(b, ']');
+}
+
 static void put_json_listener(const struct config_listener *one, bool broker, struct buf *b)
 {
     buf_append_str(b, STR("{\"name\":"));
@@ -104,6 +135,7 @@ static void put_json_listener(const struct config_listener *one, bool broker, st
         buf_append_str(b, STR(",\"advertise\":"));
         json_put_str(b, one->advertise);
         buf_printf(b, ",\"protocol\":\"%s\"", protocols[one->protocol]);
+        put_json_security(one, b);
     }
     buf_append_byte(b, '}');
 }

@@ -36,9 +36,15 @@ static void put_address(struct buf *b, struct str host, uint16_t port)
 
 static enum rc listen_on(struct log_side *s, const struct config_listener *at, struct err *e)
 {
-    struct broker_listen l = {.name = at->name};
+    struct broker_listen l = {.name = at->name,
+                              .protocol = (enum broker_protocol)at->protocol,
+                              .sasl = at->sasl,
+                              .tls = {.crt_path = at->crt_path.p, .key_path = at->key_path.p, .client_ca_path = at->client_ca_path.p,
+                                      .client_auth = at->client_auth},
+                              .principal_rules = at->principal_rules};
     char                 name[256] = "";
     uint16_t             port;
+    enum rc              rc;
 
     if (addr_split(at->listen, &l.host, &l.port, e)) return err_in(e, "broker.listeners " STR_FMT, STR_ARG(at->name));
     if (at->advertise.n && addr_split(at->advertise, &l.advertised_host, &l.advertised_port, e))
@@ -49,8 +55,10 @@ static enum rc listen_on(struct log_side *s, const struct config_listener *at, s
         diag(DIAG_INFO, "broker.advertised", KV_STR("listener", at->name), KV_STR("host", l.advertised_host),
              KV_CSTR("why", "it listens on every address; clients are told this one (--kafka-advertise HOST:PORT sets another)"));
     }
-    if (broker_listen(s->broker, &l, &port, e))
+    rc = broker_listen(s->broker, &l, &port, e);
+    if (rc == RC_EXISTS)
         return err_more(e, "choose another address with --kafka-listen HOST:PORT (broker.listeners, " STR_FMT ")", STR_ARG(at->name));
+    if (rc) return err_in(e, "broker.listeners " STR_FMT, STR_ARG(at->name));
     buf_printf(&s->ready, " " STR_FMT "=", STR_ARG(at->name));
     put_address(&s->ready, l.host, port);
     return RC_OK;
@@ -67,6 +75,11 @@ static enum rc broker_open(struct log_side *s, const struct config *c, struct wo
         .connections_max = (uint32_t)c->broker_connections_max,
         .topics_max = (uint32_t)c->broker_topics_max,
         .wal_bytes_max = c->broker_wal_size_max,
+        .acls = c->broker_authorizer == CONFIG_BROKER_AUTHORIZER_ACL,
+        .allow_everyone_if_no_acl = c->broker_allow_everyone_if_no_acl_found,
+        .super_users = c->broker_super_users.list,
+        .super_users_n = c->broker_super_users.n,
+        .oauth = {.jwks = c->broker_oauth_jwks, .issuer = c->broker_oauth_issuer, .audience = c->broker_oauth_audience, .scope = c->broker_oauth_scope},
     };
     enum rc rc;
 

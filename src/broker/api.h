@@ -46,6 +46,9 @@ struct request {
 
     uint32_t throttle_ms;                /* raised by handlers whose client is above a quota: told in the answer, and
                                           * its connection is not read for so long */
+    bool last;                           /* its connection is closed when the answer has left */
+    bool raw;                            /* a SASL token without Kafka's headers, and so is its answer */
+
     struct broker_reply *reply;          /* request.c's own, as is what follows */
     struct wr wr;
     uint64_t seq, begun_us, parked_us;                   /* parked_us: how long it ran before it was parked */
@@ -66,11 +69,20 @@ struct api {
 const struct api *api_of(int16_t key);                   /* NULL: not served */
 const struct api *api_next(const struct api *a);         /* by key; NULL gives the first, the last gives NULL */
 
-/* What a client may do where nobody is refused anything, as sets of operation codes. */
-enum { TOPIC_OPERATIONS_ALL = 3576, CLUSTER_OPERATIONS_ALL = 8096, GROUP_OPERATIONS_ALL = 1 << 3 | 1 << 6 | 1 << 8 };
+/* ---- who asks, and what for (api/allow.c) ---- */
 
-/* Whom quotas know the client as. */
-static inline struct str request_user(const struct request *r) { (void)r; return STR("ANONYMOUS"); }
+struct str request_principal(const struct request *r);           /* "User:alice", "User:ANONYMOUS" */
+struct str request_user(const struct request *r);                /* "alice": whom quotas know */
+/* May the client do this? True wherever no authorizer is on. A refusal is counted, and said at debug. */
+bool request_allows(struct request *r, enum acl_operation op, enum acl_resource type, struct str name);
+bool request_allows_any(struct request *r, enum acl_operation op, enum acl_resource type);
+static inline bool request_allows_cluster(struct request *r, enum acl_operation op)
+{
+    return request_allows(r, op, ACL_CLUSTER, ACL_CLUSTER_NAME);
+}
+/* All it may do there, as a set of operation codes: the authorized_operations of answers. */
+int32_t request_operations(struct request *r, enum acl_resource type, struct str name);
+
 /* Changes of topics, in partitions, against controller_mutation_rate. False: answer 89 (strict: the version knows it). */
 bool request_may_change(struct request *r, int32_t partitions, bool strict);
 static inline int16_t request_version(const struct request *r) { return r->h.api_version; }
@@ -86,6 +98,7 @@ void request_close(struct request *r, const char *why);          /* why: for dia
 /* For records that stand in files (wr_file.file is log_slice_file()): the slice is moved in and held until the answer
  * has left. Small ones are copied into the answer. */
 void request_hold(struct request *r, struct log_slice *slice);
+void request_answer_raw(struct request *r, struct bytes token);  /* … for `raw` */
 
 /* ---- the handlers, one file each in broker/api/ ---- */
 void api_produce(struct request *r);
@@ -127,6 +140,8 @@ void api_offset_delete(struct request *r);
 void api_describe_client_quotas(struct request *r);
 void api_alter_client_quotas(struct request *r);
 void api_sasl_handshake(struct request *r);
+void api_sasl_raw(struct request *r, struct bytes token);
+void api_alter_user_scram_credentials(struct request *r);
 void api_describe_acls(struct request *r);
 void api_create_acls(struct request *r);
 void api_delete_acls(struct request *r);

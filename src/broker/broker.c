@@ -316,6 +316,18 @@ static void options_take(struct broker *b, const struct broker_options *opt)
     b->timers = opt->loop ? loop_timers(opt->loop) : opt->timers;
 }
 
+static void security_take(struct broker *b, const struct broker_options *opt)
+{
+    b->acls.on = opt->acls;
+    b->acls.allow_everyone = opt->allow_everyone_if_no_acl;
+    for (size_t i = 0; i < opt->super_users_n; i++)
+        acls_super_add(&b->acls, opt->super_users[i]);
+    b->opt.super_users = NULL;
+    if (opt->oauth.jwks.n) b->oauth = oauth_new(&opt->oauth);
+    b->opt.oauth = (struct oauth_options){0};
+    random_bytes(b->login_secret, sizeof b->login_secret);
+}
+
 static void lists_init(struct broker *b)
 {
     list_init(&b->hook.link);
@@ -393,6 +405,7 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
     enum rc rc;
 
     options_take(b, opt);
+    security_take(b, opt);
     lists_init(b);
     rng_init(&b->rng, process_seed());
     if ((rc = settings_take(b, opt, e))) goto fail;
@@ -491,6 +504,11 @@ static struct broker *delete (struct broker *b)
     buf_fini(&b->scratch);
     topics_fini(b);
     quotas_fini(&b->quotas);
+    acls_fini(&b->acls);
+    users_fini(&b->users);
+    login_failures_fini(b);
+    troubles_fini(b);
+    b->oauth = oauth_free(b->oauth);
     client_metrics_fini(&b->client_metrics);
     telemetry_fini(b);
     broker_config_fini(&b->config);

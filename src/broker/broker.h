@@ -15,6 +15,8 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/uuid.h"
+#include "broker/oauth.h"
+#include "net/tls.h"
 #include "sys/timers.h"
 
 struct broker;
@@ -25,6 +27,7 @@ struct loop;
 struct mailbox;
 struct partition;
 struct log_large;
+struct sasl;
 struct topic;
 struct workers;
 
@@ -51,6 +54,12 @@ struct broker_options {
     bool     refuse_replication;         /* a replication factor above 1: error 38, as Kafka; else clamped to 1, said once */
     const struct broker_setting *settings;       /* broker.config of the configuration file; borrowed for the call */
     size_t   settings_n;
+
+    bool     acls;                       /* what nobody is allowed is refused (broker/acl.h) */
+    bool     allow_everyone_if_no_acl;
+    const struct str *super_users;       /* "User:alice"; borrowed for the call */
+    size_t   super_users_n;
+    struct oauth_options oauth;          /* who signs bearer tokens; jwks empty: nobody. Borrowed for the call */
 };
 
 /* Opens the data folder (see store_open for RC_LOCKED, RC_CORRUPT …) and reads topics, groups and offsets. RC_INVALID: a
@@ -59,14 +68,20 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
 /* Checks one setting without a broker; for `millrace config`. */
 enum rc broker_setting_check(struct str name, struct str value, struct err *e) MUST_USE;
 
+enum broker_protocol { BROKER_PLAINTEXT, BROKER_SSL, BROKER_SASL_PLAINTEXT, BROKER_SASL_SSL };
 struct broker_listen {
     struct str name;                     /* of the listener: "kafka" */
     struct str host;                     /* to bind: an address or a name; */
     uint16_t   port;                     /* 0: any free one */
     struct str advertised_host;          /* what clients are told; empty: host */
     uint16_t   advertised_port;          /* 0: the bound one */
+    enum broker_protocol protocol;
+    unsigned   sasl;                     /* of enum sasl_mechanism (broker/sasl.h); for the SASL protocols */
+    struct tls_options tls;              /* for the SSL protocols; borrowed for the call */
+    struct str principal_rules;          /* what a client's certificate makes of its name (broker/principal.h); empty: the subject */
 };
-/* Needs a loop. *ret_port is the bound port. RC_EXISTS: the port is taken. */
+/* Needs a loop. *ret_port is the bound port. RC_EXISTS: the port is taken; RC_INVALID, RC_NOT_FOUND, RC_DENIED also: what the
+ * certificate's files say. They are looked at again every few seconds: new connections get the new certificate. */
 enum rc broker_listen(struct broker *b, const struct broker_listen *l, uint16_t *ret_port, struct err *e) MUST_USE;
 
 /* The way down, in two steps. Drain: no new connections, parked requests are answered with what there is, nothing more
@@ -127,6 +142,9 @@ struct broker_conn {
     uint64_t muted_until_ms;             /* above a quota: what it sends waits until then */
     struct timer mute_timer;
     char     peer[64];                   /* address and port, for diag */
+    char     host[48];                   /* the address alone, as access control lists name it */
+    struct str principal;                /* "User:alice"; owned; .p NULL: nobody asked (User:ANONYMOUS) */
+    struct sasl *sasl;                   /* how far its authentication is; NULL: the listener asks nobody */
     struct str software_name, software_version;      /* from ApiVersions; owned */
 };
 /* listener: from broker_listener_first() or the socket it came in by. */
@@ -145,7 +163,9 @@ enum broker_frame_result {
 enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n, struct buf *owner);
 /* Can a frame begin like this? At least the 4 bytes of its size, six tell more. False: close. (A size above
  * socket.request.max.bytes, above 100 MiB for what is no Produce, or garbage such as "GET " or TLS.) */
-bool broker_frame_begins_ok(struct broker *b, struct bytes start);
+bool broker_frame_begins_ok(struct broker_conn *c, struct bytes start);
+/* The client's certificate says who it is: "User:…" is copied. Before its first frame. */
+void broker_conn_principal(struct broker_conn *c, struct str principal);
 /* A listener that is no socket: what it advertises is all there is. Lives as long as the broker. */
 struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host, uint16_t port);
 
@@ -264,6 +284,7 @@ struct groups *broker_groups(struct broker *b);
 /* ---- counters ---- */
 struct broker_stats {
     uint64_t connections, connections_total, connections_refused, frames_bad;
+    uint64_t logins, logins_failed, sessions_expired, handshakes, handshakes_failed, handshakes_resumed, denied;
     uint64_t throttled, throttled_ms;    /* answers that told their client to be silent, and for how long in all */
     uint64_t requests, requests_parked, reply_bytes, request_bytes;
     uint64_t produce_bytes, produce_batches, produce_errors, fetch_bytes, fetch_batches;

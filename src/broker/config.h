@@ -37,6 +37,7 @@ struct broker_config {
     bool    auto_create_topics, delete_topics;
     int32_t num_partitions, replication_factor;
     int64_t connection_creation_rate;
+    int64_t connections_max_reauth_ms, failed_authentication_delay_ms;
     int64_t socket_request_max_bytes, fetch_max_bytes, connections_max_idle_ms, connections_max, connections_max_per_ip;
     int64_t group_initial_rebalance_delay_ms, group_min_session_timeout_ms, group_max_session_timeout_ms, group_max_size;
     int64_t group_consumer_session_timeout_ms, group_consumer_heartbeat_interval_ms, group_consumer_max_size;

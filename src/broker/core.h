@@ -6,12 +6,15 @@
 #pragma once
 #include "base/map.h"
 #include "base/rng.h"
+#include "broker/acl.h"
 #include "broker/age_clock.h"
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/quota.h"
+#include "broker/sasl.h"
 #include "broker/store.h"
+#include "broker/users.h"
 #include "net/loop.h"
 #include "sys/clock.h"
 #include "sys/timers.h"
@@ -82,6 +85,12 @@ struct broker {
     int64_t  producer_id_next, producer_id_end;          /* handed out below end, which is durable at producer_id_seq */
     uint64_t producer_id_seq;
 
+    struct acls acls;
+    struct users users;
+    struct oauth *oauth;                 /* NULL: no bearer tokens */
+    uint8_t login_secret[32];            /* makes salts for users that there are not */
+    struct map login_failures;           /* address -> struct login_failure of api/sasl.c */
+    struct map troubles;                 /* event and address -> struct trouble of listener.c */
     struct quotas quotas;
     struct map client_metrics;           /* client_metrics.h */
     struct map telemetry;                /* client instance id -> struct telemetry_instance of api/telemetry.c */
@@ -140,7 +149,12 @@ enum rc broker_producer_id(struct broker *b, int64_t *ret_id, uint64_t *ret_seq,
 enum rc broker_quota_set(struct broker *b, const struct quota_entity *who, const struct quota *values, uint64_t *ret_seq, struct err *e) MUST_USE;
 /* value: an array by enum client_metrics_key; all NULL: the subscription is forgotten. */
 enum rc broker_client_metrics_set(struct broker *b, struct str name, char *const *value, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* meta_security.c: RC_OVERLOAD: there are too many. A credential without iterations takes that hash's away. */
+enum rc broker_acl_add(struct broker *b, const struct acl *one, uint64_t *ret_seq, struct err *e) MUST_USE;
+enum rc broker_acl_remove(struct broker *b, const struct acl *one, uint64_t *ret_seq, struct err *e) MUST_USE;
+enum rc broker_user_set(struct broker *b, struct str user, const struct scram_credential *c, uint64_t *ret_seq, struct err *e) MUST_USE;
 void telemetry_fini(struct broker *b);                   /* api/telemetry.c */
+void login_failures_fini(struct broker *b);              /* api/sasl.c */
 void topics_fini(struct broker *b);
 /* The store's callbacks (ctx is the broker), see store.h. */
 enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e);
@@ -199,11 +213,16 @@ struct broker_listener {
     struct broker *broker;
     struct str name, host;               /* host: advertised; owned */
     uint16_t port;
+    enum broker_protocol protocol;
+    unsigned sasl;                       /* of enum sasl_mechanism */
     void (*close)(struct broker_listener *l);            /* frees it; NULL: plain */
     void (*stop)(struct broker_listener *l);             /* no new connections */
 };
 
 void broker_listener_delete(struct broker_listener *l);
+/* A client that is set up wrong comes back at once, for ever: is this the first time in a minute that we hear of it? */
+bool trouble_is_new(struct broker *b, const char *event, const struct broker_conn *c);
+void troubles_fini(struct broker *b);
 
 /* errors.c: what an error is called in Kafka's protocol. */
 int16_t kafka_error_of(const struct err *e);

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000 };
+enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000, RELOAD_MS = 5000, TROUBLES_MAX = 4096, TROUBLE_MS = 60000, EXPIRY_WARN_S = 14 * 86400 };
 
 /* ---- what is told ---- */
 
@@ -57,6 +57,40 @@ void broker_listener_delete(struct broker_listener *l)
 {
     listener_fini(l);
     free(l);
+}
+
+/* ---- clients that are set up wrong ---- */
+
+struct trouble { uint64_t until_ms; };
+
+void troubles_fini(struct broker *b)
+{
+    struct bytes key;
+    void *value;
+
+    for (size_t at = 0; map_next(&b->troubles, &at, &key, &value);)
+        free(value);
+    map_fini(&b->troubles);
+}
+
+bool trouble_is_new(struct broker *b, const char *event, const struct broker_conn *c)
+{
+    char text[160];
+    struct str key;
+    struct trouble *t;
+    uint64_t now = broker_now_ms(b);
+
+    snprintf(text, sizeof text, "%s %.30s %s", event, c->listener->name.p, c->host);
+    key = str_of(text);
+    t = map_get_str(&b->troubles, key);
+    if (t && now < t->until_ms) return false;
+    if (!t) {
+        if (b->troubles.n >= TROUBLES_MAX) troubles_fini(b);
+        t = xnew(struct trouble);
+        map_put_str(&b->troubles, key, t);
+    }
+    t->until_ms = now + TROUBLE_MS;
+    return true;
 }
 
 /* ---- accepting ---- */
@@ -265,6 +299,7 @@ static void close_listener(struct broker_listener *base)
     struct sock_listener *l = container_of(base, struct sock_listener, l);
 
     stop(base);
+    timer_cancel(base->broker->timers, &l->reload);
     while (!list_empty(&l->turned_away))
         turned_away_delete(container_of(l->turned_away.next, struct turned_away, link));
     while (!list_empty(&l->socks))
@@ -272,6 +307,8 @@ static void close_listener(struct broker_listener *base)
     while (!list_empty(&l->dead))
         sock_delete(container_of(l->dead.next, struct sock, link));
     loop_unhook(&l->hook);
+    tls_server_free(l->tls);
+    principal_rules_free(l->rules);
     free(l->scratch);
     listener_fini(base);
     free(l);
@@ -327,6 +364,64 @@ static enum rc open_socket(struct str host, uint16_t port, int *ret_fd, uint16_t
     return RC_OK;
 }
 
+static const char *protocol_name(enum broker_protocol p)
+{
+    static const char *const names[] = {"PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"};
+
+    return names[p];
+}
+
+static bool encrypts(enum broker_protocol p)
+{
+    return p == BROKER_SSL || p == BROKER_SASL_SSL;
+}
+
+/* ---- certificates ---- */
+
+static void warn_of_expiry(const struct sock_listener *l)
+{
+    struct broker *b = l->l.broker;
+    int64_t left = tls_server_not_after(l->tls) - broker_wall_ms(b) / 1000;
+
+    if (left < EXPIRY_WARN_S)
+        diag(DIAG_WARN, "tls.certificate_expires", KV_STR("listener", l->l.name), KV_I64("seconds_left", left),
+             KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate" : "renew the certificate"));
+}
+
+static void on_reload(struct timer *t)
+{
+    struct sock_listener *l = container_of(t, struct sock_listener, reload);
+    struct broker *b = l->l.broker;
+    bool changed;
+    struct err e;
+
+    if (tls_server_reload(l->tls, &changed, &e)) {
+        diag(DIAG_WARN, "tls.certificate_kept", KV_STR("listener", l->l.name), KV_CSTR("why", e.text));
+    } else if (changed) {
+        diag(DIAG_INFO, "tls.certificate_reloaded", KV_STR("listener", l->l.name));
+        warn_of_expiry(l);
+    }
+    timer_set(b->timers, t, broker_now_ms(b) + RELOAD_MS, on_reload);
+}
+
+static enum rc security_open(struct sock_listener *l, const struct broker_listen *o, struct err *e)
+{
+    if (!encrypts(o->protocol)) return RC_OK;
+    if (tls_server_new(&o->tls, &l->tls, e)) return e->rc;
+    return principal_rules_new(o->principal_rules, &l->rules, e);
+}
+
+static void security_start(struct sock_listener *l, const struct broker_listen *o)
+{
+    struct broker *b = l->l.broker;
+
+    l->l.protocol = o->protocol;
+    if (o->protocol >= BROKER_SASL_PLAINTEXT) l->l.sasl = o->sasl;
+    if (!l->tls) return;
+    warn_of_expiry(l);
+    timer_set(b->timers, &l->reload, broker_now_ms(b) + RELOAD_MS, on_reload);
+}
+
 static void note_listeners(struct broker *b)
 {
     AUTO(buf_fini) struct buf text = {0};
@@ -335,8 +430,8 @@ static void note_listeners(struct broker *b)
     {
         const struct broker_listener *l = container_of(it, struct broker_listener, link);
 
-        buf_printf(&text, "%sPLAINTEXT://" STR_FMT ":%u", text.n ? "," : "", STR_ARG(l->host),
-                   l->port);
+        buf_printf(&text, "%s%s://" STR_FMT ":%u", text.n ? "," : "", protocol_name(l->protocol),
+                   STR_ARG(l->host), l->port);
     }
     broker_config_note(&b->config, "listeners", buf_str(&text));
     broker_config_note(&b->config, "advertised.listeners", buf_str(&text));
@@ -358,7 +453,11 @@ enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t 
     list_init(&l->dead);
     list_init(&l->short_of_memory);
     list_init(&l->turned_away);
-    if ((rc = loop_watch(b->loop, &l->watch, fd, EPOLLIN, on_connection, e))) {
+    list_init(&l->unread);
+    if ((rc = security_open(l, o, e)) ||
+        (rc = loop_watch(b->loop, &l->watch, fd, EPOLLIN, on_connection, e))) {
+        tls_server_free(l->tls);
+        principal_rules_free(l->rules);
         close(fd);
         free(l);
         return rc;
@@ -366,6 +465,7 @@ enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t 
     l->scratch = xcalloc(1, SOCK_READ_BYTES);
     listener_init(&l->l, b, o->name, o->advertised_host.n ? o->advertised_host : o->host,
                   o->advertised_port ? o->advertised_port : port);
+    security_start(l, o);
     l->l.stop = stop;
     l->l.close = close_listener;
     l->hook.turn = on_turn;

@@ -481,6 +481,23 @@ void request_answer(struct request *r, const void *response)
     request_answer_when(r, response, 0);
 }
 
+void request_answer_raw(struct request *r, struct bytes token)
+{
+    struct broker_reply *y = r->reply = reply_new(r->broker);
+    size_t frame;
+
+    y->broker = r->broker;
+    wr_init(&r->wr, &y->out);
+    frame = wr_frame_begin(&r->wr);
+    buf_append(&y->out, token);
+    wr_frame_end(&r->wr, frame);
+    unpark(r);
+    y->counted = reply_cost(y);
+    memory_take(r->broker, y->counted);
+    r->state = REQUEST_ANSWERED;
+    conn_ready(r->conn);
+}
+
 /* ---- the way out ---- */
 
 static bool conn_release(struct broker_conn *c, uint64_t durable)
@@ -504,6 +521,8 @@ static bool conn_release(struct broker_conn *c, uint64_t durable)
             continue;
         }
         count_answer(r, broker_reply_size(y));
+        bool last = r->last;
+
         r->reply = NULL;
         y->conn = c;
         c->replies_n++;
@@ -511,6 +530,11 @@ static bool conn_release(struct broker_conn *c, uint64_t durable)
         request_free(r);
         c->ops->send(c, y);
         any = true;
+        if (last) {
+            c->closing = true;
+            c->ops->close(c);
+            return any;
+        }
     }
     list_remove(&c->ready_link);
     if (c->waits && c->requests_n < REQUESTS_PER_CONN_MAX / 2 && !c->parked) conn_resume_later(c);
@@ -548,6 +572,23 @@ void requests_fatal(struct broker *b)
 
 /* ---- connections ---- */
 
+/* 127.0.0.1:9092 and [::1]:9092, without the port and the brackets. */
+static void host_of(struct str peer, char *ret, size_t room)
+{
+    while (peer.n && peer.p[peer.n - 1] != ':')
+        peer.n--;
+    if (peer.n) peer.n--;
+    if (peer.n >= 2 && peer.p[0] == '[') peer = (struct str){peer.p + 1, peer.n - 2};
+    peer.n = MIN(peer.n, room - 1);
+    if (peer.n) memcpy(ret, peer.p, peer.n);
+}
+
+void broker_conn_principal(struct broker_conn *c, struct str principal)
+{
+    str_drop(&c->principal);
+    c->principal = str_own(principal);
+}
+
 void broker_conn_init(struct broker_conn *c, struct broker *b, struct broker_listener *listener,
                       const struct broker_conn_ops *ops, struct str peer)
 {
@@ -558,6 +599,8 @@ void broker_conn_init(struct broker_conn *c, struct broker *b, struct broker_lis
     c->broker = b;
     c->listener = listener;
     if (n) memcpy(c->peer, peer.p, n);
+    host_of(str_of(c->peer), c->host, sizeof c->host);
+    if (listener->sasl) c->sasl = sasl_new();
     list_init(&c->requests);
     list_init(&c->ready_link);
     list_init(&c->resume_link);
@@ -586,8 +629,10 @@ void broker_conn_fini(struct broker_conn *c)
     list_remove(&c->link);
     list_remove(&c->ready_link);
     list_remove(&c->resume_link);
-    free((char *)(uintptr_t)c->software_name.p);
-    free((char *)(uintptr_t)c->software_version.p);
+    str_drop(&c->software_name);
+    str_drop(&c->software_version);
+    str_drop(&c->principal);
+    sasl_free(c->sasl);
     b->conns_n--;
     memset(c, 0, sizeof *c);
 }
@@ -602,12 +647,15 @@ void conn_resume_later(struct broker_conn *c)
     broker_again(b);
 }
 
-bool broker_frame_begins_ok(struct broker *b, struct bytes start)
+bool broker_frame_begins_ok(struct broker_conn *c, struct bytes start)
 {
+    struct broker *b = c->broker;
     int32_t size = (int32_t)load_be32(start.p);
     bool is_produce = start.n < 6 || load_be16(start.p + 4) == KAFKA_PRODUCE;
+    bool unknown = c->sasl && !c->sasl->again && c->sasl->state != SASL_DONE;
 
     if (size >= 0 && size <= b->config.socket_request_max_bytes &&
+        (!unknown || size <= SASL_TOKEN_BYTES_MAX) &&
         (is_produce || size <= FRAME_BYTES_MAX))
         return true;
     b->stats.frames_bad++;
@@ -701,18 +749,45 @@ static void begin(struct request *r, struct broker_conn *c, uint8_t *p, size_t n
     c->broker->stats.request_bytes += n;
 }
 
+/* A SASL token of the old way: the frame is nothing else. */
+static enum broker_frame_result raw_token(struct broker_conn *c, const uint8_t *p, size_t n)
+{
+    struct request *r;
+
+    if (c->parked || c->broker->draining) return later(c);
+    c->waits = false;
+    r = request_new(c->broker);
+    request_queue(r, c);
+    r->begun_us = clock_mono_us(c->broker->clock);
+    r->frame = arena_alloc(&r->arena, n + 1);
+    if (n) memcpy(r->frame, p, n);
+    r->frame_n = n;
+    r->raw = true;
+    r->api = api_of(KAFKA_SASL_AUTHENTICATE);
+    r->h.api_key = KAFKA_SASL_AUTHENTICATE;
+    api_sasl_raw(r, (struct bytes){r->frame, n});
+    must(r->state != REQUEST_RUNNING);
+    return r->state == REQUEST_CLOSING ? BROKER_FRAME_CLOSE : BROKER_FRAME_DONE;
+}
+
 enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, size_t n,
                                            struct buf *owner)
 {
     struct broker *b = c->broker;
     const struct api *a;
     struct request *r;
+    const char *why;
 
     if (c->closing) return BROKER_FRAME_CLOSE;
+    if (sasl_wants_raw(c->sasl)) return raw_token(c, p, n);
     if (n < REQUEST_BYTES_MIN) return refuse_frame(c, "shorter than a request header", p, n);
     if (must_wait(c, (int16_t)load_be16(p), n, owner)) return later(c);
     c->waits = false;
     a = api_of((int16_t)load_be16(p));
+    if (c->sasl && !sasl_lets(c->sasl, (int16_t)load_be16(p), broker_now_ms(b), &why)) {
+        if (c->sasl->state == SASL_DONE) b->stats.sessions_expired++;
+        return refuse_frame(c, why, p, n);
+    }
     if (!a) return refuse_frame(c, "an API that is not served", p, n);
     if (((int16_t)load_be16(p + 2) < a->min || (int16_t)load_be16(p + 2) > a->max) &&
         a->key != KAFKA_API_VERSIONS)
@@ -733,8 +808,10 @@ enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, si
     }
     if (r->h.api_version < a->min || r->h.api_version > a->max)
         answer_unknown_api_versions(r);
-    else
+    else {
+        if (c->sasl && a->key == KAFKA_API_VERSIONS) c->sasl->versions_asked = true;
         a->handle(r);
+    }
     if (a->flags & API_BORROWS) r->h.client_id = (struct str){0};
     must(r->state != REQUEST_RUNNING);
     return r->state == REQUEST_CLOSING ? BROKER_FRAME_CLOSE : BROKER_FRAME_DONE;

@@ -20,6 +20,7 @@ enum {
     LARGE_READ_BYTES = 1 << 20, /* of one connection in one turn */
     WRITE_BYTES_PER_TURN = 4 << 20,
     SEND_FILE_BYTES = 1 << 20,
+    TLS_PIECE_BYTES = 64 << 10, /* handed to TLS at a time */
 };
 
 static struct broker *broker_of(const struct sock *s)
@@ -42,7 +43,7 @@ static void events_set(struct sock *s)
     if (!s->watch.active) return;
     if (!s->later && !s->closing && list_empty(&s->short_link)) want |= EPOLLIN;
     if (s->conn.parked) want |= EPOLLRDHUP; /* nobody is there to wait for the answer */
-    if (s->out) want |= EPOLLOUT;
+    if (s->out || (s->tls && tls_wants_write(s->tls))) want |= EPOLLOUT;
     loop_events(broker_of(s)->loop, &s->watch, want);
 }
 
@@ -67,9 +68,10 @@ static size_t offer(struct sock *s, uint8_t *p, size_t n)
     while (n - at >= 4 && !s->conn.closing) {
         int32_t size = (int32_t)load_be32(p + at);
 
-        if (!broker_frame_begins_ok(broker_of(s), (struct bytes){p + at, n - at})) {
-            diag(DIAG_WARN, "broker.frame_refused",
-                 KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a plaintext listener"
+        if (!broker_frame_begins_ok(&s->conn, (struct bytes){p + at, n - at})) {
+            if (trouble_is_new(broker_of(s), size >> 16 == 0x1603 ? "tls" : "frame", &s->conn))
+                diag(DIAG_WARN, "broker.frame_refused",
+                 KV_CSTR("why", size >> 16 == 0x1603 ? "TLS on a listener without it: security.protocol of the client is SSL or SASL_SSL, the listener's is not"
                                                      : "no Kafka request, or a too large one"),
                  KV_CSTR("peer", s->conn.peer), KV_I64("bytes", size));
             die(s);
@@ -143,12 +145,21 @@ static void large_end(struct sock *s)
     buf_fini(&s->in);
 }
 
+/* TLS took more from the socket than there was room for: no event will tell of it. */
+static void note_unread(struct sock *s)
+{
+    if (!s->tls || !tls_pending(s->tls) || !list_empty(&s->unread_link)) return;
+    list_push(&s->l->unread, &s->unread_link);
+    broker_again(broker_of(s));
+}
+
 static ssize_t receive(struct sock *s, void *p, size_t n)
 {
-    ssize_t got = recv(s->watch.fd, p, n, 0);
+    ssize_t got = s->tls ? tls_read(s->tls, p, n) : recv(s->watch.fd, p, n, 0);
 
     if (got > 0) {
         s->active_ms = broker_now_ms(broker_of(s));
+        note_unread(s);
         return got;
     }
     if (got < 0 && (errno == EAGAIN || errno == EINTR)) return 0;
@@ -183,6 +194,7 @@ static void on_resume(struct broker_conn *c)
 
     if (s->closing || !s->watch.active) return;
     s->later = false;
+    note_unread(s);
     if (s->frame_n && s->in.n == s->frame_n)
         large_end(s);
     else if (!s->frame_n && s->in.n)
@@ -250,13 +262,51 @@ static int gather(const struct sock *s, struct iovec *iov, bool *ret_file_follow
     return n;
 }
 
+/* TLS wants its bytes in one piece, and the same ones again when the socket was full: from where we are, up to
+ * TLS_PIECE_BYTES, files included. */
+static ssize_t tls_write_some(struct sock *s)
+{
+    static uint8_t piece[TLS_PIECE_BYTES]; /* one loop */
+    const struct broker_reply *r = s->out;
+    size_t part = s->part, at = s->part_at, n = 0;
+
+    while (r && n < sizeof piece) {
+        struct broker_part p = broker_reply_part(r, part);
+        size_t some = MIN(p.n - at, sizeof piece - n);
+        struct err e;
+
+        if (p.file && tls_sends_files(s->tls)) {
+            if (!n) return tls_send_file(s->tls, file_fd(p.file), (off_t)(p.offset + at), p.n - at);
+            break;
+        }
+        if (p.file && file_read_exact(p.file, piece + n, some, p.offset + at, &e)) {
+            errno = EIO;
+            return -1;
+        }
+        if (!p.file && some) memcpy(piece + n, p.bytes.p + at, some);
+        n += some;
+        at += some;
+        if (at < p.n) break;
+        at = 0;
+        if (++part == broker_reply_parts(r)) {
+            part = 0;
+            r = broker_reply_next(r);
+        }
+    }
+    ssize_t sent = tls_write(s->tls, piece, n);
+    if (!sent) errno = EPIPE;
+    return sent ? sent : -1;
+}
+
 /* One system call. 0: the socket is full. */
 static ssize_t write_some(struct sock *s)
 {
     struct iovec iov[IOVS_MAX];
     bool file_follows;
-    int n = gather(s, iov, &file_follows);
+    int n;
 
+    if (s->tls) return tls_write_some(s);
+    n = gather(s, iov, &file_follows);
     if (n) {
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 
@@ -317,7 +367,7 @@ static void on_timer(struct timer *t)
 {
     struct sock *s = container_of(t, struct sock, timer);
     struct broker *b = broker_of(s);
-    bool holds = s->frame_n || (s->out && memory_is_short(b));
+    bool holds = s->frame_n || (s->out && memory_is_short(b)) || (s->tls && !s->known);
     uint64_t idle_max =
         holds || s->closing ? STALL_MS : (uint64_t)b->config.connections_max_idle_ms;
     uint64_t due = s->active_ms + idle_max;
@@ -335,6 +385,52 @@ static void on_timer(struct timer *t)
 
 /* ---- life ---- */
 
+static void read_more(struct sock *s)
+{
+    if (s->later || s->closing || !list_empty(&s->short_link) || (s->tls && !s->known)) return;
+    if (s->frame_n)
+        read_large(s);
+    else
+        read_small(s);
+}
+
+/* The handshake is done: the client's certificate says who it is, unless SASL will. */
+static bool learn_principal(struct sock *s)
+{
+    AUTO(buf_fini) struct buf subject = {0}, name = {0};
+
+    s->known = true;
+    if (s->conn.sasl || !tls_peer_subject(s->tls, &subject)) return true;
+    buf_append_str(&name, STR("User:"));
+    if (principal_of_subject(s->l->rules, buf_str(&subject), &name)) {
+        broker_conn_principal(&s->conn, buf_str(&name));
+        return true;
+    }
+    diag(DIAG_WARN, "tls.no_principal", KV_STR("subject", buf_str(&subject)), KV_CSTR("peer", s->conn.peer),
+         KV_CSTR("why", "no rule of principalMappingRules matches the certificate's subject"));
+    return false;
+}
+
+static void shake_hands(struct sock *s)
+{
+    struct broker *b = broker_of(s);
+    struct err e;
+
+    if (tls_handshake(s->tls, &e)) {
+        b->stats.handshakes_failed++;
+        if (trouble_is_new(b, e.text, &s->conn))
+            diag(DIAG_WARN, "tls.handshake_failed", KV_CSTR("why", e.text), KV_CSTR("peer", s->conn.peer),
+             KV_STR("listener", s->l->l.name));
+        die(s);
+        return;
+    }
+    if (!tls_established(s->tls)) return;
+    b->stats.handshakes++;
+    b->stats.handshakes_resumed += tls_resumed(s->tls);
+    s->active_ms = broker_now_ms(b);
+    if (!learn_principal(s)) die(s);
+}
+
 static void on_ready(struct watch *w, uint32_t events)
 {
     struct sock *s = container_of(w, struct sock, watch);
@@ -343,12 +439,8 @@ static void on_ready(struct watch *w, uint32_t events)
         die(s);
         return;
     }
-    if ((events & EPOLLIN) && !s->later && !s->closing && list_empty(&s->short_link)) {
-        if (s->frame_n)
-            read_large(s);
-        else
-            read_small(s);
-    }
+    if (s->tls && !s->known) shake_hands(s);
+    if ((events & EPOLLIN) || s->tls) read_more(s);
     dirty(s);
 }
 
@@ -365,10 +457,12 @@ void sock_open(struct sock_listener *l, int fd, struct str peer, const uint8_t *
     s->l = l;
     list_init(&s->dirty_link);
     list_init(&s->short_link);
+    list_init(&s->unread_link);
     memcpy(s->address, address, address_n);
     s->address_n = address_n;
     s->active_ms = broker_now_ms(b);
     broker_conn_init(&s->conn, b, &l->l, &sock_ops, peer);
+    if (l->tls) s->tls = tls_accept(l->tls, fd);
     list_push(&l->socks, &s->link);
     l->n++;
     if (loop_watch(b->loop, &s->watch, fd, EPOLLIN, on_ready, &e)) {
@@ -385,6 +479,8 @@ void sock_delete(struct sock *s)
     struct broker *b = broker_of(s);
 
     loop_unwatch(b->loop, &s->watch);
+    if (s->tls) tls_close_notify(s->tls);
+    s->tls = tls_free(s->tls);
     while (s->out) {
         struct broker_reply *r = s->out;
 
@@ -396,6 +492,7 @@ void sock_delete(struct sock *s)
     list_remove(&s->link);
     list_remove(&s->dirty_link);
     list_remove(&s->short_link);
+    list_remove(&s->unread_link);
     reserved_drop(s);
     buf_fini(&s->in);
     close(s->watch.fd);
@@ -419,6 +516,14 @@ void socks_turn(struct sock_listener *l)
 {
     struct list now, *it;
 
+    list_move(&l->unread, &now);
+    while ((it = list_pop(&now))) {
+        struct sock *s = container_of(it, struct sock, unread_link);
+
+        if (!s->watch.active) continue;
+        read_more(s);
+        dirty(s);
+    }
     serve_short_of_memory(l);
     list_init(&now);
     while ((it = list_pop(&l->dirty)))

@@ -7,6 +7,8 @@
  */
 #pragma once
 #include "broker/core.h"
+#include "broker/principal.h"
+#include "net/tls.h"
 
 enum {
     SOCK_READ_BYTES = 256 << 10,         /* the shared buffer */
@@ -25,17 +27,25 @@ struct sock_listener {
     size_t n;
     bool paused;                         /* at the ceiling: accepts again when a connection has gone */
     uint8_t *scratch;
+
+    struct tls_server *tls;              /* NULL: nothing is encrypted */
+    struct principal_rules *rules;
+    struct timer reload;                 /* looks at the certificate's files */
+    struct list unread;                  /* connections whose TLS has bytes that were not taken yet */
 };
 
 struct sock {
     struct broker_conn conn;
     struct sock_listener *l;
-    struct list link, dirty_link, short_link;
+    struct list link, dirty_link, short_link, unread_link;
     struct watch watch;
     struct timer timer;
     uint64_t active_ms;                  /* of the last byte in either direction */
     uint32_t address_n;
     uint8_t  address[16];
+
+    struct tls *tls;                     /* NULL: plain */
+    bool     known;                      /* the handshake is done, and the client's certificate looked at */
 
     struct buf in;                       /* bytes not yet taken: whole frames that wait, and the part of one */
     size_t   frame_n;                    /* > 0: `in` is the body of one large frame of that size */

@@ -7,7 +7,7 @@
  *     topic settings   id, own settings (all of them)
  *     broker setting   level, name, value or null
  *     producer ids     the first id that may not be handed out without another record
- *     others           meta_admin.c
+ *     others           meta_admin.c, meta_security.c
  * On disk: docs/disk-format.md, "Metadata".   SPDX-License-Identifier: Apache-2.0
  */
 #include "base/diag.h"
@@ -344,6 +344,7 @@ void topics_meta_snapshot(void *ctx, struct store_meta_sink *sink)
     put_producer_ids(&record, b->producer_id_end);
     store_meta_put(sink, buf_view(&record));
     meta_admin_snapshot(b, sink);
+    meta_security_snapshot(b, sink);
     for (size_t i = 0; i < b->topics_n; i++) {
         buf_clear(&record);
         put_topic(&record, b->topics_sorted[i]);
@@ -449,6 +450,9 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_PRODUCER_IDS: apply_producer_ids(b, &r); break;
     case META_QUOTA:
     case META_CLIENT_METRICS: rc = meta_admin_apply(b, (enum meta_kind)kind, &r, e); break;
+    case META_ACL:
+    case META_ACL_DELETED:
+    case META_SCRAM: rc = meta_security_apply(b, (enum meta_kind)kind, &r, e); break;
     default: return err_set(e, RC_UNSUPPORTED, "metadata: a record of the unknown kind %d", kind);
     }
     if (!rc && r.why)

@@ -340,7 +340,7 @@ static void offer(struct sim_conn *c)
         struct buf frame = {0};
         enum broker_frame_result r;
 
-        must(broker_frame_begins_ok(c->w->b, buf_view(&c->in)));
+        must(broker_frame_begins_ok(&c->conn, buf_view(&c->in)));
         must(c->in.n >= 4 + n);
         buf_append(&frame, bytes_sub(buf_view(&c->in), 4, n));
         r = broker_conn_frame(&c->conn, frame.p, n, &frame);

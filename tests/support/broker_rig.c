@@ -78,7 +78,7 @@ static void offer(struct rig_conn *c)
         size_t n = load_be32(c->in.p);
         struct buf frame = {0};
 
-        if (!broker_frame_begins_ok(c->rig->b, buf_view(&c->in))) {
+        if (!broker_frame_begins_ok(&c->conn, buf_view(&c->in))) {
             c->closed = true;
             return;
         }

@@ -2,9 +2,9 @@
 
 PKGS_BUILD="gcc libc6-dev meson ninja-build pkg-config python3 ccache libnghttp2-dev libhttp-parser-dev libssl-dev
     libisal-dev libzstd-dev liblz4-dev libsnappy-dev libyaml-dev libjansson-dev libprotobuf-c-dev protobuf-c-compiler
-    protobuf-compiler libcurl4-openssl-dev librdkafka-dev libxgboost-dev libpcre2-dev libcmocka-dev"
+    protobuf-compiler libcurl4-openssl-dev librdkafka-dev libxgboost-dev libpcre2-dev libcjose-dev libcmocka-dev"
 PKGS_RUN="$PKGS_BUILD curl jq kcat"
-PKGS_TEST="$PKGS_RUN python3-venv groff-base python3-xgboost"
+PKGS_TEST="$PKGS_RUN openssl python3-venv groff-base python3-xgboost"
 PKGS_KAFKA="openjdk-17-jdk-headless maven"
 PKGS_CI="$PKGS_TEST $PKGS_KAFKA clang clang-format clang-tidy libclang-rt-14-dev"
 

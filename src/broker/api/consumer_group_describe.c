@@ -84,7 +84,8 @@ void api_consumer_group_describe(struct request *r)
             to->error_message =
                 ge ? STR("the group is of the classic protocol") : STR("there is no such group");
         } else {
-            if (q->include_authorized_operations) to->authorized_operations = GROUP_OPERATIONS_ALL;
+            if (q->include_authorized_operations)
+                to->authorized_operations = request_operations(r, ACL_GROUP, q->group_ids[i]);
             if (!describe(r, ge->c, to))
                 return request_close(r, "consumer group describe: too many members");
             seq = MAX(seq, ge->seq);

@@ -28,6 +28,6 @@ void api_describe_cluster(struct request *r)
     a.brokers = &self;
     a.brokers_n = 1;
     if (q->include_cluster_authorized_operations)
-        a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
+        a.cluster_authorized_operations = request_operations(r, ACL_CLUSTER, ACL_CLUSTER_NAME);
     request_answer(r, &a);
 }

@@ -42,7 +42,7 @@ void api_describe_groups(struct request *r)
         to->group_id = q->groups[i];
         to->group_state = str_of(group_state_name(GROUP_DEAD));
         to->authorized_operations =
-            q->include_authorized_operations ? GROUP_OPERATIONS_ALL : INT32_MIN;
+            q->include_authorized_operations ? request_operations(r, ACL_GROUP, q->groups[i]) : INT32_MIN;
         if (!ge || ge->c) continue; /* the newer protocol has a request of its own */
         if (!describe(r, &ge->g, to)) return request_close(r, "describe groups: too many members");
         seq = MAX(seq, ge->seq);

@@ -52,11 +52,5 @@ void group_wait_step(struct group_entry *ge, struct group_event *ev, struct requ
 
 struct str group_client_host(struct request *r)
 {
-    struct str peer = str_of(r->conn->peer);
-
-    while (peer.n && peer.p[peer.n - 1] != ':')
-        peer.n--;
-    if (peer.n) peer.n--;
-    if (peer.n >= 2 && peer.p[0] == '[') peer = (struct str){peer.p + 1, peer.n - 2};
-    return arena_printf(&r->arena, "/" STR_FMT, STR_ARG(peer));
+    return arena_printf(&r->arena, "/%s", r->conn->host);
 }

@@ -29,7 +29,7 @@ static void fill(struct request *r, const struct topic *t, const struct metadata
     a->topic_id = t->id;
     a->is_internal = t->internal;
     if (q->include_topic_authorized_operations)
-        a->topic_authorized_operations = TOPIC_OPERATIONS_ALL;
+        a->topic_authorized_operations = request_operations(r, ACL_TOPIC, t->name);
     fill_partitions(r, t, self, a);
 }
 
@@ -61,7 +61,7 @@ static void one(struct request *r, const struct metadata_request *q,
     a->name = t->name;
     a->topic_id = t->topic_id;
     if (q->include_topic_authorized_operations)
-        a->topic_authorized_operations = TOPIC_OPERATIONS_ALL;
+        a->topic_authorized_operations = request_operations(r, ACL_TOPIC, t->name);
     if ((by_id && request_version(r) < 12) || (!by_id && !t->name.p)) {
         a->error_code = KAFKA_ERR_INVALID_REQUEST;
         if (!t->name.p) a->name = STR("");
@@ -110,7 +110,7 @@ void api_metadata(struct request *r)
     a.cluster_id = str_of(b->cluster_id);
     a.controller_id = self;
     if (q->include_cluster_authorized_operations)
-        a.cluster_authorized_operations = CLUSTER_OPERATIONS_ALL;
+        a.cluster_authorized_operations = request_operations(r, ACL_CLUSTER, ACL_CLUSTER_NAME);
     if (q->topics_null || (request_version(r) == 0 && !q->topics_n)) {
         all(r, q, &self, &a);
     } else {

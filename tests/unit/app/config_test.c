@@ -348,8 +348,8 @@ static void every_mistake_in_yaml_is_told_with_its_place(void **state)
         "\"UP\"\n"
         "config.yaml:16:5: broker.listeners[0]: listen: HOST:PORT is wanted, not \"nowhere\"\n"
         "config.yaml:16:33: unknown field \"colour\" in broker.listeners[0]; known are name, "
-        "listen, advertise, protocol, clientAuth, tls, sasl\n"
-        "config.yaml:17:40: broker.listeners[1].protocol: PLAINTEXT is wanted, not \"TELNET\"\n"
+        "listen, advertise, protocol, tls, sasl, clientAuth, principalMappingRules\n"
+        "config.yaml:17:40: broker.listeners[1].protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted, not \"TELNET\"\n"
         "config.yaml:18:5: broker.listeners[2]: names with values are wanted here\n"
         "config.yaml:19:15: broker.superUsers: a list is wanted here\n"
         "config.yaml:20:10: gateway: this is a section: names with values are wanted here\n"
@@ -514,32 +514,33 @@ static void features_of_later_versions_are_refused_not_ignored(void **state)
                    "config.yaml:2:21: security.kafka.protocol: SASL_SSL comes with a later version "
                    "of millrace; this one takes PLAINTEXT\n");
     assert_refused(
-        "security:\n  kafka: {protocol: PLAINTEXT}\n  gateway: {tokens: t}\nbroker: "
-        "{superUsers: [a]}\n"
+        "security:\n  kafka: {protocol: PLAINTEXT}\n  gateway: {tokens: t}\n"
         "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
         NULL, NULL,
         "config.yaml:3:21: security.gateway.tokens: this comes with a later version of millrace; "
         "leave it out\n"
-        "config.yaml:4:22: broker.superUsers: this comes with a later version of millrace; leave "
-        "it out\n"
-        "config.yaml:5:31: control.scheduler.listen: this comes with a later version of millrace; "
+        "config.yaml:4:31: control.scheduler.listen: this comes with a later version of millrace; "
         "leave it out\n");
-    assert_refused("broker:\n  authorizer: acl\n  listeners: [{name: a, listen: '127.0.0.1:1', "
-                   "protocol: SSL, tls: {}, clientAuth: required, sasl: [PLAIN]}]\n"
-                   "telemetry: {tracing: {disable: false}}\n",
-                   NULL, NULL,
-                   "config.yaml:2:15: broker.authorizer: acl comes with a later version of "
-                   "millrace; this one takes none\n"
-                   "config.yaml:3:58: broker.listeners[0].protocol: SSL comes with a later version "
-                   "of millrace; this one takes PLAINTEXT\n"
-                   "config.yaml:3:68: broker.listeners[0].tls: certificates on listeners come with "
-                   "a later version of millrace\n"
-                   "config.yaml:3:84: broker.listeners[0].clientAuth: client certificates come "
-                   "with a later version of millrace; this one takes none\n"
-                   "config.yaml:3:100: broker.listeners[0].sasl: SASL mechanisms on listeners come "
-                   "with a later version of millrace\n"
-                   "config.yaml:4:32: telemetry.tracing.disable: false comes with a later version "
+    assert_refused("telemetry: {tracing: {disable: false}}\n", NULL, NULL,
+                   "config.yaml:1:32: telemetry.tracing.disable: false comes with a later version "
                    "of millrace; this one takes true\n");
+}
+
+static void listeners_say_what_their_security_lacks(void **state)
+{
+    (void)state;
+    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: TLS}]\n", NULL, NULL,
+                   "config.yaml:2:58: broker.listeners[0].protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted, not \"TLS\"\n");
+    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_SSL, sasl: [GSSAPI]}]\n", NULL, NULL,
+                   "config.yaml:2:15: broker.listeners[0].tls: SASL_SSL wants crtPath and keyPath\n"
+                   "config.yaml:2:75: broker.listeners[0].sasl: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER is wanted, not \"GSSAPI\"\n");
+    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT}]\n", NULL, NULL,
+                   "config.yaml:2:15: broker.listeners[0].sasl: SASL_PLAINTEXT wants at least one mechanism, such as SCRAM-SHA-512\n");
+    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', sasl: [PLAIN], clientAuth: required}]\n", NULL, NULL,
+                   "config.yaml:2:55: broker.listeners[0].sasl: mechanisms belong to the protocols SASL_PLAINTEXT and SASL_SSL, and this is PLAINTEXT\n"
+                   "config.yaml:2:75: broker.listeners[0].clientAuth: clients' certificates are checked against tls.clientCaPath, which is missing\n");
+    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT, sasl: [OAUTHBEARER]}]\n", NULL, NULL,
+                   "config.yaml:2:14: broker.listeners: a: OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against\n");
 }
 
 static void what_is_printed_as_yaml_is_read_again_as_the_same(void **state)
@@ -683,6 +684,7 @@ int main(void)
         cmocka_unit_test(what_cannot_stand_together_is_refused),
         cmocka_unit_test(a_folder_without_a_registrys_file_is_refused),
         cmocka_unit_test(features_of_later_versions_are_refused_not_ignored),
+        cmocka_unit_test(listeners_say_what_their_security_lacks),
         cmocka_unit_test(what_is_printed_as_yaml_is_read_again_as_the_same),
         cmocka_unit_test(secrets_are_masked_and_origins_shown),
         cmocka_unit_test(help_lists_every_key),

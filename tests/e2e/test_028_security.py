@@ -1,0 +1,174 @@
+"""Listeners with TLS and SASL, users, and what they may do: real clients against our broker."""
+
+import time
+
+import confluent_kafka
+import confluent_kafka.admin
+import kafka
+import pytest
+import security
+from harness import wait_for
+from security import add_user, listener, sasl_conf, ssl_conf, tls
+
+MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return security.Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def server_pair(authority):
+    return authority.make("server")
+
+
+@pytest.fixture
+def secure(start, tmp_path, authority, server_pair):
+    """A broker with a listener of each protocol; .kafka is open to all."""
+    config = security.write_config(tmp_path / "millrace.yaml", [
+        listener("kafka"),
+        listener("ssl", "SSL", clientAuth="requested", principalMappingRules="RULE:^CN=([^,]*),OU=Tests.*$/$1/L,DEFAULT",
+                 **tls(server_pair, authority.ca)),
+        listener("mutual", "SSL", clientAuth="required", **tls(server_pair, authority.ca)),
+        listener("saslssl", "SASL_SSL", sasl=MECHANISMS, **tls(server_pair)),
+        listener("sasl", "SASL_PLAINTEXT", sasl=["PLAIN", "SCRAM-SHA-256"]),
+    ])
+    return start("--broker-only", "--config", str(config))
+
+
+def round_trip(conf, topic, n=20, size=70000):
+    """Large records, so that TLS has several pieces of each."""
+    failures = []
+    producer = confluent_kafka.Producer(conf | {"message.timeout.ms": 15000})
+    for i in range(n):
+        producer.produce(topic, bytes([i]) * size, str(i), on_delivery=lambda e, _: failures.append(e) if e else None)
+    assert producer.flush(20) == 0 and not failures, failures
+    consumer = confluent_kafka.Consumer(conf | {"group.id": "none", "enable.auto.commit": False})
+    consumer.assign([confluent_kafka.TopicPartition(topic, 0, 0)])
+    got = []
+
+    def more():
+        got.extend(m for m in consumer.consume(100, 0.1) if m.error() is None)
+        return len(got) >= n
+
+    wait_for(more, 20, lambda: f"{len(got)} of {n}")
+    consumer.close()
+    assert [m.value() for m in got] == [bytes([i]) * size for i in range(n)]
+
+
+def refusal(conf, seconds=10):
+    """What the client is told when it cannot get in."""
+    said = []
+    client = confluent_kafka.Producer(conf | {"error_cb": lambda e: said.append(e), "log_level": 0})
+    wait_for(lambda: client.poll(0.1) is not None and any(e.code() != confluent_kafka.KafkaError._ALL_BROKERS_DOWN for e in said), seconds,
+             "the client was told nothing")
+    return " ".join(e.str() for e in said)
+
+
+def test_clients_talk_through_tls(secure, authority):
+    round_trip(ssl_conf(secure.ready["ssl"], authority.ca), "t")
+    client = kafka.KafkaAdminClient(bootstrap_servers=secure.ready["ssl"], security_protocol="SSL", ssl_cafile=authority.ca)
+    assert "t" in client.list_topics()
+    client.close()
+
+
+def test_a_client_that_does_not_trust_the_authority_says_so_and_so_do_we(secure, tmp_path):
+    other = security.Authority(tmp_path / "other")
+    assert "certificate verify failed" in refusal(ssl_conf(secure.ready["ssl"], other.ca))
+    wait_for(lambda: "SSL handshake failed: tlsv1 alert unknown ca" in secure.errors(), 5, secure.errors)
+    assert secure.errors().count("tls.handshake_failed") == 1, "a client that comes back again and again is told of once"
+
+
+def test_a_client_without_tls_on_a_listener_with_it_is_told_of(secure, authority):
+    plain = confluent_kafka.Producer({"bootstrap.servers": secure.ready["ssl"], "log_level": 0})
+    wait_for(lambda: plain.poll(0.1) is not None and "tls.handshake_failed" in secure.errors(), 10, secure.errors)
+    encrypted = confluent_kafka.Producer(ssl_conf(secure.kafka, authority.ca) | {"log_level": 0})
+    wait_for(lambda: encrypted.poll(0.1) is not None and "TLS on a listener without it" in secure.errors(), 10, secure.errors)
+
+
+def test_a_certificate_of_the_client_is_wanted_where_it_is_required(secure, authority, tmp_path):
+    pair = authority.make("alice", "/OU=Tests/CN=Alice")
+    round_trip(ssl_conf(secure.ready["mutual"], authority.ca, pair), "mutual", n=3)
+    refusal(ssl_conf(secure.ready["mutual"], authority.ca))
+    wait_for(lambda: "peer did not return a certificate" in secure.errors(), 5, secure.errors)
+    stranger = security.Authority(tmp_path / "stranger").make("mallory")
+    refusal(ssl_conf(secure.ready["mutual"], authority.ca, stranger))
+    wait_for(lambda: "the client's certificate" in secure.errors(), 5, secure.errors)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_users_log_in_with_each_mechanism(secure, authority, mechanism):
+    add_user(secure.kafka, "alice", "pass,word=ü")
+    round_trip(sasl_conf(secure.ready["saslssl"], mechanism, "alice", "pass,word=ü", authority.ca), "t", n=5)
+    assert "Authentication" in refusal(sasl_conf(secure.ready["saslssl"], mechanism, "alice", "wrong", authority.ca))
+    assert "Authentication" in refusal(sasl_conf(secure.ready["saslssl"], mechanism, "nobody", "wrong", authority.ca))
+    assert "SASL authentication failed" in secure.errors() and "pass,word" not in secure.errors()
+
+
+def test_names_with_commas_and_equals_signs_log_in(secure):
+    add_user(secure.kafka, "a,b=c", "secret")
+    round_trip(sasl_conf(secure.ready["sasl"], "SCRAM-SHA-256", "a,b=c", "secret"), "t", n=1)
+
+
+def test_kafka_python_logs_in(secure):
+    add_user(secure.kafka, "alice", "secret")
+    for mechanism in ("PLAIN", "SCRAM-SHA-256"):
+        producer = kafka.KafkaProducer(bootstrap_servers=secure.ready["sasl"], security_protocol="SASL_PLAINTEXT", sasl_mechanism=mechanism,
+                                       sasl_plain_username="alice", sasl_plain_password="secret")
+        producer.send("t", b"x").get(20)
+        producer.close()
+
+
+def test_a_mechanism_that_the_listener_does_not_have_is_refused_with_those_it_has(secure):
+    assert "SCRAM-SHA-512" in refusal(sasl_conf(secure.ready["sasl"], "SCRAM-SHA-512", "alice", "secret"))
+
+
+def test_users_survive_kill_9_and_are_gone_when_deleted(start, tmp_path):
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("sasl", "SASL_PLAINTEXT", sasl=["SCRAM-SHA-256"])])
+    first = start("--broker-only", "--config", str(config))
+    add_user(first.kafka, "alice", "secret")
+    first.kill()
+    second = start("--broker-only", "--config", str(config))
+    conf = sasl_conf(second.ready["sasl"], "SCRAM-SHA-256", "alice", "secret")
+    round_trip(conf, "t", n=1)
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": second.kafka})
+    gone = [confluent_kafka.admin.UserScramCredentialDeletion("alice", m) for m in
+            (confluent_kafka.admin.ScramMechanism.SCRAM_SHA_256, confluent_kafka.admin.ScramMechanism.SCRAM_SHA_512)]
+    for done in admin.alter_user_scram_credentials(gone).values():
+        done.result(20)
+    assert "Authentication" in refusal(conf)
+
+
+def test_a_session_that_is_not_renewed_in_time_ends(start, tmp_path):
+    """librdkafka authenticates again or comes back with a new connection: nothing that is sent is lost."""
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("sasl", "SASL_PLAINTEXT", sasl=["SCRAM-SHA-256"])],
+                                   config={"connections.max.reauth.ms": "1500"})
+    server = start("--broker-only", "--config", str(config))
+    add_user(server.kafka, "alice", "secret")
+    conf = sasl_conf(server.ready["sasl"], "SCRAM-SHA-256", "alice", "secret")
+    producer = confluent_kafka.Producer(conf | {"message.timeout.ms": 20000, "linger.ms": 0})
+    failures, until = [], time.monotonic() + 4
+    while time.monotonic() < until:  # a session and a half: what is sent meanwhile arrives
+        producer.produce("t", b"x", on_delivery=lambda e, _: failures.append(e) if e else None)
+        producer.poll(0.05)
+    assert producer.flush(20) == 0 and not failures
+
+
+def test_the_certificate_is_changed_without_dropping_connections(start, tmp_path, authority):
+    pair = authority.make("changing")
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("ssl", "SSL", **tls(pair))])
+    server = start("--broker-only", "--config", str(config))
+    conf = ssl_conf(server.ready["ssl"], authority.ca)
+    old = confluent_kafka.Producer(conf)
+    old.produce("t", b"before")
+    assert old.flush(20) == 0
+    other = security.Authority(tmp_path / "other")
+    fresh = other.make("changing")
+    for source, target in zip(fresh[::-1], pair[::-1]):  # the key first: it does not fit the certificate for a moment
+        with open(source, "rb") as new, open(target, "wb") as there:
+            there.write(new.read())
+    wait_for(lambda: "tls.certificate_reloaded" in server.errors(), 20, server.errors)
+    round_trip(ssl_conf(server.ready["ssl"], other.ca), "t2", n=1)
+    old.produce("t", b"after")  # on the connection that it has
+    assert old.flush(20) == 0
