@@ -21,7 +21,7 @@ enum {
     FETCH_BYTES = 4 << 20,
     READ_BYTES_MAX = 256 << 20,
     ANSWER_BYTES_MAX = 32 << 20,
-    OP_MS = 5000,
+    OP_MS = 15000,
     VISITS_AT_ONCE = 16
 };
 
