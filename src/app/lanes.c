@@ -5,6 +5,7 @@
 #include "bus/bus.h"
 #include "bus/registry.h"
 #include "control/api.h"
+#include "control/control.h"
 #include "sys/thread.h"
 #include "upstream/upstream.h"
 #include <stdio.h>
@@ -50,6 +51,14 @@ static enum flow_reset offset_reset_of(const struct config *c)
     return FLOW_RESET_EARLIEST;
 }
 
+/* Executors are opened before control is, but use nothing before it tells them to. */
+static void cleared(void *ctx, bool model, struct str name)
+{
+    struct lanes *l = ctx;
+
+    control_cleared(l->control, model, name);
+}
+
 static void flow_options_fill(struct lanes *l, const struct config *c)
 {
     l->flow = (struct flow_options){
@@ -82,6 +91,8 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .shared_refused = l->shared_refused,
         .shared_ctx = l,
         .schemas = l->schemas,
+        .cleared = cleared,
+        .cleared_ctx = l,
         .loops_n = l->n,
     };
     topic_configs_fill(l, c);
@@ -197,6 +208,7 @@ enum rc lanes_run(struct lanes *l, struct err *e)
 
 void lanes_manage(struct lanes *l, struct control *control)
 {
+    l->control = control;
     for (unsigned i = 0; i < l->n; i++) {
         struct lane *lane = &l->list[i];
 

@@ -61,6 +61,7 @@ struct lanes {
     struct tcp_ceiling   ceiling;
     struct metrics_sources sources;
     struct metrics_source *sources_list;
+    struct control      *control;                /* told what executors cleared away */
     struct flow_options  flow;                   /* what all executors get; texts are the configuration's */
     struct bus_config   *topic_configs;
     struct schema_registry *schemas;             /* NULL: none */

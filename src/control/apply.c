@@ -192,7 +192,7 @@ static void changes_make(struct applying *a)
         const struct resource *r = a->list[i];
         struct str key = record_key(&m->arena, r->kind, r->name);
         const struct resource *old = current(a->c, key);
-        uint32_t version = (old ? old->version : gone_version(a->c, key)) + 1;
+        uint32_t version = (old ? old->version : gone_get(a->c, key).version) + 1;
         if (old && str_eq(old->json, r->json)) {
             result(&m->answer, i == 0, r, old->version, "unchanged");
             continue;
@@ -327,6 +327,19 @@ static bool delete_hurts(struct control *c, struct control_call *call, const str
     return true;
 }
 
+/* What its executor leaves in the log. */
+static enum gone_clear clear_of(const struct resource *r)
+{
+    switch (r->kind) {
+    case RESOURCE_MODEL: return !r->why_not.n && r->model.clean_topics_on_delete ? CLEAR_TOPICS : CLEAR_OFFSETS;
+    case RESOURCE_PIPELINE: return !r->why_not.n && r->pipeline.def.clean_topics_on_delete ? CLEAR_TOPICS : CLEAR_OFFSETS;
+    case RESOURCE_SERVER:
+    case RESOURCE_EXPERIMENT:
+    case RESOURCE_KINDS: break;
+    }
+    return CLEAR_NOTHING;
+}
+
 static void delete (struct control *c, struct control_call *call)
 {
     AUTO(problems_fini) struct problems warnings = {0};
@@ -353,7 +366,7 @@ static void delete (struct control *c, struct control_call *call)
     }
     m->changes = arena_array(&m->arena, struct change, 2);
     m->changes[m->changes_n++] = (struct change){.key = key, .gone = true};
-    if (old->version) m->changes[m->changes_n++] = gone_change(&m->arena, key, old->version);
+    if (old->version) m->changes[m->changes_n++] = gone_change(&m->arena, key, (struct gone){old->version, clear_of(old)});
     buf_printf(&m->answer, "{\"results\":[{\"kind\":\"%s\",\"name\":", resource_kind_name(kind));
     json_put_str(&m->answer, call->name);
     buf_append_str(&m->answer, STR(",\"action\":\"deleted\"}],\"warnings\":"));
@@ -362,8 +375,28 @@ static void delete (struct control *c, struct control_call *call)
     store(c, m);
 }
 
+static void cleared(struct control *c, struct control_call *call)
+{
+    struct mutation *m = xnew(struct mutation);
+    struct str key = arena_printf(&m->arena, STR_FMT "/" STR_FMT, STR_ARG(call->kind), STR_ARG(call->name));
+    struct gone g = gone_get(c, key);
+
+    m->call = call;
+    m->offset_last = -1;
+    m->changes = arena_array(&m->arena, struct change, 1);
+    if (g.clear != CLEAR_NOTHING) {
+        g.clear = CLEAR_NOTHING;
+        m->changes[m->changes_n++] = gone_change(&m->arena, key, g);
+    }
+    store(c, m);
+}
+
 void control_mutate(struct control *c, struct control_call *call)
 {
+    if (call->what == CONTROL_CLEARED) {
+        cleared(c, call);
+        return;
+    }
     if (call->what == CONTROL_DELETE)
         delete (c, call);
     else

@@ -191,6 +191,7 @@ static void answer(struct browse *b)
     case CONTROL_LIST:
     case CONTROL_GET:
     case CONTROL_DELETE:
+    case CONTROL_CLEARED:
     case CONTROL_INFO: break;
     }
     buf_printf(out, ",\"complete\":%s}", b->partial ? "false" : "true");
@@ -642,6 +643,7 @@ void control_browse(struct control *c, struct control_call *call)
     case CONTROL_LIST:
     case CONTROL_GET:
     case CONTROL_DELETE:
+    case CONTROL_CLEARED:
     case CONTROL_INFO: finish(b); break;
     }
 }

@@ -9,7 +9,7 @@
 #include "control/core.h"
 #include <inttypes.h>
 
-enum { RETRY_MS = 1000, ASK_MS = 10000, TICK_MS = 200, DESCRIBE_TRIES = 10 };
+enum { RETRY_MS = 1000, ASK_MS = 10000, CLEARED_MS = 30000, TICK_MS = 200, DESCRIBE_TRIES = 10 };
 
 static void state_set(struct control *c, enum control_state s)
 {
@@ -83,7 +83,9 @@ static void arrived(struct msg *m)
     case CONTROL_APPLY:
     case CONTROL_CHECK:
     case CONTROL_DELETE:
-        if (c->calls_n >= CALLS_MAX) {
+    case CONTROL_CLEARED:
+        if (call->what == CONTROL_CLEARED) call->deadline_ms = loop_now_ms(c->o.loop) + CLEARED_MS;
+        if (c->calls_n >= CALLS_MAX && call->what != CONTROL_CLEARED) {
             control_refuse(c, call, RC_OVERLOAD, "%d changes are waiting already", CALLS_MAX);
             return;
         }
@@ -112,6 +114,27 @@ void control_call(struct control *c, struct control_call *call)
     list_init(&call->link);
     call->msg.run = arrived;
     mailbox_post(loop_mailbox(c->o.loop), &call->msg);
+}
+
+struct cleared { struct control_call call; struct arena arena; };
+
+/* Not stored: the next start clears again, and finds nothing. */
+static void cleared_done(struct control_call *call)
+{
+    struct cleared *k = container_of(call, struct cleared, call);
+
+    control_call_fini(call);
+    arena_fini(&k->arena);
+    free(k);
+}
+
+void control_cleared(struct control *c, bool model, struct str name)
+{
+    struct cleared *k = xnew(struct cleared);
+
+    k->call = (struct control_call){.what = CONTROL_CLEARED, .kind = str_of(resource_kind_name(model ? RESOURCE_MODEL : RESOURCE_PIPELINE)),
+                                    .name = arena_dup_str(&k->arena, name), .reply_to = loop_mailbox(c->o.loop), .done = cleared_done};
+    control_call(c, &k->call);
 }
 
 void control_call_fini(struct control_call *call)
@@ -163,6 +186,7 @@ void control_publish(struct control *c)
     c->taken.run = taken_run;
     flow_snapshot_unref(&c->snapshot);
     c->snapshot = snapshot_of(list, n, c->o.record, ++c->number);
+    gone_fill(c, c->snapshot);
     free(list);
     c->o.publish(c->o.ctx, flow_snapshot_ref(c->snapshot), &c->taken);
 }

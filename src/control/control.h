@@ -48,6 +48,7 @@ enum control_what {
     CONTROL_LIST,        /* kind, or all kinds when it is empty: one item each, sorted */
     CONTROL_GET,         /* kind, name: one item */
     CONTROL_DELETE,      /* kind, name; refused while others need it, unless force */
+    CONTROL_CLEARED,     /* control_cleared() */
     CONTROL_INFO,
     CONTROL_TOPICS,      /* topics of this namespace with their offsets; all: of the whole log */
     CONTROL_RECORDS,     /* name: topic; partition, offset, limit: records, decoded */
@@ -86,3 +87,5 @@ struct control_call {                            /* lent until done */
 };
 void control_call(struct control *c, struct control_call *call);
 void control_call_fini(struct control_call *call);
+/* Any thread, as long as control_call() may be called: executors have cleared away what a deleted pipeline or model left. */
+void control_cleared(struct control *c, bool model, struct str name);

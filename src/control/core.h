@@ -13,6 +13,10 @@ enum control_state { CONTROL_STARTING, CONTROL_RUNNING, CONTROL_FAILED, CONTROL_
 /* One record of the store: key "Kind/name", value the resource in JSON, or null. */
 struct change { struct str key, value; bool gone; };
 
+/* What is left of one that was deleted: its version, and what executors still have to clear away. */
+enum gone_clear { CLEAR_NOTHING, CLEAR_OFFSETS, CLEAR_TOPICS };
+struct gone { uint32_t version; enum gone_clear clear; };
+
 /* An apply or delete on its way into the log. */
 struct mutation {
     struct control_call *call;
@@ -31,7 +35,8 @@ struct control {
     struct arena arena;
 
     struct map by_key;                           /* "Kind/name" -> struct resource * */
-    struct map gone;                             /* "Kind/name" that was deleted -> its version, as a pointer */
+    struct map gone;                             /* "Kind/name" that was deleted -> struct gone, packed into the pointer */
+    size_t to_clear;                             /* of them: what they left is not known to be cleared away */
     int64_t next_offset;                         /* of the topic: everything below is in by_key */
     uint64_t number;                             /* of the last snapshot */
     struct flow_snapshot *snapshot;              /* the last one; NULL before the first */
@@ -75,8 +80,9 @@ void envelope_put(struct buf *b, const struct resource *r);              /* the 
 /* The record of r as the next version of old (NULL: there is none). */
 struct str envelope_next(struct arena *a, const struct control *c, const struct resource *r, const struct resource *old,
                          uint32_t version, int64_t now_ms);
-struct change gone_change(struct arena *a, struct str key, uint32_t version);    /* what is remembered of a deleted one */
-uint32_t gone_version(const struct control *c, struct str key);          /* 0: never heard of */
+struct change gone_change(struct arena *a, struct str key, struct gone g);       /* what is remembered of a deleted one */
+struct gone gone_get(const struct control *c, struct str key);           /* {0}: never heard of */
+void gone_fill(const struct control *c, struct flow_snapshot *s);        /* what executors are to clear away */
 void gone_put_each(const struct control *c, void (*put)(void *ctx, const struct change *ch), void *ctx);
 /* apply.c */
 void control_mutate(struct control *c, struct control_call *call);      /* begins it; c->mutation is NULL */

@@ -2,7 +2,8 @@
  *
  *   "Kind/name"          {"format":1,"version":N,"createdMs":T,"resource":{…},"previous":[{"version","untilMs","resource"}]}
  *                        or null: it was deleted
- *   "Deleted/Kind/name"  {"format":1,"version":N}: the version it had, so that one made anew goes on from there
+ *   "Deleted/Kind/name"  {"format":1,"version":N,"clear":"offsets"|"topics"}: the version it had, so that one made anew goes on
+ *                        from there; what it left (topics: those and its offsets), until executors have cleared it away
  *
  * Pipelines keep the versions they replaced (`previous`, newest first) for as long as a crash may have left a run of them
  * unfinished. SPDX-License-Identifier: Apache-2.0 */
@@ -61,16 +62,48 @@ struct str envelope_next(struct arena *a, const struct control *c, const struct 
     return arena_dup_str(a, buf_str(&b));
 }
 
-struct change gone_change(struct arena *a, struct str key, uint32_t version)
+static const char *const clear_names[] = {[CLEAR_NOTHING] = "", [CLEAR_OFFSETS] = ",\"clear\":\"offsets\"", [CLEAR_TOPICS] = ",\"clear\":\"topics\""};
+
+struct change gone_change(struct arena *a, struct str key, struct gone g)
 {
     return (struct change){.key = arena_printf(a, GONE_PREFIX STR_FMT, STR_ARG(key)),
-                           .value = arena_printf(a, "{\"format\":%d,\"version\":%" PRIu32 "}",
-                                                 RECORD_FORMAT, version)};
+                           .value = arena_printf(a, "{\"format\":%d,\"version\":%" PRIu32 "%s}",
+                                                 RECORD_FORMAT, g.version, clear_names[g.clear])};
 }
 
-uint32_t gone_version(const struct control *c, struct str key)
+_Static_assert(sizeof(void *) == 8, "a version and what is to be cleared fit a pointer");
+static void *gone_pack(struct gone g)
 {
-    return (uint32_t)(uintptr_t)map_get_str(&c->gone, key);
+    return (void *)((uintptr_t)g.version | (uintptr_t)g.clear << 32);
+}
+
+static struct gone gone_unpack(const void *p)
+{
+    return (struct gone){(uint32_t)(uintptr_t)p, (enum gone_clear)((uintptr_t)p >> 32)};
+}
+
+struct gone gone_get(const struct control *c, struct str key)
+{
+    return gone_unpack(map_get_str(&c->gone, key));
+}
+
+/* One that is there again has taken over the topics of the old one. */
+void gone_fill(const struct control *c, struct flow_snapshot *s)
+{
+    struct bytes key;
+    void *p;
+
+    if (!c->to_clear) return;
+    s->gone = arena_array(&s->arena, struct flow_gone, c->to_clear);
+    for (size_t at = 0; map_next(&c->gone, &at, &key, &p);) {
+        struct gone g = gone_unpack(p);
+        struct str kind, name;
+
+        if (g.clear == CLEAR_NOTHING || map_get(&c->by_key, key) || !str_cut(bytes_str(key), '/', &kind, &name)) continue;
+        must(s->gone_n < c->to_clear);
+        s->gone[s->gone_n++] = (struct flow_gone){arena_dup_str(&s->arena, name),
+                                                  str_is(kind, resource_kind_name(RESOURCE_MODEL)), g.clear == CLEAR_TOPICS};
+    }
 }
 
 /* ---- reading ---- */
@@ -177,23 +210,31 @@ static void gone_read(struct control *c, struct str key, struct str value)
 {
     AUTO(arena_fini) struct arena a = {0};
     struct yaml_node *top;
+    struct gone g = {0}, old = gone_get(c, key);
+    const struct yaml_node *clear;
     struct err e;
     int64_t version;
 
     if (yaml_of_json(value, &a, &top, &e)) return;
     version = number(top, "version");
-    if (version >= 1 && version < UINT32_MAX && c->gone.n < RESOURCES_MAX)
-        map_put_str(&c->gone, key, (void *)(uintptr_t)version);
+    clear = yaml_get(top, "clear");
+    if (version < 1 || version >= UINT32_MAX || (!old.version && c->gone.n >= RESOURCES_MAX)) return;
+    g.version = (uint32_t)version;
+    if (clear && clear->kind == YAML_SCALAR)
+        g.clear = str_is(clear->text, "topics") ? CLEAR_TOPICS : str_is(clear->text, "offsets") ? CLEAR_OFFSETS : CLEAR_NOTHING;
+    c->to_clear += (g.clear != CLEAR_NOTHING) - (size_t)(old.clear != CLEAR_NOTHING);
+    c->publish_pending |= g.clear != old.clear;
+    map_put_str(&c->gone, key, gone_pack(g));
 }
 
 void gone_put_each(const struct control *c, void (*put)(void *ctx, const struct change *ch), void *ctx)
 {
     struct bytes key;
-    void *version;
+    void *p;
 
-    for (size_t at = 0; map_next(&c->gone, &at, &key, &version);) {
+    for (size_t at = 0; map_next(&c->gone, &at, &key, &p);) {
         AUTO(arena_fini) struct arena a = {0};
-        struct change ch = gone_change(&a, bytes_str(key), (uint32_t)(uintptr_t)version);
+        struct change ch = gone_change(&a, bytes_str(key), gone_unpack(p));
 
         put(ctx, &ch);
     }

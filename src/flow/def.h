@@ -73,6 +73,9 @@ struct flow_experiment {
     uint32_t mirror_percent;
 };
 
+/* Deleted, and what it left (its offsets; clean: its topics too) is not known to be cleared away. */
+struct flow_gone { struct str name; bool model, clean; };
+
 struct flow_snapshot {
     struct arena arena;
     uint64_t number;                             /* rises with every change */
@@ -80,6 +83,7 @@ struct flow_snapshot {
     struct flow_model_def **models; size_t models_n;
     struct flow_pipeline_def **older; size_t older_n;    /* versions that were replaced, for runs admitted on them */
     struct flow_experiment **experiments; size_t experiments_n;
+    struct flow_gone *gone; size_t gone_n;
     /* Made by flow_snapshot_seal(): */
     struct map experiment_by_name, model_default, pipeline_default;  /* name -> struct flow_experiment * */
     struct map pipeline_by_name, model_by_name;  /* name -> struct flow_pipeline_def *, struct flow_model_def * */

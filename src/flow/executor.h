@@ -5,6 +5,7 @@
  * batch.c    calls of several runs as one              redact.c   what is left out of records
  * call.c     model calls and their queue           append.c  records on their way to the bus
  * intake.c   outside records, commits              recover.c what was left unfinished
+ * clear.c    what the deleted leave behind
  * tap.c      inputs from other pipelines             tag.c   the schema registry's prefix on values
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
  * owners.c   which numbers are ours                foreign.c requests that other processes took
@@ -116,6 +117,9 @@ struct place {
     int64_t retention_ms;                        /* of its topics when they are made; 0: as configured */
     bool clean;                                  /* its topics go when it goes */
     bool cleared;
+    uint64_t born;                               /* the snapshot that brought it: the same number on every executor */
+    unsigned users;                              /* other executors that have it and have not let it go */
+    bool parting;                                /* nothing here needs it any more; they do */
     char watched_id[UUID_TEXT_LEN + 1];
     struct timer take_retry;                     /* partitions that became ours could not be opened */
     bool rewatching;                             /* the ends are being looked up for watches that are to begin again */
@@ -276,6 +280,7 @@ void place_setup(struct place *p);
 void place_leave(struct place *p);
 void place_unref(struct place *p);
 void place_free(struct place *p);                /* whatever its refs: the executor ends */
+void place_gone(struct flow *f, const struct flow_gone *g);      /* an earlier start deleted it and did not clear it away */
 bool place_ready(const struct place *p);
 /* All its topics and those of its steps: RC_OK, or RC_UNAVAILABLE with the reason (*ret_wait: it may come any moment). */
 enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e);
@@ -327,7 +332,6 @@ void flow_run_end(struct flow_run *r, const struct err *e);  /* whatever state i
 /* intake.c, executor 0 */
 void intake_open(struct place *p);               /* its offsets are looked up or set; then it is ready */
 void intake_close(struct place *p);              /* watches end */
-void intake_clear(struct place *p);              /* the place is gone: its offsets and perhaps its topics; then it is freed */
 void intake_owners(struct place *p);             /* other partitions are ours than before */
 void intake_room(struct flow *f);                /* a run nobody waited for has ended */
 void intake_rewatch(struct place *p);            /* its inputs topic is there again */
@@ -370,6 +374,11 @@ int64_t scan_floor(const struct scan *s);        /* inputs from here on are not 
 void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms);
 int64_t foreign_floor(const struct intake *in);  /* the oldest; INT64_MAX: there is none */
 void foreign_clear(struct intake *in);
+
+/* clear.c, executor 0 */
+void place_clear(struct place *p);               /* it is gone: its offsets and perhaps its topics; then it is freed */
+void places_gone(struct flow *f, const struct flow_snapshot *s);
+void place_tell_gone(const struct place *p);     /* on the others: nothing here needs it any more */
 
 /* probe.c */
 void probes_end(struct flow *f);

@@ -128,6 +128,7 @@ void flow_use(struct flow *f, struct flow_snapshot *s)
     f->snapshot = flow_snapshot_ref(s);
     places_leave(&f->pipelines, &s->pipeline_by_name);
     places_leave(&f->models, &s->model_by_name);
+    places_gone(f, s);
     for (size_t i = 0; i < s->models_n; i++)
         place_of(f, &f->models, true, s->models[i]->name, s->models[i]->retention_ms)->def = s->models[i];
     for (size_t i = 0; i < s->pipelines_n; i++) {

@@ -38,6 +38,9 @@ struct flow_options {                            /* the gateway:, flow:, compat:
     void (*shared_refused)(void *ctx);           /* another data plane serves this namespace inside its broker; on executor 0's loop */
     void *shared_ctx;
     struct schema_registry *schemas;             /* security.schemaRegistry; NULL: none. Outlives the executors */
+    /* Executor 0, on its loop: what a deleted pipeline or model left was cleared away. NULL: nobody wants to know. */
+    void (*cleared)(void *ctx, bool model, struct str name);
+    void *cleared_ctx;
     unsigned loop_index, loops_n;                /* which executor this is: loop 0 recovers and serves outside records */
 };
 

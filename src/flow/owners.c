@@ -91,6 +91,7 @@ static void changed(struct flow *f, const char *what, size_t n)
     others_tell(f);
     places_look(&f->pipelines);
     places_look(&f->models);
+    places_gone(f, f->snapshot);
 }
 
 /* ---- what is given up ---- */

@@ -126,6 +126,7 @@ static void place_begin(struct place *p)
         p->state = PLACE_WAITING;
         return;
     }
+    why_set(&p->why, NULL);
     p->state = PLACE_TOPICS;
     topic_ensure(&p->inputs);
     topic_ensure(&p->outputs);
@@ -140,14 +141,13 @@ static struct str name_keep(struct str s)
     return (struct str){p, s.n};
 }
 
-struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms)
+static struct place *place_make(struct flow *f, bool model, struct str name)
 {
     struct place *p = xnew(struct place);
     struct arena a = {0};
 
     p->f = f;
     p->model = model;
-    p->retention_ms = retention_ms;
     p->refs = 1;
     p->name = name_keep(name);
     p->group = name_keep(name_group(&a, &f->naming, model, name));
@@ -158,8 +158,28 @@ struct place *place_new(struct flow *f, bool model, struct str name, int64_t ret
     topic_init(&p->inputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, true)));
     topic_init(&p->outputs, f, p, name_keep(name_topic(&a, &f->naming, model, name, false)));
     arena_fini(&a);
+    return p;
+}
+
+struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms)
+{
+    struct place *p = place_make(f, model, name);
+
+    p->retention_ms = retention_ms;
+    p->born = f->snapshot->number;
+    if (f->o.loop_index == 0 && f->group) p->users = f->group->n - 1;
     place_begin(p);
     return p;
+}
+
+void place_gone(struct flow *f, const struct flow_gone *g)
+{
+    struct place *p = place_make(f, g->model, g->name);
+
+    p->clean = g->clean;
+    p->state = PLACE_LEAVING;
+    list_push(&f->leaving, &p->link);
+    place_unref(p);
 }
 
 static void timers_stop(struct place *p)
@@ -213,13 +233,19 @@ void place_unref(struct place *p)
 
     must(p->refs > 0);
     if (--p->refs > 0) return;
-    if (f->o.loop_index == 0 && !p->cleared && !f->closed && owners_mine(f, 0)) {
+    if (p->users > 0 && !f->closed && !f->draining) {
+        p->refs = 1;
+        p->parting = true;
+        return;
+    }
+    if (f->o.loop_index == 0 && !p->cleared && !f->closed && !f->draining && owners_mine(f, 0)) {
         p->cleared = true;
         p->refs = 1;
-        intake_clear(p);
+        place_clear(p);
         place_unref(p);
         return;
     }
+    if (f->o.loop_index != 0 && f->group && !f->closed) place_tell_gone(p);
     name = arena_dup_str(&a, p->name);
     place_free(p);
     successor_begin(f, model, name);

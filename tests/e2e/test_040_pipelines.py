@@ -46,6 +46,41 @@ def loaded(plane, toy, tmp_path):
     return load
 
 
+def topics_of(plane):
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": plane.bootstrap, "group.id": "none"})
+    names = set(consumer.list_topics(timeout=10).topics)
+    consumer.close()
+    return names
+
+
+SLOWEST = "---".join([*(resources.model(f"slow-{n}") for n in "abc"), resources.pipeline("slowest", """
+dataflow: {cleanTopicsOnDelete: true}
+steps:
+- {name: slow}
+- {name: slow-a, inputs: [slow]}
+- {name: slow-b, inputs: [slow-a]}
+- {name: slow-c, inputs: [slow-b]}
+output: {steps: [slow-c]}
+""")])
+
+
+def test_the_topics_of_a_deleted_pipeline_go_also_when_the_process_was_killed_before(plane, start, toy, tmp_path, kafka_cluster):
+    plane.apply(tmp_path, "---".join([resources.toys(toy), SLOWEST, resources.CHAIN]))
+    url = f"http://{plane.infer}/v2/pipelines/slowest/infer"
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        call = pool.submit(lambda: requests.post(url, json={"inputs": [resources.fp32([1])]}, timeout=60))
+        read_topic(plane, "pipeline.slowest.inputs")
+        plane.cli("delete", "pipeline", "slowest")
+        assert any(".slowest." in name for name in topics_of(plane))  # the request that runs needs them
+        plane.kill()
+        assert call.exception(timeout=30)
+    where = [] if kafka_cluster is None else ["--no-broker", "--bootstrap", kafka_cluster.address]
+    again = start(*where, "--namespace", plane.namespace)
+    again.bootstrap = again.kafka if kafka_cluster is None else kafka_cluster.address
+    wait_for(lambda: not any(".slowest." in name for name in topics_of(again)), 30, "the topics are still there")
+    assert f"seldon.{plane.namespace}.pipeline.chain.inputs" in topics_of(again)
+
+
 def test_a_chain_answers_and_leaves_a_record_of_every_hop(loaded):
     plane = loaded(resources.CHAIN)
     answer = infer(plane, "chain", [resources.fp32([1, 2, 3, 4])], {"x-request-id": "id-1", "x-who": "me", "cookie": "secret"})

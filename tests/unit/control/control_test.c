@@ -670,6 +670,52 @@ static void a_file_can_hold_the_resources(void **state)
     house_free(h);
 }
 
+static void assert_gone(const struct house *h, const char *wanted)
+{
+    AUTO(buf_fini) struct buf b = {0};
+
+    for (size_t i = 0; i < h->snapshot->gone_n; i++)
+        buf_printf(&b, "%s " STR_FMT "%s;", h->snapshot->gone[i].model ? "model" : "pipeline", STR_ARG(h->snapshot->gone[i].name),
+                   h->snapshot->gone[i].clean ? " clean" : "");
+    assert_string_equal(buf_cstr(&b), wanted);
+}
+
+static void check_gone(struct house *h)
+{
+    start(h);
+    asked_free(APPLY(h, M("a") "---\nkind: Model\nmetadata: {name: b}\nspec: {storageUri: /m, requirements: [xgboost], "
+                               "dataflow: {cleanTopicsOnDelete: true}}\n"));
+    assert_gone(h, "");
+    asked_free(ask(h, CONTROL_DELETE, "Model", "b", ""));
+    assert_gone(h, "model b clean;");
+    stop(h);
+    start(h);
+    assert_gone(h, "model b clean;");
+    asked_free(ask(h, CONTROL_DELETE, "Model", "a", ""));
+    assert_int_equal(h->snapshot->gone_n, 2);
+    control_cleared(h->control, true, STR("b"));
+    settle(h);
+    assert_gone(h, "model a;");
+    control_cleared(h->control, true, STR("b"));             /* again, and of one that nobody knows */
+    control_cleared(h->control, false, STR("x"));
+    settle(h);
+    asked_free(APPLY(h, M("a")));
+    assert_gone(h, "");                                      /* what is there again is not cleared away */
+    stop(h);
+    start(h);
+    assert_gone(h, "");
+    assert_answer(APPLY(h, M("b")), RC_OK,
+                  "{\"results\":[{\"kind\":\"Model\",\"name\":\"b\",\"version\":2,\"action\":\"created\"}],\"warnings\":[]}");
+    house_free(h);
+}
+
+static void what_executors_did_not_clear_away_is_remembered_over_a_start(void **state)
+{
+    (void)state;
+    check_gone(house_new());
+    check_gone(file_house());
+}
+
 static void a_file_that_cannot_be_read_is_left_alone(void **state)
 {
     (void)state;
@@ -876,6 +922,7 @@ int main(void)
         cmocka_unit_test(changes_are_made_one_after_the_other),
         cmocka_unit_test(a_stop_cancels_what_waits),
         cmocka_unit_test(a_file_can_hold_the_resources),
+        cmocka_unit_test(what_executors_did_not_clear_away_is_remembered_over_a_start),
         cmocka_unit_test(a_file_that_cannot_be_read_is_left_alone),
         cmocka_unit_test(the_way_of_one_request_is_found_in_order),
         cmocka_unit_test(inspect_shows_the_last_records_of_one_pipeline),

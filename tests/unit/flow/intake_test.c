@@ -552,6 +552,131 @@ static void deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics(void
     fixture_close(&x);
 }
 
+static enum rc deletes_fail(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    const enum rc *rc = ctx;
+
+    (void)topic;
+    return kind == FAKE_DELETE && *rc ? err_set(e, *rc, "not now") : RC_OK;
+}
+
+static void note_cleared(void *ctx, bool model, struct str name)
+{
+    buf_printf(ctx, "%s " STR_FMT ";", model ? "model" : "pipeline", STR_ARG(name));
+}
+
+static void use_gone(struct fixture *x, struct flow_gone *gone, size_t n)
+{
+    struct flow_snapshot *s = flow_snapshot_new();
+
+    s->gone = gone;
+    s->gone_n = n;
+    flow_snapshot_seal(s);
+    flow_use(x->flow, s);
+    flow_snapshot_unref(&s);
+    fixture_settle(x);
+}
+
+static void what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_waits_and_says_why(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+    AUTO(buf_fini) struct buf told = {0};
+    enum rc rc = RC_UNAVAILABLE;
+
+    (void)state;
+    fixture_options(&x);
+    x.o.cleared = note_cleared;
+    x.o.cleared_ctx = &told;
+    fixture_open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    x.snapshot->pipelines[0]->clean_topics_on_delete = true;
+    x.bus->fail = deletes_fail;
+    x.bus->fail_ctx = &rc;
+    use_gone(&x, NULL, 0);
+    for (int i = 0; i < 50; i++)
+        fixture_advance(&x, 1000);
+    assert_non_null(fake_bus_topic(x.bus, INPUTS));
+    assert_true(str_starts(buf_str(&told), STR("model mul10;")));
+    assert_null(strstr(buf_cstr(&told), "pipeline p"));
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_advance(&x, 20000);
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    assert_non_null(strstr(asked_text(a), "what the deleted pipeline of this name left is not cleared away yet"));
+    asked_free(a);
+    rc = RC_OK;
+    fixture_advance(&x, 20000);
+    assert_non_null(strstr(buf_cstr(&told), "pipeline p;"));
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    assert_string_equal(asked_text(a), "OUTPUT=10");
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void topics_stay_until_no_executor_needs_them(void **state)
+{
+    struct pair p;
+    struct asked *a;
+    struct flow_snapshot *s;
+
+    (void)state;
+    pair_open(&p);
+    pair_apply(&p, "p: hang; out < hang");
+    p.x.snapshot->pipelines[0]->clean_topics_on_delete = true;
+    a = pair_ask(&p, "INPUT=1", NULL);
+    pair_settle(&p);
+    s = flow_snapshot_new();
+    flow_snapshot_seal(s);
+    flow_use(p.x.flow, s);
+    flow_use(p.flow, s);
+    flow_snapshot_unref(&s);
+    pair_advance(&p, 1000);
+    assert_non_null(fake_bus_topic(p.x.bus, INPUTS));
+    fake_upstream_finish(p.up, "hang");
+    pair_settle(&p);
+    assert_string_equal(asked_text(a), "INPUT=1");
+    pair_advance(&p, 1000);
+    assert_null(fake_bus_topic(p.x.bus, INPUTS));
+    assert_null(fake_bus_topic(p.x.bus, OUTPUTS));
+    asked_free(a);
+    pair_close(&p);
+}
+
+static void what_an_earlier_start_did_not_clear_away_is(void **state)
+{
+    struct fixture x;
+    AUTO(buf_fini) struct buf told = {0};
+    struct flow_gone gone[] = {{STR("p"), false, true}, {STR("mul10"), true, false}};
+    enum rc rc = RC_DENIED;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    fixture_reopen(&x, "2");
+    x.flow = flow_free(x.flow);
+    x.o.cleared = note_cleared;
+    x.o.cleared_ctx = &told;
+    fixture_settle(&x);
+    assert_int_equal(flow_new(x.loop, &x.bus->bus, x.up, &x.o, &x.flow, &(struct err){0}), RC_OK);
+    x.bus->fail = deletes_fail;
+    x.bus->fail_ctx = &rc;
+    use_gone(&x, gone, countof(gone));
+    assert_string_equal(buf_cstr(&told), "model mul10;");        /* refused for good: the next start's */
+    assert_non_null(fake_bus_topic(x.bus, INPUTS));
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), -1);
+    rc = RC_OK;
+    use_gone(&x, gone, 1);
+    assert_string_equal(buf_cstr(&told), "model mul10;pipeline p;");
+    assert_null(fake_bus_topic(x.bus, INPUTS));
+    assert_null(fake_bus_topic(x.bus, OUTPUTS));
+    assert_non_null(fake_bus_topic(x.bus, TOPIC("model.mul10.inputs")));
+    fixture_close(&x);
+}
+
 static void a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared(void **state)
 {
     struct fixture x;
@@ -780,6 +905,9 @@ int main(void)
         cmocka_unit_test(hops_in_a_models_topic_are_not_run_by_a_later_start),
         cmocka_unit_test(a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_log),
         cmocka_unit_test(deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics),
+        cmocka_unit_test(what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_waits_and_says_why),
+        cmocka_unit_test(what_an_earlier_start_did_not_clear_away_is),
+        cmocka_unit_test(topics_stay_until_no_executor_needs_them),
         cmocka_unit_test(a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared),
         cmocka_unit_test(records_wait_in_the_log_when_there_is_no_room),
         cmocka_unit_test(a_drain_commits_and_leaves_outside_records_to_the_next_start),

@@ -133,7 +133,7 @@ static void a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it(void
 static void an_error_and_a_batch_and_a_model_called_directly_hold_nothing_of_it_either(void **state)
 {
     struct fixture x;
-    struct asked *a, *b;
+    struct asked *a, *b, *c;
 
     (void)state;
     open(&x, "p: echo; error < echo; out < error");
@@ -152,14 +152,16 @@ static void an_error_and_a_batch_and_a_model_called_directly_hold_nothing_of_it_
     x.up->hold = true;
     a = ask(&x, "SECRET=123457;INPUT=77");
     b = ask(&x, "SECRET=123457;INPUT=77");
-    asked_free(ask(&x, "SECRET=123457;INPUT=77"));
+    c = ask(&x, "SECRET=123457;INPUT=77");
     x.up->hold = false;
     for (int i = 0; i < 4; i++) {
         fake_upstream_finish(x.up, "echo");
         fixture_settle(&x);
     }
+    assert_true(a->done && b->done && c->done);
     asked_free(a);
     asked_free(b);
+    asked_free(c);
     assert_true(fake_bus_count(x.bus, TOPIC("model.echo.outputs")) > 0);
     assert_int_equal(records_with_float(&x, 123457.0f), 0);
     assert_int_equal(records_with(&x, bytes_of("hunter2", 7)), 0);
