@@ -154,6 +154,34 @@ static enum rc check_replicas(const struct config_def *d, struct str v, struct e
     return RC_OK;
 }
 
+/* As Kafka reads them: two numbers count (three of 0.x), and the numbers of a release's intermediate versions. */
+static bool is_release(struct str v)
+{
+    static const struct {
+        const char *name;
+        int iv_max;
+        bool intermediate_only; /* not released yet when 3.8.1 was */
+    } releases[] = {{"0.8.0", -1}, {"0.8.1", -1}, {"0.8.2", -1}, {"0.9.0", -1},   {"0.10.0", 1},
+                    {"0.10.1", 2}, {"0.10.2", 0}, {"0.11.0", 2}, {"1.0", 0},      {"1.1", 0},
+                    {"2.0", 1},    {"2.1", 2},    {"2.2", 1},    {"2.3", 1},      {"2.4", 1},
+                    {"2.5", 0},    {"2.6", 0},    {"2.7", 2},    {"2.8", 1},      {"3.0", 1},
+                    {"3.1", 0},    {"3.2", 0},    {"3.3", 3},    {"3.4", 0},      {"3.5", 2},
+                    {"3.6", 2},    {"3.7", 4},    {"3.8", 0},    {"3.9", 0, true}};
+    size_t dots = str_starts(v, STR("0.")) ? 3 : 2, n = 0;
+
+    while (n < v.n && (v.p[n] != '.' || --dots))
+        n++;
+    v.n = n;
+    for (size_t i = 0; i < countof(releases); i++) {
+        struct str name = str_of(releases[i].name);
+
+        if (str_eq(v, name)) return !releases[i].intermediate_only;
+        if (v.n == name.n + 4 && str_starts(v, name) && !memcmp(v.p + name.n, "-IV", 3))
+            return v.p[v.n - 1] >= '0' && v.p[v.n - 1] - '0' <= releases[i].iv_max;
+    }
+    return false;
+}
+
 int64_t broker_config_count(const struct broker_config *c, const char *key, struct str name,
                             int64_t otherwise)
 {
@@ -177,6 +205,10 @@ static enum rc check_value(const struct config_def *d, struct str as_written, st
                        d->name, STR_ARG(v), d->value ? d->value : "");
     if (d->flags & DEF_COUNTS) return check_counts(d, v, e);
     if (d->flags & DEF_REPLICAS) return check_replicas(d, v, e);
+    if ((d->flags & DEF_RELEASE) && !is_release(v))
+        return err_set(e, RC_INVALID,
+                       "%s cannot be '" STR_FMT "': a release of Kafka, as 2.8, 2.8.1 or 2.8-IV1",
+                       d->name, STR_ARG(v));
     switch (d->type) {
     case CONFIG_BOOL:
         if (str_eq_nocase(v, STR("true")) || str_eq_nocase(v, STR("false"))) return RC_OK;

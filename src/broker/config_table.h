@@ -12,6 +12,7 @@ enum config_flags {
     DEF_EMPTY_OK = 16,                   /* a list that may be empty */
     DEF_COUNTS = 32,                     /* name:count, with commas between */
     DEF_REPLICAS = 64,                   /* partition:broker, with commas between, or * */
+    DEF_RELEASE = 128,                   /* a release of Kafka: 2.8, 2.8.1, 2.8-IV1 */
 };
 /* Where the parsed value goes: an offset into struct topic_config or struct broker_config. */
 enum config_field { FIELD_NONE, FIELD_BOOL, FIELD_I32, FIELD_U32, FIELD_I64, FIELD_U64, FIELD_DOUBLE, FIELD_CLEANUP, FIELD_COMPRESSION, FIELD_TIME_TYPE, FIELD_WORDS };

@@ -7,6 +7,7 @@
 #include "kafka/msg/produce.h"
 #include "base/diag.h"
 #include "broker/api.h"
+#include "broker/api/old_sets.h"
 #include "broker/api/seen.h"
 #include "broker/store.h"
 #include "broker/txns.h"
@@ -49,7 +50,8 @@ struct produce {
     uint64_t seq;
     bool failed;      /* any row */
     int16_t refusal;  /* of the whole request */
-    struct buf frame; /* ours while parked */
+    struct buf frame; /* ours while parked, or where message sets were converted */
+    int16_t **old_codes; /* by topic and partition: why a message set of an old format could not be converted; NULL: there was none */
     uint64_t reserved;
     struct large *large;
     bool held, frame_gone; /* frame_gone: the last batch took it along */
@@ -73,14 +75,11 @@ static struct str text_dup(struct produce *p, const char *s)
 static int16_t check_structure(const struct request *r, const struct produce_request_partition *q,
                                struct batch *b)
 {
-    bool old = request_version(r) < OLD_FORMATS_BELOW;
-
     switch (batch_view(q->records, b)) {
     case BATCH_OK: break;
     case BATCH_NONE:
     case BATCH_CUT: return KAFKA_ERR_INVALID_RECORD;
-    case BATCH_MAGIC_OLD:
-        return old ? KAFKA_ERR_UNSUPPORTED_FOR_MESSAGE_FORMAT : KAFKA_ERR_INVALID_RECORD;
+    case BATCH_MAGIC_OLD: return KAFKA_ERR_INVALID_RECORD; /* one of versions that may have it was converted */
     case BATCH_LENGTH:
     case BATCH_MAGIC_UNKNOWN:
     case BATCH_CRC:
@@ -125,6 +124,7 @@ static int16_t check_before_log(struct produce *p, struct partition *to,
 
     if (p->refusal && (to || p->refusal != KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING)) return p->refusal;
     if (!to) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
+    if (p->old_codes && (code = p->old_codes[p->topic][p->at])) return code;
     if ((code = check_structure(p->r, q, b))) return code;
     if (p->q->acks < -1 || p->q->acks > 1) return KAFKA_ERR_INVALID_REQUIRED_ACKS;
     if (to->topic->internal) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
@@ -787,6 +787,10 @@ void api_produce(struct request *r)
         p->a.topics[i].name = arena_dup_str(&r->arena, q->topics[i].name);
         p->a.topics[i].partitions =
             arena_array(&r->arena, struct produce_response_partition, q->topics[i].partitions_n);
+    }
+    if (request_version(r) < OLD_FORMATS_BELOW && (p->old_codes = old_sets_convert(r, q, &p->frame))) {
+        p->reserved = p->frame.n;
+        memory_keep(r->broker, p->reserved);
     }
     go_on(p);
     if (!p->large && !p->held) return;

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+#include <stdio.h>
+#include "kafka/message_set.h"
+
+/* Computed elsewhere (Python: struct, zlib.crc32, gzip). Format 0: k=v, then a null key and a null value. */
+static const char format_0[] =
+    "0000000000000000000000101fecd70a0000000000016b000000017600000000000000010000000ea7ec68030000ffffffff"
+    "ffffffff";
+/* Format 1 at 1700000000000 and 5 ms later: k=v, and a null key with an empty value. */
+static const char format_1[] =
+    "00000000000000000000001839268c3301000000018bcfe56800000000016b000000017600000000000000010000001634cd"
+    "6bb701000000018bcfe56805ffffffff00000000";
+/* The same with sixty v, inside of a message compressed with gzip. */
+static const char format_1_gzip[] =
+    "000000000000000100000055b2eca05201010000018bcfe56805ffffffff0000003f1f8b080000000000020363608083e0ce"
+    "279c8b19810cc6eef34f3340228cd940c2a68c0200351a64aa98c9d9eced70e359ff0301480a00d59a231081000000";
+
+struct rig {
+    struct codecs *codecs;
+    struct buf     scratch, payload, made;
+    uint8_t        set[400];
+    size_t         n;
+};
+
+static void rig_init(struct rig *r, const char *hex)
+{
+    *r = (struct rig){.codecs = codecs_new(), .n = strlen(hex) / 2};
+    assert_true(r->n < sizeof r->set);
+    for (size_t i = 0; i < r->n; i++) {
+        unsigned v;
+
+        assert_int_equal(sscanf(hex + 2 * i, "%2x", &v), 1);
+        r->set[i] = (uint8_t)v;
+    }
+}
+
+static void rig_fini(struct rig *r)
+{
+    codecs_free(r->codecs);
+    buf_fini(&r->scratch);
+    buf_fini(&r->payload);
+    buf_fini(&r->made);
+}
+
+static enum batch_fault convert(struct rig *r)
+{
+    return message_set_convert(bytes_of(r->set, r->n), r->codecs, 1000, &r->scratch, &r->made);
+}
+
+/* "k=v@time " for each record; "-" is null. */
+static const char *text_of(struct rig *r, struct buf *text)
+{
+    struct records it;
+    struct record  rec;
+    struct batch   b;
+
+    assert_int_equal(batch_view(buf_view(&r->made), &b), BATCH_OK);
+    assert_int_equal(batch_check(&b), BATCH_OK);
+    assert_int_equal(records_open(&it, &b, r->codecs, 1000, &r->payload), BATCH_OK);
+    while (records_next(&it, &rec)) {
+        assert_int_equal(rec.offset_delta, rec.index);
+        buf_printf(text, "%.*s=%.*s@%lld ", rec.key.p ? (int)rec.key.n : 1, rec.key.p ? (const char *)rec.key.p : "-",
+                   rec.value.p ? (int)rec.value.n : 1, rec.value.p ? (const char *)rec.value.p : "-", (long long)rec.timestamp);
+    }
+    assert_int_equal(it.fault, BATCH_OK);
+    return buf_cstr(text);
+}
+
+static void converts_to(const char *hex, const char *want, enum kafka_codec codec)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    struct batch              b;
+    struct rig                r;
+
+    rig_init(&r, hex);
+    assert_int_equal(convert(&r), BATCH_OK);
+    assert_string_equal(text_of(&r, &text), want);
+    assert_int_equal(batch_view(buf_view(&r.made), &b), BATCH_OK);
+    assert_int_equal(batch_codec(&b), codec);
+    rig_fini(&r);
+}
+
+static void messages_of_format_0_have_no_timestamps(void **state)
+{
+    (void)state;
+    converts_to(format_0, "k=v@-1 -=-@-1 ", KAFKA_CODEC_NONE);
+}
+
+static void messages_of_format_1_keep_theirs(void **state)
+{
+    (void)state;
+    converts_to(format_1, "k=v@1700000000000 -=@1700000000005 ", KAFKA_CODEC_NONE);
+}
+
+static void a_compressed_message_is_taken_apart_and_its_codec_kept(void **state)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    struct rig                r;
+
+    (void)state;
+    rig_init(&r, format_1_gzip);
+    assert_int_equal(convert(&r), BATCH_OK);
+    assert_string_equal(text_of(&r, &text), "k=vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv@1700000000000 -=@1700000000005 ");
+    rig_fini(&r);
+}
+
+static void a_message_that_is_cut_off_is_left_out(void **state)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    struct rig                r;
+
+    (void)state;
+    rig_init(&r, format_0);
+    r.n--;
+    assert_int_equal(convert(&r), BATCH_OK);
+    assert_string_equal(text_of(&r, &text), "k=v@-1 ");
+    buf_clear(&r.made);
+    r.n = 20;
+    assert_int_equal(convert(&r), BATCH_NONE);
+    assert_int_equal(r.made.n, 0);
+    rig_fini(&r);
+}
+
+static void every_flipped_bit_behind_the_size_is_found(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r, format_1);
+    for (size_t i = 12; i < 12 + 24; i++)                         /* the first message */
+        for (int bit = 0; bit < 8; bit++) {
+            r.set[i] ^= (uint8_t)(1 << bit);
+            assert_int_not_equal(convert(&r), BATCH_OK);
+            assert_int_equal(r.made.n, 0);
+            r.set[i] ^= (uint8_t)(1 << bit);
+        }
+    assert_int_equal(convert(&r), BATCH_OK);
+    rig_fini(&r);
+}
+
+static void what_expands_beyond_the_limit_is_refused(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r, format_1_gzip);
+    assert_int_equal(message_set_convert(bytes_of(r.set, r.n), r.codecs, 20, &r.scratch, &r.made), BATCH_PAYLOAD_LARGE);
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(messages_of_format_0_have_no_timestamps),
+        cmocka_unit_test(messages_of_format_1_keep_theirs),
+        cmocka_unit_test(a_compressed_message_is_taken_apart_and_its_codec_kept),
+        cmocka_unit_test(a_message_that_is_cut_off_is_left_out),
+        cmocka_unit_test(every_flipped_bit_behind_the_size_is_found),
+        cmocka_unit_test(what_expands_beyond_the_limit_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
