@@ -16,6 +16,8 @@ struct value {
     uint32_t read_at, reader;
     bool visible;                    /* to the auditor of committed records */
     bool bus;                        /* sent by the bus */
+    uint64_t source;                 /* the value it was made of */
+    uint32_t reg;                    /* … and how far its maker has committed */
     bool consumed;                   /* by somebody who is no auditor */
 };
 
@@ -70,6 +72,8 @@ static void note_send(struct check *c, const struct event *e, uint32_t at)
     v->txn = e->txn;
     v->key = e->key;
     v->bus = e->bus;
+    v->source = e->source;
+    v->reg = e->reg;
 }
 
 static void note_sent(struct check *c, const struct event *e, uint32_t at)
@@ -415,6 +419,31 @@ static void check_txns(struct check *c)
     }
 }
 
+/* What was read up to the committed offset (the auditor's last look) has become something once, what lies behind it has not. */
+static void check_processed(struct check *c, const struct event *seen)
+{
+    unsigned *made = xcalloc(c->h->values + 1, sizeof *made);
+    bool any = false;
+
+    for (uint64_t i = 1; i <= c->h->values; i++) {
+        const struct value *v = &c->values[i];
+
+        if (!v->source || v->reg != seen->reg) continue;
+        any = true;
+        if (v->visible) made[v->source]++;
+    }
+    for (size_t i = 0; i < c->finals_n[seen->log] && any; i++) {
+        const struct final *f = &c->finals[seen->log][i];
+        bool consumed = f->offset < seen->offset;
+
+        if (!f->visible || made[f->value] == (consumed ? 1 : 0)) continue;
+        found(c, made[f->value] ? "processed-twice" : "unprocessed", "value %llu at offset %lld of %s was made into %u, and %s is %lld",
+              (unsigned long long)f->value, (long long)f->offset, log_name(c, seen->log), made[f->value], c->h->regs[seen->reg].name,
+              (long long)seen->offset);
+    }
+    free(made);
+}
+
 /* Transactions that have read from each other: a walk along "has read a value of", which must not come back. */
 static bool reads_from(const struct check *c, uint32_t reader, uint32_t writer, uint8_t *been)
 {
@@ -615,6 +644,7 @@ static void check_events(struct check *c)
 
         if (e->kind == EVENT_BOUNDS) check_bounds_of(c, e, at);
         if (e->kind == EVENT_SEEN && e->result == RESULT_OK) check_seen(c, e, at);
+        if (e->kind == EVENT_SEEN && e->result == RESULT_OK && e->client == AUDITOR) check_processed(c, e);
         if (e->kind == EVENT_WRITTEN) check_zombie(c, e, at);
         if (e->kind == EVENT_WRITTEN) check_lease_zombie(c, e, at);
         if (e->kind == EVENT_LEASE) check_lease(c, e, at);

@@ -21,6 +21,8 @@
  *   two-owners            a partition with two owners in one generation
  *   generation-backwards, zombie-commit         a group's generation falls; a member of an older one may still commit
  *   stable-stuck          after everything has ended, the last stable offset is not the end
+ *   processed-twice       a value was consumed and transformed, visibly, twice, or although it was not committed as consumed
+ *   unprocessed           a value was committed as consumed, and nothing was made of it
  *   echo                  a watch of the bus is given what the bus itself has sent
  *   stuck                 somebody who does not get on although nothing fails any more
  * SPDX-License-Identifier: Apache-2.0 */

@@ -277,6 +277,79 @@ static void a_transaction_in_part(void **state)
     expect("torn-transaction");
 }
 
+/* Value 1 is read and becomes value 2 and, if so wished, 3; committed is how far its reader has committed. */
+static void process(bool again, int64_t committed)
+{
+    uint32_t at;
+
+    write_value(1, 0);
+    at = send_by(OTHER, 2, 1);
+    h.events[at].log = 1, h.events[at].source = 1;
+    sent(at, 2, RESULT_OK, 0);
+    h.events[h.n - 1].log = 1;
+    txn_ended(end_txn(1, true), RESULT_OK);
+    if (again) {
+        at = send_by(OTHER, 3, 2);
+        h.events[at].log = 1, h.events[at].source = 1;
+        sent(at, 3, RESULT_OK, 1);
+        h.events[h.n - 1].log = 1;
+        txn_ended(end_txn(2, true), RESULT_OK);
+    }
+    written(write_reg(5), RESULT_OK, 0);
+    POLL(READER, false, 0, 1, {0, 1});
+    POLL(AUDITOR, false, 0, 1, {0, 1});
+    POLL(AUDITOR_COMMITTED, true, 0, 1, {0, 1});
+    final(0, 1);
+    at = (uint32_t)h.n;
+    if (again) {
+        POLL(AUDITOR, false, 0, 2, {0, 2}, {1, 3});
+        POLL(AUDITOR_COMMITTED, true, 0, 2, {0, 2}, {1, 3});
+    } else {
+        POLL(AUDITOR, false, 0, 1, {0, 2});
+        POLL(AUDITOR_COMMITTED, true, 0, 1, {0, 2});
+    }
+    final(0, again ? 2 : 1);
+    for (; at < h.n; at++) h.events[at].log = 1;
+    see_reg(5);
+    h.events[h.n - 1].client = AUDITOR;
+    h.events[h.n - 1].offset = committed;
+}
+
+static void a_value_that_was_processed_once_and_committed(void **state)
+{
+    struct verdict v;
+
+    (void)state;
+    process(false, 1);
+    v = verdict();
+    if (v.n) fail_msg("%s: %s", v.anomalies[0].name, v.anomalies[0].text);
+}
+
+static void a_value_that_was_processed_twice(void **state)
+{
+    (void)state;
+    process(true, 1);
+    expect("processed-twice");
+}
+
+static void a_value_that_was_processed_and_not_committed(void **state)
+{
+    (void)state;
+    process(false, 0);
+    expect("processed-twice");
+}
+
+static void a_value_that_was_committed_and_not_processed(void **state)
+{
+    (void)state;
+    process(false, 1);
+    h.events[h.n - 1].offset = 2;
+    for (size_t i = 0; i < h.n; i++)
+        if (h.events[i].source) h.events[i].source = 9;
+    h.values = 9;
+    expect("unprocessed");
+}
+
 static void a_poll_that_leaves_one_out(void **state)
 {
     (void)state;
@@ -577,7 +650,9 @@ int main(void)
         T(a_committed_transaction_that_is_not_visible), T(a_value_that_is_there_twice), T(an_offset_with_two_values),
         T(an_answer_that_names_another_offset), T(a_value_that_nobody_sent), T(a_value_that_was_refused),
         T(a_value_of_an_aborted_transaction), T(a_value_before_its_transaction_was_committed),
-        T(transactions_that_read_from_each_other), T(a_transaction_in_part), T(a_poll_that_leaves_one_out),
+        T(transactions_that_read_from_each_other), T(a_transaction_in_part),
+        T(a_value_that_was_processed_once_and_committed), T(a_value_that_was_processed_twice),
+        T(a_value_that_was_processed_and_not_committed), T(a_value_that_was_committed_and_not_processed), T(a_poll_that_leaves_one_out),
         T(a_poll_that_begins_too_late), T(a_reader_that_jumps), T(offsets_that_go_back_in_a_poll), T(a_reader_that_goes_back),
         T(a_record_below_what_was_asked_for), T(a_producer_whose_order_is_lost), T(a_record_that_no_reader_was_given),
         T(an_offset_that_is_missing), T(records_that_end_before_the_log), T(an_end_that_goes_back),

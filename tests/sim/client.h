@@ -76,6 +76,9 @@ void records_take(struct client *c, uint32_t log, bool committed, uint32_t txn,
 /* ---- the kinds ---- */
 struct client *producer_new(struct world *w);
 struct client *transactor_new(struct world *w, unsigned id);       /* who has the same id fences the other */
+enum { PROCESSOR_GROUPS = 2 };
+extern const char *const processor_groups[PROCESSOR_GROUPS];       /* without and with members */
+struct client *processor_new(struct world *w, bool shares);
 struct client *reader_new(struct world *w, bool committed);
 struct client *member_new(struct world *w, const char *group, bool fixed);
 struct client *subscriber_new(struct world *w, const char *group);

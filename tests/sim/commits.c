@@ -97,7 +97,7 @@ bool committed_ended(struct client *c, struct call *k, const char *group, const 
             values[log] = commit_value_of(x->metadata, x->committed_offset);
         }
     for (uint32_t i = 0; i < DATA_LOGS; i++)
-        world_event(c->w, (struct event){.kind = EVENT_SEEN, .client = c->id, .reg = commit_register(c->w, group, i), .begun = k->begun,
+        world_event(c->w, (struct event){.kind = EVENT_SEEN, .client = c->id, .reg = commit_register(c->w, group, i), .log = i, .begun = k->begun,
                                          .value = values[i], .offset = ret_offsets[i]});
     return true;
 }

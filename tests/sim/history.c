@@ -79,6 +79,7 @@ void event_print(const struct history *h, size_t at, struct buf *into)
     buf_printf(into, " value %llu offset %lld next %lld", (unsigned long long)e->value,
                (long long)e->offset, (long long)e->next);
     if (e->txn) buf_printf(into, " txn %u", e->txn);
+    if (e->source) buf_printf(into, " of value %llu", (unsigned long long)e->source);
     if (e->key) buf_printf(into, " key %u", e->key);
     if (e->begun) buf_printf(into, " (begun %u) %s", e->begun, results[e->result]);
     if (e->committed) buf_append_str(into, STR(" committed"));

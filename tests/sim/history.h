@@ -46,6 +46,7 @@ struct event {
     uint32_t client, log, reg, txn, begun, key;
     int64_t offset, next;
     uint64_t value;
+    uint64_t source;         /* a SEND's: the value that was read and became this one; reg says how far that reader has committed */
 };
 
 struct history_log {

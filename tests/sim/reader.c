@@ -1,6 +1,6 @@
 /* Readers of all logs from their starts, with and without fetch sessions; and the auditors, who do it once more at the end.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "client.h"
+#include "commits.h"
 
 struct reader {
     struct client c;
@@ -13,6 +13,7 @@ struct reader {
     int32_t session, epoch;
     uint32_t asked;                      /* the log whose start is being asked for */
     bool ended[DATA_LOGS];               /* the auditor is at the end */
+    unsigned looked;                     /* groups of processors: … and has seen how far the processors have committed */
     uint64_t whole_us;                   /* the fetch that was begun then told the ends of all logs */
     uint64_t begun_us;
 };
@@ -117,11 +118,24 @@ static void look(struct reader *r)
     client_ask(&r->c, KAFKA_FETCH, r->version, &q, on_fetched);
 }
 
+static void on_looked(struct client *c, struct call *k, const void *response)
+{
+    struct reader *r = reader_of(c);
+    int64_t offsets[DATA_LOGS];
+
+    r->looked += committed_ended(c, k, processor_groups[r->looked], response, offsets);
+    if (response) client_wake(c, world_duration(c->w, 10, 10000));
+}
+
 static void wake(struct client *c)
 {
     struct reader *r = reader_of(c);
 
     if (client_waits(c) || !starts_known(r)) return;
+    if (r->auditor && !r->committed && r->looked < PROCESSOR_GROUPS) {
+        committed_ask(c, processor_groups[r->looked], on_looked);
+        return;
+    }
     if (c->w->written_us && r->whole_us <= c->w->written_us) r->session = r->epoch = 0;
     look(r);
 }
@@ -139,6 +153,7 @@ static bool is_done(struct client *c)
     const struct reader *r = reader_of(c);
 
     if (!r->auditor && (!c->w->written_us || r->whole_us <= c->w->written_us)) return false;
+    if (r->auditor && !r->committed && r->looked < PROCESSOR_GROUPS) return false;
     for (uint32_t i = 0; i < DATA_LOGS; i++)
         if (r->auditor ? !r->ended[i] : r->position[i] < 0 || r->position[i] < r->high[i]) return false;
     return true;

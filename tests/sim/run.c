@@ -63,6 +63,10 @@ static void clients_make(struct world *w)
     for (uint64_t n = world_pick(w, 4); n--;)
         transactor_new(w, (unsigned)world_pick(w, 4));
     for (uint64_t n = world_pick(w, 4); n--;)
+        processor_new(w, false);
+    for (uint64_t n = world_pick(w, 4); n--;)
+        processor_new(w, true);
+    for (uint64_t n = world_pick(w, 4); n--;)
         member_new(w, "m", world_chance(w, 30));
     for (uint64_t n = world_pick(w, 4); n--;)
         subscriber_new(w, "n");
