@@ -5,6 +5,7 @@ millrace take turns under the same load. CPU is the server process's user + syst
 """
 
 import json
+import mmap
 import os
 import pathlib
 import signal
@@ -73,9 +74,16 @@ class Theirs:
 
     def __init__(self, properties="", data=None):
         os.environ["KAFKA_HEAP"] = "1G"
-        self.properties, self.data = properties, data or fresh("kafka")
-        begun = time.monotonic()
-        self.server = harness.Kafka381(self.data, properties=properties)
+        self.properties = properties
+        for attempts in (2, 1, 0):
+            self.data = data or fresh("kafka")
+            begun = time.monotonic()
+            try:
+                self.server = harness.Kafka381(self.data, properties=properties)
+                break
+            except AssertionError:  # somebody else may have taken its port
+                if not attempts:
+                    raise
         self.address = self.server.address
         client = admin(self)
         client.list_topics(timeout=60)
@@ -138,6 +146,37 @@ def report(name, command, rows, head):
     print(text, flush=True)
     (ROOT / "build/bench").mkdir(parents=True, exist_ok=True)
     (ROOT / f"build/bench/{command.split()[-1]}.md").write_text(text)
+
+
+# ---- what the numbers ought to be ----
+
+TARGETS = {"broker": [], "flow": []}
+
+
+def target(group, what, peer, ours, want, met):
+    """One row of the table of targets: `peer` is what the other system does, in this run or where the target comes from."""
+    TARGETS[group].append((what, peer, ours, want, "met" if met else "missed"))
+
+
+def report_targets():
+    for group, peer in (("broker", "Apache Kafka 3.8.1, this run"), ("flow", "the system replaced, measured elsewhere")):
+        if TARGETS[group]:
+            report(f"Targets, {group}", f"./dev bench {group}", TARGETS[group], ["what", peer, "millrace", "target", ""])
+
+
+def device_sync_us():
+    """The median of writes of 4 KiB past the page cache that return when they are on the disk: what a durable answer waits for."""
+    path, block, times = WORK / "device", mmap.mmap(-1, 4096), []
+    path.parent.mkdir(parents=True, exist_ok=True)
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_DIRECT | os.O_DSYNC)
+    for i in range(1256):
+        begun = time.perf_counter()
+        os.pwrite(fd, block, i % 256 * 4096)
+        if i >= 256:  # the first round makes the blocks
+            times.append((time.perf_counter() - begun) * 1e6)
+    os.close(fd)
+    path.unlink()
+    return median(times)
 
 
 def median(values):

@@ -1,8 +1,10 @@
 /* bench/infer_load.c - ModelInfer calls over one gRPC connection, with figures as one JSON line.
  *
  *   infer_load closed ADDRESS NAME CALLERS SECONDS     each caller calls again when it is answered
+ *   infer_load retry ADDRESS NAME CALLERS SECONDS      the same, and a failed call is made again 2 ms later, as long as it takes
  *   infer_load open ADDRESS NAME RATE SECONDS          calls leave on time whatever comes back; a late departure counts as latency
- * NAME goes into the seldon-model header (p.pipeline, or a model). The request is one FP32 tensor INPUT [1,4].
+ *   …                                   [FLOATS [rest]]   instead of 4 over gRPC
+ * NAME goes into the seldon-model header (p.pipeline, or a model). The request is one FP32 tensor INPUT [1,FLOATS].
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "net/loop.h"
@@ -11,10 +13,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { LATENCIES_MAX = 4 << 20, IN_FLIGHT_MAX = 4096, TIMEOUT_MS = 10000, SECONDS_MAX = 120, ERRORS_MAX = 100 };
-
-static const uint8_t request[] = {0x2a, 0x25, 0x0a, 5, 'I', 'N', 'P', 'U', 'T', 0x12, 4, 'F', 'P', '3', '2', 0x1a, 2, 1, 4, 0x2a,
-                                  0x12, 0x32, 0x10, 0, 0, 0x80, 0x3f, 0, 0, 0, 0x40, 0, 0, 0x40, 0x40, 0, 0, 0x80, 0x40};
+enum { LATENCIES_MAX = 4 << 20, IN_FLIGHT_MAX = 4096, TIMEOUT_MS = 10000, SECONDS_MAX = 120, ERRORS_MAX = 100, RETRY_MS = 2, FLOATS_MAX = 1 << 20 };
 
 struct bench {
     struct loop           *loop;
@@ -23,15 +22,23 @@ struct bench {
     struct header          header;
     uint64_t               begun_us, end_us, departed, rate;
     uint32_t              *us;
-    size_t                 n, in_flight, failed, left_out;
-    bool                   open;
+    size_t                 n, in_flight, failed, left_out, retried;
+    bool                   open, retries;
+    struct buf             request;
     struct turn_hook       hook;
     struct timer           tick;
 };
 
-struct caller { struct upstream_call call; struct bench *b; uint64_t departure_us; };
+struct caller { struct upstream_call call; struct bench *b; uint64_t departure_us; struct timer again; };
 
 static void depart(struct bench *b, struct caller *c, uint64_t departure_us);
+
+static void on_again(struct timer *t)
+{
+    struct caller *c = container_of(t, struct caller, again);
+
+    depart(c->b, c, c->departure_us);
+}
 
 static void on_answer(struct upstream_call *call)
 {
@@ -39,6 +46,13 @@ static void on_answer(struct upstream_call *call)
     struct bench  *b = c->b;
     uint64_t       now = clock_mono_us(&clock_real);
 
+    if (call->err.rc && b->retries && now < b->end_us + TIMEOUT_MS * 1000ull) {
+        b->retried++;
+        b->in_flight--;
+        upstream_call_fini(call);
+        loop_timer(b->loop, &c->again, RETRY_MS, on_again);
+        return;
+    }
     if (call->err.rc) {
         if (b->failed++ < 3) fprintf(stderr, "infer_load: %s\n", call->err.text);
     } else if (b->n < LATENCIES_MAX) {
@@ -56,7 +70,8 @@ static void on_answer(struct upstream_call *call)
 
 static void depart(struct bench *b, struct caller *c, uint64_t departure_us)
 {
-    c->call = (struct upstream_call){.target = &b->target, .request = bytes_of(request, sizeof request), .headers = &b->header,
+    c->again = (struct timer){0};
+    c->call = (struct upstream_call){.target = &b->target, .request = buf_view(&b->request), .headers = &b->header,
                                      .headers_n = 1, .deadline_ms = clock_mono_ms(&clock_real) + TIMEOUT_MS, .attempts = 1,
                                      .done = on_answer};
     c->b = b;
@@ -92,10 +107,48 @@ static int report(struct bench *b, double seconds)
         return 1;
     }
     qsort(b->us, b->n, sizeof b->us[0], by_value);
-    printf("{\"requests\":%zu,\"failed\":%zu,\"left_out\":%zu,\"requests_s\":%.0f,\"p50_us\":%u,\"p99_us\":%u,\"p999_us\":%u,\"max_us\":%u}\n",
-           b->n, b->failed, b->left_out, (double)b->n / seconds, b->us[b->n / 2], b->us[b->n * 99 / 100], b->us[b->n * 999 / 1000],
+    printf("{\"requests\":%zu,\"failed\":%zu,\"left_out\":%zu,\"retried\":%zu,\"requests_s\":%.0f,\"p10_us\":%u,\"p50_us\":%u,\"p99_us\":%u,\"p999_us\":%u,\"max_us\":%u}\n",
+           b->n, b->failed, b->left_out, b->retried, (double)b->n / seconds, b->us[b->n / 10], b->us[b->n / 2], b->us[b->n * 99 / 100], b->us[b->n * 999 / 1000],
            b->us[b->n - 1]);
     return b->failed != 0;
+}
+
+/* A field of `inside` bytes, whose head is number and length. */
+static void put_field(struct buf *into, uint8_t tag, struct bytes inside)
+{
+    buf_append_byte(into, tag);
+    for (size_t n = inside.n;; n >>= 7) {
+        buf_append_byte(into, (uint8_t)(n > 0x7f ? n | 0x80 : n));
+        if (n <= 0x7f) break;
+    }
+    buf_append(into, inside);
+}
+
+/* ModelInferRequest.inputs (5): name (1), datatype (2), shape (3), contents (5) with fp32_contents (6). */
+static void request_build(struct buf *into, size_t floats)
+{
+    struct buf data = {0}, contents = {0}, tensor = {0};
+    uint8_t    shape[8] = {1};
+    size_t     n = 1;
+
+    for (size_t i = 0; i < floats; i++) {
+        union { float f; uint32_t bits; } v = {.f = (float)(i % 1000) + 0.5f};
+
+        store_le32(buf_grow(&data, 4), v.bits);
+    }
+    for (size_t left = floats;; left >>= 7) {
+        shape[n++] = (uint8_t)(left > 0x7f ? left | 0x80 : left);
+        if (left <= 0x7f) break;
+    }
+    put_field(&contents, 6 << 3 | 2, buf_view(&data));
+    put_field(&tensor, 1 << 3 | 2, str_bytes(STR("INPUT")));
+    put_field(&tensor, 2 << 3 | 2, str_bytes(STR("FP32")));
+    put_field(&tensor, 3 << 3 | 2, bytes_of(shape, n));
+    put_field(&tensor, 5 << 3 | 2, buf_view(&contents));
+    put_field(into, 5 << 3 | 2, buf_view(&tensor));
+    buf_fini(&data);
+    buf_fini(&contents);
+    buf_fini(&tensor);
 }
 
 int main(int argc, char **argv)
@@ -105,14 +158,16 @@ int main(int argc, char **argv)
     struct err      e;
     uint64_t        seconds;
 
-    if (argc != 6 || (strcmp(argv[1], "closed") && strcmp(argv[1], "open"))) {
-        fprintf(stderr, "usage: infer_load closed ADDRESS NAME CALLERS SECONDS | open ADDRESS NAME RATE SECONDS\n");
+    if (argc < 6 || argc > 8 || (strcmp(argv[1], "closed") && strcmp(argv[1], "open") && strcmp(argv[1], "retry"))) {
+        fprintf(stderr, "usage: infer_load closed|retry ADDRESS NAME CALLERS SECONDS [FLOATS [rest]] | open ADDRESS NAME RATE SECONDS …\n");
         return 2;
     }
     b.open = !strcmp(argv[1], "open");
+    b.retries = !strcmp(argv[1], "retry");
+    request_build(&b.request, argc > 6 ? MIN(strtoull(argv[6], NULL, 10), (uint64_t)FLOATS_MAX) : 4);
     b.rate = MAX(strtoull(argv[4], NULL, 10), 1);
     seconds = MIN(strtoull(argv[5], NULL, 10), (uint64_t)SECONDS_MAX);
-    b.target = (struct upstream_target){.kind = UPSTREAM_GRPC, .address = str_of(argv[2]), .model = str_of(argv[3])};
+    b.target = (struct upstream_target){.kind = argc > 7 ? UPSTREAM_REST : UPSTREAM_GRPC, .address = str_of(argv[2]), .model = str_of(argv[3])};
     b.header = (struct header){STR("seldon-model"), str_of(argv[3])};
     b.us = xnew_array(uint32_t, LATENCIES_MAX);
     if (workers_new(1, &workers, &e) || loop_new(&clock_real, &b.loop, &e) || upstream_new(b.loop, workers, 64 << 20, &b.up, &e)) {

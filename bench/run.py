@@ -1,6 +1,6 @@
 """The benches: `./dev bench [broker] [flow]`, or parts of them by name: start throughput … (no name: all).
 
-The reports go to build/bench/<name>.md and to standard output. BENCH_SCALE=0.2 takes a fifth of every count and duration.
+The reports go to build/bench/<name>.md and to standard output; at the end comes a table of the targets and whether they are met. BENCH_SCALE=0.2 takes a fifth of every count and duration.
 """
 
 import shutil
@@ -8,9 +8,10 @@ import sys
 
 import broker
 import flow
-from common import WORK
+import flow_life
+from common import WORK, report_targets
 
-GROUPS = {"broker": broker.BENCHES, "flow": {"flow": flow.bench_flow, "remote": flow.bench_remote}}
+GROUPS = {"broker": broker.BENCHES, "flow": {**flow.BENCHES, **flow_life.BENCHES}}
 
 
 def main():
@@ -18,11 +19,12 @@ def main():
     for name in sys.argv[1:] or GROUPS:
         found = GROUPS.get(name) or {part: run for group in GROUPS.values() for part, run in group.items() if part == name}
         if not found:
-            raise SystemExit(f"no such bench: {name} (there are: {', '.join(['flow', 'remote', 'broker', *broker.BENCHES])})")
+            raise SystemExit(f"no such bench: {name} (there are: {', '.join([*GROUPS, *(part for group in GROUPS.values() for part in group)])})")
         benches |= found
     try:
         for run in benches.values():
             run()
+        report_targets()
     finally:
         shutil.rmtree(WORK, ignore_errors=True)
 
