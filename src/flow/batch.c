@@ -1,7 +1,7 @@
 /* Calls of one step for several runs, put together along the first dimension (oip/rows.h).
  *
- * A step with batch.size has a line of calls at its model. The first of the line goes out with all that fit it, as soon as
- *   - they have batch.size rows, or
+ * A step with batch.size has a line of calls at its model; those that fit each other make a set. A set goes out as soon as
+ *   - they have batch.size rows, or one more would make a message above the size limit (messageMaxBytes), or
  *   - the caller waits for the step's answer: no call of the step is out, or batch.windowMs is set: nobody else of this
  *     pipeline is on his way to the step, or the first has waited that long
  *   - nobody waits for it (a detector beside the output): the first has waited batch.windowMs, or the join window.
@@ -16,17 +16,30 @@
 #include "oip/rows.h"
 #include <inttypes.h>
 
-enum { MEMBERS_MAX = 256, LOOK_MAX = 512 };
+enum { MEMBERS_MAX = 256, LOOK_MAX = 512, OPEN_MAX = 64 };
 
 struct batch_line {
     struct list link;                            /* in place.lines */
     struct place *model;
     const struct graph *g;
     uint32_t node;
-    struct list waiting;                         /* run_call.link */
+    struct list open, full;                      /* struct batch_set, each oldest first */
+    unsigned open_n;
     struct timer timer;
     uint32_t out;
     bool kicking;
+};
+
+/* Calls that wait and go together: the same tensors, types and dimensions but the first. Full: no other fits, it goes as soon as
+ * the model has room. So a call that comes is compared with one of each kind that waits, of OPEN_MAX kinds at most: the oldest
+ * kind counts as full when there is one more. */
+struct batch_set {
+    struct list link;
+    struct batch_line *line;
+    struct list calls;                           /* run_call.link */
+    uint64_t rows;
+    size_t n, bytes;
+    bool full;
 };
 
 struct batch {
@@ -45,8 +58,14 @@ struct batch {
 
 /* ---- lines ---- */
 
+static void set_free(struct batch_set *s);
+
 static void line_free(struct batch_line *l)
 {
+    list_each_safe(i, &l->open)
+        set_free(container_of(i, struct batch_set, link));
+    list_each_safe(i, &l->full)
+        set_free(container_of(i, struct batch_set, link));
     timer_cancel(loop_timers(l->model->f->loop), &l->timer);
     list_remove(&l->link);
     free(l);
@@ -64,7 +83,7 @@ static void lines_sweep(struct place *model)
     list_each_safe(i, &model->lines) {
         struct batch_line *l = container_of(i, struct batch_line, link);
 
-        if (list_empty(&l->waiting) && !l->out && !l->kicking) line_free(l);
+        if (list_empty(&l->open) && list_empty(&l->full) && !l->out && !l->kicking) line_free(l);
     }
 }
 
@@ -81,7 +100,8 @@ static struct batch_line *line_of(struct place *model, const struct graph *g, ui
     l->model = model;
     l->g = g;
     l->node = node;
-    list_init(&l->waiting);
+    list_init(&l->open);
+    list_init(&l->full);
     list_push(&model->lines, &l->link);
     return l;
 }
@@ -105,40 +125,119 @@ static bool others_coming(const struct batch_line *l)
     return false;
 }
 
-/* How long the first may still wait for others. */
-static uint64_t wait_left(const struct batch_line *l, const struct run_call *c)
+/* How long a call may still wait for others; coming: others are on their way. */
+static uint64_t wait_left(const struct batch_line *l, const struct run_call *c, bool coming)
 {
     const struct flow *f = l->model->f;
     const struct graph_node *n = line_node(l);
     uint64_t waited = loop_now_ms(f->loop) - c->since_ms, max = n->batch_window_ms;
 
     if (f->draining) return 0;
-    if (n->for_output && n->batch_window_ms && !others_coming(l)) return 0;
+    if (n->for_output && n->batch_window_ms && !coming) return 0;
     if (n->for_output && !n->batch_window_ms) return l->out ? UINT64_MAX : 0;
     if (!max) max = f->o.join_window_ms;
     if (!n->for_output) max = MIN(max, (c->r->last_ms - c->since_ms) / 2);
     return waited >= max ? 0 : max - waited;
 }
 
-/* The calls that go together, oldest first; full: there is no room for the next. */
-static size_t gather(const struct batch_line *l, struct run_call **ret, uint64_t *ret_rows, bool *ret_full)
+/* ---- sets ---- */
+
+static struct run_call *set_head(const struct batch_set *s)
 {
-    const struct run_call *head = container_of(l->waiting.next, struct run_call, link);
-    uint64_t size = line_node(l)->batch_size;
-    size_t n = 0;
+    return container_of(s->calls.next, struct run_call, link);
+}
 
-    *ret_rows = 0;
-    list_each(i, &l->waiting) {
-        struct run_call *c = container_of(i, struct run_call, link);
+static void set_close(struct batch_set *s)
+{
+    if (s->full) return;
+    s->full = true;
+    s->line->open_n--;
+    list_remove(&s->link);
+    list_push(&s->line->full, &s->link);
+}
 
-        if (c->up.target != head->up.target || !infer_rows_fit(head->view, c->view)) continue;
-        *ret_full = n == MEMBERS_MAX || *ret_rows + c->rows > size;
-        if (*ret_full) break;
-        ret[n++] = c;
-        *ret_rows += c->rows;
+static void set_free(struct batch_set *s)
+{
+    if (!s->full) s->line->open_n--;
+    list_remove(&s->link);
+    free(s);
+}
+
+static void set_drop(struct run_call *c)
+{
+    struct batch_set *s = c->set;
+
+    c->set = NULL;
+    list_remove(&c->link);
+    s->n--;
+    s->rows -= c->rows;
+    s->bytes -= c->view->message.n;
+    if (s->n == 0) set_free(s);
+}
+
+void batch_unwait(struct run_call *c)
+{
+    set_drop(c);
+}
+
+static struct batch_set *set_new(struct batch_line *l)
+{
+    struct batch_set *s = xnew(struct batch_set);
+
+    s->line = l;
+    list_init(&s->calls);
+    list_push(&l->open, &s->link);
+    if (++l->open_n > OPEN_MAX) set_close(container_of(l->open.next, struct batch_set, link));
+    return s;
+}
+
+static bool set_has_room(const struct batch_set *s, const struct run_call *c)
+{
+    return s->n < MEMBERS_MAX && s->rows + c->rows <= line_node(s->line)->batch_size &&
+           s->bytes + c->view->message.n <= s->line->model->f->o.message_bytes_max;
+}
+
+/* The set that the call joins. One that it belongs to and does not fit is full. */
+static struct batch_set *set_for(struct batch_line *l, const struct run_call *c)
+{
+    list_each_safe(i, &l->open) {
+        struct batch_set *s = container_of(i, struct batch_set, link);
+
+        if (c->up.target != set_head(s)->up.target || !infer_rows_fit(set_head(s)->view, c->view)) continue;
+        if (set_has_room(s, c)) return s;
+        set_close(s);
     }
-    *ret_full |= *ret_rows >= size;
-    return n;
+    return set_new(l);
+}
+
+static void set_put(struct batch_line *l, struct run_call *c)
+{
+    struct batch_set *s = set_for(l, c);
+
+    c->set = s;
+    list_push(&s->calls, &c->link);
+    s->n++;
+    s->rows += c->rows;
+    s->bytes += c->view->message.n;
+    if (s->rows >= line_node(l)->batch_size) set_close(s);
+}
+
+/* The one that goes now. NULL: none; the next may in so many ms. */
+static struct batch_set *set_due(const struct batch_line *l, uint64_t *ret_wait)
+{
+    const struct graph_node *n = line_node(l);
+    bool coming = n->for_output && n->batch_window_ms && !list_empty(&l->open) && others_coming(l);
+
+    *ret_wait = UINT64_MAX;
+    if (!list_empty(&l->full)) return container_of(l->full.next, struct batch_set, link);
+    list_each(i, &l->open) {
+        struct batch_set *s = container_of(i, struct batch_set, link);
+        uint64_t left = wait_left(l, set_head(s), coming);
+
+        if (!left) return s;
+        *ret_wait = MIN(*ret_wait, left);
+    }
+    return NULL;
 }
 
 static void line_due(struct timer *t)
@@ -148,7 +247,6 @@ static void line_due(struct timer *t)
 
 static void send_one(struct batch_line *l, struct run_call *c)
 {
-    list_remove(&c->link);
     c->line = l;
     l->out++;
     run_hop_record(c->r, c->node, true);
@@ -165,15 +263,18 @@ void batch_kick(struct batch_line *l)
 
     if (l->kicking || f->closed) return;
     l->kicking = true;
-    while (!list_empty(&l->waiting) && l->model->calls_now < MAX(f->o.model_concurrency, 1u)) {
-        bool full = false;
-        uint64_t rows, left;
-        size_t n = gather(l, calls, &rows, &full);
+    while (l->model->calls_now < MAX(f->o.model_concurrency, 1u)) {
+        uint64_t left;
+        struct batch_set *s = set_due(l, &left);
+        size_t n = 0;
 
-        left = full ? 0 : wait_left(l, calls[0]);
-        if (left > 0) {
+        if (!s) {
             if (left < UINT64_MAX) loop_timer(f->loop, &l->timer, left, line_due);
             break;
+        }
+        for (size_t k = s->n; k > 0; k--) {
+            calls[n] = set_head(s);
+            set_drop(calls[n++]);                /* the last one frees the set */
         }
         if (n == 1) send_one(l, calls[0]);
         else send(l, calls, n);
@@ -217,7 +318,7 @@ void batch_step(struct run_call *c)
 
     c->since_ms = loop_now_ms(c->r->f->loop);
     c->state = CALL_WAITING;
-    list_push(&l->waiting, &c->link);
+    set_put(l, c);
     batch_kick(l);
 }
 
@@ -392,10 +493,8 @@ static void batch_prepare(struct batch *b, struct run_call *last)
  * to its caller alone. */
 static void send_apart(struct batch_line *l, struct run_call **calls, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        list_remove(&calls[i]->link);
+    for (size_t i = 0; i < n; i++)
         member_alone(calls[i]);
-    }
     calls_kick(l->model);
 }
 
@@ -407,7 +506,7 @@ static void send(struct batch_line *l, struct run_call **calls, size_t n)
 
     for (size_t i = 0; i < n; i++)
         views[i] = calls[i]->view;
-    if (infer_rows_join(views, n, &b->request, &e)) {
+    if (infer_rows_join(views, n, &b->request, &e) || b->request.n > l->model->f->o.message_bytes_max) {
         batch_free(b);
         send_apart(l, calls, n);
         return;
@@ -418,7 +517,6 @@ static void send(struct batch_line *l, struct run_call **calls, size_t n)
     b->snapshot = flow_snapshot_ref(calls[0]->r->snapshot);
     b->beside = !line_node(l)->for_output;
     for (size_t i = 0; i < n; i++) {
-        list_remove(&calls[i]->link);
         calls[i]->state = CALL_FLYING;
         calls[i]->batch = b;
         calls[i]->batched = true;

@@ -127,6 +127,7 @@ void call_step(struct flow_run *r, uint32_t node)
 void call_stop(struct run_call *c)
 {
     c->stopped = true;
+    if (c->set) batch_unwait(c);
     list_remove(&c->link);
     if (c->batch) batch_leave(c);
     else if (c->state == CALL_FLYING) upstream_cancel(c->r->f->up, &c->up);

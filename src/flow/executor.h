@@ -136,6 +136,7 @@ struct flow_run;
 struct redact;
 struct batch;
 struct batch_line;
+struct batch_set;
 enum call_state { CALL_NONE, CALL_WAITING, CALL_FLYING, CALL_DONE };
 struct run_call {
     struct upstream_call up;
@@ -148,6 +149,7 @@ struct run_call {
     /* batch.c: */
     struct batch *batch;                         /* it flies in */
     struct batch_line *line;                     /* it flies for, alone */
+    struct batch_set *set;                       /* it waits in */
     struct infer_view *view;
     uint64_t rows, since_ms;
     bool joins;                                  /* it waits for others */
@@ -393,7 +395,8 @@ void calls_kick(struct place *model);            /* there may be room for more *
 /* batch.c */
 bool batch_wanted(struct flow_run *r, uint32_t node);    /* the step's call goes with those of other runs */
 void batch_step(struct run_call *c);
-void batch_leave(struct run_call *c);
+void batch_leave(struct run_call *c);            /* its call is in the air */
+void batch_unwait(struct run_call *c);           /* it waits for others */
 void batch_returned(struct batch_line *l);
 void batch_kick(struct batch_line *l);
 void batch_kick_all(struct place *model);

@@ -2,6 +2,7 @@
 #include "test.h"
 #include "oip/pb.h"
 #include "support/flow_fixture.h"
+#include <stdio.h>
 
 #define TOPIC(s) "seldon.default." s
 
@@ -179,6 +180,83 @@ static void what_differs_in_shape_or_names_is_not_put_together(void **state)
     answered(b, "A=2");
     answered(c, "B=3");
     assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 3);
+    fixture_close(&x);
+}
+
+static void a_batch_is_no_larger_than_a_message_may_be(void **state)
+{
+    struct fixture x;
+    struct asked *a[5];
+
+    (void)state;
+    fixture_options(&x);
+    x.o.message_bytes_max = 100;                 /* a request takes 30 or so */
+    fixture_open(&x);
+    APPLY(&x, "p: mul10 batch=100; out < mul10");
+    fixture_settle(&x);
+    x.up->hold = true;
+    for (size_t i = 0; i < countof(a); i++) {
+        a[i] = fixture_ask(&x, "p", "A=1,2,3");
+        fixture_settle(&x);
+    }
+    assert_int_equal(x.up->calls_n, 2);          /* the first, alone, and what was full */
+    for (size_t i = 0; i < x.up->calls_n; i++)
+        assert_true(x.up->calls[i]->request.n <= 100);
+    x.up->hold = false;
+    fixture_settle(&x);
+    for (size_t i = 0; i < countof(a); i++)
+        answered(a[i], "OUTPUT=10,20,30");
+    fixture_close(&x);
+}
+
+/* One of each kind waits, up to a number; then the oldest goes, so that a call is never compared with all that wait. */
+static void many_kinds_do_not_wait_side_by_side_without_end(void **state)
+{
+    enum { KINDS = 150 };
+    struct fixture x;
+    struct asked *a[KINDS];
+
+    (void)state;
+    open(&x, "p: mul10 batch=1000; out < mul10");
+    for (size_t i = 0; i < KINDS; i++) {
+        char text[16];
+
+        snprintf(text, sizeof text, "A%zu=1", i);
+        a[i] = fixture_ask(&x, "p", text);
+        fixture_settle(&x);
+    }
+    assert_int_equal(x.up->calls_n, KINDS - 64);
+    x.up->hold = false;
+    fixture_settle(&x);
+    for (size_t i = 0; i < KINDS; i++)
+        answered(a[i], "OUTPUT=10");
+    fixture_close(&x);
+}
+
+static void who_leaves_while_waiting_makes_room(void **state)
+{
+    struct fixture x;
+    struct asked *first, *a, *b, *c;
+
+    (void)state;
+    open(&x, "p: mul10 batch=2; out < mul10");
+    first = fixture_ask(&x, "p", "A=0");
+    fixture_settle(&x);
+    a = fixture_ask(&x, "p", "A=1");
+    fixture_settle(&x);
+    flow_cancel(x.flow, &a->q);
+    b = fixture_ask(&x, "p", "A=2");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 1);
+    c = fixture_ask(&x, "p", "A=3");
+    fixture_settle(&x);
+    assert_int_equal(x.up->calls_n, 2);
+    x.up->hold = false;
+    fixture_settle(&x);
+    answered(first, "OUTPUT=0");
+    answered(b, "OUTPUT=20");
+    answered(c, "OUTPUT=30");
+    asked_free(a);
     fixture_close(&x);
 }
 
@@ -369,6 +447,9 @@ int main(void)
         cmocka_unit_test(the_window_holds_only_while_others_are_on_their_way),
         cmocka_unit_test(a_detector_beside_the_output_waits_for_its_rows),
         cmocka_unit_test(what_differs_in_shape_or_names_is_not_put_together),
+        cmocka_unit_test(a_batch_is_no_larger_than_a_message_may_be),
+        cmocka_unit_test(many_kinds_do_not_wait_side_by_side_without_end),
+        cmocka_unit_test(who_leaves_while_waiting_makes_room),
         cmocka_unit_test(one_bad_member_fails_alone),
         cmocka_unit_test(an_answer_that_cannot_be_taken_apart_is_asked_for_alone),
         cmocka_unit_test(who_leaves_does_not_end_the_batch_and_the_last_one_does),
