@@ -261,6 +261,7 @@ struct flow {
     struct timer owners_timer, give_timer;
     bool joined, leaving_group;
     bool giving, giving_busy;                    /* numbers are to be given up when their runs have ended */
+    size_t tap_feeds;                            /* topics that taps read: each has its share of memory */
     uint32_t outside_now;                        /* runs nobody waits for: outside records, recovery */
     struct list paused;                          /* intakes that wait for room */
     struct timer room_timer;

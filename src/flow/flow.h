@@ -104,6 +104,7 @@ void flow_probe_cancel(struct flow *f, struct flow_probe *p);
 struct flow_counters {
     uint64_t runs_started, runs_ok, runs_failed, runs_now, bytes_now, records_appended, recovered, outside;
     uint64_t hop_records_failed, overload;
+    uint64_t joins_bytes;                        /* records of other pipelines that wait for their other sides */
     uint64_t repeats;                            /* outcomes met, at an opening, of runs that had one before */
     uint64_t ended_for_others;                   /* requests of other processes that were ended with an error */
     uint64_t schema_failures, records_untagged;  /* the registry gave no id; records written without their prefix for it */

@@ -65,6 +65,7 @@ void tap_close(struct place *p)
     if (!t) return;
     p->tap = NULL;
     t->closed = true;
+    t->f->tap_feeds -= t->feeds_n;
     timer_cancel(loop_timers(t->f->loop), &t->expire);
     timer_cancel(loop_timers(t->f->loop), &t->commit);
     timer_cancel(loop_timers(t->f->loop), &t->reopen);
@@ -165,11 +166,39 @@ static void join_unkey(struct join *j)
     if (first->next == j) first->next = j->next;
 }
 
+/* The records' memory is no more needed. */
+static void join_release(struct join *j)
+{
+    struct tap *t = j->t;
+
+    for (size_t i = 0; i < t->sources_n; i++) {
+        t->feeds[t->sources[i].feed].held -= j->taken[i].bytes;
+        t->f->counters.joins_bytes -= j->taken[i].bytes;
+        j->taken[i].bytes = 0;
+    }
+}
+
+/* It became an input, or never will: only what came is remembered, for what comes late. */
+static void join_empty(struct join *j)
+{
+    struct arena old = j->arena;
+    const struct taken *was = j->taken;
+
+    join_release(j);
+    j->arena = (struct arena){0};
+    j->key = j->key_null ? (struct bytes){0} : arena_dup(&j->arena, j->key);
+    j->taken = arena_array(&j->arena, struct taken, j->t->sources_n);
+    for (size_t i = 0; i < j->t->sources_n; i++)
+        j->taken[i].had = was[i].had;
+    arena_fini(&old);
+}
+
 static void join_free(struct join *j)
 {
     struct tap *t = j->t;
 
     join_unkey(j);
+    join_release(j);
     list_remove(&j->link);
     t->joins_n--;
     timer_cancel(loop_timers(t->f->loop), &j->retry);
@@ -305,9 +334,8 @@ void tap_admitted(struct join *j, bool ok)
         loop_timer(j->t->f->loop, &j->retry, RETRY_MS, admit_again);
         return;
     }
-    for (size_t i = 0; i < j->t->sources_n; i++)
-        j->taken[i].part = NULL;
     if (complete(j) || j->key_null) join_free(j);
+    else join_empty(j);
 }
 
 static void join_look(struct join *j, bool over)
@@ -321,9 +349,8 @@ static void join_look(struct join *j, bool over)
         join_admit(j);
     } else if (data < 0 || triggers < 0 || over) {
         j->spent = true;
-        for (size_t i = 0; i < t->sources_n; i++)
-            j->taken[i].part = NULL;
         if (over || complete(j) || j->key_null) join_free(j);
+        else join_empty(j);
     }
 }
 
@@ -379,6 +406,7 @@ static void source_take(struct tap *t, size_t i, struct part *pt, const struct b
     const struct source *s = &t->sources[i];
     struct join *j = join_of(t, rec->key, i);
     struct taken *k = &j->taken[i];
+    size_t before = j->arena.used;
     struct err e;
     bool good = rec->value.p && !names(rec, "seldon-pipeline-errors", (struct str){0});
 
@@ -391,6 +419,9 @@ static void source_take(struct tap *t, size_t i, struct part *pt, const struct b
         k->headers = headers_keep(&j->arena, &t->f->deny, rec, t->p->name);
         j->last = i;
     }
+    k->bytes = j->arena.used - before;
+    t->feeds[s->feed].held += k->bytes;
+    t->f->counters.joins_bytes += k->bytes;
     join_look(j, false);
 }
 
@@ -487,12 +518,28 @@ static void part_fetched(struct bus_op *op)
     tap_returned(t);
 }
 
+/* A quarter of what runs may hold is for joins, in equal shares: a topic that is far ahead of the others waits, and they go on. */
+static size_t feed_share(const struct flow *f)
+{
+    return f->o.runs_bytes_max / 4 / MAX(f->tap_feeds, 1u);
+}
+
+static bool feed_full(struct feed *fd)
+{
+    bool full = fd->held > 0 && fd->held >= feed_share(fd->t->f);
+
+    if (full && !fd->full)
+        diag(DIAG_WARN, "flow.tap", KV_STR("pipeline", fd->t->p->name), KV_STR("topic", fd->topic), KV_U64("bytes", fd->held),
+             KV_CSTR("why", "its records that wait for their other sides take all the memory for joins (gateway.inFlightBytesMax / 4, shared); it is read on when there is room, at the latest after joinWindowMs"));
+    return fd->full = full;
+}
+
 static void part_read(struct part *pt)
 {
     struct tap *t = pt->feed->t;
 
     if (t->f->draining || t->closed || t->stale || pt->fetching || !tap_mine(pt)) return;
-    if (!pt->old && (intake_full(t->f) || t->joins_n >= JOINS_MAX)) {
+    if (!pt->old && (intake_full(t->f) || t->joins_n >= JOINS_MAX || feed_full(pt->feed))) {
         part_wait(pt, FULL_MS);
         return;
     }
@@ -502,7 +549,7 @@ static void part_read(struct part *pt)
         .topic = pt->old ? t->p->inputs.name : pt->feed->topic,
         .partition = pt->old ? pt->number % MAX(t->p->inputs.partitions, 1) : pt->number,
         .offset = pt->old ? pt->inputs_from : pt->at,
-        .size_max = FETCH_BYTES,
+        .size_max = pt->old ? FETCH_BYTES : MIN((size_t)FETCH_BYTES, MAX(feed_share(t->f) / 4, 1u)),
         .wait_ms = pt->old ? 0 : WAIT_MS,
     };
     pt->fetching = true;

@@ -27,6 +27,8 @@ struct feed {
     struct bus_commit asked, commit;
     struct bus_offset *offsets;
     bool busy;                                   /* one of them is out */
+    size_t held;                                 /* bytes of its records in joins */
+    bool full;                                   /* … are as many as may be: no more is read */
     struct part *parts; size_t parts_n;
 };
 
@@ -35,6 +37,7 @@ struct taken {
     enum had had;
     struct part *part;
     int64_t offset, inputs_at, timestamp_ms;
+    size_t bytes;                                /* in the join's arena */
     struct infer_view view;
     struct headers headers;
 };

@@ -259,6 +259,7 @@ void tap_open(struct place *p)
     list_init(&t->joins);
     sources_make(t);
     t->feeds_open = t->feeds_n;
+    f->tap_feeds += t->feeds_n;
     for (size_t i = 0; i < t->feeds_n; i++) {
         struct feed *fd = &t->feeds[i];
 

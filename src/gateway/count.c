@@ -129,6 +129,8 @@ static void flow_write(const struct gateway *g, struct metrics *m)
                 (double)c.runs_now);
     metrics_add(m, METRICS_GAUGE, "millrace_runs_bytes", "Bytes held by runs.", (struct str){0},
                 (double)c.bytes_now);
+    metrics_add(m, METRICS_GAUGE, "millrace_joins_bytes", "Bytes of other pipelines' records that wait for their other sides.",
+                (struct str){0}, (double)c.joins_bytes);
     metrics_add(m, METRICS_COUNTER, "millrace_run_records_total", "Records appended by runs.",
                 (struct str){0}, (double)c.records_appended);
     metrics_add(m, METRICS_COUNTER, "millrace_schema_failures_total",

@@ -3,6 +3,7 @@
 #include "oip/pb.h"
 #include "oip/proto.h"
 #include "support/flow_fixture.h"
+#include <stdio.h>
 
 #define TOPIC(s) "seldon.default." s
 #define OUTPUTS TOPIC("pipeline.p.outputs")
@@ -198,6 +199,66 @@ static enum rc no_room(void *ctx, enum fake_kind kind, struct str topic, struct 
     return err_set(e, RC_OVERLOAD, "not now");
 }
 
+/* q is far ahead of r: it is not read on without end, r is, and what was held back is joined in the end. */
+static void a_topic_far_ahead_waits_and_what_is_joined_lets_go_of_its_memory(void **state)
+{
+    enum { N = 300, BYTES = 1000 };
+    struct fixture x;
+    struct flow_counters c;
+    AUTO(buf_fini) struct buf big = {0};
+    struct bus_header q = {STR("pipeline"), bytes_of("q", 1)}, r = {STR("pipeline"), bytes_of("r", 1)};
+    static const char filler[BYTES];
+    char keys[N][8];
+
+    (void)state;
+    fixture_options(&x);
+    x.o.runs_bytes_max = 1 << 20;                /* so much that joins may hold 256 KiB, each of the two topics 128 */
+    fixture_open(&x);
+    APPLY(&x, "p: sum; in < q.outputs.A,r.outputs.B; out < sum", "q: echo; out < echo", "r: echo; out < echo");
+    settle(&x);
+    message_write(&big, "A=1");
+    pb_put_str(&big, 3, (struct str){filler, BYTES});
+    for (size_t i = 0; i < N; i++) {
+        struct bus_record rec = {.timestamp_ms = -1, .value = buf_view(&big), .headers = &q, .headers_n = 1};
+
+        snprintf(keys[i], sizeof keys[i], "0.q.%zu", i);
+        rec.key = str_bytes(str_of(keys[i]));
+        fake_bus_produce(x.bus, TOPIC("pipeline.q.outputs"), 0, &rec);
+    }
+    settle(&x);
+    flow_count(x.flow, &c);
+    assert_in_range(c.joins_bytes, 100000, 200000);         /* of 300,000 */
+    for (size_t i = 0; i < N; i++) {
+        AUTO(buf_fini) struct buf small = {0};
+        struct bus_record rec = {.timestamp_ms = -1, .headers = &r, .headers_n = 1, .key = str_bytes(str_of(keys[i]))};
+
+        message_write(&small, "B=2");
+        rec.value = buf_view(&small);
+        fake_bus_produce(x.bus, TOPIC("pipeline.r.outputs"), 0, &rec);
+    }
+    for (int i = 0; i < 20; i++)
+        settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), N);
+    flow_count(x.flow, &c);
+    assert_int_equal(c.joins_bytes, 0);
+    fixture_close(&x);
+}
+
+static void what_came_first_of_any_is_let_go_although_the_other_may_come_yet(void **state)
+{
+    struct fixture x;
+    struct flow_counters c;
+
+    (void)state;
+    open(&x, "p: add10; in < q.outputs.A,r.outputs.A join=any; out < add10", "q: echo; out < echo", "r: echo; out < echo");
+    call(&x, "q", "A=1");
+    settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    flow_count(x.flow, &c);
+    assert_int_equal(c.joins_bytes, 0);
+    fixture_close(&x);
+}
+
 static void an_input_that_cannot_be_written_is_tried_again(void **state)
 {
     unsigned left = 2;
@@ -241,6 +302,8 @@ int main(void)
         cmocka_unit_test(an_outer_join_goes_on_after_the_window_and_an_inner_one_gives_up),
         cmocka_unit_test(what_was_there_before_the_pipeline_is_not_run),
         cmocka_unit_test(a_crash_repeats_no_input_and_loses_none),
+        cmocka_unit_test(a_topic_far_ahead_waits_and_what_is_joined_lets_go_of_its_memory),
+        cmocka_unit_test(what_came_first_of_any_is_let_go_although_the_other_may_come_yet),
         cmocka_unit_test(an_input_that_cannot_be_written_is_tried_again),
         cmocka_unit_test(a_new_version_reads_something_else),
     };
