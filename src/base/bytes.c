@@ -77,6 +77,15 @@ struct str decimal(uint64_t v, char into[DECIMAL_MAX])
     return (struct str){into + at, DECIMAL_MAX - at};
 }
 
+struct str str_trim(struct str s)
+{
+    while (s.n && (unsigned char)s.p[0] <= ' ')
+        s.p++, s.n--;
+    while (s.n && (unsigned char)s.p[s.n - 1] <= ' ')
+        s.n--;
+    return s;
+}
+
 struct str str_own(struct str s)
 {
     char *p;

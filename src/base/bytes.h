@@ -32,6 +32,7 @@ enum { DECIMAL_MAX = 20 };
 struct str decimal(uint64_t v, char into[DECIMAL_MAX]);        /* decimal, for where printf would be felt */
 /* Cuts s at the first c: *head is before it, *tail after it. False (head = s, tail empty) when c is absent. */
 bool str_cut(struct str s, char c, struct str *head, struct str *tail);
+struct str str_trim(struct str s);                      /* without spaces and control characters at both ends */
 struct str str_own(struct str s);                       /* a copy that str_drop() frees, NUL beyond its end; .p NULL stays NULL */
 void str_drop(struct str *s);                           /* {0} again */
 struct bytes bytes_sub(struct bytes b, size_t from, size_t n);   /* must lie inside b */

@@ -7,6 +7,7 @@
 #include "base/diag.h"
 #include "broker/api.h"
 #include "broker/client_metrics.h"
+#include "broker/group_config.h"
 #include "broker/fetch.h"
 #include "broker/groups.h"
 #include "kafka/compress.h"
@@ -510,6 +511,7 @@ static struct broker *delete (struct broker *b)
     troubles_fini(b);
     b->oauth = oauth_free(b->oauth);
     client_metrics_fini(&b->client_metrics);
+    group_config_fini(&b->group_configs);
     telemetry_fini(b);
     broker_config_fini(&b->config);
     while (b->again_posted)

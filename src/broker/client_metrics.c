@@ -33,15 +33,6 @@ bool client_metrics_key_of(struct str name, enum client_metrics_key *ret)
 
 /* ---- patterns ---- */
 
-static struct str trimmed(struct str s)
-{
-    while (s.n && s.p[0] == ' ')
-        s.p++, s.n--;
-    while (s.n && s.p[s.n - 1] == ' ')
-        s.n--;
-    return s;
-}
-
 /* One "fact=expression", compiled. False: it is none. */
 static bool compile(struct str part, enum client_fact *ret_fact, struct pattern **ret)
 {
@@ -49,7 +40,7 @@ static bool compile(struct str part, enum client_fact *ret_fact, struct pattern 
     struct err e;
 
     if (!str_cut(part, '=', &fact, &expression)) return false;
-    fact = trimmed(fact), expression = trimmed(expression);
+    fact = str_trim(fact), expression = str_trim(expression);
     if (!expression.n) return false;
     for (int i = 0; i < CLIENT_FACTS; i++) {
         if (!str_is(fact, facts_known[i])) continue;

@@ -12,15 +12,6 @@ static struct str broker_value(const struct broker_config *c, size_t row);
 
 /* ---- one value ---- */
 
-static struct str trim(struct str s)
-{
-    while (s.n && (unsigned char)s.p[0] <= ' ')
-        s.p++, s.n--;
-    while (s.n && (unsigned char)s.p[s.n - 1] <= ' ')
-        s.n--;
-    return s;
-}
-
 static const char *type_name(enum config_type t)
 {
     static const char *const names[] = {"?",       "boolean", "string", "integer", "short integer",
@@ -57,7 +48,7 @@ static enum rc check_words(const struct config_def *d, struct str v, struct err 
     if (!d->one_of || (!v.n && (d->flags & DEF_EMPTY_OK))) return RC_OK;
     while (more) {
         more = d->type == CONFIG_LIST ? str_cut(rest, ',', &head, &rest) : (head = rest, false);
-        if (!word_in(trim(head), d->one_of))
+        if (!word_in(str_trim(head), d->one_of))
             return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': one of: %s", d->name,
                            STR_ARG(v), d->one_of);
     }
@@ -146,7 +137,7 @@ static enum rc check_replicas(const struct config_def *d, struct str v, struct e
     if (str_is(v, "*")) return RC_OK;
     while (more) {
         more = str_cut(rest, ',', &head, &rest);
-        if (!str_cut(trim(head), ':', &partition, &broker) || !are_digits(partition) ||
+        if (!str_cut(str_trim(head), ':', &partition, &broker) || !are_digits(partition) ||
             !are_digits(broker))
             return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': partition:broker, … or *",
                            d->name, STR_ARG(v));
@@ -198,7 +189,7 @@ int64_t broker_config_count(const struct broker_config *c, const char *key, stru
 
 static enum rc check_value(const struct config_def *d, struct str as_written, struct err *e)
 {
-    struct str v = d->type == CONFIG_PASSWORD ? as_written : trim(as_written);
+    struct str v = d->type == CONFIG_PASSWORD ? as_written : str_trim(as_written);
 
     if ((d->flags & DEF_FIXED) && (!d->value || !str_is(v, d->value)))
         return err_set(e, RC_INVALID, "%s cannot be '" STR_FMT "': this broker has only '%s'",
@@ -235,7 +226,7 @@ static void put_list(struct str v, struct buf *b)
 
     while (more) {
         more = str_cut(rest, ',', &head, &rest);
-        head = trim(head);
+        head = str_trim(head);
         buf_printf(b, STR_FMT "%s", STR_ARG(head), more ? "," : "");
     }
 }
@@ -263,7 +254,7 @@ static void put_double(double x, struct buf *b)
 /* Of a value that was checked: without blanks around it, numbers and words in one way of writing, as in Kafka. */
 static void put_normal(const struct config_def *d, struct str as_written, struct buf *b)
 {
-    struct str v = trim(as_written);
+    struct str v = str_trim(as_written);
     double x;
     int64_t i;
 

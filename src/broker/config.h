@@ -40,6 +40,8 @@ struct broker_config {
     int64_t connections_max_reauth_ms, failed_authentication_delay_ms;
     int64_t socket_request_max_bytes, fetch_max_bytes, connections_max_idle_ms, connections_max, connections_max_per_ip;
     int64_t group_initial_rebalance_delay_ms, group_min_session_timeout_ms, group_max_session_timeout_ms, group_max_size;
+    int64_t group_consumer_min_session_timeout_ms, group_consumer_max_session_timeout_ms;        /* of what groups may have of their own */
+    int64_t group_consumer_min_heartbeat_interval_ms, group_consumer_max_heartbeat_interval_ms;
     int64_t group_consumer_session_timeout_ms, group_consumer_heartbeat_interval_ms, group_consumer_max_size;
     unsigned group_consumer_assignors, group_protocols, group_consumer_migration;      /* see BROKER_ASSIGNOR_…, _PROTOCOL_…, _MIGRATION_… */
     int64_t offsets_retention_ms, offsets_retention_check_interval_ms, offset_metadata_max_bytes;

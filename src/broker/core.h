@@ -23,6 +23,7 @@ struct api;
 struct batch;
 struct codecs;
 struct fetch_sessions;
+struct group_config_values;
 struct groups;
 struct request;
 struct txns;
@@ -93,6 +94,7 @@ struct broker {
     struct map troubles;                 /* event and address -> struct trouble of listener.c */
     struct quotas quotas;
     struct map client_metrics;           /* client_metrics.h */
+    struct map group_configs;            /* group_config.h */
     struct map telemetry;                /* client instance id -> struct telemetry_instance of api/telemetry.c */
     struct list telemetry_ages;          /* … the oldest first */
     struct quota_meter accepts;          /* for max.connection.creation.rate */
@@ -153,6 +155,8 @@ enum rc broker_client_metrics_set(struct broker *b, struct str name, char *const
 enum rc broker_acl_add(struct broker *b, const struct acl *one, uint64_t *ret_seq, struct err *e) MUST_USE;
 enum rc broker_acl_remove(struct broker *b, const struct acl *one, uint64_t *ret_seq, struct err *e) MUST_USE;
 enum rc broker_user_set(struct broker *b, struct str user, const struct scram_credential *c, uint64_t *ret_seq, struct err *e) MUST_USE;
+/* All values, checked before; none: the group has none of its own. RC_OVERLOAD: too many groups have. */
+enum rc broker_group_config_set(struct broker *b, struct str group, const struct group_config_values *own, uint64_t *ret_seq, struct err *e) MUST_USE;
 void telemetry_fini(struct broker *b);                   /* api/telemetry.c */
 void login_failures_fini(struct broker *b);              /* api/sasl.c */
 void topics_fini(struct broker *b);

@@ -68,7 +68,8 @@ bool group_entry_subscribes(const struct group_entry *ge, struct str topic);
 /* A heartbeat that has passed cgroup_beat_check(), with all that follows; the group is found or made. */
 void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *q, struct arena *a, struct cgroup_answer *ret,
                  uint64_t *ret_seq);
-const struct cgroup_config *groups_consumer_config(struct groups *gs);
+/* What holds for this group; good until the next call. */
+const struct cgroup_config *groups_consumer_config(struct groups *gs, struct str group);
 /* A classic member wants to join: a group of the newer protocol, without members, becomes a classic one. Kafka's code. */
 int16_t groups_make_classic(struct group_entry *ge);
 

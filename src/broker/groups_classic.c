@@ -36,7 +36,7 @@ int16_t groups_upgrade(struct group_entry *ge, const struct cgroup_world *world,
                        const char **ret_why)
 {
     struct groups *gs = ge->groups;
-    const struct cgroup_config *config = groups_consumer_config(gs);
+    const struct cgroup_config *config = groups_consumer_config(gs, ge->g.id);
 
     *ret_why = NULL;
     if (!config->upgrade)
@@ -250,7 +250,7 @@ void groups_classic_step(struct group_entry *ge, struct group_event *ev)
 
     if (!asker) return;
     arena_reset(&gs->arena);
-    (void)groups_consumer_config(gs);
+    (void)groups_consumer_config(gs, ge->g.id);
     ev->now_ms = broker_now_ms(gs->broker);
     fx = decide(ge, ev);
     failed = groups_consumer_persist(ge);

@@ -8,6 +8,7 @@
  */
 #include "base/diag.h"
 #include "broker/cgroup_record.h"
+#include "broker/group_config.h"
 #include "broker/groups_core.h"
 #include "kafka/errors.h"
 
@@ -46,14 +47,15 @@ struct cgroup_world groups_world(struct groups *gs)
 
 /* ---- life ---- */
 
-const struct cgroup_config *groups_consumer_config(struct groups *gs)
+const struct cgroup_config *groups_consumer_config(struct groups *gs, struct str group)
 {
+    struct group_config_values own = group_config_get(&gs->broker->group_configs, group);
     const struct broker_config *c = &gs->broker->config;
     struct cgroup_config *to = &gs->consumer_config;
 
     *to = cgroup_config_default;
-    to->session_timeout_ms = (int32_t)c->group_consumer_session_timeout_ms;
-    to->heartbeat_interval_ms = (int32_t)c->group_consumer_heartbeat_interval_ms;
+    to->session_timeout_ms = group_config_value(&own, c, GROUP_CONFIG_SESSION_TIMEOUT);
+    to->heartbeat_interval_ms = group_config_value(&own, c, GROUP_CONFIG_HEARTBEAT_INTERVAL);
     to->members_max = (size_t)c->group_consumer_max_size;
     to->bytes_max = MIN(to->bytes_max, gs->broker->memory_max / MEMORY_SHARE);
     to->uniform = (c->group_consumer_assignors & BROKER_ASSIGNOR_UNIFORM) != 0;
@@ -69,7 +71,7 @@ const struct cgroup_config *groups_consumer_config(struct groups *gs)
 
 void groups_consumer_new(struct group_entry *ge)
 {
-    (void)groups_consumer_config(ge->groups);
+    (void)groups_consumer_config(ge->groups, ge->g.id);
     ge->c = xnew(struct cgroup);
     cgroup_init(ge->c, ge->g.id, &ge->groups->consumer_config);
     groups_account(ge);
@@ -85,7 +87,7 @@ void groups_consumer_free(struct group_entry *ge)
 
 void groups_consumer_wake(struct group_entry *ge)
 {
-    (void)groups_consumer_config(ge->groups);
+    (void)groups_consumer_config(ge->groups, ge->g.id);
     cgroup_load_end(ge->c, broker_now_ms(ge->groups->broker));
     groups_account(ge);
 }
@@ -118,7 +120,7 @@ int16_t groups_consumer_persist(struct group_entry *ge)
 
 void groups_consumer_tick(struct group_entry *ge)
 {
-    (void)groups_consumer_config(ge->groups);
+    (void)groups_consumer_config(ge->groups, ge->g.id);
     cgroup_tick(ge->c, broker_now_ms(ge->groups->broker));
     (void)groups_consumer_persist(ge); /* what is not written now is with the next step */
     if (groups_downgrade(ge)) return;
@@ -173,7 +175,7 @@ void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *
     struct group_entry *ge;
     int16_t error;
 
-    (void)groups_consumer_config(gs);
+    (void)groups_consumer_config(gs, group);
     *ret = (struct cgroup_answer){0};
     *ret_seq = 0;
     if (!(ge = entry_of(gs, group, q, &world, ret))) return;

@@ -1,14 +1,16 @@
-/* Records of what only administration changes: client quotas, and subscriptions of client metrics.
+/* Records of what only administration changes: client quotas, subscriptions of client metrics, settings of groups.
  *
  *   quota            for user, client id, ip: u8 0 not named, 1 the default, 2 a name behind it; then a count and so
  *                    many (key, f64): all values of the entity, none: it is forgotten
  *   client metrics   name, then a count and so many (key, value), none: it is deleted
+ *   group settings   group id, then a count and so many (key, i32), none: it has none of its own
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "broker/meta.h"
 
 #include "base/diag.h"
 #include "broker/client_metrics.h"
+#include "broker/group_config.h"
 
 /* ---- quotas ---- */
 
@@ -148,10 +150,64 @@ static enum rc apply_metrics(struct broker *b, struct rd *r, struct err *e)
     return RC_OK;
 }
 
+/* ---- settings of groups ---- */
+
+static void put_group(struct buf *out, struct str group, const struct group_config_values *own)
+{
+    struct wr w;
+    int32_t n = 0;
+
+    meta_begin(&w, out, META_GROUP_SETTINGS);
+    wr_str(&w, false, group);
+    for (int k = 0; k < GROUP_CONFIG_KEYS; k++)
+        n += own->value[k] != 0;
+    wr_i32(&w, n);
+    for (int k = 0; k < GROUP_CONFIG_KEYS; k++)
+        if (own->value[k]) {
+            wr_str(&w, false, str_of(group_config_key_name((enum group_config_key)k)));
+            wr_i32(&w, own->value[k]);
+        }
+}
+
+enum rc broker_group_config_set(struct broker *b, struct str group,
+                                const struct group_config_values *own, uint64_t *ret_seq,
+                                struct err *e)
+{
+    AUTO(buf_fini) struct buf record = {0};
+
+    if (!map_get_str(&b->group_configs, group) && b->group_configs.n >= GROUP_CONFIGS_MAX)
+        return err_set(e, RC_OVERLOAD, "%d groups have settings of their own already",
+                       GROUP_CONFIGS_MAX);
+    put_group(&record, group, own);
+    if (meta_stage(b, &record, ret_seq, e)) return e->rc;
+    group_config_set(&b->group_configs, group, own);
+    return RC_OK;
+}
+
+static enum rc apply_group(struct broker *b, struct rd *r, struct err *e)
+{
+    struct group_config_values own = {0};
+    struct str group = rd_str(r, false, "group");
+    size_t n = rd_count(r, false, 6, "values");
+
+    for (size_t i = 0; i < n && !r->why; i++) {
+        struct str key = rd_str(r, false, "key");
+        int32_t v = rd_i32(r);
+        enum group_config_key k;
+
+        if (!r->why && group_config_key_of(key, &k) && v > 0) own.value[k] = v;
+    }
+    if (r->why || !group.n)
+        return err_set(e, RC_CORRUPT, "metadata: a record of a group's settings cannot be read");
+    group_config_set(&b->group_configs, group, &own);
+    return RC_OK;
+}
+
 /* ---- all of them ---- */
 
 enum rc meta_admin_apply(struct broker *b, enum meta_kind kind, struct rd *r, struct err *e)
 {
+    if (kind == META_GROUP_SETTINGS) return apply_group(b, r, e);
     return kind == META_QUOTA ? apply_quota(b, r, e) : apply_metrics(b, r, e);
 }
 
@@ -172,6 +228,11 @@ void meta_admin_snapshot(struct broker *b, struct store_meta_sink *sink)
 
         buf_clear(&record);
         put_metrics(&record, c->name, c->value);
+        store_meta_put(sink, buf_view(&record));
+    }
+    for (size_t at = 0; map_next(&b->group_configs, &at, &key, &m);) {
+        buf_clear(&record);
+        put_group(&record, bytes_str(key), m);
         store_meta_put(sink, buf_view(&record));
     }
 }

@@ -449,6 +449,7 @@ enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e)
     case META_BROKER_SETTING: rc = apply_broker_setting(b, &r); break;
     case META_PRODUCER_IDS: apply_producer_ids(b, &r); break;
     case META_QUOTA:
+    case META_GROUP_SETTINGS:
     case META_CLIENT_METRICS: rc = meta_admin_apply(b, (enum meta_kind)kind, &r, e); break;
     case META_ACL:
     case META_ACL_DELETED:

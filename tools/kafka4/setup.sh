@@ -18,4 +18,5 @@ w kafka-topics            org.apache.kafka.tools.TopicCommand
 w kafka-console-consumer  org.apache.kafka.tools.consumer.ConsoleConsumer
 w kafka-consumer-groups   org.apache.kafka.tools.consumer.group.ConsumerGroupCommand
 w kafka-features          org.apache.kafka.tools.FeatureCommand
+w kafka-configs           kafka.admin.ConfigCommand
 w kafka-verifiable-consumer org.apache.kafka.tools.VerifiableConsumer

@@ -6,6 +6,7 @@
 #include "broker/api/config_resource.h"
 #include "broker/api/seen.h"
 #include "broker/client_metrics.h"
+#include "broker/group_config.h"
 #include "kafka/msg/incremental_alter_configs.h"
 
 enum operation { OP_SET, OP_DELETE, OP_APPEND, OP_SUBTRACT };
@@ -46,15 +47,6 @@ static int16_t code_of(const struct err *e)
 
 /* ---- lists ---- */
 
-static struct str trim(struct str s)
-{
-    while (s.n && (unsigned char)s.p[0] <= ' ')
-        s.p++, s.n--;
-    while (s.n && (unsigned char)s.p[s.n - 1] <= ' ')
-        s.n--;
-    return s;
-}
-
 static bool list_has(struct str list, struct str word)
 {
     struct str rest = list, head;
@@ -62,7 +54,7 @@ static bool list_has(struct str list, struct str word)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        if (str_eq(trim(head), word)) return true;
+        if (str_eq(str_trim(head), word)) return true;
     } while (more);
     return false;
 }
@@ -74,7 +66,7 @@ static struct str list_add(struct arena *a, struct str list, struct str words)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        head = trim(head);
+        head = str_trim(head);
         if (head.n && !list_has(list, head))
             list =
                 list.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(list), STR_ARG(head)) : head;
@@ -89,7 +81,7 @@ static struct str list_drop(struct arena *a, struct str list, struct str words)
 
     do {
         more = str_cut(rest, ',', &head, &rest);
-        head = trim(head);
+        head = str_trim(head);
         if (head.n && !list_has(words, head))
             out = out.n ? arena_printf(a, STR_FMT "," STR_FMT, STR_ARG(out), STR_ARG(head)) : head;
     } while (more);
@@ -294,6 +286,50 @@ static int16_t metrics_change(struct changes *c, struct str name, struct str *re
     return 0;
 }
 
+/* ---- a group ---- */
+
+static int16_t group_apply(struct changes *c, struct group_config_values *own, struct str *ret_why)
+{
+    struct err e;
+
+    for (size_t i = 0; i < c->n; i++) {
+        enum group_config_key k;
+        bool known = group_config_key_of(c->list[i].name, &k);
+        struct str value;
+        int16_t code;
+
+        if ((code = value_of(c, &c->list[i], false, (struct str){0}, &value, ret_why))) return code;
+        if (!known && c->list[i].op == OP_DELETE) continue; /* it is not set */
+        if (!known)
+            return refuse(c, ret_why, KAFKA_ERR_INVALID_CONFIG,
+                          "there is no such setting of groups");
+        own->value[k] = 0;
+        if (value.p && group_config_read(k, value, &own->value[k], &e))
+            return refuse(c, ret_why, code_of(&e), e.text);
+    }
+    if (group_config_check(own, &c->r->broker->config, &e))
+        return refuse(c, ret_why, code_of(&e), e.text);
+    return 0;
+}
+
+static int16_t group_change(struct changes *c, struct str group, struct str *ret_why)
+{
+    struct broker *b = c->r->broker;
+    struct group_config_values own = {0};
+    uint64_t seq;
+    struct err e;
+    int16_t code;
+
+    if (!c->replace) own = group_config_get(&b->group_configs, group);
+    if ((code = group_apply(c, &own, ret_why)) || c->validate_only) return code;
+    if (broker_group_config_set(b, group, &own, &seq, &e))
+        return refuse(c, ret_why,
+                      e.rc == RC_OVERLOAD ? KAFKA_ERR_POLICY_VIOLATION : kafka_error_of(&e),
+                      e.text);
+    c->seq = MAX(c->seq, seq);
+    return 0;
+}
+
 /* ---- both requests ---- */
 
 static int16_t change(struct changes *c, int8_t type, struct str name, struct str *ret_why)
@@ -312,6 +348,7 @@ static int16_t change(struct changes *c, int8_t type, struct str name, struct st
     case RESOURCE_BROKER: return broker_change(c, CONFIG_SOURCE_BROKER, ret_why);
     case RESOURCE_BROKER_DEFAULT: return broker_change(c, CONFIG_SOURCE_DEFAULT_BROKER, ret_why);
     case RESOURCE_CLIENT_METRICS: return metrics_change(c, name, ret_why);
+    case RESOURCE_GROUP: return group_change(c, name, ret_why);
     case RESOURCE_TOPIC:
     case RESOURCE_NOTHING: break;
     }

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "broker/api/config_resource.h"
+#include "broker/group_config.h"
 #include "kafka/errors.h"
-
-enum { TYPE_BROKER = 4, TYPE_BROKER_LOGGER = 8, TYPE_CLIENT_METRICS = 16 };
 
 static int16_t refuse(struct str *ret_why, int16_t code, const char *why)
 {
@@ -30,17 +29,23 @@ int16_t config_resource_find(struct broker *b, int8_t type, struct str name,
     *ret_why = (struct str){0};
     switch (type) {
     case CONFIG_RESOURCE_TOPIC: return find_topic(b, name, ret, ret_why);
-    case TYPE_CLIENT_METRICS:
+    case CONFIG_RESOURCE_CLIENT_METRICS:
         ret->kind = RESOURCE_CLIENT_METRICS;
         if (name.n && name.n <= 249) return 0;
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
                       "a subscription's name has 1 to 249 characters");
-    case TYPE_BROKER_LOGGER:
-    case TYPE_BROKER: break;
+    case CONFIG_RESOURCE_GROUP:
+        ret->kind = RESOURCE_GROUP;
+        if (name.n && name.n <= GROUP_CONFIG_NAME_BYTES_MAX) return 0;
+        return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST,
+                      name.n ? "the group id is too long for settings" : "the group id is empty");
+    case CONFIG_RESOURCE_LOGGER:
+    case CONFIG_RESOURCE_BROKER: break;
     default: return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "no such kind of resource");
     }
-    if (type == TYPE_BROKER) ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
-    if (!name.n && type == TYPE_BROKER) return 0;
+    if (type == CONFIG_RESOURCE_BROKER)
+        ret->kind = name.n ? RESOURCE_BROKER : RESOURCE_BROKER_DEFAULT;
+    if (!name.n && type == CONFIG_RESOURCE_BROKER) return 0;
     if (!str_to_i64(name, &id))
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "a broker is named by its number");
     if (id != b->opt.node_id)

@@ -76,7 +76,7 @@ static void answer(struct request *r, const struct consumer_group_heartbeat_requ
                    struct cgroup_beat *beat)
 {
     struct groups *gs = r->broker->groups;
-    const struct cgroup_config *config = groups_consumer_config(gs);
+    const struct cgroup_config *config = groups_consumer_config(gs, q->group_id);
     struct consumer_group_heartbeat_response a = {.member_epoch = -1};
     struct cgroup_answer done;
     uint64_t seq;
@@ -114,7 +114,7 @@ void api_consumer_group_heartbeat(struct request *r)
                       STR("the broker has no memory for more groups and members"));
     owned_of(q, &owned);
     beat = beat_of(r, q, &owned);
-    error = cgroup_beat_check(&beat, groups_consumer_config(r->broker->groups),
+    error = cgroup_beat_check(&beat, groups_consumer_config(r->broker->groups, q->group_id),
                               request_version(r) >= SINCE_IDS_MADE, &r->arena, &why);
     if (error) return refuse(r, error, why);
     answer(r, q, &beat);

@@ -5,6 +5,7 @@
 #include "broker/api.h"
 #include "broker/api/config_resource.h"
 #include "broker/client_metrics.h"
+#include "broker/group_config.h"
 
 struct view {
     struct request *r;
@@ -75,7 +76,7 @@ static void list(const struct view *v, const struct describe_configs_request_res
     }
 }
 
-enum { SOURCE_CLIENT_METRICS = 7 };
+enum { SOURCE_CLIENT_METRICS = 7, SOURCE_GROUP = 8 };
 
 /* What is set; all of it, whatever was asked for, as in Kafka. */
 static void list_metrics(const struct view *v, struct str name,
@@ -98,6 +99,39 @@ static void list_metrics(const struct view *v, struct str name,
     }
 }
 
+static void list_group(const struct view *v, const struct describe_configs_request_resource *q,
+                       struct describe_configs_response_result *a)
+{
+    struct broker *b = v->r->broker;
+    struct group_config_values own = group_config_get(&b->group_configs, q->resource_name);
+    struct arena *arena = &v->r->arena;
+
+    a->configs = arena_array(arena, struct describe_configs_response_config, GROUP_CONFIG_KEYS);
+    for (int i = 0; i < GROUP_CONFIG_KEYS; i++) {
+        enum group_config_key k = (enum group_config_key)i;
+        struct config_synonym only = {
+            .name = group_config_key_name(k),
+            .value = arena_printf(arena, "%d", group_config_value(&own, &b->config, k)),
+            .source = CONFIG_SOURCE_DEFAULT};
+        struct config_row row = {.name = only.name,
+                                 .doc = group_config_key_doc(k),
+                                 .type = CONFIG_INT,
+                                 .value = only.value,
+                                 .source = CONFIG_SOURCE_DEFAULT,
+                                 .synonyms_n = 1};
+        struct describe_configs_response_config *to = &a->configs[a->configs_n];
+
+        row.synonyms[0] = only;
+        if (!is_wanted(q, row.name)) continue;
+        a->configs_n++;
+        fill(v, &row, to);
+        if (!own.value[k]) continue;
+        to->is_default = false;
+        to->config_source = SOURCE_GROUP;
+        if (to->synonyms_n) to->synonyms[0].source = SOURCE_GROUP;
+    }
+}
+
 static void one(struct request *r, const struct describe_configs_request *q,
                 const struct describe_configs_request_resource *s,
                 struct describe_configs_response_result *a)
@@ -114,6 +148,10 @@ static void one(struct request *r, const struct describe_configs_request *q,
     if (a->error_code || found.kind == RESOURCE_NOTHING) return;
     if (found.kind == RESOURCE_CLIENT_METRICS) {
         list_metrics(&v, s->resource_name, a);
+        return;
+    }
+    if (found.kind == RESOURCE_GROUP) {
+        list_group(&v, s, a);
         return;
     }
     v.t = found.topic;

@@ -55,7 +55,7 @@ static const struct api apis[] = {
     {KAFKA_UNREGISTER_BROKER, 0, 0, 0, api_unregister_broker},
     {KAFKA_GET_TELEMETRY_SUBSCRIPTIONS, 0, 0, API_HIDDEN, api_get_telemetry_subscriptions},
     {KAFKA_PUSH_TELEMETRY, 0, 0, API_HIDDEN, api_push_telemetry},
-    {KAFKA_LIST_CLIENT_METRICS_RESOURCES, 0, 0, 0, api_list_client_metrics_resources},
+    {KAFKA_LIST_CLIENT_METRICS_RESOURCES, 0, 1, 0, api_list_client_metrics_resources},
     {KAFKA_DESCRIBE_CLUSTER, 0, 1, 0, api_describe_cluster},
     {KAFKA_DESCRIBE_PRODUCERS, 0, 0, 0, api_describe_producers},
     {KAFKA_DESCRIBE_TRANSACTIONS, 0, 0, 0, api_describe_transactions},

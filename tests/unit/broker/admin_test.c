@@ -184,19 +184,25 @@ static void a_client_that_leaves_while_it_is_not_heard_is_forgotten(void **state
 
 /* ---- client metrics ---- */
 
-static int16_t metrics_set(struct box *x, const char *name, const char *key, const char *value)
+static int16_t setting_set(struct box *x, int8_t type, const char *name, const char *key,
+                           const char *value)
 {
     struct incremental_alter_configs_request_config c = {.name = str_of(key),
                                                          .config_operation = value ? 0 : 1,
                                                          .value = value ? str_of(value)
                                                                         : (struct str){0}};
     struct incremental_alter_configs_request_resource res = {
-        .resource_type = 16, .resource_name = str_of(name), .configs = &c, .configs_n = 1};
+        .resource_type = type, .resource_name = str_of(name), .configs = &c, .configs_n = 1};
     struct incremental_alter_configs_request q = {.resources = &res, .resources_n = 1};
     struct incremental_alter_configs_response *a =
         client_ask(&x->k, KAFKA_INCREMENTAL_ALTER_CONFIGS, 1, &q);
 
     return a->responses[0].error_code;
+}
+
+static int16_t metrics_set(struct box *x, const char *name, const char *key, const char *value)
+{
+    return setting_set(x, 16, name, key, value);
 }
 
 static struct get_telemetry_subscriptions_response *subscriptions(struct box *x, uint8_t id)
@@ -267,6 +273,95 @@ static void clients_keep_to_the_interval_of_their_subscription(void **state)
     box_close(x);
 }
 
+/* ---- settings of groups ---- */
+
+static int16_t group_set(struct box *x, const char *group, const char *key, const char *value)
+{
+    return setting_set(x, 32, group, key, value);
+}
+
+static struct describe_configs_response_config *group_setting(struct box *x, const char *group,
+                                                              const char *key)
+{
+    struct str name = str_of(key);
+    struct describe_configs_request_resource res = {.resource_type = 32,
+                                                    .resource_name = str_of(group),
+                                                    .configuration_keys = &name,
+                                                    .configuration_keys_n = 1};
+    struct describe_configs_request q = {
+        .resources = &res, .resources_n = 1, .include_synonyms = true};
+    struct describe_configs_response *a = client_ask(&x->k, KAFKA_DESCRIBE_CONFIGS, 4, &q);
+
+    assert_int_equal(a->results[0].error_code, 0);
+    return a->results[0].configs_n ? &a->results[0].configs[0] : NULL;
+}
+
+static int32_t interval_told(struct box *x, const char *group, int32_t epoch)
+{
+    struct str topic = STR("t");
+    struct consumer_group_heartbeat_request q = {.group_id = str_of(group),
+                                                 .member_id = STR("m"),
+                                                 .member_epoch = epoch,
+                                                 .rebalance_timeout_ms = 60000,
+                                                 .subscribed_topic_names = &topic,
+                                                 .subscribed_topic_names_n = 1};
+    struct consumer_group_heartbeat_response *a =
+        client_ask(&x->k, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q);
+
+    return a->error_code ? -a->error_code : a->heartbeat_interval_ms;
+}
+
+static void a_group_has_settings_of_its_own_over_power_cuts(void **state)
+{
+    static const char *const session = "consumer.session.timeout.ms",
+                             *const interval = "consumer.heartbeat.interval.ms";
+    struct box *x = box_open(8);
+    struct list_client_metrics_resources_request list = {0};
+    struct list_client_metrics_resources_response *all;
+    struct describe_configs_response_config *c;
+    int8_t kind = 32;
+
+    (void)state;
+    c = group_setting(x, "g", session);
+    assert_true(str_is(c->value, "45000") && c->config_source == 5);
+    assert_int_equal(group_set(x, "g", session, " 50000 "), 0);
+    assert_int_equal(group_set(x, "g", interval, "7000"), 0);
+    assert_int_equal(group_set(x, "gone", interval, "7000"), 0);
+    assert_int_equal(group_set(x, "gone", interval, NULL), 0);
+    assert_int_equal(group_set(x, "g", session, "44999"), KAFKA_ERR_INVALID_CONFIG); /* the least */
+    assert_int_equal(group_set(x, "g", interval, "15001"), KAFKA_ERR_INVALID_CONFIG); /* the most */
+    assert_int_equal(group_set(x, "g", interval, "many"), KAFKA_ERR_INVALID_CONFIG);
+    assert_int_equal(group_set(x, "g", "share.session.timeout.ms", "1"), KAFKA_ERR_INVALID_CONFIG);
+    assert_int_equal(group_set(x, "g", "no.such", NULL), 0);
+    assert_int_equal(group_set(x, "", session, "50000"), KAFKA_ERR_INVALID_REQUEST);
+    for (int i = 0; i < 2; i++) {
+        const char *other = i ? "second" : "first";
+
+        c = group_setting(x, "g", session);
+        assert_true(str_is(c->value, "50000"));
+        assert_int_equal(c->config_source, 8);
+        assert_int_equal(c->synonyms[0].source, 8);
+        assert_int_equal(interval_told(x, "g", i), 7000);
+        assert_int_equal(interval_told(x, other, 0), 5000);
+        rig_advance(&x->g, 45000);
+        assert_int_equal(interval_told(x, other, 1), -KAFKA_ERR_UNKNOWN_MEMBER_ID);
+        assert_int_equal(interval_told(x, "g", 1), 7000); /* its session is longer */
+        all = client_ask(&x->k, KAFKA_LIST_CLIENT_METRICS_RESOURCES, 1,
+                         &(struct list_client_metrics_resources_request){&kind, 1});
+        assert_int_equal(all->client_metrics_resources_n, 1);
+        assert_true(str_is(all->client_metrics_resources[0].name, "g"));
+        assert_int_equal(all->client_metrics_resources[0].resource_type, 32);
+        if (i == 0) box_power_cut(x);
+    }
+    all = client_ask(&x->k, KAFKA_LIST_CLIENT_METRICS_RESOURCES, 0, &list);
+    assert_int_equal(all->client_metrics_resources_n, 0);
+    kind = 99;
+    all = client_ask(&x->k, KAFKA_LIST_CLIENT_METRICS_RESOURCES, 1,
+                     &(struct list_client_metrics_resources_request){&kind, 1});
+    assert_int_equal(all->error_code, KAFKA_ERR_UNSUPPORTED_VERSION);
+    box_close(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +372,7 @@ int main(void)
         cmocka_unit_test(a_client_that_leaves_while_it_is_not_heard_is_forgotten),
         cmocka_unit_test(subscriptions_say_who_pushes_what_and_survive_a_power_cut),
         cmocka_unit_test(clients_keep_to_the_interval_of_their_subscription),
+        cmocka_unit_test(a_group_has_settings_of_its_own_over_power_cuts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
