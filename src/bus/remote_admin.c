@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <time.h>
 
-enum { ADMIN_MS = 30000, METADATA_MS = 10000, ERRSTR_BYTES = 512 };
+enum { ADMIN_MS = 30000, METADATA_MS = 10000, LOOK_UP_MS = 200, ERRSTR_BYTES = 512 };
 
 struct admin_job {
     struct work work;
@@ -20,7 +20,8 @@ static void job_run(struct work *w)
 {
     struct admin_job *j = container_of(w, struct admin_job, work);
 
-    j->run(j->r, j->op);
+    if (atomic_load(&j->r->ending)) err_set(&j->op->err, RC_CANCELLED, "the bus is closing");
+    else j->run(j->r, j->op);
 }
 
 static void job_done(struct work *w)
@@ -55,8 +56,12 @@ static char *cstr(char *to, size_t n, struct str s)
  * it. */
 static rd_kafka_event_t *answer(struct remote *r, rd_kafka_queue_t *queue, struct err *e)
 {
-    rd_kafka_event_t *ev = r->k->rd_kafka_queue_poll(queue, ADMIN_MS + 5000);
+    uint64_t until = clock_mono_ms(&clock_real) + ADMIN_MS + 5000;
+    rd_kafka_event_t *ev;
 
+    do
+        ev = r->k->rd_kafka_queue_poll(queue, LOOK_UP_MS);
+    while (!ev && clock_mono_ms(&clock_real) < until && !atomic_load(&r->ending));
     if (!ev) {
         err_set(e, RC_TIMEOUT, "Kafka did not answer an admin request in time");
         return NULL;
@@ -231,7 +236,7 @@ static void creation_await(struct remote *r, struct bus_topic *t, const struct b
 
     if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
     while (!look(r, t, topic) && !t->partitions) {
-        if (clock_mono_ms(&clock_real) >= until) {
+        if (clock_mono_ms(&clock_real) >= until || atomic_load(&r->ending)) {
             err_set(&t->op.err, RC_TIMEOUT,
                     "Topic metadata refresh timeout: %s was created but is not in the cluster's "
                     "metadata "
@@ -325,7 +330,7 @@ static rd_kafka_resp_err_t ends_of(struct remote *r, struct bus_topic *t, const 
     while ((code = r->k->rd_kafka_query_watermark_offsets(r->admin, topic, p, &t->start_offsets[p],
                                                           &t->end_offsets[p],
                                                           patience_ms(&t->op, METADATA_MS))) &&
-           has_no_leader(code) && clock_mono_ms(&clock_real) < until)
+           has_no_leader(code) && clock_mono_ms(&clock_real) < until && !atomic_load(&r->ending))
         nap();
     return code;
 }
@@ -362,7 +367,7 @@ static void deletion_await(struct remote *r, struct bus_topic *t, const char *to
     uint64_t until = clock_mono_ms(&clock_real) + r->metadata_propagation_ms;
 
     if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
-    while (!look(r, t, topic) && t->partitions && clock_mono_ms(&clock_real) < until)
+    while (!look(r, t, topic) && t->partitions && clock_mono_ms(&clock_real) < until && !atomic_load(&r->ending))
         nap();
     t->op.err = (struct err){0};
 }

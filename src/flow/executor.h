@@ -241,7 +241,7 @@ struct flow {
     struct rng rng;                              /* of experiments */
     uint32_t partition_next;
     uint32_t lent;
-    bool draining, closed;
+    bool draining, drain_over, closed;
     struct timer drain_timer;
     void (*drained)(void *ctx);
     void *drained_ctx;

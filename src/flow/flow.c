@@ -161,6 +161,7 @@ static void drain_late(struct timer *t)
     struct list todo;
     struct err e;
 
+    f->drain_over = true;                        /* what the bus has not answered by now is not waited for */
     err_set(&e, RC_UNAVAILABLE, "this process is stopping");
     list_move(&f->runs, &todo);
     for (struct list *l; (l = list_pop(&todo));) {
@@ -196,18 +197,18 @@ void flow_check_drained(struct flow *f)
 
     if (!drained || !list_empty(&f->runs)) return;
     if (f->o.loop_index == 0 && !f->final_commit) {
-        if (f->commits_open > 0) return;
+        if (f->commits_open > 0 && !f->drain_over) return;
         f->final_commit = true;
         commit_now(f);
     }
-    if (f->commits_open > 0 || f->drained != drained) return;
+    if ((f->commits_open > 0 && !f->drain_over) || f->drained != drained) return;
     if (!f->watches_closed) {
         f->watches_closed = true;
         intakes_close(&f->pipelines);
         intakes_close(&f->models);
         owners_leave(f);
     }
-    if (f->lent > 0 || f->drained != drained) return;
+    if ((f->lent > 0 && !f->drain_over) || f->drained != drained) return;
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
     f->drained = NULL;
     drained(f->drained_ctx);

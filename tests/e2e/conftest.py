@@ -8,6 +8,7 @@ import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness  # noqa: E402
+import replicas  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -19,8 +20,8 @@ def kafka_modes(config):
 
 
 def pytest_ignore_collect(collection_path, config):
-    """What is only about a real Apache Kafka is not collected without one."""
-    return True if collection_path.name == "test_045_bus.py" and not kafka_modes(config) else None
+    """What is only about a real Apache Kafka, or takes minutes beside it, is not collected without one."""
+    return True if collection_path.name in ("test_045_bus.py", "test_047_replica_faults.py") and not kafka_modes(config) else None
 
 
 def pytest_generate_tests(metafunc):
@@ -59,7 +60,7 @@ def start(tmp_path):
         return server
 
     yield run
-    for server in running:
+    for server in reversed(running):  # a broker goes after those that use it
         if not server.killed:
             assert server.stop() == 0, server.errors()
 
@@ -81,3 +82,19 @@ def plane(start, bus_kind, kafka_cluster, request):
         server.bootstrap = kafka_cluster.address
     server.namespace = namespace
     return server
+
+
+@pytest.fixture
+def fleet(start, bus_kind, kafka_cluster, request):
+    """fleet(n, *options): so many data planes of one namespace, on one Kafka (replicas.py)."""
+    address = kafka_cluster.address if kafka_cluster else \
+        start("--broker-only", "--broker.config.group.initial.rebalance.delay.ms", "0", data="broker").kafka
+
+    def make(n, *options, bootstrap=None):
+        made = replicas.Fleet(start, bootstrap or address, "t" + str(abs(hash(request.node.nodeid)) % 10**9), *options)
+        for _ in range(n):
+            made.add()
+        return made
+
+    make.address = address
+    return make

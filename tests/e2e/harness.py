@@ -108,25 +108,35 @@ class Kafka381:
     """A real Apache Kafka 3.8.1, KRaft or ZooKeeper mode."""
 
     def __init__(self, data, mode="kraft", properties=""):
-        self.data = pathlib.Path(data)
+        self.data, self.mode = pathlib.Path(data), mode
         self.data.mkdir(parents=True, exist_ok=True)
         self.port = free_ports()
+        self.address = f"127.0.0.1:{self.port}"
         props = self.data / "more.properties"
         props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
                          "socket.request.max.bytes=209715200\nreplica.fetch.max.bytes=104857600\n" + properties)
+        self.start()
+
+    def start(self):
+        """Also again, after stop() or kill(): on the same data and port."""
         done = subprocess.run(
-            [ROOT / f"tools/kafka381/start-{mode}.sh", KAFKA381, self.data, str(self.port)],
-            env={**os.environ, "PROPS": str(props), "HEAP": os.environ.get("KAFKA_HEAP", "512m")},
+            [ROOT / f"tools/kafka381/start-{self.mode}.sh", KAFKA381, self.data, str(self.port)],
+            env={**os.environ, "PROPS": str(self.data / "more.properties"), "HEAP": os.environ.get("KAFKA_HEAP", "512m")},
             check=False, timeout=120, stdout=subprocess.PIPE, text=True,
         )
         if done.returncode:
             self.stop()  # one of the two may have started
-            raise AssertionError(f"Apache Kafka ({mode}) did not start: {done.stdout[-2000:]}")
-        self.address = f"127.0.0.1:{self.port}"
+            raise AssertionError(f"Apache Kafka ({self.mode}) did not start: {done.stdout[-2000:]}")
         wait_for(lambda: port_answers(self.port), 60, "Apache Kafka does not listen")
 
     def tool(self, name, *args, stdin=None, timeout=120):
         return kafka_tool(name, *args, stdin=stdin, timeout=timeout)
+
+    def kill(self):
+        """kill -9 of the broker."""
+        pid = int((self.data / "pid").read_text())
+        os.kill(pid, signal.SIGKILL)
+        wait_for(lambda: not port_answers(self.port), 10, "a killed Apache Kafka still answers")
 
     def stop(self):
         subprocess.run([ROOT / "tools/kafka381/stop.sh", self.data], check=False, timeout=90)

@@ -9,7 +9,7 @@ import requests
 import resources
 from harness import wait_for
 
-FAST = ["--flow.recoverGraceMs", "500", "--kafka.consumer.sessionTimeoutMs", "6000"]
+FAST = ["--flow.recoverGraceMs", "500", "--kafka.consumer.sessionTimeoutMs", "6000", "--gateway.drainMs", "2000"]
 
 
 class Fleet:
@@ -19,11 +19,13 @@ class Fleet:
         self.start, self.bootstrap, self.namespace, self.options = start, address, namespace, options
         self.members, self.n = [], 0
 
-    def add(self, *more, bootstrap=None):
+    def add(self, *more, bootstrap=None, asked=True):
+        """One more; asked=False: not yet among those that Load asks."""
         self.n += 1
         member = self.start("--no-broker", "--bootstrap", bootstrap or self.bootstrap, "--namespace", self.namespace,
                             *FAST, *self.options, *more, data=f"replica{self.n}")
-        self.members.append(member)
+        if asked:
+            self.members.append(member)
         return member
 
     def apply(self, tmp_path, toy, *texts):
@@ -74,9 +76,9 @@ class Fleet:
 class Load(threading.Thread):
     """Callers, one after another in each of `callers` threads; every answer, or the lack of one, is kept."""
 
-    def __init__(self, fleet, name="chain", callers=4, timeout_s=3, pause=0.0, path="pipelines"):
+    def __init__(self, fleet, name="chain", callers=4, timeout_s=3, pause=0.01, prefix="r"):
         super().__init__()
-        self.fleet, self.name_, self.timeout_s, self.pause, self.path = fleet, name, timeout_s, pause, path
+        self.fleet, self.name_, self.timeout_s, self.pause, self.prefix = fleet, name, timeout_s, pause, prefix
         self.answers, self.stopping, self.next, self.lock = {}, threading.Event(), 0, threading.Lock()
         self.doubled, self.hung = [], []
         self.threads = [threading.Thread(target=self.call, args=(i,)) for i in range(callers)]
@@ -88,13 +90,13 @@ class Load(threading.Thread):
         while not self.stopping.is_set():
             with self.lock:
                 self.next += 1
-                request_id = f"r{self.next}"
+                request_id = f"{self.prefix}{self.next}"
                 members = list(self.fleet.members)
             member = rng.choice(members)
             value = float(self.next % 1000)
             try:
                 answer = requests.post(
-                    f"http://{member.infer}/v2/{self.path}/{self.name_}/infer", json={"inputs": [resources.fp32([value] * 4)]},
+                    f"http://{member.infer}/v2/pipelines/{self.name_}/infer", json={"inputs": [resources.fp32([value] * 4)]},
                     headers={"x-request-id": request_id, "x-request-timeout": str(self.timeout_s)}, timeout=self.timeout_s + 10)
                 self.answers[request_id] = answer.status_code
                 if answer.status_code == 200 and answer.json()["outputs"][0]["data"][0] != value * 10 + 10:

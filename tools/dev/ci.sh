@@ -20,7 +20,10 @@ cmd_ci() {
     kafka381
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py --kafka "$modes" -k "kraft or zk"
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py --kafka "$modes" -k "kraft or zk"
+    say "faults under several data planes"
+    if [ $full = 1 ]; then pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka "$modes"
+    else pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka kraft -k "embedded or sleeps"; fi
     say "Kafka's clients"
     . tools/dev/compat.sh
     if [ $full = 1 ]; then
