@@ -1,5 +1,7 @@
 """The sample pipelines that users of the original know, over toy models with the same tensors, with their documented results."""
 
+import concurrent.futures
+import json
 import struct
 
 import pytest
@@ -13,7 +15,7 @@ A = list(range(1, 17))
 TWO_A = [2 * x for x in A]
 F = [1, 2, 3, 4]
 MODELS = ("tfsimple1 tfsimple2 tfsimple3 conditional mul10 add10 add20 check outlier-error choice-is-one choice-is-two error "
-          "iris counter identity-loop identity-output").split()
+          "iris iris-batched drift id1-node id2-node join-node counter identity-loop identity-output").split()
 
 PIPELINES = {
     "tfsimple": "steps: [{name: tfsimple1}]\noutput: {steps: [tfsimple1]}",
@@ -109,6 +111,40 @@ output: {steps: [add10]}
 """,
     "error-pipeline": "steps: [{name: outlier-error}]\noutput: {steps: [outlier-error]}",
     "iris-pipeline": "steps: [{name: iris}]\noutput: {steps: [iris]}",
+    "iris-batch": "steps: [{name: iris-batched, batch: {size: 2}}]\noutput: {steps: [iris-batched]}",
+    "iris-async-drift": """
+steps:
+- name: iris
+- name: drift
+  batch: {size: 2}
+output: {steps: [iris, drift.outputs.is_drift]}
+""",
+    "triggers-join-inputs": """
+steps:
+- name: join-node
+  inputs: [triggers-join-inputs.inputs.INPUT1, triggers-join-inputs.inputs.INPUT2]
+  inputsJoinType: inner
+  triggers: [triggers-join-inputs.inputs.TRIGGER1, triggers-join-inputs.inputs.TRIGGER2]
+  triggersJoinType: any
+output: {steps: [join-node]}
+""",
+    "triggers-join-internal": """
+steps:
+- name: id1-node
+  inputs: [triggers-join-internal.inputs.TRIGGER1]
+  tensorMap: {triggers-join-internal.inputs.TRIGGER1: INPUT1}
+- name: id2-node
+  inputs: [triggers-join-internal.inputs.TRIGGER2]
+  tensorMap: {triggers-join-internal.inputs.TRIGGER2: INPUT1}
+- name: join-node
+  inputs: [triggers-join-internal.inputs.INPUT1, triggers-join-internal.inputs.INPUT2]
+  inputsJoinType: inner
+  triggers: [id1-node.outputs.OUTPUT1, id2-node.outputs.OUTPUT1]
+  triggersJoinType: any
+output: {steps: [join-node]}
+""",
+    "pipeline-add10": "steps: [{name: add10}]\noutput: {steps: [add10]}",
+    "pipeline-mul10": "steps: [{name: mul10}]\noutput: {steps: [mul10]}",
     "counter-pipeline": """
 allowCycles: true
 maxStepRevisits: 100
@@ -141,7 +177,19 @@ def pair(a, b):
     return [int32(a, "INPUT0"), int32(b, "INPUT1")]
 
 
+ONES = [{"name": name, "shape": [1], "datatype": "INT64", "data": [1]} for name in ("INPUT1", "INPUT2")]
+TRIGGERS = [{"name": name, "shape": [1], "datatype": "BOOL", "data": [True]} for name in ("TRIGGER1", "TRIGGER2")]
+IRIS = [{"name": "predict", "shape": [1, 4], "datatype": "FP32", "data": F}]
+
 SAMPLES = [
+    ("tfsimple", [int32(F, "INPUT0"), int32(F, "INPUT1")], "tfsimple1 : rpc error: code = InvalidArgument desc = INPUT0: the shape [-1,16]"),
+    *((name, ONES + triggers, [[2]]) for name in ("triggers-join-inputs", "triggers-join-internal")
+      for triggers in (TRIGGERS[:1], TRIGGERS[1:], TRIGGERS)),
+    ("pipeline-add10", [f32(F, "INPUT")], [[11, 12, 13, 14]]),
+    ("pipeline-mul10", [f32(F, "INPUT")], [[10, 20, 30, 40]]),
+    ("iris-pipeline", IRIS, [[2]]),
+    ("iris-batch", IRIS, [[2]]),
+    ("iris-async-drift", IRIS, [[2], [0]]),
     ("tfsimple", pair(A, A), [TWO_A, [0] * 16]),
     ("tfsimples", pair(A, A), [TWO_A, TWO_A]),
     ("tfsimples-input", pair(A, A), [A, A]),
@@ -187,6 +235,62 @@ def test_every_sample_has_its_documented_result(samples):
             continue
         assert answer.status_code == 200, (name, answer.text)
         assert [output["data"] for output in answer.json()["outputs"]] == wanted, name
+
+
+def test_two_callers_of_a_batched_step_each_have_their_answer(samples):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        for answer in pool.map(lambda _: requests.post(f"http://{samples.infer}/v2/pipelines/iris-batch/infer", json={"inputs": IRIS},
+                                                       timeout=20), range(8)):
+            assert answer.status_code == 200 and answer.json()["outputs"][0]["data"] == [2], answer.text
+
+
+def test_a_pipeline_that_is_loaded_again_has_the_next_version_and_the_new_steps(samples, tmp_path):
+    for version, name, wanted in ((1, "add10", [11, 12, 13, 14]), (2, "mul10", [10, 20, 30, 40]), (3, "add10", [11, 12, 13, 14])):
+        samples.apply(tmp_path, resources.pipeline("version-test", f"steps: [{{name: {name}}}]\noutput: {{steps: [{name}]}}"))
+        answer = requests.post(f"http://{samples.infer}/v2/pipelines/version-test/infer", json={"inputs": [f32(F, "INPUT")]}, timeout=20)
+        assert answer.json()["outputs"][0]["data"] == wanted, answer.text
+        assert answer.headers["x-pipeline-version"] == str(version)
+
+
+@pytest.mark.parametrize("name, spec, words", [
+    ("error-bad-spec", "steps: [{name: mul10, input: [add10]}]", "input"),
+    ("error-empty-input", 'steps: [{name: mul10, inputs: [""]}]', "empty"),
+    ("error-empty-trigger", 'steps: [{name: mul10, triggers: [""]}]', "empty"),
+    ("error-step-name", "steps: [{name: error-step-name}]", "error-step-name"),
+    ("error-unknown-step", "steps: [{name: mul10, inputs: [nobody]}]", "nobody"),
+    ("error-unknown-trigger", "steps: [{name: mul10, triggers: [nobody]}]", "nobody"),
+    ("error-cycle", "steps: [{name: mul10, inputs: [add10]}, {name: add10, inputs: [mul10]}]", "cycle"),
+    ("triggers_join_inputs", "steps: [{name: mul10}]", "triggers_join_inputs"),
+])
+def test_the_samples_of_mistakes_are_refused_with_the_place(start, tmp_path, name, spec, words):
+    path = tmp_path / "wrong.yaml"
+    path.write_text(resources.pipeline(name, spec))
+    done = start().cli("apply", "-f", path, check=False)
+    assert done.returncode == 1 and words in done.stderr and "wrong.yaml:" in done.stderr, done.stderr
+    assert "internal" not in done.stderr
+
+
+def test_the_samples_of_models_are_taken_and_say_what_they_lack(start, toy, tmp_path):
+    server = start()
+    extra = resources.server(toy).replace("{name: toy}", "{name: mlserver-extra}").replace("[toy]", "[mlserver, sklearn, mlserver-extra]")
+    ready = {
+        "iris": "storageUri: gs://models/iris\n  memory: 100Ki",
+        "tfsimple": "storageUri: gs://models/simple\n  replicas: 2\n  minReplicas: 1\n  maxReplicas: 3",
+        "math": "storageUri: gs://models/multi-version\n  artifactVersion: 2",
+        "iris2": "storageUri: s3://models/iris\n  secretName: minio-secret",
+        "iris3": "storageUri: gs://models/iris\n  server: mlserver-extra",
+        "add10": "storageUri: gs://models/add10\n  dataflow: {cleanTopicsOnDelete: true}\n  logger: {percent: 100}",
+    }
+    lacking = {"error-bad-capabilities": ("requirements: [foobar]", "foobar"),
+               "iris-custom-server": ("requirements: [sklearn]\n  server: mlserver-134", "mlserver-134")}
+    texts = [extra, *(resources.model(n, "sklearn") + f"  {spec}\n" for n, spec in ready.items())]
+    for name, (spec, _) in lacking.items():
+        texts.append(f"apiVersion: mlops.seldon.io/v1alpha1\nkind: Model\nmetadata: {{name: {name}}}\nspec:\n  storageUri: gs://x\n  {spec}\n")
+    server.apply(tmp_path, "---\n".join(texts))
+    listed = {r["name"]: r for r in json.loads(server.cli("get", "models", "--output", "json").stdout)["resources"]}
+    assert [n for n in ready if not listed[n]["ready"]] == [], listed
+    for name, (_, words) in lacking.items():
+        assert listed[name]["ready"] is False and words in json.dumps(listed[name]), listed[name]
 
 
 def test_a_step_of_a_cycle_runs_as_often_as_it_may_and_no_more(samples, tmp_path):

@@ -5,11 +5,12 @@
  *   mul10, add10   the first tensor times or plus ten, as OUTPUT, typed          sum      all inputs, added up, as OUTPUT
  *   echo           the same tensors, typed                                       raw      the same tensors, byte for byte, by model "raw_1"
  *   conditional    CHOICE 0: INPUT0 as OUTPUT0; else INPUT1 as OUTPUT1           hdr      echo with response headers and a trailer
- *   slow           echo after 0.8 s                                              iris     one class a row, always 1
- *   tfsimple       INPUT0 + INPUT1 and INPUT0 - INPUT1                           rawu8 …  a fixed raw tensor: u8 i8 u16 i16 fp16 bool bytes
+ *   slow           echo after 0.8 s                                              iris…    one class a row, always 2
+ *   tfsimple       INPUT0 + INPUT1 and INPUT0 - INPUT1, both [-1,16]             rawu8 …  a fixed raw tensor: u8 i8 u16 i16 fp16 bool bytes
  *   add20, math    plus twenty; plus ten                                         identity  echo, after a millisecond
  *   counter        INT32 plus one as `output`, with `continue` or (from 10) `stop`
  *   choice-is-one, choice-is-two      the same tensors and `status` if `choice` is that; else only `status`
+ *   id1, id2       INPUT1 as OUTPUT1      join   INPUT1 + INPUT2 as OUTPUT1     drift  `is_drift`, 0, whatever came
  *   outlier, check times ten; an error if the input adds up to more than 100
  *   error, unavail, internal          InvalidArgument, Unavailable, Internal
  * SPDX-License-Identifier: Apache-2.0
@@ -199,7 +200,7 @@ static enum rc iris(const struct infer_view *v, struct buf *out, struct err *e)
 
     if (rows < 0 || rows > 1 << 20) return err_set(e, RC_INVALID, "too many rows");
     for (int64_t i = 0; i < rows; i++)
-        store_le64(buf_grow(&raw, 8), 1);
+        store_le64(buf_grow(&raw, 8), 2);
     put_tensor(out, &like, STR("predict"), buf_view(&raw));
     return RC_OK;
 }
@@ -309,9 +310,28 @@ static enum rc choice(struct str model, const struct infer_view *v, struct buf *
     return RC_OK;
 }
 
+static enum rc tfsimple(const struct infer_view *v, struct buf *out, struct err *e)
+{
+    const struct infer_tensor *a = infer_find(v, STR("INPUT0")), *b = infer_find(v, STR("INPUT1"));
+
+    for (size_t i = 0; i < v->tensors_n; i++)
+        if (v->tensors[i].shape_n != 2 || v->tensors[i].shape[1] != 16)
+            return err_set(e, RC_INVALID, STR_FMT ": the shape [-1,16] is expected", STR_ARG(v->tensors[i].name));
+    return two(a, b, 1, STR("OUTPUT0"), out, e) ? e->rc : two(a, b, -1, STR("OUTPUT1"), out, e);
+}
+
+static void drift(struct buf *out)
+{
+    const int64_t shape[2] = {1, 1};
+    const struct infer_tensor like = {.datatype = STR("INT64"), .type = DT_INT64, .shape = shape, .shape_n = 2};
+
+    put_tensor(out, &like, STR("is_drift"), bytes_of("\0\0\0\0\0\0\0", 8));
+}
+
 static const char *const known[] = {"mul10",       "add10",   "sum",      "echo",    "raw",
                                     "conditional", "hdr",     "slow",     "iris",    "tfsimple",
                                     "tfsimple1",   "tfsimple2", "tfsimple3", "add20", "math",
+                                    "iris2",       "iris3",   "id1",      "id2",     "join",  "drift",
                                     "identity",    "counter", "choice",   "outlier", "check",
                                     "error",       "unavail", "internal", "rawu8",   "rawi8",
                                     "rawu16",      "rawi16",  "rawfp16",  "rawbool", "rawbytes"};
@@ -349,13 +369,14 @@ static enum rc compute(struct str model, struct str kind, const struct infer_vie
     if (str_is(kind, "identity")) a->delay_ms = 1;
     if (str_is(kind, "sum")) return sum(v, out, e);
     if (str_is(kind, "conditional")) return conditional(v, out, e);
-    if (str_is(kind, "iris")) return iris(v, out, e);
-    if (str_starts(kind, STR("tfsimple")))
-        return two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), 1, STR("OUTPUT0"),
-                   out, e)
-                   ? e->rc
-                   : two(infer_find(v, STR("INPUT0")), infer_find(v, STR("INPUT1")), -1,
-                         STR("OUTPUT1"), out, e);
+    if (str_starts(kind, STR("iris"))) return iris(v, out, e);
+    if (str_starts(kind, STR("tfsimple"))) return tfsimple(v, out, e);
+    if (str_is(kind, "id1") || str_is(kind, "id2")) return same(infer_find(v, STR("INPUT1")), STR("OUTPUT1"), out, e);
+    if (str_is(kind, "join")) return two(infer_find(v, STR("INPUT1")), infer_find(v, STR("INPUT2")), 1, STR("OUTPUT1"), out, e);
+    if (str_is(kind, "drift")) {
+        drift(out);
+        return RC_OK;
+    }
     if (str_is(kind, "slow")) a->delay_ms = SLOW_MS;
     if (str_is(kind, "hdr")) a->headers = true;
     return echo(v, out, e);
