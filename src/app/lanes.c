@@ -64,6 +64,10 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
     l->flow = (struct flow_options){
         .topic_prefix = c->kafka_topic_prefix,
         .topic_namespace = c->namespace,
+        .group_prefix = c->kafka_consumer_group_id_prefix,
+        .groups_seldon = c->compat_groups == CONFIG_COMPAT_GROUPS_SELDON,
+        .groups_namespace = c->origins[CONFIG_KEY_NAMESPACE].from == CONFIG_DEFAULT ? STR("") : c->namespace,
+        .groups_gateways = (uint32_t)c->compat_model_gateway_groups,
         .partitions = (int32_t)c->kafka_topics_num_partitions,
         .replication = (int32_t)c->kafka_topics_replication_factor,
         .message_bytes_max = MIN(c->kafka_producer_message_max_bytes, c->kafka_consumer_message_max_bytes),

@@ -66,6 +66,35 @@ void bus_group_delete(struct bus *b, struct bus_commit *c)
     b->ops->group_delete(b, c);
 }
 
+void bus_readers(struct bus *b, struct bus_readers *r)
+{
+    b->ops->readers(b, r);
+}
+
+void bus_readers_fini(struct bus_readers *r)
+{
+    arena_fini(&r->arena);
+    r->list = NULL;
+    r->n = 0;
+}
+
+/* An implementation's: a group and a topic, found. */
+void readers_add(struct bus_readers *r, struct str group, size_t topic)
+{
+    for (size_t i = 0; i < r->n; i++)
+        if (r->list[i].topic == topic && str_eq(r->list[i].group, group)) return;
+    if (r->n == BUS_READERS_MAX) return;
+    if (!r->list) r->list = arena_array(&r->arena, struct bus_reader, BUS_READERS_MAX);
+    r->list[r->n++] = (struct bus_reader){arena_dup_str(&r->arena, group), topic};
+}
+
+bool readers_mean(const struct bus_readers *r, struct str group)
+{
+    for (size_t i = 0; i < r->parts_n; i++)
+        if (group.n >= r->parts[i].n && memmem(group.p, group.n, r->parts[i].p, r->parts[i].n)) return true;
+    return false;
+}
+
 static void refused(struct msg *m)
 {
     struct bus_op *op = container_of(m, struct bus_op, msg);

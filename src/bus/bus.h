@@ -8,6 +8,7 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/err.h"
 #include "sys/mailbox.h"
@@ -121,8 +122,25 @@ struct bus_commit {
 };
 void bus_commit(struct bus *b, struct bus_commit *c);
 void bus_committed(struct bus *b, struct bus_commit *c);           /* one entry per partition */
-void bus_group_delete(struct bus *b, struct bus_commit *c);        /* all its offsets; RC_OK when there is none */
+/* All its offsets; with offsets_n, only those of the topic in partitions 0 to n - 1. RC_OK when there is none. */
+void bus_group_delete(struct bus *b, struct bus_commit *c);
 void bus_committed_fini(struct bus_commit *c);
+
+/* Who else reads: groups whose id contains one of `parts` and whose members read one of the topics, each such pair once, at most
+ * BUS_READERS_MAX. Groups without members do not count. */
+enum { BUS_READERS_MAX = 1000 };
+struct bus_reader { struct str group; size_t topic; };               /* topic: its place in `topics` */
+struct bus_readers {
+    struct bus_op op;
+    const struct str *parts, *topics;            /* in, borrowed until done */
+    size_t parts_n, topics_n;
+    struct bus_reader *list;                     /* out, owned by the op */
+    size_t n;
+    struct arena arena;                          /* of `list` */
+    void *priv;
+};
+void bus_readers(struct bus *b, struct bus_readers *r);
+void bus_readers_fini(struct bus_readers *r);
 
 /* Shares the partitions of a topic, as numbers, with the other members of a group; nothing is read. Remote only: an embedded
  * bus has one process, which owns everything (RC_UNSUPPORTED). `taken` and `wanted` are called on reply_to's loop, numbers
@@ -164,11 +182,14 @@ struct bus_ops {
     void (*commit)(struct bus *b, struct bus_commit *c);
     void (*committed)(struct bus *b, struct bus_commit *c);
     void (*group_delete)(struct bus *b, struct bus_commit *c);
+    void (*readers)(struct bus *b, struct bus_readers *r);
     void (*join)(struct bus *b, struct bus_member *m);       /* these three may be NULL: RC_UNSUPPORTED */
     void (*given)(struct bus *b, struct bus_member *m);
     void (*leave)(struct bus *b, struct bus_member *m);
     bool (*ready)(const struct bus *b, struct str *ret_why);
     void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
 };
+void readers_add(struct bus_readers *r, struct str group, size_t topic);       /* for implementations: a pair was found */
+bool readers_mean(const struct bus_readers *r, struct str group);              /* … its id contains one of the parts */
 struct bus { const struct bus_ops *ops; struct bus_facts facts; };
 struct bus *bus_close(struct bus *b);            /* NULL is fine; returns NULL */

@@ -325,6 +325,7 @@ static const struct bus_ops ops = {
     .commit = embedded_commit,
     .committed = embedded_committed,
     .group_delete = embedded_group_delete,
+    .readers = embedded_readers,
     .ready = embedded_ready,
     .close = embedded_close,
 };

@@ -373,6 +373,19 @@ void embedded_committed(struct bus *b, struct bus_commit *c)
     op_send(c->priv, &c->op, committed_run);
 }
 
+/* Of one topic; the group may have others. */
+static void offsets_delete_of(struct embedded *em, struct group_entry *ge, struct bus_commit *c)
+{
+    struct offset_del *dels = xnew_array(struct offset_del, c->offsets_n);
+    size_t n;
+
+    for (size_t i = 0; i < c->offsets_n; i++)
+        dels[i] = (struct offset_del){c->topic, (int32_t)i};
+    if (err_keep(rc_of(groups_delete_offsets(ge, dels, c->offsets_n, &n), c->group, &c->op.err), &c->op.err)) op_end(em, &c->op);
+    else op_home_when(em, &c->op, ge->seq);
+    free(dels);
+}
+
 static void group_delete_run(struct msg *m)
 {
     struct bus_commit *c = container_of(m, struct bus_commit, op.msg);
@@ -383,6 +396,10 @@ static void group_delete_run(struct msg *m)
     if (!op_may_begin(em, &c->op)) return;
     seq = groups_gone_seq(broker_groups(em->broker));
     ge = groups_find(broker_groups(em->broker), c->group);
+    if (ge && c->offsets_n) {
+        offsets_delete_of(em, ge, c);
+        return;
+    }
     if (ge && err_keep(rc_of(groups_remove(&ge, &seq), c->group, &c->op.err), &c->op.err))
         op_end(em, &c->op);
     else
@@ -393,4 +410,28 @@ void embedded_group_delete(struct bus *b, struct bus_commit *c)
 {
     c->priv = embedded_of(b);
     op_send(c->priv, &c->op, group_delete_run);
+}
+
+/* What is seen may be gone a moment later, and nothing durable is said. */
+static void readers_run(struct msg *m)
+{
+    struct bus_readers *r = container_of(m, struct bus_readers, op.msg);
+    struct embedded *em = r->priv;
+    const struct group_entry *ge = NULL;
+
+    if (!op_may_begin(em, &r->op)) return;
+    while ((ge = groups_next(broker_groups(em->broker), ge))) {
+        bool settled = ge->c || ge->g.protocol.p;        /* before that nobody reads, and subscriptions cannot be told */
+
+        if (!settled || !readers_mean(r, ge->g.id) || group_entry_is_empty(ge)) continue;
+        for (size_t i = 0; i < r->topics_n; i++)
+            if (group_entry_subscribes(ge, r->topics[i])) readers_add(r, ge->g.id, i);
+    }
+    op_end(em, &r->op);
+}
+
+void embedded_readers(struct bus *b, struct bus_readers *r)
+{
+    r->priv = embedded_of(b);
+    op_send(r->priv, &r->op, readers_run);
 }

@@ -78,4 +78,5 @@ void embedded_topics(struct bus *b, struct bus_topics *t);
 void embedded_commit(struct bus *b, struct bus_commit *c);
 void embedded_committed(struct bus *b, struct bus_commit *c);
 void embedded_group_delete(struct bus *b, struct bus_commit *c);
+void embedded_readers(struct bus *b, struct bus_readers *r);
 void embedded_waits_close(struct embedded *em);

@@ -197,6 +197,7 @@ static const struct bus_ops remote_ops = {
     .commit = remote_commit,
     .committed = remote_committed,
     .group_delete = remote_group_delete,
+    .readers = remote_readers,
     .join = remote_join,
     .given = remote_given,
     .leave = remote_leave,

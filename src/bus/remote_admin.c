@@ -570,6 +570,39 @@ void remote_committed(struct bus *b, struct bus_commit *c)
     job_start(b, &c->op, committed_run);
 }
 
+/* Of one topic; the group may have others. */
+static void offsets_delete_run(struct remote *r, struct bus_op *op)
+{
+    const struct kafka_lib *k = r->k;
+    struct bus_commit *c = container_of(op, struct bus_commit, op);
+    char topic[256], group[512];
+    rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
+    rd_kafka_DeleteConsumerGroupOffsets_t *request;
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS);
+    rd_kafka_event_t *ev;
+    size_t n;
+
+    cstr(topic, sizeof topic, c->topic);
+    for (size_t i = 0; i < c->offsets_n; i++)
+        k->rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
+    request = k->rd_kafka_DeleteConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
+    k->rd_kafka_DeleteConsumerGroupOffsets(r->admin, &request, 1, o, queue);
+    ev = answer(r, queue, &op->err);
+    if (ev) {
+        const rd_kafka_group_result_t **groups =
+            k->rd_kafka_DeleteConsumerGroupOffsets_result_groups(k->rd_kafka_event_DeleteConsumerGroupOffsets_result(ev), &n);
+
+        if (n) group_error(r, groups[0], &op->err);
+        if (op->err.rc == RC_NOT_FOUND) op->err = (struct err){0};
+        k->rd_kafka_event_destroy(ev);
+    }
+    k->rd_kafka_DeleteConsumerGroupOffsets_destroy(request);
+    k->rd_kafka_topic_partition_list_destroy(list);
+    k->rd_kafka_AdminOptions_destroy(o);
+    k->rd_kafka_queue_destroy(queue);
+}
+
 static void group_delete_run(struct remote *r, struct bus_op *op)
 {
     const struct kafka_lib *k = r->k;
@@ -598,5 +631,77 @@ static void group_delete_run(struct remote *r, struct bus_op *op)
 
 void remote_group_delete(struct bus *b, struct bus_commit *c)
 {
-    job_start(b, &c->op, group_delete_run);
+    job_start(b, &c->op, c->offsets_n ? offsets_delete_run : group_delete_run);
+}
+
+/* ---- who else reads ---- */
+
+static void group_look(const struct kafka_lib *k, const rd_kafka_ConsumerGroupDescription_t *g, struct bus_readers *into)
+{
+    struct str id = str_of(k->rd_kafka_ConsumerGroupDescription_group_id(g));
+
+    for (size_t i = 0; i < k->rd_kafka_ConsumerGroupDescription_member_count(g); i++) {
+        const rd_kafka_MemberAssignment_t *a = k->rd_kafka_MemberDescription_assignment(k->rd_kafka_ConsumerGroupDescription_member(g, i));
+        const rd_kafka_topic_partition_list_t *list = a ? k->rd_kafka_MemberAssignment_partitions(a) : NULL;
+
+        for (int t = 0; list && t < list->cnt; t++)
+            for (size_t w = 0; w < into->topics_n; w++)
+                if (str_is(into->topics[w], list->elems[t].topic)) readers_add(into, id, w);
+    }
+}
+
+static void groups_describe(struct remote *r, struct bus_readers *into, const char **ids, size_t ids_n)
+{
+    const struct kafka_lib *k = r->k;
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_AdminOptions_t *o = options(r, &into->op, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
+    rd_kafka_event_t *ev;
+    size_t n;
+
+    k->rd_kafka_DescribeConsumerGroups(r->admin, ids, ids_n, o, queue);
+    ev = answer(r, queue, &into->op.err);
+    if (ev) {
+        const rd_kafka_ConsumerGroupDescription_t **groups =
+            k->rd_kafka_DescribeConsumerGroups_result_groups(k->rd_kafka_event_DescribeConsumerGroups_result(ev), &n);
+
+        for (size_t i = 0; i < n; i++)
+            if (!k->rd_kafka_ConsumerGroupDescription_error(groups[i])) group_look(k, groups[i], into);
+        k->rd_kafka_event_destroy(ev);
+    }
+    k->rd_kafka_AdminOptions_destroy(o);
+    k->rd_kafka_queue_destroy(queue);
+}
+
+/* All groups are listed, which is cheap; only those whose id fits are asked about. */
+static void readers_run(struct remote *r, struct bus_op *op)
+{
+    const struct kafka_lib *k = r->k;
+    struct bus_readers *into = container_of(op, struct bus_readers, op);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
+    const char *ids[BUS_READERS_MAX];
+    size_t n, ids_n = 0;
+    rd_kafka_event_t *ev;
+
+    k->rd_kafka_ListConsumerGroups(r->admin, o, queue);
+    ev = answer(r, queue, &op->err);
+    if (ev) {
+        const rd_kafka_ConsumerGroupListing_t **groups =
+            k->rd_kafka_ListConsumerGroups_result_valid(k->rd_kafka_event_ListConsumerGroups_result(ev), &n);
+
+        for (size_t i = 0; i < n && ids_n < BUS_READERS_MAX; i++) {
+            const char *id = k->rd_kafka_ConsumerGroupListing_group_id(groups[i]);
+
+            if (readers_mean(into, str_of(id))) ids[ids_n++] = id;
+        }
+        if (ids_n) groups_describe(r, into, ids, ids_n);
+        k->rd_kafka_event_destroy(ev);
+    }
+    k->rd_kafka_AdminOptions_destroy(o);
+    k->rd_kafka_queue_destroy(queue);
+}
+
+void remote_readers(struct bus *b, struct bus_readers *r)
+{
+    job_start(b, &r->op, readers_run);
 }

@@ -119,3 +119,4 @@ void remote_topics(struct bus *b, struct bus_topics *t);
 void remote_commit(struct bus *b, struct bus_commit *c);
 void remote_committed(struct bus *b, struct bus_commit *c);
 void remote_group_delete(struct bus *b, struct bus_commit *c);
+void remote_readers(struct bus *b, struct bus_readers *r);

@@ -38,6 +38,15 @@
     X(rd_kafka_assign) X(rd_kafka_assignment_lost) X(rd_kafka_conf_set_rebalance_cb) X(rd_kafka_consumer_close)         \
     X(rd_kafka_consumer_poll) X(rd_kafka_incremental_assign) X(rd_kafka_incremental_unassign)                          \
     X(rd_kafka_pause_partitions) X(rd_kafka_queue_get_consumer) X(rd_kafka_rebalance_protocol) X(rd_kafka_subscribe)   \
+    X(rd_kafka_ConsumerGroupDescription_error) X(rd_kafka_ConsumerGroupDescription_group_id)                           \
+    X(rd_kafka_ConsumerGroupDescription_member) X(rd_kafka_ConsumerGroupDescription_member_count)                      \
+    X(rd_kafka_ConsumerGroupListing_group_id) X(rd_kafka_DeleteConsumerGroupOffsets)                                   \
+    X(rd_kafka_DeleteConsumerGroupOffsets_destroy) X(rd_kafka_DeleteConsumerGroupOffsets_new)                          \
+    X(rd_kafka_DeleteConsumerGroupOffsets_result_groups) X(rd_kafka_DescribeConsumerGroups)                            \
+    X(rd_kafka_DescribeConsumerGroups_result_groups) X(rd_kafka_ListConsumerGroups)                                    \
+    X(rd_kafka_ListConsumerGroups_result_valid) X(rd_kafka_MemberAssignment_partitions)                                \
+    X(rd_kafka_MemberDescription_assignment) X(rd_kafka_event_DeleteConsumerGroupOffsets_result)                       \
+    X(rd_kafka_event_DescribeConsumerGroups_result) X(rd_kafka_event_ListConsumerGroups_result)                        \
     X(rd_kafka_topic_partition_list_copy) X(rd_kafka_version_str)
 
 struct kafka_lib {

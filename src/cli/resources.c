@@ -280,7 +280,7 @@ static void row(struct table *t, const json_t *r)
         struct str address = json_text(r, "address");
         table_add(t, address.n ? address : json_text(r, "restAddress"));
     } else {
-        table_add(t, json_is_true(ready) ? STR("") : status);
+        table_add(t, json_is_true(ready) ? json_text(r, "warning") : status);
     }
 }
 

@@ -132,6 +132,13 @@ static void put_failed(struct buf *b, const struct control_item *item, const str
     json_put_str(b, buf_str(&text));
 }
 
+static void put_warning(struct buf *b, const struct probing *p)
+{
+    if (!p->done || !p->probe.warning[0]) return;
+    buf_append_str(b, STR(",\"warning\":"));
+    json_put_str(b, str_of(p->probe.warning));
+}
+
 static void put_status(struct buf *b, const struct control_item *item, const struct probing *p)
 {
     enum rc rc = p->probe.err.rc;
@@ -156,6 +163,7 @@ static void items_answer(struct request *r)
         if (i) buf_append_byte(&body, ',');
         buf_append(&body, buf_view(&r->call.items[i].json));
         put_status(&body, &r->call.items[i], &r->probes[i]);
+        put_warning(&body, &r->probes[i]);
         buf_append_byte(&body, '}');
     }
     if (!one) buf_append_str(&body, STR("]}"));

@@ -498,6 +498,7 @@ void pipeline_read(struct reading *rd, struct yaml_map *spec)
     struct yaml_map dataflow;
 
     pr.def->name = arena_dup_str(pr.a, rd->r->name);
+    pr.def->seldon_uid = rd->r->seldon_uid;
     steps_read(&pr, spec);
     output_read(&pr, spec);
     input_read(&pr, spec);

@@ -407,13 +407,17 @@ static void name_check(const struct reading *rd, struct yaml_map *metadata, stru
                      max);
 }
 
+#define SELDON_UID "millrace.io/seldon-uid"
+enum { UID_MAX = 100 };
+
 static void metadata_read(const struct reading *rd, struct yaml_map *doc)
 {
     static const char *const without_effect[] = {
-        "labels",          "annotations",       "uid",
+        "uid",
         "resourceVersion", "creationTimestamp", "deletionTimestamp",
         "finalizers",      "ownerReferences",   "managedFields",
         "selfLink",        "generateName",      "deletionGracePeriodSeconds"};
+    const struct yaml_node *uid;
     struct yaml_map metadata;
     struct yaml_text name, space;
 
@@ -421,6 +425,12 @@ static void metadata_read(const struct reading *rd, struct yaml_map *doc)
     name = yaml_map_text(&metadata, "name");
     space = yaml_map_text(&metadata, "namespace");
     yaml_map_int(&metadata, "generation", 0, INT64_MAX, 0);
+    (void)yaml_map_any(&metadata, "labels");
+    uid = yaml_get(yaml_map_any(&metadata, "annotations"), SELDON_UID);
+    if (uid && (uid->kind != YAML_SCALAR || !uid->text.n || uid->text.n > UID_MAX))
+        yaml_problem(&metadata, uid, "metadata.annotations." SELDON_UID ": a text of at most %d characters is wanted", UID_MAX);
+    else if (uid)
+        rd->r->seldon_uid = arena_dup_str(&rd->r->arena, uid->text);
     for (size_t i = 0; i < countof(without_effect); i++)
         (void)yaml_map_any(&metadata, without_effect[i]);
     yaml_map_end(&metadata);

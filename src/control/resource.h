@@ -34,6 +34,7 @@ struct resource {
     uint32_t version;                            /* 1, 2, …; 0 before it is stored */
     int64_t offset, created_ms, updated_ms;      /* of its record */
     struct str json;                             /* apiVersion, kind, metadata and spec as declared */
+    struct str seldon_uid;                       /* pipelines: annotation millrace.io/seldon-uid; empty: none */
     struct str why_not;                          /* stored once, but this version does not take it; empty: fine */
     union {
         struct resource_server server;

@@ -180,6 +180,7 @@ static struct flow_pipeline_def *pipeline_copy(struct arena *a, const struct res
     to->version = r->version;
     to->resource_offset = r->offset;
     to->record = r->pipeline.has_record ? from->record : record;
+    to->seldon_uid = dup(a, from->seldon_uid);
     to->steps = arena_array(a, struct flow_step_def, from->steps_n);
     for (size_t i = 0; i < from->steps_n; i++)
         step_copy(a, &from->steps[i], &to->steps[i]);

@@ -112,6 +112,7 @@ static void clear_start(struct place *p)
     c->open = p->clean ? 3 : 1;
     f->lent += c->open;
     c->group = (struct bus_commit){.op = {.reply_to = home, .done = group_back}, .group = p->group, .topic = p->inputs.name};
+    if (f->naming.seldon && p->model) c->group.offsets_n = (size_t)MAX(MAX(p->inputs.partitions, f->o.partitions), 1);  /* others share the group */
     c->inputs = (struct bus_topic){.op = {.reply_to = home, .done = inputs_back}, .topic = p->inputs.name};
     c->outputs = (struct bus_topic){.op = {.reply_to = home, .done = outputs_back}, .topic = p->outputs.name};
     bus_group_delete(f->bus, &c->group);

@@ -48,6 +48,7 @@ struct flow_pipeline_def {
     uint32_t max_step_revisits;
     int64_t retention_ms;                        /* of its topics when they are made; 0: kafka.topics.config */
     enum flow_record record;
+    struct str seldon_uid;                       /* of its version in the original, whose offsets are taken over; empty: none */
     const struct graph *graph;                   /* made by flow_snapshot_seal() */
 };
 

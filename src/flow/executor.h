@@ -7,6 +7,7 @@
  * intake.c   outside records, commits              recover.c what was left unfinished
  * clear.c    what the deleted leave behind
  * tap.c      inputs from other pipelines             tag.c   the schema registry's prefix on values
+ * strangers.c  other engines on our topics
  * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
  * owners.c   which numbers are ours                foreign.c requests that other processes took
  *
@@ -102,6 +103,7 @@ struct place {
     const struct flow_pipeline_def *pipeline;    /* of the newest snapshot */
     const struct flow_model_def *def;            /* … when it is a model */
     char *why;                                   /* the last look at its offsets failed; NULL: none did */
+    char *stranger;                              /* group of another engine that reads its inputs; NULL: none (strangers.c) */
     struct timer retry;
     uint32_t tries;
     int64_t *acked;                              /* by partition: the last input of this executor that was acknowledged */
@@ -231,6 +233,7 @@ struct flow {
     struct map pipelines, models;                /* name -> struct place */
     struct list leaving;
     struct topic errors;
+    struct timer strangers_timer; bool strangers_begun;      /* executor 0 */
     struct list runs, parked, probes;
     struct list spare_runs, spare_appends;
     uint32_t spare_runs_n, spare_appends_n;
@@ -278,7 +281,7 @@ void flow_unpark_all(struct flow *f);            /* something that parked reques
 void flow_returned(struct flow *f);              /* something lent to the bus is back */
 
 /* place.c */
-struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms);
+struct place *place_new(struct flow *f, bool model, struct str name, struct str uid, int64_t retention_ms);
 void place_setup(struct place *p);
 void place_leave(struct place *p);
 void place_unref(struct place *p);
@@ -289,6 +292,9 @@ bool place_ready(const struct place *p);
 enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e);
 void topic_init(struct topic *t, struct flow *f, struct place *p, struct str name);
 void topic_ensure(struct topic *t);
+
+/* strangers.c */
+void strangers_begin(struct flow *f);            /* there are places: who else reads their topics? */
 
 /* tag.c */
 bool tag_wait(struct topic *t);                  /* its schema is being asked for: it is not ready before that is settled */

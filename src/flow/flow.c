@@ -32,6 +32,10 @@ static void copy_options(struct flow *f, const struct flow_options *o)
     f->o = *o;
     f->naming.prefix = arena_dup_str(&f->arena, o->topic_prefix);
     f->naming.ns = arena_dup_str(&f->arena, o->topic_namespace);
+    f->naming.group = arena_dup_str(&f->arena, o->group_prefix);
+    f->naming.seldon = o->groups_seldon;
+    f->naming.seldon_ns = arena_dup_str(&f->arena, o->groups_namespace);
+    f->naming.seldon_gateways = MAX(o->groups_gateways, 1u);
     for (size_t i = 0; i < o->headers_deny_n; i++)
         deny[i] = arena_dup_str(&f->arena, o->headers_deny[i]);
     f->deny = (struct headers_deny){deny, o->headers_deny_n};
@@ -110,12 +114,12 @@ static void places_leave(struct map *places, const struct map *wanted)
     }
 }
 
-static struct place *place_of(struct flow *f, struct map *places, bool model, struct str name, int64_t retention_ms)
+static struct place *place_of(struct flow *f, struct map *places, bool model, struct str name, struct str uid, int64_t retention_ms)
 {
     struct place *p = map_get_str(places, name);
 
     if (p) return p;
-    p = place_new(f, model, name, retention_ms);
+    p = place_new(f, model, name, uid, retention_ms);
     map_put_str(places, name, p);
     return p;
 }
@@ -130,14 +134,16 @@ void flow_use(struct flow *f, struct flow_snapshot *s)
     places_leave(&f->models, &s->model_by_name);
     places_gone(f, s);
     for (size_t i = 0; i < s->models_n; i++)
-        place_of(f, &f->models, true, s->models[i]->name, s->models[i]->retention_ms)->def = s->models[i];
+        place_of(f, &f->models, true, s->models[i]->name, STR(""), s->models[i]->retention_ms)->def = s->models[i];
     for (size_t i = 0; i < s->pipelines_n; i++) {
-        struct place *p = place_of(f, &f->pipelines, false, s->pipelines[i]->name, s->pipelines[i]->retention_ms);
+        const struct flow_pipeline_def *def = s->pipelines[i];
+        struct place *p = place_of(f, &f->pipelines, false, def->name, def->seldon_uid, def->retention_ms);
 
-        p->pipeline = s->pipelines[i];
+        p->pipeline = def;
         tap_follow(p);
     }
     flow_snapshot_unref(&old);
+    if (s->models_n + s->pipelines_n) strangers_begin(f);
     flow_unpark_all(f);
 }
 
@@ -231,6 +237,7 @@ void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx)
     f->drained = drained;
     f->drained_ctx = ctx;
     timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
+    timer_cancel(loop_timers(f->loop), &f->strangers_timer);
     batches_flush(f);
     flow_check_drained(f);
 }
@@ -303,6 +310,7 @@ struct flow *flow_free(struct flow *f)
     timer_cancel(loop_timers(f->loop), &f->drain_timer);
     timer_cancel(loop_timers(f->loop), &f->errors.retry);
     timer_cancel(loop_timers(f->loop), &f->room_timer);
+    timer_cancel(loop_timers(f->loop), &f->strangers_timer);
     timer_cancel(loop_timers(f->loop), &f->commit_timer);
     owners_leave(f);
     intakes_close(&f->pipelines);

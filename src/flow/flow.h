@@ -18,6 +18,10 @@ enum flow_reset { FLOW_RESET_EARLIEST, FLOW_RESET_LATEST, FLOW_RESET_NONE };
 
 struct flow_options {                            /* the gateway:, flow:, compat: and kafka: keys of the configuration */
     struct str topic_prefix, topic_namespace;    /* "seldon", "default" */
+    struct str group_prefix;                     /* kafka.consumerGroupIdPrefix */
+    bool groups_seldon;                          /* compat.groups */
+    struct str groups_namespace;                 /* … in them; empty: none */
+    uint32_t groups_gateways;                    /* … over how many models are spread */
     int32_t partitions, replication;
     const struct bus_config *topic_configs; size_t topic_configs_n;
     size_t message_bytes_max;
@@ -96,6 +100,7 @@ struct flow_probe {
     uint64_t deadline_ms;
     void (*done)(struct flow_probe *p);
     struct err err;
+    char warning[640];                           /* out: ready or not, this is wrong: another engine is at work; empty: nothing */
     void *priv;
 };
 void flow_probe(struct flow *f, struct flow_probe *p);
@@ -107,6 +112,7 @@ struct flow_counters {
     uint64_t joins_bytes;                        /* records of other pipelines that wait for their other sides */
     uint64_t repeats;                            /* outcomes met, at an opening, of runs that had one before */
     uint64_t ended_for_others;                   /* requests of other processes that were ended with an error */
+    uint64_t foreign_now;                        /* pipelines and models whose inputs another engine reads */
     uint64_t schema_failures, records_untagged;  /* the registry gave no id; records written without their prefix for it */
 };
 void flow_count(const struct flow *f, struct flow_counters *ret);

@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "flow/names.h"
 #include <inttypes.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
 
 struct str name_topic(struct arena *a, const struct naming *n, bool model, struct str name,
                       bool inputs)
@@ -23,12 +26,52 @@ struct str name_control_topic(struct arena *a, const struct naming *n, const cha
 
 struct str name_owners_group(struct arena *a, const struct naming *n)
 {
-    return arena_printf(a, STR_FMT "-" STR_FMT "-owners", STR_ARG(n->prefix), STR_ARG(n->ns));
+    return arena_printf(a, STR_FMT "%s" STR_FMT "-" STR_FMT "-owners", STR_ARG(n->group), n->group.n ? "-" : "", STR_ARG(n->prefix),
+                        STR_ARG(n->ns));
 }
 
-struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name)
+/* ---- the original's groups ---- */
+
+static uint32_t fnv1a(struct str s)
 {
-    return arena_printf(a, STR_FMT "-" STR_FMT "-flow%s-" STR_FMT, STR_ARG(n->prefix),
+    uint32_t hash = 2166136261;
+
+    for (size_t i = 0; i < s.n; i++)
+        hash = (hash ^ (uint8_t)s.p[i]) * 16777619;
+    return hash;
+}
+
+/* A short id stands for itself, a longer one for its MD5 as a hexadecimal number, which has no zeros in front but those that
+ * make it 16 digits long. */
+static struct str uid_text(struct arena *a, struct str uid)
+{
+    enum { SHORT_MAX = 16, DIGITS_MIN = 16 };
+    uint8_t md[EVP_MAX_MD_SIZE];
+    char hex[2 * EVP_MAX_MD_SIZE + 1];
+    size_t n = 0, skip = 0;
+
+    if (uid.n <= SHORT_MAX) return uid;
+    must(EVP_Q_digest(NULL, "MD5", NULL, uid.p, uid.n, md, &n));
+    for (size_t i = 0; i < n; i++)
+        snprintf(hex + 2 * i, 3, "%02x", md[i]);
+    while (skip < 2 * n - DIGITS_MIN && hex[skip] == '0')
+        skip++;
+    return arena_dup_str(a, str_of(hex + skip));
+}
+
+static struct str seldon_group(struct arena *a, const struct naming *n, bool model, struct str name, struct str uid)
+{
+    struct str tail = model ? arena_printf(a, "modelgateway-%" PRIu32, fnv1a(name) % n->seldon_gateways)
+                            : arena_printf(a, "dataflow-" STR_FMT, STR_ARG(uid_text(a, uid.n ? uid : name)));
+
+    return arena_printf(a, STR_FMT "%s" STR_FMT "%sseldon-" STR_FMT, STR_ARG(n->group), n->group.n ? "-" : "", STR_ARG(n->seldon_ns),
+                        n->seldon_ns.n ? "-" : "", STR_ARG(tail));
+}
+
+struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name, struct str uid)
+{
+    if (n->seldon) return seldon_group(a, n, model, name, uid);
+    return arena_printf(a, STR_FMT "%s" STR_FMT "-" STR_FMT "-flow%s-" STR_FMT, STR_ARG(n->group), n->group.n ? "-" : "", STR_ARG(n->prefix),
                         STR_ARG(n->ns), model ? "model" : "", STR_ARG(name));
 }
 

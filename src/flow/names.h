@@ -5,15 +5,18 @@
 #include "base/arena.h"
 #include "base/uuid.h"
 
-struct naming { struct str prefix, ns; };        /* kafka.topicPrefix, namespace */
+/* kafka.topicPrefix, namespace; group: kafka.consumerGroupIdPrefix, empty: none. seldon: groups by the original's rule, which
+ * has its own namespace (empty when none was given) and spreads models over so many groups. */
+struct naming { struct str prefix, ns, group; bool seldon; struct str seldon_ns; uint32_t seldon_gateways; };
 
 struct str name_topic(struct arena *a, const struct naming *n, bool model, struct str name, bool inputs);
 struct str name_errors_topic(struct arena *a, const struct naming *n);
 struct str name_control_topic(struct arena *a, const struct naming *n, const char *what);    /* "owners" */
 /* The group whose members share the numbers of control.owners. */
 struct str name_owners_group(struct arena *a, const struct naming *n);
-/* The group that holds how far a pipeline's (or model's) inputs are finished. By name, not by version. */
-struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name);
+/* The group that holds how far a pipeline's (or model's) inputs are finished. By name, not by version. uid: with the original's
+ * rule, that of the pipeline's version there; empty: the name stands for it. */
+struct str name_group(struct arena *a, const struct naming *n, bool model, struct str name, struct str uid);
 /* "<partition>.<name>.<request id>" */
 struct str name_key(struct arena *a, int32_t partition, struct str name, struct str request_id);
 

@@ -141,7 +141,7 @@ static struct str name_keep(struct str s)
     return (struct str){p, s.n};
 }
 
-static struct place *place_make(struct flow *f, bool model, struct str name)
+static struct place *place_make(struct flow *f, bool model, struct str name, struct str uid)
 {
     struct place *p = xnew(struct place);
     struct arena a = {0};
@@ -150,7 +150,7 @@ static struct place *place_make(struct flow *f, bool model, struct str name)
     p->model = model;
     p->refs = 1;
     p->name = name_keep(name);
-    p->group = name_keep(name_group(&a, &f->naming, model, name));
+    p->group = name_keep(name_group(&a, &f->naming, model, name, uid));
     list_init(&p->link);
     list_init(&p->calls_waiting);
     list_init(&p->lines);
@@ -161,9 +161,9 @@ static struct place *place_make(struct flow *f, bool model, struct str name)
     return p;
 }
 
-struct place *place_new(struct flow *f, bool model, struct str name, int64_t retention_ms)
+struct place *place_new(struct flow *f, bool model, struct str name, struct str uid, int64_t retention_ms)
 {
-    struct place *p = place_make(f, model, name);
+    struct place *p = place_make(f, model, name, uid);
 
     p->retention_ms = retention_ms;
     p->born = f->snapshot->number;
@@ -174,7 +174,7 @@ struct place *place_new(struct flow *f, bool model, struct str name, int64_t ret
 
 void place_gone(struct flow *f, const struct flow_gone *g)
 {
-    struct place *p = place_make(f, g->model, g->name);
+    struct place *p = place_make(f, g->model, g->name, STR(""));
 
     p->clean = g->clean;
     p->state = PLACE_LEAVING;
@@ -208,6 +208,7 @@ void place_free(struct place *p)
     free(p->intakes);
     free(p->acked);
     free(p->why);
+    free(p->stranger);
     free(p->inputs.why);
     free(p->outputs.why);
     free((void *)p->inputs.name.p);

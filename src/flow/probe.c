@@ -1,6 +1,7 @@
 /* Is a pipeline or a model ready now? Computed from live state: its topics and offsets, then every
  * model it calls is asked, all at once; the first refusal decides. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/executor.h"
+#include <stdio.h>
 
 struct asking {
     struct upstream_query query;
@@ -31,10 +32,33 @@ static void probing_free(struct probing *g)
     free(g);
 }
 
+static const struct place *place_by_name(const struct flow *f, bool model, struct str name)
+{
+    return map_get_str(model ? &f->models : &f->pipelines, name);
+}
+
+/* Of the pipeline itself, or of one of its steps. */
+static void warn(const struct flow *f, struct flow_probe *p)
+{
+    const struct place *own = p->server ? NULL : place_by_name(f, p->model, p->name), *at = own;
+    const struct graph *g = own && !p->model ? own->pipeline->graph : NULL;
+
+    for (size_t i = 0; g && !at->stranger && i < g->steps_n; i++) {
+        const struct place *model = place_by_name(f, true, g->nodes[i].name);
+
+        if (model && model->stranger) at = model;
+    }
+    p->warning[0] = 0;
+    if (at && at->stranger)
+        snprintf(p->warning, sizeof p->warning, "another engine (consumer group %s) takes the records of " STR_FMT " as its work, too: what they ask for is run twice; stop it",
+                 at->stranger, STR_ARG(at->inputs.name));
+}
+
 /* Answers once; the questions still open are withdrawn. */
 static void probing_end(struct probing *g, const struct err *e)
 {
     struct flow_probe *p = g->probe;
+    struct flow *f = g->f;
 
     g->busy = true;
     for (size_t i = 0; i < g->asks_n; i++)
@@ -42,6 +66,7 @@ static void probing_end(struct probing *g, const struct err *e)
     probing_free(g);
     p->priv = NULL;
     p->err = *e;
+    warn(f, p);
     p->done(p);
 }
 

@@ -133,6 +133,9 @@ static void flow_write(const struct gateway *g, struct metrics *m)
                 (struct str){0}, (double)c.joins_bytes);
     metrics_add(m, METRICS_COUNTER, "millrace_run_records_total", "Records appended by runs.",
                 (struct str){0}, (double)c.records_appended);
+    metrics_add(m, METRICS_GAUGE, "millrace_foreign_engines",
+                "Pipelines and models whose inputs another engine takes as its work, too.", (struct str){0},
+                (double)c.foreign_now);
     metrics_add(m, METRICS_COUNTER, "millrace_schema_failures_total",
                 "Questions that the schema registry did not answer with an id.", (struct str){0},
                 (double)c.schema_failures);

@@ -481,8 +481,19 @@ static void fake_group_delete(struct bus *bus, struct bus_commit *c)
 
     if (!failed(b, FAKE_GROUP_DELETE, c->topic, &c->op))
         for (size_t i = b->offsets_n; i-- > 0;)
-            if (str_eq(buf_str(&b->offsets[i].group), c->group)) offset_drop(b, i);
+            if (str_eq(buf_str(&b->offsets[i].group), c->group) && (!c->offsets_n || str_eq(buf_str(&b->offsets[i].topic), c->topic)))
+                offset_drop(b, i);
     answer(b, &c->op);
+}
+
+static void fake_readers(struct bus *bus, struct bus_readers *r)
+{
+    struct fake_bus *b = of(bus);
+
+    for (size_t i = 0; i < r->topics_n; i++)
+        if (b->stranger && readers_mean(r, str_of(b->stranger)) && str_is(r->topics[i], b->stranger_topic))
+            readers_add(r, str_of(b->stranger), i);
+    answer(b, &r->op);
 }
 
 static bool fake_ready(const struct bus *bus, struct str *ret_why)
@@ -522,6 +533,7 @@ static const struct bus_ops fake_ops = {
     .commit = fake_commit,
     .committed = fake_committed,
     .group_delete = fake_group_delete,
+    .readers = fake_readers,
     .ready = fake_ready,
     .close = fake_close,
 };

@@ -39,6 +39,7 @@ struct fake_bus {
     enum rc (*fail)(void *ctx, enum fake_kind kind, struct str topic, struct err *e);    /* NULL: nothing fails */
     void *fail_ctx;
     bool not_ready;
+    const char *stranger, *stranger_topic;       /* a group with members, and what they read; NULL: none */
     int64_t wall_ms;                             /* for records without a timestamp */
     uint64_t appends, commits;
 };

@@ -40,6 +40,7 @@ cmd_ci() {
         tools/kafka4/setup.sh build/kafka4 >build/kafka4.log 2>&1 || { tail -20 build/kafka4.log >&2; die "could not assemble Apache Kafka 4.1's tools"; }
         pytest_suite venv-go tests/e2e/full
         [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py tests/e2e/test_031_kill_loop.py
+        pytest_suite venv tests/e2e/test_093_beside_the_original.py --kafka "$modes" -k "kraft or zk"
         . tools/dev/sim.sh
         cmd_sim --seeds 2000 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
     fi

@@ -17,8 +17,31 @@ static void names_are_those_of_the_original(void **state)
 static void groups_of_pipelines_and_models_never_meet(void **state)
 {
     (void)state;
-    assert_str(name_group(&arena, &naming, false, STR("x")), "seldon-default-flow-x");
-    assert_str(name_group(&arena, &naming, true, STR("x")), "seldon-default-flowmodel-x");
+    struct naming prefixed = {STR("seldon"), STR("default"), .group = STR("team")};
+
+    assert_str(name_group(&arena, &naming, false, STR("x"), STR("")), "seldon-default-flow-x");
+    assert_str(name_group(&arena, &naming, true, STR("x"), STR("")), "seldon-default-flowmodel-x");
+    assert_str(name_group(&arena, &prefixed, false, STR("x"), STR("")), "team-seldon-default-flow-x");
+    assert_str(name_owners_group(&arena, &prefixed), "team-seldon-default-owners");
+}
+
+/* The numbers of models are those of groups that the original made; MD5 values are those of md5sum. */
+static void groups_can_be_named_by_the_originals_rule(void **state)
+{
+    struct naming n = {STR("seldon"), STR("default"), .seldon = true, .seldon_gateways = 100};
+
+    (void)state;
+    assert_str(name_group(&arena, &n, true, STR("mul10"), STR("")), "seldon-modelgateway-16");
+    assert_str(name_group(&arena, &n, true, STR("add10"), STR("")), "seldon-modelgateway-37");
+    assert_str(name_group(&arena, &n, true, STR("unavail"), STR("")), "seldon-modelgateway-13");
+    assert_str(name_group(&arena, &n, false, STR("p"), STR("short-uid")), "seldon-dataflow-short-uid");
+    assert_str(name_group(&arena, &n, false, STR("p"), STR("")), "seldon-dataflow-p");
+    assert_str(name_group(&arena, &n, false, STR("p"), STR("d4nks8jp1j6c73a3gnt0")), "seldon-dataflow-88d0302a451a832119ffbca573f42774");
+    assert_str(name_group(&arena, &n, false, STR("p"), STR("d4nks8jp1j6c73a00270")), "seldon-dataflow-7e2e193da1709bed705d1a7ec0bd23");
+    n.group = STR("team");
+    n.seldon_ns = STR("mesh");
+    n.seldon_gateways = 10;
+    assert_str(name_group(&arena, &n, true, STR("mul10"), STR("")), "team-mesh-seldon-modelgateway-6");
 }
 
 static void run_ids_come_back_as_they_went(void **state)
@@ -67,6 +90,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(names_are_those_of_the_original),
         cmocka_unit_test(groups_of_pipelines_and_models_never_meet),
+        cmocka_unit_test(groups_can_be_named_by_the_originals_rule),
         cmocka_unit_test(run_ids_come_back_as_they_went),
         cmocka_unit_test(what_is_no_run_id_is_not_taken_for_one),
     };

@@ -707,6 +707,43 @@ static enum rc probe(struct fixture *x, const char *name, bool model)
     return p.p.err.rc;
 }
 
+static void warned(struct flow_probe *p)
+{
+    (void)p;
+}
+
+static void another_engine_on_the_topics_is_said_and_so_is_its_end(void **state)
+{
+    struct flow_probe p = {.name = STR("p"), .done = warned}, q = {.name = STR("q"), .done = warned};
+    struct flow_counters c;
+    struct fixture x;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10; out < mul10", "q: add10; out < add10");
+    x.bus->stranger = "team-seldon-modelgateway-16";
+    x.bus->stranger_topic = TOPIC("model.mul10.inputs");
+    fixture_advance(&x, 3000);
+    p.deadline_ms = q.deadline_ms = loop_now_ms(x.loop) + 1000;
+    flow_probe(x.flow, &p);
+    flow_probe(x.flow, &q);
+    fixture_settle(&x);
+    assert_int_equal(p.err.rc, RC_OK);
+    assert_non_null(strstr(p.warning, "consumer group team-seldon-modelgateway-16"));
+    assert_string_equal(q.warning, "");
+    flow_count(x.flow, &c);
+    assert_int_equal(c.foreign_now, 1);
+    x.bus->stranger = "some-reader";             /* whoever reads under another name is welcome */
+    fixture_advance(&x, 31000);
+    p.deadline_ms = loop_now_ms(x.loop) + 1000;
+    flow_probe(x.flow, &p);
+    fixture_settle(&x);
+    assert_string_equal(p.warning, "");
+    flow_count(x.flow, &c);
+    assert_int_equal(c.foreign_now, 0);
+    fixture_close(&x);
+}
+
 static void readiness_is_what_the_models_say_now(void **state)
 {
     struct fixture x;
@@ -758,6 +795,7 @@ int main(void)
         cmocka_unit_test(a_drain_takes_nothing_new_and_lets_what_runs_finish),
         cmocka_unit_test(at_the_end_of_a_drain_callers_are_told_and_the_log_says_so),
         cmocka_unit_test(the_end_answers_everybody),
+        cmocka_unit_test(another_engine_on_the_topics_is_said_and_so_is_its_end),
         cmocka_unit_test(readiness_is_what_the_models_say_now),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
