@@ -21,7 +21,8 @@ def kafka_modes(config):
 
 def pytest_ignore_collect(collection_path, config):
     """What is only about a real Apache Kafka, or takes minutes beside it, is not collected without one."""
-    return True if collection_path.name in ("test_045_bus.py", "test_047_replica_faults.py") and not kafka_modes(config) else None
+    with_kafka = ("test_045_bus.py", "test_047_replica_faults.py", "test_048_crash_rounds.py")
+    return True if collection_path.name in with_kafka and not kafka_modes(config) else None
 
 
 def pytest_generate_tests(metafunc):
