@@ -13,6 +13,7 @@
 #include "broker/log.h"
 #include "broker/quota.h"
 #include "broker/sasl.h"
+#include "broker/txn_refused.h"
 #include "broker/store.h"
 #include "broker/users.h"
 #include "net/loop.h"
@@ -93,6 +94,7 @@ struct broker {
     struct map login_failures;           /* address -> struct login_failure of api/sasl.c */
     struct map troubles;                 /* event and address -> struct trouble of listener.c */
     struct quotas quotas;
+    struct txn_refused txn_refused;
     struct map client_metrics;           /* client_metrics.h */
     struct map group_configs;            /* group_config.h */
     struct map telemetry;                /* client instance id -> struct telemetry_instance of api/telemetry.c */

@@ -23,6 +23,7 @@ struct fetch_part {
     struct partition *partition;         /* NULL: no such */
     struct topic *t;
     int16_t error;
+    bool too_small;                      /* the limit, for the first batch */
     int64_t high, start, stable;         /* stable: everything below is decided (the LSO) */
     int32_t diverging_epoch;             /* -1: not diverging */
     int64_t diverging_end;

@@ -129,7 +129,8 @@ void group_park_refuse(struct group *g, struct group_member *m, int16_t error,
                        struct group_effects *fx)
 {
     if (m->join) {
-        group_answer_join_error(fx, m->join, error, m->id);
+        group_answer_join_error(fx, m->join, error,
+                                error == KAFKA_ERR_UNKNOWN_MEMBER_ID ? STR("") : m->id);
         join_unpark(g, m);
     }
     if (m->sync) group_fx_push(fx, GROUP_FX_SYNCED, m->sync, error);

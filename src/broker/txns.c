@@ -136,7 +136,6 @@ static int16_t begin(struct txns *ts, struct txn *t, int32_t timeout_ms, bool ro
     next.state = TXN_EMPTY;
     next.parts = (struct txn_parts){0};
     next.timeout_ms = timeout_ms;
-    next.start_ms = -1;
     next.update_ms = broker_wall_ms(ts->broker);
     next.last_epoch = known_to_client ? t->epoch : -1;
     next.last_producer_id = t->producer_id;
@@ -246,6 +245,7 @@ int16_t txns_verify(const struct txns *ts, struct str id, struct producer_ident 
     const struct txn *t = txns_find(ts, id);
     int16_t           code;
 
+    if (!id.n) return KAFKA_ERR_INVALID_REQUEST;
     if (!t) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
     if ((code = txn_check_producer(t, who.id, who.epoch))) return code;
     if (txn_is_pending(t)) return KAFKA_ERR_CONCURRENT_TRANSACTIONS;

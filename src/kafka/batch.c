@@ -20,7 +20,8 @@ const char *batch_fault_name(enum batch_fault f)
     switch (f) {
     case BATCH_OK:            return "ok";
     case BATCH_NONE:          return "no record batch";
-    case BATCH_LENGTH:        return "a length that no batch can have";
+    case BATCH_LENGTH:
+    case BATCH_LENGTH_SHORT:  return "a length that no batch can have";
     case BATCH_MAGIC_UNKNOWN: return "unknown format";
     case BATCH_MAGIC_OLD:     return "an old message format";
     case BATCH_CUT:           return "the batch is cut short";
@@ -50,7 +51,7 @@ enum batch_fault batch_view(struct bytes in, struct batch *ret)
     if (magic < 0 || magic > BATCH_MAGIC) return BATCH_MAGIC_UNKNOWN;
     if (magic < BATCH_MAGIC) return BATCH_MAGIC_OLD;
     if (in.n - BATCH_LOG_OVERHEAD < (size_t)length) return BATCH_CUT;
-    if (length < BATCH_LENGTH_MIN) return BATCH_LENGTH;
+    if (length < BATCH_LENGTH_MIN) return BATCH_LENGTH_SHORT;
     *ret = (struct batch){
         .raw = {p, BATCH_LOG_OVERHEAD + (size_t)length},
         .base_offset = (int64_t)load_be64(p),
@@ -67,6 +68,8 @@ enum batch_fault batch_view(struct bytes in, struct batch *ret)
     };
     return BATCH_OK;
 }
+
+bool batch_old_is_whole(struct bytes in) { return in.n - BATCH_LOG_OVERHEAD >= load_be32(in.p + AT_LENGTH); }
 
 static uint32_t crc_of(const uint8_t *p, size_t n)
 {

@@ -29,6 +29,7 @@ enum batch_fault {
     BATCH_OK = 0,
     BATCH_NONE,          /* too few bytes to tell what it is */
     BATCH_LENGTH,        /* a length that no batch can have */
+    BATCH_LENGTH_SHORT,  /* a length that only batches of the older formats can have */
     BATCH_MAGIC_UNKNOWN, /* above 2, or negative */
     BATCH_MAGIC_OLD,     /* 0 or 1: message sets of the old formats */
     BATCH_CUT,           /* ends behind the input */
@@ -63,6 +64,8 @@ struct batch {
 
 /* The first batch in `in`, which may go on behind it: the next one starts at ret->raw.n. Only the header is looked at. */
 enum batch_fault batch_view(struct bytes in, struct batch *ret);
+/* Whether what batch_view() calls old ends within `in`. */
+bool batch_old_is_whole(struct bytes in);
 /* Checksum, codec and counts. A batch that compaction has thinned out fails BATCH_COUNT and is fine nevertheless: ask
  * for batch_crc_ok() alone when reading our own log. */
 enum batch_fault batch_check(const struct batch *b);

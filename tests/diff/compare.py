@@ -43,7 +43,7 @@ class View:
         if isinstance(x, dict):
             return {k: self.canonical(v, k, x) for k, v in x.items() if k not in TEXTS}
         if isinstance(x, list):
-            return sorted((self.canonical(v, field, holder) for v in x if not self.foreign(v)), key=lambda v: json.dumps([sort_key(v), v], sort_keys=True))
+            return sorted((self.canonical(v, field, holder) for v in merged(x) if not self.foreign(v)), key=lambda v: json.dumps([sort_key(v), v], sort_keys=True))
         if x is None:
             return None
         if field in PLACES:
@@ -72,6 +72,16 @@ class View:
                 row['base_sequence'] = row['first_timestamp'] = row['max_timestamp'] = 'marker'
                 row['body'] = row['body'][-24:-2]
         return out
+
+
+def merged(rows):
+    """A topic that comes in several places of an answer, as one: clients do not care about the order of partitions."""
+    out = {}
+    for row in rows:
+        if not (isinstance(row, dict) and isinstance(row.get('partitions'), list) and row['partitions'] and isinstance(row['partitions'][0], dict)):
+            return rows
+        out.setdefault(json.dumps({k: v for k, v in row.items() if k != 'partitions'}), []).append(row)
+    return [dict(same[0], partitions=[p for row in same for p in row['partitions']]) for same in out.values()]
 
 
 def sort_key(x):

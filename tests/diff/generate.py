@@ -39,7 +39,7 @@ class Generator:
         self.groups = [f'{prefix}{x}' for x in 'gh']
         self.ids = [f'{prefix}{x}' for x in 'xy']
         self.members = ['m1', 'm2', 'm3']
-        self.seqs, self.steps = {}, []
+        self.seqs, self.steps, self.cut = {}, [], False   # cut: records have been deleted
 
     def one(self, *pools):
         """Something of the first pool most of the time, seldom of the others."""
@@ -100,7 +100,7 @@ class Generator:
             at = self.seqs.get(who, 0)
             seq = self.one([at, at, at], [0, max(0, at - 1), at + 1])
             self.seqs[who] = seq + n
-            d = {'records': self.rows(n), 'pid': ref(f'pid.{who}', 777777), 'epoch': ref(f'epoch.{who}', 0), 'seq': seq}
+            d = {'records': self.rows(n), 'pid': ref(f'pid.{who}', 777777 + sum(who.encode()) % 97), 'epoch': ref(f'epoch.{who}', 0), 'seq': seq}
             if transactional:
                 d['transactional'] = True
         if self.r.random() < 0.2:
@@ -186,6 +186,24 @@ class Generator:
             self.producer(body, body['v3_and_below_transactional_id'], 'v3_and_below_producer_id', 'v3_and_below_producer_epoch')
         for t in body.get('transactions', []):
             self.producer(t, t['transactional_id'])
+        if v >= 4 and not body['transactions']:  # for the scripts: Kafka does not answer
+            body['transactions'] = [{'transactional_id': '', 'producer_id': 5, 'producer_epoch': 0, 'verify_only': False, 'topics': []}]
+
+    def fix_ListOffsets(self, body, v, more):
+        parts = [part for t in body['topics'] for part in t['partitions']]
+        if self.cut and any(part['timestamp'] == -3 for part in parts):
+            if len(parts) == 1:
+                more['note'] = 'after DeleteRecords'
+            for part in parts[1:]:
+                part['timestamp'] = -1
+            if len(parts) > 1:
+                parts[0]['timestamp'] = -2
+
+    def fix_DeleteRecords(self, body, v, more):
+        self.cut = True
+
+    def fix_DescribeTopicPartitions(self, body, v, more):
+        body['topics'] = body['topics'] or [{'name': self.topic()}]      # all: those of other sequences, too
 
     def fix_AddOffsetsToTxn(self, body, v, more):
         self.producer(body, body['transactional_id'])
@@ -239,6 +257,7 @@ class Generator:
         body['members'] = [{'member_id': self.one([ref(f'member.{g}{m}', 'x')], ['nobody'])}]
 
     def fix_OffsetCommit(self, body, v, more):
+        body['group_id'] = body['group_id'] or f'{self.p}none'           # a group without a name would be there for all sequences
         g, m = body['group_id'], self.r.choice(self.members)
         if v >= 1:
             body['generation_id_or_member_epoch'], body['member_id'] = self.r.choice([(self.generation(g), ref(f'member.{g}{m}', '')), (-1, '')])
@@ -278,6 +297,7 @@ class Generator:
         for x in body['resources']:
             x['configs'] = self.config_rows(self.one([1, 2], [0]))
             self.resource(x)
+        body['resources'] = self.distinct(body['resources'])
 
     def resource(self, x):
         x['resource_type'] = 2
@@ -353,7 +373,11 @@ class Generator:
                         {'topic': t, 'partitions': [{'partition': index, 'fetch_offset': ref(f'first.{t}.{index}', 0), 'partition_max_bytes': 1 << 20}]}]}))
                     for when in (-1, -2, -3):
                         ask.append(('ListOffsets', 7, {'replica_id': -1, 'isolation_level': isolation, 'topics': [{'name': t, 'partitions': [{'partition_index': index, 'timestamp': when}]}]}))
-        self.steps += [{'api': api, 'v': v, 'body': body, 'conn': 'end'} for api, v, body in ask]
+        for api, v, body in ask:
+            more = {}
+            if api == 'ListOffsets':
+                self.fix_ListOffsets(body, v, more)
+            self.steps.append({'api': api, 'v': v, 'body': body, 'conn': 'end'} | more)
 
     def sequence(self):
         self.begin()

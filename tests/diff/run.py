@@ -46,6 +46,21 @@ def tell(sequence, found):
     sys.stdout.flush()
 
 
+def span(versions):
+    return ','.join(str(v) for v in sorted(versions)) or '-'
+
+
+def lacking(coverage, ranges):
+    """Prints which versions of each API were answered without an error and with one; what was not asked, is returned."""
+    out = []
+    for api, (lo, hi) in sorted(ranges.items()):
+        counts = {v: coverage.get((api, v), [0, 0]) for v in range(lo, hi + 1)}
+        good, bad = [[v for v in counts if not counts[v][i]] for i in (0, 1)]
+        out += [f'{api} v{span(vs)}: {what}' for vs, what in ((good, 'no success'), (bad, 'no error')) if vs]
+        print(f'  {api} v{lo}-{hi}: {sum(c[0] for c in counts.values())} without an error, {sum(c[1] for c in counts.values())} with one')
+    return out
+
+
 class Run:
     def __init__(self, codec, pair, options):
         self.player = play.Player(*pair, compare.Allowed(), options.trace, options.all)
@@ -148,6 +163,8 @@ def main():
                 run.random(seed + rounds, ranges)
                 rounds += 1
         p = run.player
+        for line in lacking(p.coverage, ranges):
+            print(f'not covered: {line}')
         print(f'{p.asked} requests, {len(p.coverage)} APIs and versions, {rounds} random sequences in {time.monotonic() - begun:.0f} s: {run.wrong} differ')
         return 1 if run.wrong else 0
 

@@ -232,6 +232,51 @@ def produce(s):
             s.offsets(f'{p}a', when, index=i)
 
 
+def mixed(s):
+    """Batches that are not alike in one request."""
+    p = s.p
+    s.create(f'{p}a', partitions=3)
+    s.ask('InitProducerId', 5, {'transactional_id': None, 'transaction_timeout_ms': 60000}, save='i')
+    s.ask('InitProducerId', 5, {'transactional_id': f'{p}x', 'transaction_timeout_ms': 60000}, save='x')
+    kinds = {'good': {}, 'magic 3': {'magic': 3}, 'magic -1': {'magic': -1}, 'length tiny': {'length': -60}, 'length less': {'length': -10}, 'CRC': {'crc': 1}, 'cut': {'cut': 3}, 'codec 5': {'attributes': 5},
+             'zstd': {'codec': 4}, 'transactional': {'pid': ref('pid.x', 5), 'epoch': ref('epoch.x', 0), 'seq': 0, 'transactional': True}, 'unknown producer': {'pid': 999999, 'epoch': 0, 'seq': 0},
+             'transactional, magic 3': {'pid': ref('pid.x', 5), 'epoch': ref('epoch.x', 0), 'seq': 0, 'transactional': True, 'magic': 3}, 'idempotent': {'pid': ref('pid.i', 5), 'epoch': 0, 'seq': 0},
+             'transactional without a producer': {'transactional': True}}
+    records = {k: {'$batches': [{'records': [['k', 'v']]} | v]} for k, v in kinds.items()} | {'nothing': '', 'twice': {'$batches': [{}, {}]}, 'garbage behind': {'$batches': [{'tail': 'ff' * 20}]}}
+    heads = [('a cut batch behind', 100, 2), ('a cut batch with magic 3 behind', 100, 3), ('a cut old batch behind', 100, 1), ('a short length behind', 20, 2), ('a tiny length behind', 13, 2), ('an old batch behind', 26, 1)]
+    for kind, length, magic in heads:
+        for more in (5, 20) if length > 99 else (length - 5,):
+            records[f'{kind}, {more} bytes'] = {'$batches': [{'tail': '00' * 8 + f'{length:08x}ffffffff{magic:02x}' + '00' * more}]}
+    for n in (11, 12, 16, 17):
+        records[f'{n} zeros behind'] = {'$batches': [{'tail': '00' * n}]}
+
+    def put(note, *rows, v=9, acks=-1, txn=None):
+        topics = {}
+        for topic, index, kind in rows:
+            topics.setdefault(topic, []).append({'index': index, 'records': records[kind]})
+        s.ask('Produce', v, {'transactional_id': txn, 'acks': acks, 'timeout_ms': 30000, 'topics': [{'name': t, 'partitions': rows} for t, rows in topics.items()]}, note=note)
+
+    a, none = f'{p}a', f'{p}none'
+    for kind in records:
+        if kind != 'good':
+            put(f'{kind} behind a good one', (a, 0, 'good'), (a, 1, kind))
+            put(f'{kind} before a good one', (a, 0, kind), (a, 1, 'good'))
+            put(f'{kind} to a partition that is not', (a, 0, 'good'), (a, 7, kind))
+            put(f'{kind} to an unknown topic', (none, 0, kind), (a, 0, 'good'))
+            put(f'{kind} and a transaction', (a, 0, 'transactional'), (a, 1, kind), txn=f'{p}x')
+            put(f'{kind} before a transaction', (a, 0, kind), (a, 1, 'transactional'), txn=f'{p}x')
+        for acks in (5, -2):
+            put(f'acks {acks}, {kind}', (a, 0, kind), acks=acks)
+            put(f'acks {acks}, {kind} and the id', (a, 0, kind), acks=acks, txn=f'{p}x')
+            put(f'acks {acks}, {kind} and a good one', (a, 0, 'good'), (a, 1, kind), acks=acks)
+        put(f'{kind} to an unknown topic, acks 5', (none, 0, kind), acks=5)
+        put(f'{kind} with an empty id', (a, 0, kind), txn='')
+        for v in s.some(3, 6, 7, 8, 11):
+            put(f'{kind} behind a good one', (a, 0, 'good'), (a, 1, kind), v=v)
+    for index in (0, 1, 2):
+        s.fetch(a, index=index)
+
+
 def fetch(s):
     p = s.p
     s.create(f'{p}a', partitions=2)
@@ -275,6 +320,13 @@ def fetch(s):
             s.fetch(f'{p}a', v, whole={'session_id': sid, 'session_epoch': 6, 'topics': []}, conn=c, note='session again')
             s.fetch(f'{p}a', v, whole={'session_id': sid, 'session_epoch': -1}, conn=c, note='session ends')
             s.fetch(f'{p}a', v, whole={'session_id': sid, 'session_epoch': 1, 'topics': []}, conn=c, note='ended session')
+    s.produce(f'{p}a', batch(['m', 'm']), index=1)
+    for v in range(4, 17):
+        for note, first, second, whole in [('nothing left for the second', 1 << 20, 1 << 20, 1), ('a byte for the second', 1 << 20, 1, 1 << 20), ('no byte for the second', 1 << 20, 0, 1 << 20),
+                                           ('no byte at all', 0, 0, 1 << 20), ('less than a batch', 1 << 20, 1 << 20, 70), ('no byte, the end', 1 << 20, 0, 1 << 20)]:
+            parts = [{'partition': 0, 'fetch_offset': 0, 'partition_max_bytes': first}, {'partition': 1, 'fetch_offset': 1 if 'the end' in note else 0, 'partition_max_bytes': second}]
+            for isolation in (0, 1):
+                s.ask('Fetch', v, {'max_wait_ms': 0, 'isolation_level': isolation, 'max_bytes': whole, 'topics': [{'topic': f'{p}a', 'topic_id': ref(f'topic.{p}a', ZERO), 'partitions': parts}]}, note=note)
     for v in range(13, 17):
         part = [{'partition': 0, 'fetch_offset': 0, 'partition_max_bytes': 1000}]
         s.ask('Fetch', v, {'max_wait_ms': 0, 'topics': [{'topic_id': '33' * 16, 'partitions': part}]}, note='an unknown id')
@@ -505,6 +557,8 @@ def transactions(s):
             transaction(s, t, n, me, v, commit)
     me = {'transactional_id': f'{p}tx4', 'producer_id': ref('pid.tx4', 0), 'producer_epoch': ref('epoch.tx4', 0)}
     s.each('EndTxn', me | {'committed': True}, note='nothing to end')
+    again(s)
+    refused_first(s)
     for note, row in [('unknown id', {'transactional_id': f'{p}none'}), ('empty id', {'transactional_id': ''}), ('another producer', {'producer_id': 12345678}), ('an older epoch', {'producer_epoch': -1}),
                       ('a newer epoch', {'producer_epoch': 77})]:
         s.each('EndTxn', me | row | {'committed': True}, note=note)
@@ -513,8 +567,13 @@ def transactions(s):
         add = {'v3_and_below_transactional_id': who['transactional_id'], 'v3_and_below_producer_id': who['producer_id'], 'v3_and_below_producer_epoch': who['producer_epoch'],
                'v3_and_below_topics': [{'name': f'{p}t', 'partitions': [0]}], 'transactions': [who | {'verify_only': False, 'topics': [{'name': f'{p}t', 'partitions': [0]}]}]}
         s.each('AddPartitionsToTxn', add, note=note)
+        topics = [{'name': f'{p}t', 'partitions': [0]}, {'name': f'{p}none', 'partitions': [0]}]
+        s.each('AddPartitionsToTxn', add | {'v3_and_below_topics': topics, 'transactions': [who | {'verify_only': False, 'topics': topics}]}, note=note + ', an unknown topic')
+        s.each('AddPartitionsToTxn', {'transactions': [who | {'verify_only': True, 'topics': topics}]}, 4, note=note + ', verify, an unknown topic')
+        s.each('AddPartitionsToTxn', {'transactions': [who | {'verify_only': True, 'topics': [{'name': f'{p}t', 'partitions': [0, 1]}]}]}, 4, note=note + ', verify')
         s.each('TxnOffsetCommit', who | {'group_id': f'{p}g', 'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0, 'committed_offset': 1, 'committed_metadata': ''}]}]}, note=note)
     s.each('AddOffsetsToTxn', me | {'group_id': ''}, note='no group')
+    s.each('AddPartitionsToTxn', {'transactions': []}, 4, note='nothing', silent=True)
     s.produce(f'{p}t', batch(['u', 'u'], pid=me['producer_id'], epoch=me['producer_epoch'], seq=0, transactional=True), txn=f'{p}tx4', note='not in the transaction')
     s.produce(f'{p}t', batch(['u', 'u'], pid=me['producer_id'], epoch=me['producer_epoch'], seq=0, transactional=True), note='no transactional id')
     s.each('DescribeTransactions', {'transactional_ids': [f'{p}tx4', f'{p}none', '', f'{p}tx4']})
@@ -536,6 +595,50 @@ def transactions(s):
             s.fetch(f'{p}t', 11, index=index, isolation=isolation)
             s.offsets(f'{p}t', -1, index=index, isolation=isolation)
     s.ask('DescribeProducers', 0, {'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1]}]}, note='at the end')
+
+
+def again(s):
+    """A producer that starts again, over and over: what is told of its last transaction."""
+    t, p = f'{s.p}again', s.p
+    me = {'transactional_id': t, 'producer_id': ref('pid.again', 0), 'producer_epoch': ref('epoch.again', 0)}
+    add = {'v3_and_below_transactional_id': t, 'v3_and_below_producer_id': me['producer_id'], 'v3_and_below_producer_epoch': me['producer_epoch'], 'v3_and_below_topics': [{'name': f'{p}t', 'partitions': [0]}]}
+
+    def start(note):
+        s.ask('InitProducerId', 5, {'transactional_id': t, 'transaction_timeout_ms': 60000}, save='again', note=note)
+        s.ask('DescribeTransactions', 0, {'transactional_ids': [t]}, note=note)
+
+    start('new')
+    start('after nothing')
+    for commit in (True, False):
+        s.ask('AddPartitionsToTxn', 3, add)
+        s.ask('EndTxn', 4, me | {'committed': commit})
+        s.ask('DescribeTransactions', 0, {'transactional_ids': [t]}, note=f'ended {commit}')
+        start(f'after {commit}')
+        start(f'again after {commit}')
+    s.ask('AddPartitionsToTxn', 3, add)
+    start('in a transaction')
+    start('in a transaction, again')
+    s.last('ListTransactions', {'duration_filter': 0, 'producer_id_filters': [ref('pid.again', 0)]}, note='of one that has nothing open')
+
+
+def refused_first(s):
+    """A batch is refused because its partition is not in the transaction; then come others of the same producer."""
+    p = s.p
+    s.create(f'{p}r', partitions=8)
+    for index, seqs in enumerate([(0, 1), (1, 0), (1, 1), (2, 1), (0, 0), (1, 2, 1), (-1, 1)]):
+        t, n = f'{p}r{index}', f'r{index}'
+        me = {'pid': ref(f'pid.{n}', 0), 'epoch': ref(f'epoch.{n}', 0), 'transactional': True}
+        s.ask('InitProducerId', 5, {'transactional_id': t, 'transaction_timeout_ms': 60000}, save=n)
+        for v in (9, 11):
+            s.produce(f'{p}r', batch(seq=seqs[0], **me), v, index=index, txn=t, note=f'refused: {seqs}')
+        s.ask('AddPartitionsToTxn', 3, {'v3_and_below_transactional_id': t, 'v3_and_below_producer_id': me['pid'], 'v3_and_below_producer_epoch': me['epoch'],
+                                        'v3_and_below_topics': [{'name': f'{p}r', 'partitions': [index]}]})
+        for seq in seqs[1:]:
+            s.produce(f'{p}r', batch(seq=seq, **me), 9, index=index, txn=t, note=f'then: {seqs}')
+        s.produce(f'{p}r', batch(seq=7, **me | {'epoch': ref(f'epoch.{n}', 0, 1)}), 9, index=index, txn=t, note=f'the next epoch: {seqs}')
+        s.ask('EndTxn', 4, {'transactional_id': t, 'producer_id': me['pid'], 'producer_epoch': me['epoch'], 'committed': True})
+        s.produce(f'{p}r', batch(pid=me['pid'], epoch=me['epoch'], seq=seqs[-1] + 1), 9, index=index, note=f'not transactional: {seqs}')
+        s.fetch(f'{p}r', index=index)
 
 
 def transaction(s, t, n, me, v, commit):
@@ -699,4 +802,4 @@ def frames(s):
         s.steps.append({'api': 'Metadata', 'v': 1, 'body': None, 'hex': text, 'note': note, 'conn': 'hex'})
 
 
-ALL = [api_versions, topics, produce, fetch, groups, transactions, admin, frames]
+ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, admin, frames]

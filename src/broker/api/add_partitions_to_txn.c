@@ -85,13 +85,11 @@ static bool one(struct add *x, uint64_t *seq)
     int16_t code;
 
     if (!shape(x)) return false;
-    if (!x->q->transactional_id.n) {
-        all(x, KAFKA_ERR_INVALID_REQUEST);
-        return true;
-    }
     check(x);
     if (x->refused) {
         all(x, KAFKA_ERR_OPERATION_NOT_ATTEMPTED);
+    } else if (!x->q->transactional_id.n) {
+        all(x, KAFKA_ERR_INVALID_REQUEST);
     } else if (x->q->verify_only) {
         verify(x, ts, who);
     } else {

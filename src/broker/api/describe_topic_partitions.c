@@ -74,7 +74,7 @@ static void one(struct page *g, struct str name, int32_t from)
 
     describe_topic_partitions_response_topic_init_defaults(row);
     row->name = name;
-    row->topic_authorized_operations = request_operations(g->r, ACL_TOPIC, name);
+    if (name.n) row->topic_authorized_operations = request_operations(g->r, ACL_TOPIC, name);
     if (t)
         fill(g, t, from, row);
     else

@@ -81,13 +81,15 @@ static void look_at_records(struct fetch *f, struct fetch_part *p, struct log *l
     size_t left = f->bytes < f->max_bytes ? f->max_bytes - f->bytes : 0;
     bool first_whole = f->bytes == 0 && !f->hard_limits;
     int64_t bound = f->read_committed ? p->stable : p->high;
+    size_t limit = p->max_bytes < 0 ? 0 : MIN(left, (size_t)p->max_bytes);
     struct err e;
 
     if (p->offset >= bound || (!left && !first_whole) || p->max_bytes < 0) return;
-    if (log_read(log, p->offset, MIN(left, (size_t)p->max_bytes), bound, first_whole, &p->slice,
-                 &e))
+    if (log_read(log, p->offset, limit, bound, first_whole, &p->slice, &e))
         p->error = read_error(&e);
-    else if (p->slice.n && p->slice.offset_next < bound)
+    else if (!p->slice.n)
+        p->too_small = limit != 0;
+    else if (p->slice.offset_next < bound)
         f->at_once = true; /* the end of a segment, or of a limit */
     f->bytes += p->slice.n;
 }
@@ -135,6 +137,7 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
 
     slice_drop(p);
     p->error = 0;
+    p->too_small = false;
     p->high = p->start = p->stable = -1;
     p->diverging_epoch = -1;
     p->t = by_id ? topic_by_id(b, &p->id) : broker_topic(b, p->topic);
@@ -204,7 +207,7 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     a->high_watermark = p->high;
     a->last_stable_offset = p->stable;
     a->log_start_offset = p->start;
-    a->aborted_transactions_null = (!f->read_committed || p->error) &&
+    a->aborted_transactions_null = (!f->read_committed || p->error || p->diverging_epoch != -1 || p->too_small) &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_ID;
     a->records = bytes_of("", 0);

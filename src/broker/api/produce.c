@@ -8,18 +8,15 @@
 #include "base/diag.h"
 #include "broker/api.h"
 #include "broker/api/old_sets.h"
+#include "broker/api/produce_check.h"
 #include "broker/api/seen.h"
 #include "broker/store.h"
-#include "broker/txns.h"
 #include "broker/validate.h"
 #include "sys/worker.h"
 
 enum {
-    SURPLUS_BYTES_IGNORED = 12,
-    ZSTD_FROM_VERSION = 7,
     EXPANDED_BYTES_MAX = 1 << 30,
     OLD_FORMATS_BELOW = 3,
-    ABORTABLE_FROM_VERSION = 11,
     WORKER_FROM_BYTES = 64 << 10, /* compressed batches from here on are read on a worker */
     LOOP_EXPANDED_BYTES = 4 << 20, /* what expands to more is for a worker, too */
     SIDE_BY_SIDE_BYTES = 32 << 20, /* what expands to more is looked at one after the other */
@@ -72,63 +69,20 @@ static struct str text_dup(struct produce *p, const char *s)
 
 /* ---- before anything is looked at in a log ---- */
 
-static int16_t check_structure(const struct request *r, const struct produce_request_partition *q,
-                               struct batch *b)
-{
-    switch (batch_view(q->records, b)) {
-    case BATCH_OK: break;
-    case BATCH_NONE:
-    case BATCH_CUT: return KAFKA_ERR_INVALID_RECORD;
-    case BATCH_MAGIC_OLD: return KAFKA_ERR_INVALID_RECORD; /* one of versions that may have it was converted */
-    case BATCH_LENGTH:
-    case BATCH_MAGIC_UNKNOWN:
-    case BATCH_CRC:
-    case BATCH_CODEC:
-    case BATCH_COUNT:
-    case BATCH_PAYLOAD:
-    case BATCH_RECORD:
-    case BATCH_TRAILING: return KAFKA_ERR_CORRUPT_MESSAGE;
-    case BATCH_PAYLOAD_LARGE: return KAFKA_ERR_MESSAGE_TOO_LARGE;
-    }
-    if (q->records.n - b->raw.n >= SURPLUS_BYTES_IGNORED) return KAFKA_ERR_INVALID_RECORD;
-    if (batch_codec(b) == KAFKA_CODEC_ZSTD && request_version(r) < ZSTD_FROM_VERSION)
-        return KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
-    return 0;
-}
-
-/* What refuses the request as a whole: transactional batches, which need a transactional id. */
-static int16_t check_transactions(const struct produce_request *q)
-{
-    int64_t id = -1;
-    bool any = false, several = false;
-    struct batch b;
-
-    for (size_t i = 0; i < q->topics_n; i++)
-        for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
-            if (batch_view(q->topics[i].partitions[k].records, &b) ||
-                !batch_is(&b, BATCH_TRANSACTIONAL))
-                continue;
-            if (any && b.producer_id != id) several = true;
-            any = true;
-            id = b.producer_id;
-        }
-    if (!any) return 0;
-    if (!q->transactional_id.p) return KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
-    return several ? KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING : 0;
-}
-
 static int16_t check_before_log(struct produce *p, struct partition *to,
                                 const struct produce_request_partition *q, struct batch *b)
 {
+    bool short_length = batch_view(q->records, b) == BATCH_LENGTH_SHORT;
     int16_t code;
 
-    if (p->refusal && (to || p->refusal != KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING)) return p->refusal;
+    if (p->refusal) return p->refusal;
     if (!to) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if (p->old_codes && (code = p->old_codes[p->topic][p->at])) return code;
-    if ((code = check_structure(p->r, q, b))) return code;
+    if (!short_length && (code = produce_check_structure(p->r, q, b))) return code;
+    if (!short_length && (code = produce_check_in_txn(p->r, p->q->transactional_id, to, b))) return code;
     if (p->q->acks < -1 || p->q->acks > 1) return KAFKA_ERR_INVALID_REQUIRED_ACKS;
     if (to->topic->internal) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
-    return 0;
+    return short_length ? KAFKA_ERR_CORRUPT_MESSAGE : 0;
 }
 
 /* ---- one batch ---- */
@@ -187,31 +141,6 @@ static void row_failed(struct produce *p, struct produce_response_partition *row
          KV_I64("partition", to->number), KV_CSTR("why", e->text));
 }
 
-/* KIP-890: a batch that comes late must not open a transaction that nobody will end. The epoch is looked at before the
- * partition, so that an old producer learns that it is one. */
-static int16_t check_in_txn(struct produce *p, struct partition *to, const struct batch *b)
-{
-    struct broker *br = p->r->broker;
-    const struct producers *ps;
-    const struct producer *known;
-    int16_t code;
-    struct err e;
-
-    if (!batch_is(b, BATCH_TRANSACTIONAL) || !br->config.transaction_verify) return KAFKA_ERR_NONE;
-    code = txns_verify(br->txns, p->q->transactional_id,
-                       (struct producer_ident){b->producer_id, b->producer_epoch}, to->topic->name,
-                       to->number);
-    if (!code) return code;
-    ps = log_producers(partition_log(to), &e);
-    known = ps ? producers_find(ps, b->producer_id) : NULL;
-    if (known && known->txn_first_offset >= 0 && b->producer_epoch < known->epoch) return KAFKA_ERR_NONE; /* the log says so */
-    if (code == KAFKA_ERR_PRODUCER_FENCED) return KAFKA_ERR_INVALID_PRODUCER_EPOCH;
-    if (code == KAFKA_ERR_CONCURRENT_TRANSACTIONS) return KAFKA_ERR_NOT_ENOUGH_REPLICAS;
-    if (code == KAFKA_ERR_TRANSACTION_ABORTABLE && request_version(p->r) < ABORTABLE_FROM_VERSION)
-        return KAFKA_ERR_INVALID_TXN_STATE;
-    return code;
-}
-
 /* False: the row is filled already (a duplicate, or refused). */
 static bool check_producer(struct produce *p, struct partition *to, const struct batch *b,
                            struct produce_response_partition *row)
@@ -223,13 +152,8 @@ static bool check_producer(struct produce *p, struct partition *to, const struct
                                 .transactional = batch_is(b, BATCH_TRANSACTIONAL)};
     struct producer_verdict v;
     struct err e;
-    int16_t code;
 
     if (b->producer_id < 0) return true;
-    if ((code = check_in_txn(p, to, b))) {
-        row_error(p, row, code);
-        return false;
-    }
     row->log_start_offset = partition_start(to);
     if (b->producer_id == BROKER_BUS_PRODUCER_ID) {
         row_error(p, row, KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING);
@@ -240,7 +164,10 @@ static bool check_producer(struct produce *p, struct partition *to, const struct
         return false;
     }
     switch (v.decision) {
-    case PRODUCER_NEW: return true;
+    case PRODUCER_NEW:
+        if (b->base_sequence <= 0 || !produce_comes_too_early(to, b)) return true;
+        row_error(p, row, KAFKA_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER);
+        return false;
     case PRODUCER_DUPLICATE:
         row->base_offset = v.base_offset;
         row->log_append_time_ms = v.timestamp;
@@ -456,12 +383,15 @@ static void large_append(struct large *g)
     struct err e = g->file.err;
     size_t n = g->file.batch.n;
     enum rc rc = g->file.rc;
+    int16_t code;
 
     (void)batch_view(buf_view(&g->file.batch), &b);
     if (!p || !g->to) { /* nobody waits, or the topic is gone */
         if (p) row_error(p, row, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
     } else if (rc) {
         row_failed(p, row, g->to, &e);
+    } else if ((code = produce_check_in_txn(p->r, p->q->transactional_id, g->to, &b))) { /* it may have ended meanwhile */
+        row_error(p, row, code);
     } else if (check_producer(p, g->to, &b, row)) {
         rc = g->small ? partition_append(g->to, g->file.batch.p, n, 0, &at, &e)
                       : log_large_append(partition_log(g->to), &g->file, 0, &at, &e);
@@ -779,7 +709,7 @@ void api_produce(struct request *r)
     p->q = q;
     if (q->transactional_id.p) /* asked for again when the frame has moved */
         q->transactional_id = arena_dup_str(&r->arena, q->transactional_id);
-    p->refusal = check_transactions(q);
+    p->refusal = produce_check_whole(r, q);
     repeated_drop(q);
     p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
     p->a.topics_n = q->topics_n;
