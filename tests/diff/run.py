@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The same requests to Apache Kafka 3.8.1 and to millrace; what they answer, and what is in their logs at the end, compared.
 
-Usage: run.py [--seed N] [--rounds N] [--script NAME] [--only random|scripts] [--seconds N] [--trace] [--all] [--full]
+Usage: run.py [--seed N] [--seeds N] [--script NAME] [--only random|scripts] [--seconds N] [--trace] [--all] [--full]
 Ids, times, ports and folders are named or left out (compare.py). What may differ is in differences.txt, each line with its
 reason. A random sequence that differs is asked again under fresh names and shrunk before it is printed; --all goes on.
 """
@@ -138,8 +138,8 @@ class Run:
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument('--seed', type=int)
-    parser.add_argument('--rounds', type=int, default=0)
-    parser.add_argument('--seconds', type=float, default=0)
+    parser.add_argument('--seeds', '--rounds', dest='rounds', type=int, default=0, help='how many random sequences, from --seed (or 1) on')
+    parser.add_argument('--seconds', type=float, default=0, help='no further random sequence after this time')
     parser.add_argument('--script')
     parser.add_argument('--only', choices=['random', 'scripts'])
     parser.add_argument('--trace', action='store_true')
@@ -155,13 +155,14 @@ def main():
             for make in scripts.ALL:
                 if options.script in (None, make.__name__):
                     run.script(make, ranges)
-        rounds = 0
+        rounds, random_begun = 0, time.monotonic()
         if options.only != 'scripts' and not options.script:
             seed = options.seed if options.seed is not None else 1
             wanted = options.rounds or (1 if options.seed is not None else 40)
-            while rounds < wanted and not (options.seconds and time.monotonic() - begun > options.seconds):
+            while rounds < wanted and not (options.seconds and time.monotonic() - random_begun > options.seconds):
                 run.random(seed + rounds, ranges)
                 rounds += 1
+            print(f'random sequences of the seeds {seed} to {seed + rounds - 1}')
         p = run.player
         for line in lacking(p.coverage, ranges):
             print(f'not covered: {line}')

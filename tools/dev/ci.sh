@@ -36,7 +36,7 @@ cmd_ci() {
     fi
     say "the same requests to Apache Kafka 3.8.1 and to millrace"
     . tools/dev/diff.sh
-    if [ $full = 1 ]; then cmd_diff --only scripts --full; else cmd_diff --only scripts; fi
+    if [ $full = 1 ]; then cmd_diff --full --seeds 100; else cmd_diff --seeds 40 --seconds 50; fi
     if [ $full = 1 ]; then
         say "clients of Kafka 4: Java 4.1, franz-go"
         tools/kafka4/setup.sh build/kafka4 >build/kafka4.log 2>&1 || { tail -20 build/kafka4.log >&2; die "could not assemble Apache Kafka 4.1's tools"; }

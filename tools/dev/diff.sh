@@ -1,4 +1,4 @@
-# ./dev test diff [--seed N] [--rounds N] [--full] [--script NAME] [--trace]: the same requests to a real Apache Kafka 3.8.1 and to
+# ./dev test diff [--seed N] [--seeds N] [--full] [--script NAME] [--trace]: the same requests to a real Apache Kafka 3.8.1 and to
 # millrace, scripted and random; what they answer compared (tests/diff/run.py). A seed repeats one random sequence.
 
 cmd_diff() {
