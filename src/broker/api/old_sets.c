@@ -10,7 +10,7 @@ static int16_t code_of(enum batch_fault fault)
     case BATCH_OK:            return KAFKA_ERR_NONE;
     case BATCH_CRC:           return KAFKA_ERR_CORRUPT_MESSAGE;
     case BATCH_PAYLOAD_LARGE: return KAFKA_ERR_MESSAGE_TOO_LARGE;
-    case BATCH_NONE: case BATCH_LENGTH: case BATCH_MAGIC_UNKNOWN: case BATCH_MAGIC_OLD: case BATCH_CUT: case BATCH_CODEC: case BATCH_COUNT:
+    case BATCH_NONE: case BATCH_LENGTH: case BATCH_LENGTH_SHORT: case BATCH_MAGIC_UNKNOWN: case BATCH_MAGIC_OLD: case BATCH_CUT: case BATCH_CODEC: case BATCH_COUNT:
     case BATCH_PAYLOAD: case BATCH_RECORD: case BATCH_TRAILING: break;
     }
     return KAFKA_ERR_INVALID_RECORD;
