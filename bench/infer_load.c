@@ -1,7 +1,6 @@
 /* bench/infer_load.c - ModelInfer calls over one gRPC connection, with figures as one JSON line.
  *
  *   infer_load closed ADDRESS NAME CALLERS SECONDS     each caller calls again when it is answered
- *   infer_load retry ADDRESS NAME CALLERS SECONDS      the same, and a failed call is made again 2 ms later, as long as it takes
  *   infer_load open ADDRESS NAME RATE SECONDS          calls leave on time whatever comes back; a late departure counts as latency
  *   …                                   [FLOATS [rest]]   instead of 4 over gRPC
  * NAME goes into the seldon-model header (p.pipeline, or a model). The request is one FP32 tensor INPUT [1,FLOATS].
@@ -13,7 +12,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-enum { LATENCIES_MAX = 4 << 20, IN_FLIGHT_MAX = 4096, TIMEOUT_MS = 10000, SECONDS_MAX = 120, ERRORS_MAX = 100, RETRY_MS = 2, FLOATS_MAX = 1 << 20 };
+enum { LATENCIES_MAX = 4 << 20, IN_FLIGHT_MAX = 4096, TIMEOUT_MS = 10000, SECONDS_MAX = 120, ERRORS_MAX = 100, FLOATS_MAX = 1 << 20 };
 
 struct bench {
     struct loop           *loop;
@@ -22,23 +21,16 @@ struct bench {
     struct header          header;
     uint64_t               begun_us, end_us, departed, rate;
     uint32_t              *us;
-    size_t                 n, in_flight, failed, left_out, retried;
-    bool                   open, retries;
+    size_t                 n, in_flight, failed, left_out;
+    bool                   open;
     struct buf             request;
     struct turn_hook       hook;
     struct timer           tick;
 };
 
-struct caller { struct upstream_call call; struct bench *b; uint64_t departure_us; struct timer again; };
+struct caller { struct upstream_call call; struct bench *b; uint64_t departure_us; };
 
 static void depart(struct bench *b, struct caller *c, uint64_t departure_us);
-
-static void on_again(struct timer *t)
-{
-    struct caller *c = container_of(t, struct caller, again);
-
-    depart(c->b, c, c->departure_us);
-}
 
 static void on_answer(struct upstream_call *call)
 {
@@ -46,13 +38,6 @@ static void on_answer(struct upstream_call *call)
     struct bench  *b = c->b;
     uint64_t       now = clock_mono_us(&clock_real);
 
-    if (call->err.rc && b->retries && now < b->end_us + TIMEOUT_MS * 1000ull) {
-        b->retried++;
-        b->in_flight--;
-        upstream_call_fini(call);
-        loop_timer(b->loop, &c->again, RETRY_MS, on_again);
-        return;
-    }
     if (call->err.rc) {
         if (b->failed++ < 3) fprintf(stderr, "infer_load: %s\n", call->err.text);
     } else if (b->n < LATENCIES_MAX) {
@@ -70,7 +55,6 @@ static void on_answer(struct upstream_call *call)
 
 static void depart(struct bench *b, struct caller *c, uint64_t departure_us)
 {
-    c->again = (struct timer){0};
     c->call = (struct upstream_call){.target = &b->target, .request = buf_view(&b->request), .headers = &b->header,
                                      .headers_n = 1, .deadline_ms = clock_mono_ms(&clock_real) + TIMEOUT_MS, .attempts = 1,
                                      .done = on_answer};
@@ -107,8 +91,8 @@ static int report(struct bench *b, double seconds)
         return 1;
     }
     qsort(b->us, b->n, sizeof b->us[0], by_value);
-    printf("{\"requests\":%zu,\"failed\":%zu,\"left_out\":%zu,\"retried\":%zu,\"requests_s\":%.0f,\"p10_us\":%u,\"p50_us\":%u,\"p99_us\":%u,\"p999_us\":%u,\"max_us\":%u}\n",
-           b->n, b->failed, b->left_out, b->retried, (double)b->n / seconds, b->us[b->n / 10], b->us[b->n / 2], b->us[b->n * 99 / 100], b->us[b->n * 999 / 1000],
+    printf("{\"requests\":%zu,\"failed\":%zu,\"left_out\":%zu,\"requests_s\":%.0f,\"p10_us\":%u,\"p50_us\":%u,\"p99_us\":%u,\"p999_us\":%u,\"max_us\":%u}\n",
+           b->n, b->failed, b->left_out, (double)b->n / seconds, b->us[b->n / 10], b->us[b->n / 2], b->us[b->n * 99 / 100], b->us[b->n * 999 / 1000],
            b->us[b->n - 1]);
     return b->failed != 0;
 }
@@ -158,12 +142,11 @@ int main(int argc, char **argv)
     struct err      e;
     uint64_t        seconds;
 
-    if (argc < 6 || argc > 8 || (strcmp(argv[1], "closed") && strcmp(argv[1], "open") && strcmp(argv[1], "retry"))) {
-        fprintf(stderr, "usage: infer_load closed|retry ADDRESS NAME CALLERS SECONDS [FLOATS [rest]] | open ADDRESS NAME RATE SECONDS …\n");
+    if (argc < 6 || argc > 8 || (strcmp(argv[1], "closed") && strcmp(argv[1], "open"))) {
+        fprintf(stderr, "usage: infer_load closed ADDRESS NAME CALLERS SECONDS [FLOATS [rest]] | open ADDRESS NAME RATE SECONDS …\n");
         return 2;
     }
     b.open = !strcmp(argv[1], "open");
-    b.retries = !strcmp(argv[1], "retry");
     request_build(&b.request, argc > 6 ? MIN(strtoull(argv[6], NULL, 10), (uint64_t)FLOATS_MAX) : 4);
     b.rate = MAX(strtoull(argv[4], NULL, 10), 1);
     seconds = MIN(strtoull(argv[5], NULL, 10), (uint64_t)SECONDS_MAX);

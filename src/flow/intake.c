@@ -16,7 +16,7 @@
 #include "flow/tap.h"
 #include <inttypes.h>
 
-enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000 };
+enum { RETRY_MS_MIN = 20, RETRY_MS_MAX = 1000, BESIDE_MS_MIN = 1 };    /* the last: executor 0 of this process begins it right now */
 
 /* ---- ends of topics ---- */
 
@@ -225,8 +225,9 @@ static void committed_known(struct place *p, const struct bus_commit *c)
     p->busy = false;
     if (p->state != PLACE_OFFSETS && p->state != PLACE_READY) return;
     if (another_begins(p, c)) {
-        uint64_t wait = MIN((uint64_t)RETRY_MS_MIN << MIN(p->tries++, 10u), (uint64_t)RETRY_MS_MAX);
+        uint64_t first = owners_mine(p->f, 0) ? BESIDE_MS_MIN : RETRY_MS_MIN, wait = MIN(first << MIN(p->tries, 10u), (uint64_t)RETRY_MS_MAX);
 
+        p->tries++;
         if (p->state == PLACE_OFFSETS) loop_timer(p->f->loop, &p->retry, wait, open_again);
         else loop_timer(p->f->loop, &p->take_retry, wait, take_again);
         return;

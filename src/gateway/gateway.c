@@ -5,7 +5,7 @@
 #include "net/loop.h"
 #include "oip/json.h"
 
-enum { DRAIN_LOOK_MS = 20 };
+enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10 };       /* the last: for peers to close when all is answered; most never do */
 
 /* ---- Requests ---- */
 
@@ -76,6 +76,7 @@ static void drain_look(struct timer *t)
 {
     struct gateway *g = container_of(t, struct gateway, drain_timer);
 
+    if (http_server_settled(g->http)) g->drain_deadline_ms = MIN(g->drain_deadline_ms, loop_now_ms(g->loop) + LINGER_MS);
     if (!http_server_idle(g->http) && loop_now_ms(g->loop) < g->drain_deadline_ms)
         loop_timer(g->loop, t, DRAIN_LOOK_MS, drain_look);
     else

@@ -721,6 +721,11 @@ static void h2_drain(struct http_conn *hc)
     h2_send(h);
 }
 
+static bool h2_busy(const struct http_conn *hc)
+{
+    return !list_empty(&((const struct h2 *)hc->state)->streams);
+}
+
 static void h2_closed(struct http_conn *hc)
 {
     struct h2 *h = h2_of(hc);
@@ -742,6 +747,7 @@ const struct http_proto h2_proto = {.open = h2_open,
                                     .drained = h2_drained,
                                     .due = h2_due,
                                     .drain = h2_drain,
+                                    .busy = h2_busy,
                                     .closed = h2_closed};
 
 void h2_server_init(struct http_server *s)

@@ -409,6 +409,13 @@ static void h1_drain(struct http_conn *hc)
     if (!h->busy && h->at == HEAD_IDLE) conn_end(&hc->conn);
 }
 
+static bool h1_busy(const struct http_conn *hc)
+{
+    const struct http1 *h = hc->state;
+
+    return !hc->conn.ended && (h->busy || h->at != HEAD_IDLE);
+}
+
 static void h1_closed(struct http_conn *hc)
 {
     struct http1 *h = h1_of(hc);
@@ -431,6 +438,7 @@ const struct http_proto http1_proto = {.open = h1_open,
                                        .drained = h1_drained,
                                        .due = h1_due,
                                        .drain = h1_drain,
+                                       .busy = h1_busy,
                                        .closed = h1_closed};
 
 /* ---- Answers ---- */

@@ -12,6 +12,7 @@ struct http_proto {
     void (*drained)(struct http_conn *hc);
     void (*due)(struct http_conn *hc);           /* hc->due_ms has come */
     void (*drain)(struct http_conn *hc);
+    bool (*busy)(const struct http_conn *hc);    /* there is a request that is not answered whole */
     void (*closed)(struct http_conn *hc);        /* the exchanges end; state is freed */
 };
 extern const struct http_proto http1_proto, h2_proto;

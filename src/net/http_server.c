@@ -185,6 +185,17 @@ bool http_server_idle(const struct http_server *s)
     return list_empty(&s->conns);
 }
 
+bool http_server_settled(const struct http_server *s)
+{
+    list_each(it, &s->conns)
+    {
+        const struct http_conn *hc = container_of(it, struct http_conn, link);
+
+        if (!list_empty(&hc->conn.out) || (hc->proto && hc->proto->busy(hc))) return false;
+    }
+    return true;
+}
+
 struct http_server *http_server_free(struct http_server *s)
 {
     if (!s) return NULL;

@@ -45,6 +45,7 @@ void http_server_accept(struct http_server *s, int fd, const struct addr *peer, 
 /* No new requests: idle connections are closed, busy ones after their answers (GOAWAY, Connection: close). */
 void http_server_drain(struct http_server *s);
 bool http_server_idle(const struct http_server *s);       /* no connection is open */
+bool http_server_settled(const struct http_server *s);    /* every request is answered, and all answers are with the kernel */
 /* Closes everything; unanswered exchanges are `gone`. NULL is fine; returns NULL. */
 struct http_server *http_server_free(struct http_server *s);
 void http_server_count(const struct http_server *s, struct http_counters *ret);

@@ -142,7 +142,9 @@ static int wait_ms(struct loop *l, uint64_t wait_ms_max)
 
 void loop_turn(struct loop *l, uint64_t wait_ms_max)
 {
-    l->events_n = MAX(epoll_wait(l->epoll, l->events, EVENTS_PER_TURN, wait_ms(l, wait_ms_max)), 0);
+    int n = epoll_wait(l->epoll, l->events, EVENTS_PER_TURN, wait_ms(l, wait_ms_max));
+
+    l->events_n = MAX(n, 0);
     l->now_ms = clock_mono_ms(l->clock);
     for (l->events_at = 0; l->events_at < l->events_n;) {
         struct epoll_event *ev = &l->events[l->events_at++];
