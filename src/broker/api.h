@@ -80,6 +80,18 @@ static inline bool request_allows_cluster(struct request *r, enum acl_operation 
 {
     return request_allows(r, op, ACL_CLUSTER, ACL_CLUSTER_NAME);
 }
+static inline bool request_allows_topic(struct request *r, enum acl_operation op, struct str topic)
+{
+    return request_allows(r, op, ACL_TOPIC, topic);
+}
+static inline bool request_allows_group(struct request *r, enum acl_operation op, struct str group)
+{
+    return request_allows(r, op, ACL_GROUP, group);
+}
+static inline bool request_allows_txn(struct request *r, enum acl_operation op, struct str transactional_id)
+{
+    return request_allows(r, op, ACL_TRANSACTIONAL_ID, transactional_id);
+}
 /* All it may do there, as a set of operation codes: the authorized_operations of answers. */
 int32_t request_operations(struct request *r, enum acl_resource type, struct str name);
 

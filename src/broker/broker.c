@@ -300,6 +300,8 @@ static void facts_note(struct broker *b)
     broker_config_note(&b->config, "broker.id", str_of(text));
     broker_config_note(&b->config, "log.dir", str_of(b->opt.dir));
     broker_config_note(&b->config, "log.dirs", str_of(b->opt.dir));
+    if (b->acls.on)
+        broker_config_note(&b->config, "authorizer.class.name", STR("org.apache.kafka.metadata.authorizer.StandardAuthorizer"));
 }
 
 static void options_take(struct broker *b, const struct broker_options *opt)

@@ -139,7 +139,7 @@ const struct config_def topic_defs[TOPIC_CONFIGS_N] = {
 const struct config_def broker_defs[] = {
     {"advertised.listeners", CONFIG_STRING, NULL, "The addresses that clients are told.",
      .flags = DEF_READ_ONLY},
-    {"authorizer.class.name", CONFIG_STRING, "", "What decides who may do what; nothing does yet.",
+    {"authorizer.class.name", CONFIG_STRING, "", "What decides who may do what: access control lists, or nothing.",
      .flags = DEF_READ_ONLY | DEF_FIXED},
     {"auto.create.topics.enable", CONFIG_BOOL, "true",
      "Whether asking for a topic's metadata creates it.", .flags = DEF_READ_ONLY,

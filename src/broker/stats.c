@@ -66,6 +66,19 @@ static void tell_broker(struct teller *t, struct broker *b)
             "Connections closed for a limit of their address.", s.connections_refused);
     counter(t, "millrace_broker_frames_refused_total",
             "Frames that are no request this broker serves.", s.frames_bad);
+    counter(t, "millrace_logins_total", "Clients that said who they are, and were believed.",
+            s.logins);
+    counter(t, "millrace_logins_failed_total", "Clients that were not believed.", s.logins_failed);
+    counter(t, "millrace_sessions_expired_total",
+            "Connections closed because nobody authenticated again in time.", s.sessions_expired);
+    counter(t, "millrace_tls_handshakes_total", "TLS handshakes that were completed.",
+            s.handshakes);
+    counter(t, "millrace_tls_handshakes_resumed_total",
+            "… of them those that went on with an earlier session.", s.handshakes_resumed);
+    counter(t, "millrace_tls_handshakes_failed_total", "TLS handshakes that failed.",
+            s.handshakes_failed);
+    counter(t, "millrace_denied_total", "Operations that no access control entry allows.",
+            s.denied);
     gauge(t, "millrace_broker_requests_parked", "Requests that wait for records or for a group.",
           (double)s.requests_parked);
     counter(t, "millrace_broker_throttled_requests_total",

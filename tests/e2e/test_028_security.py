@@ -57,7 +57,7 @@ def round_trip(conf, topic, n=20, size=70000):
     assert [m.value() for m in got] == [bytes([i]) * size for i in range(n)]
 
 
-def refusal(conf, seconds=10):
+def refusal(conf, seconds=30):
     """What the client is told when it cannot get in."""
     said = []
     client = confluent_kafka.Producer(conf | {"error_cb": lambda e: said.append(e), "log_level": 0})

@@ -6,8 +6,11 @@
  *     hangup CONN          the client goes away
  *     quit
  *
- * Options: NAME=VALUE are broker settings; clock=MS is the wall time to begin with. SPDX-License-Identifier: Apache-2.0 */
+ * Options: NAME=VALUE are broker settings; clock=MS is the wall time to begin with; user=NAME:PASSWORD makes clients authenticate
+ * (PLAIN, SCRAM-SHA-256); super=PRINCIPAL puts an authorizer in front of everything, and this one above it. SPDX-License-Identifier: Apache-2.0 */
 #include "broker_rig.h"
+
+#include "broker/core.h"
 
 #include <stdio.h>
 
@@ -79,10 +82,26 @@ static void serve(struct rig *g, char *line)
     }
 }
 
+static void user_add(struct rig *g, struct str option)
+{
+    struct scram_credential c;
+    struct str name, password;
+    uint64_t seq;
+    struct err e;
+
+    must(str_cut(option, ':', &name, &password));
+    scram_credential_of_password(SCRAM_SHA_256, bytes_of("salt", 4), SCRAM_ITERATIONS_MIN, password,
+                                 &c);
+    must(!broker_user_set(g->b, name, &c, &seq, &e));
+    g->listener->sasl = SASL_PLAIN | SASL_SCRAM_SHA_256;
+}
+
 int main(int argc, char **argv)
 {
     static char line[LINE_MAX_BYTES];
     struct broker_setting *settings = xnew_array(struct broker_setting, (size_t)argc);
+    struct str users[8], super = {0};
+    size_t users_n = 0;
     struct rig g;
 
     rig_init(&g, 1);
@@ -92,15 +111,24 @@ int main(int argc, char **argv)
         must(str_cut(str_of(argv[i]), '=', &s->name, &s->value));
         if (str_is(s->name, "clock"))
             must(str_to_i64(s->value, &g.clock.wall_ms));
+        else if (str_is(s->name, "user") && users_n < countof(users))
+            users[users_n++] = s->value;
+        else if (str_is(s->name, "super"))
+            super = s->value;
         else
             g.opt.settings_n++;
     }
     g.opt.settings = settings;
     g.opt.refuse_replication = true;
+    g.opt.acls = super.n;
+    g.opt.super_users = &super;
+    g.opt.super_users_n = super.n > 0;
     if (rig_open(&g)) {
         fprintf(stderr, "%s\n", g.err.text);
         return 1;
     }
+    for (size_t i = 0; i < users_n; i++)
+        user_add(&g, users[i]);
     while (fgets(line, sizeof line, stdin)) {
         bool quit = !strncmp(line, "quit", 4);
 

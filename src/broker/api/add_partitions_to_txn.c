@@ -46,7 +46,8 @@ static void check(struct add *x)
             struct str topic = x->q->topics[i].name;
             int32_t partition = x->q->topics[i].partitions[k];
             struct partition *p = broker_partition(x->r->broker, topic, partition);
-            int16_t code = !p                              ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION
+            int16_t code = !request_allows_topic(x->r, ACL_WRITE, topic) ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
+                           : !p                              ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION
                            : topic_is_internal(p->topic) ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
                                                          : KAFKA_ERR_NONE;
 
@@ -85,6 +86,10 @@ static bool one(struct add *x, uint64_t *seq)
     int16_t code;
 
     if (!shape(x)) return false;
+    if (!request_allows_txn(x->r, ACL_WRITE, x->q->transactional_id)) {
+        all(x, KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED);
+        return true;
+    }
     check(x);
     if (x->refused) {
         all(x, KAFKA_ERR_OPERATION_NOT_ATTEMPTED);
@@ -147,6 +152,11 @@ void api_add_partitions_to_txn(struct request *r)
     bool ok;
 
     if (!q) return;
+    if (request_version(r) >= SINCE_SEVERAL && !request_allows_cluster(r, ACL_CLUSTER_ACTION)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+        return;
+    }
     ok = request_version(r) < SINCE_SEVERAL ? single(r, q, &a, &seq) : several(r, q, &a, &seq);
     if (ok)
         request_answer_when(r, &a, seq);

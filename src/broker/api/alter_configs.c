@@ -338,6 +338,8 @@ static int16_t change(struct changes *c, int8_t type, struct str name, struct st
     struct config_resource found;
     int16_t code;
 
+    if (!config_resource_allows(c->r, ACL_ALTER_CONFIGS, type, name, &code))
+        return refuse(c, ret_why, code, "Authorization failed.");
     if (type == CONFIG_RESOURCE_TOPIC) return topic_change(c, name, ret_why);
     if ((code = config_resource_find(c->r->broker, type, name, &found, ret_why))) return code;
     for (size_t i = 0; i < c->n; i++)

@@ -27,6 +27,11 @@ void api_alter_partition_reassignments(struct request *r)
     struct alter_partition_reassignments_response a = {0};
 
     if (!q) return;
+    if (!request_allows_cluster(r, ACL_ALTER)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+        return;
+    }
     a.responses =
         arena_array(&r->arena, struct alter_partition_reassignments_response_topic, q->topics_n);
     a.responses_n = q->topics_n;

@@ -109,7 +109,11 @@ void api_describe_client_quotas(struct request *r)
 
     if (!q) return;
     describe_client_quotas_response_init_defaults(&a);
-    a.error_code = filter_of(r, q, &f, &a.error_message);
+    if (!request_allows_cluster(r, ACL_DESCRIBE_CONFIGS))
+        a.error_code = refuse(r, &a.error_message, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED,
+                              "Cluster authorization failed.");
+    else
+        a.error_code = filter_of(r, q, &f, &a.error_message);
     a.entries_null = a.error_code != 0;
     if (!a.error_code) {
         a.error_message = STR("");
@@ -182,6 +186,9 @@ static int16_t one(struct request *r, const struct alter_client_quotas_request_e
     struct err e;
     int16_t code;
 
+    if (!request_allows_cluster(r, ACL_ALTER_CONFIGS))
+        return refuse(r, ret_why, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED,
+                      "Cluster authorization failed.");
     if ((code = entity_of(r, q, &who, ret_why))) return code;
     if (twice)
         return refuse(r, ret_why, KAFKA_ERR_INVALID_REQUEST, "the entity is named more than once");

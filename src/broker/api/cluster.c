@@ -33,6 +33,11 @@ void api_describe_quorum(struct request *r)
     bool known;
 
     if (!q) return;
+    if (!request_allows_cluster(r, ACL_DESCRIBE)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+        return;
+    }
     known = q->topics_n == 1 && str_is(q->topics[0].topic_name, "__cluster_metadata") &&
             q->topics[0].partitions_n == 1 && !q->topics[0].partitions[0].partition_index;
     a.topics_n = q->topics_n;
@@ -92,6 +97,11 @@ void api_update_features(struct request *r)
     struct update_features_response a = {.error_message = STR("")};
 
     if (!q) return;
+    if (!request_allows_cluster(r, ACL_ALTER)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+        return;
+    }
     a.results =
         arena_array(&r->arena, struct update_features_response_result, q->feature_updates_n);
     for (size_t i = 0; i < q->feature_updates_n; i++) {
@@ -116,7 +126,9 @@ void api_unregister_broker(struct request *r)
 
     if (!q) return;
     a.error_code = KAFKA_ERR_BROKER_ID_NOT_REGISTERED;
-    if (q->broker_id == r->broker->opt.node_id) {
+    if (!request_allows_cluster(r, ACL_ALTER))
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    else if (q->broker_id == r->broker->opt.node_id) {
         a.error_code = KAFKA_ERR_INVALID_REQUEST;
         a.error_message = STR("this is the only broker, and it runs");
     }

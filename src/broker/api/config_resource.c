@@ -52,3 +52,19 @@ int16_t config_resource_find(struct broker *b, int8_t type, struct str name,
         return refuse(ret_why, KAFKA_ERR_INVALID_REQUEST, "that is another broker's number");
     return 0;
 }
+
+bool config_resource_allows(struct request *r, enum acl_operation op, int8_t type, struct str name,
+                            int16_t *ret_code)
+{
+    switch (type) {
+    case CONFIG_RESOURCE_TOPIC:
+        *ret_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+        return request_allows_topic(r, op, name);
+    case CONFIG_RESOURCE_GROUP:
+        *ret_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+        return request_allows_group(r, op, name);
+    default:
+        *ret_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        return request_allows_cluster(r, op);
+    }
+}

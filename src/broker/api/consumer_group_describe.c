@@ -77,7 +77,9 @@ void api_consumer_group_describe(struct request *r)
         const struct group_entry *ge = groups_find(r->broker->groups, q->group_ids[i]);
 
         *to = (row_type){.group_id = q->group_ids[i], .authorized_operations = INT32_MIN};
-        if (!q->group_ids[i].n) {
+        if (!request_allows_group(r, ACL_DESCRIBE, q->group_ids[i])) {
+            to->error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+        } else if (!q->group_ids[i].n) {
             to->error_code = KAFKA_ERR_INVALID_GROUP_ID;
         } else if (!ge || !ge->c) {
             to->error_code = KAFKA_ERR_GROUP_ID_NOT_FOUND;

@@ -108,6 +108,8 @@ void api_consumer_group_heartbeat(struct request *r)
     if (!(r->broker->config.group_protocols & BROKER_PROTOCOL_CONSUMER))
         return refuse(r, KAFKA_ERR_UNSUPPORTED_VERSION,
                       STR("the newer group protocol is switched off"));
+    if (!request_allows_group(r, ACL_READ, q->group_id))
+        return refuse(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED, (struct str){0});
     if (!q->group_id.n) return refuse(r, KAFKA_ERR_INVALID_REQUEST, STR("the group id is empty"));
     if (!groups_have_room(r->broker->groups, r->frame_n))
         return refuse(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE,

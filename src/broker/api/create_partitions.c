@@ -26,6 +26,8 @@ static int16_t one(struct request *r, const struct create_partitions_request_top
     struct err e;
     int16_t code;
 
+    *ret_why = "Authorization failed.";
+    if (!request_allows_topic(r, ACL_ALTER, q->name)) return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     *ret_why = "there is no such topic";
     if (!t) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     *ret_why = "the topic has that many partitions, or more, already";

@@ -47,6 +47,11 @@ static void tell_settings(struct request *r, const struct topic_config *c,
 {
     size_t n = topic_config_rows();
 
+    if (!request_allows_topic(r, ACL_DESCRIBE_CONFIGS, spec->name)) {
+        a->topic_config_error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+        a->configs_null = true;
+        return;
+    }
     a->configs = arena_array(&r->arena, struct create_topics_response_config, n);
     a->configs_n = n;
     for (size_t i = 0; i < n; i++) {
@@ -106,6 +111,7 @@ static void create(struct request *r, const struct broker_topic_spec *spec, bool
         a->topic_id = t->id;
         tell_settings(r, &t->config, spec, a);
     }
+    if (a->topic_config_error_code) return; /* what it looks like is not told either */
     a->num_partitions = counts.partitions;
     a->replication_factor = counts.replication;
 }
@@ -122,6 +128,10 @@ static void one(struct request *r, const struct create_topics_request *q,
     const char *why;
     int16_t code;
 
+    if (!request_allows_cluster(r, ACL_CREATE) && !request_allows_topic(r, ACL_CREATE, t->name)) {
+        refuse(r, a, KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED, "Authorization failed.");
+        return;
+    }
     for (size_t i = 0; i < t->configs_n; i++)
         settings[i] = (struct broker_setting){t->configs[i].name, t->configs[i].value};
     spec.configs = settings;

@@ -18,7 +18,10 @@ void api_delete_groups(struct request *r)
         uint64_t gone_seq = 0;
 
         to->group_id = q->groups_names[i];
-        to->error_code = ge ? groups_remove(&ge, &gone_seq) : KAFKA_ERR_GROUP_ID_NOT_FOUND;
+        to->error_code = !request_allows_group(r, ACL_DELETE, q->groups_names[i])
+                             ? KAFKA_ERR_GROUP_AUTHORIZATION_FAILED
+                         : ge ? groups_remove(&ge, &gone_seq)
+                              : KAFKA_ERR_GROUP_ID_NOT_FOUND;
         seq = MAX(seq, ge ? ge->seq : gone_seq);
     }
     request_answer_when(r, &a, seq);

@@ -16,6 +16,7 @@ static int16_t one(struct request *r, struct str topic,
     struct log *log;
     struct err e;
 
+    if (!request_allows_topic(r, ACL_DELETE, topic)) return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     if (!p) return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if (p->topic->internal) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
     if (!(p->topic->config.log.cleanup & LOG_CLEANUP_DELETE)) return KAFKA_ERR_POLICY_VIOLATION;

@@ -52,7 +52,12 @@ static void one(struct request *r, struct str name, const struct uuid *id, bool 
         refuse(r, a, KAFKA_ERR_INVALID_REQUEST, "neither name nor id is given");
     else if (twice)
         refuse(r, a, KAFKA_ERR_INVALID_REQUEST, "the topic is named more than once");
-    else if (!t)
+    else if (by_id && t && !request_allows_topic(r, ACL_DESCRIBE, t->name))
+        refuse(r, a, KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED, "Authorization failed.");
+    else if ((t || !by_id) && !request_allows_topic(r, ACL_DELETE, t ? t->name : name)) {
+        if (by_id) a->name = arena_dup_str(&r->arena, t->name);
+        refuse(r, a, KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED, "Authorization failed.");
+    } else if (!t)
         refuse(r, a, by_id ? KAFKA_ERR_UNKNOWN_TOPIC_ID : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION,
                "there is no such topic");
     else
@@ -76,7 +81,8 @@ void api_delete_topics(struct request *r)
         struct str name = i < q->topics_n ? q->topics[i].name : q->topic_names[i - q->topics_n];
 
         if (name.p) seen_add(&named, name, 0);
-        if (!name.p && i < q->topics_n && (t = topic_by_id(r->broker, &q->topics[i].topic_id))) name = t->name;
+        if (!name.p && i < q->topics_n && (t = topic_by_id(r->broker, &q->topics[i].topic_id)))
+            name = t->name;
         if (name.p) seen_add(&seen, name, 0);
     }
     for (size_t i = 0; i < n; i++) {
@@ -87,7 +93,8 @@ void api_delete_topics(struct request *r)
 
         if (twice && seen_add(&told, known, 0) > 1) continue;
         one(r, name, id, twice, &a.responses[a.responses_n], &seq);
-        if (twice && seen_count(&named, known, 0) == seen_count(&seen, known, 0)) a.responses[a.responses_n].topic_id = none;
+        if (twice && seen_count(&named, known, 0) == seen_count(&seen, known, 0))
+            a.responses[a.responses_n].topic_id = none;
         a.responses_n++;
     }
     request_answer_when(r, &a, MAX(seq, r->broker->meta_seq));

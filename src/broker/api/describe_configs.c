@@ -142,6 +142,11 @@ static void one(struct request *r, const struct describe_configs_request *q,
     describe_configs_response_result_init_defaults(a);
     a->resource_type = s->resource_type;
     a->resource_name = s->resource_name;
+    if (!config_resource_allows(r, ACL_DESCRIBE_CONFIGS, s->resource_type, s->resource_name,
+                                &a->error_code)) {
+        a->error_message = STR("");
+        return;
+    }
     a->error_code = config_resource_find(r->broker, s->resource_type, s->resource_name, &found,
                                          &a->error_message);
     if (!a->error_message.p) a->error_message = STR("");

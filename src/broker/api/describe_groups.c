@@ -40,9 +40,15 @@ void api_describe_groups(struct request *r)
         struct group_entry *ge = groups_find(r->broker->groups, q->groups[i]);
 
         to->group_id = q->groups[i];
+        if (!request_allows_group(r, ACL_DESCRIBE, q->groups[i])) {
+            to->error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+            to->authorized_operations = INT32_MIN;
+            continue;
+        }
         to->group_state = str_of(group_state_name(GROUP_DEAD));
-        to->authorized_operations =
-            q->include_authorized_operations ? request_operations(r, ACL_GROUP, q->groups[i]) : INT32_MIN;
+        to->authorized_operations = q->include_authorized_operations
+                                        ? request_operations(r, ACL_GROUP, q->groups[i])
+                                        : INT32_MIN;
         if (!ge || ge->c) continue; /* the newer protocol has a request of its own */
         if (!describe(r, &ge->g, to)) return request_close(r, "describe groups: too many members");
         seq = MAX(seq, ge->seq);

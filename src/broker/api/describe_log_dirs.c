@@ -39,6 +39,12 @@ void api_describe_log_dirs(struct request *r)
     struct store_stats stats;
 
     if (!q) return;
+    if (!request_allows_cluster(r, ACL_DESCRIBE)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        a.results_n = 0;
+        request_answer(r, &a);
+        return;
+    }
     store_stats(b->store, &stats);
     describe_log_dirs_response_result_init_defaults(&dir);
     dir.log_dir = str_of(b->opt.dir);
@@ -59,6 +65,7 @@ void api_describe_log_dirs(struct request *r)
 
 static int16_t move(struct request *r, struct str path, struct str topic, int32_t number)
 {
+    if (!request_allows_cluster(r, ACL_ALTER)) return KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
     if (!str_is(path, r->broker->opt.dir)) return KAFKA_ERR_LOG_DIR_NOT_FOUND;
     return broker_partition(r->broker, topic, number) ? 0 : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
 }

@@ -36,6 +36,8 @@ static void one(struct request *r, struct str topic,
     if (!topic_name_ok(topic, &why)) {
         a->error_code = KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
         a->error_message = str_of(why);
+    } else if (!request_allows_topic(r, ACL_READ, topic)) {
+        a->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     } else if (!p) {
         a->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     } else if (!(ps = log_producers(partition_log(p), &e))) {

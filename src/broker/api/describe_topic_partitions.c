@@ -27,7 +27,7 @@ static struct str *names_of(struct request *r, const struct describe_topic_parti
 
     *ret_n = 0;
     for (size_t i = 0; !q->topics_n && i < b->topics_n; i++)
-        names[(*ret_n)++] = b->topics_sorted[i]->name;
+        if (request_allows_topic(r, ACL_DESCRIBE, b->topics_sorted[i]->name)) names[(*ret_n)++] = b->topics_sorted[i]->name;
     for (size_t i = 0; i < q->topics_n; i++)
         if (seen_add(&seen, q->topics[i].name, 0) == 1) names[(*ret_n)++] = q->topics[i].name;
     if (q->topics_n) qsort(names, *ret_n, sizeof *names, by_name);
@@ -75,7 +75,10 @@ static void one(struct page *g, struct str name, int32_t from)
     describe_topic_partitions_response_topic_init_defaults(row);
     row->name = name;
     if (name.n) row->topic_authorized_operations = request_operations(g->r, ACL_TOPIC, name);
-    if (t)
+    if (!request_allows_topic(g->r, ACL_DESCRIBE, name)) {
+        row->topic_authorized_operations = INT32_MIN;
+        row->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+    } else if (t)
         fill(g, t, from, row);
     else
         row->error_code = topic_name_ok(name, &why) ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION

@@ -36,10 +36,13 @@ void api_elect_leaders(struct request *r)
     if (!q) return;
     if (q->election_type < 0 || q->election_type >= ELECTION_TYPES)
         a.error_code = KAFKA_ERR_INVALID_REQUEST;
+    if (!request_allows_cluster(r, ACL_ALTER))
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
     a.replica_election_results_n = q->topic_partitions_null ? b->topics_n : q->topic_partitions_n;
     a.replica_election_results =
         arena_array(&r->arena, struct elect_leaders_response_replica_election_result,
                     a.replica_election_results_n);
+    if (a.error_code == KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED) a.replica_election_results_n = 0;
     for (size_t i = 0; i < a.replica_election_results_n; i++) {
         if (q->topic_partitions_null)
             a.replica_election_results[i].topic = b->topics_sorted[i]->name;

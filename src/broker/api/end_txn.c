@@ -1,10 +1,10 @@
 /* AddOffsetsToTxn (key 25) and EndTxn (key 26): one transactional id, one code.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "kafka/msg/add_offsets_to_txn.h"
 #include "kafka/msg/end_txn.h"
 #include "broker/api.h"
 #include "broker/groups.h"
 #include "kafka/batch.h"
+#include "kafka/msg/add_offsets_to_txn.h"
 
 enum { SINCE_FENCED = 2 };
 
@@ -26,7 +26,11 @@ void api_add_offsets_to_txn(struct request *r)
     uint64_t seq = 0;
 
     if (!q) return;
-    if (!q->transactional_id.n) {
+    if (!request_allows_txn(r, ACL_WRITE, q->transactional_id)) {
+        a.error_code = KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    } else if (!request_allows_group(r, ACL_READ, q->group_id)) {
+        a.error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+    } else if (!q->transactional_id.n) {
         a.error_code = KAFKA_ERR_INVALID_REQUEST;
     } else if (!t) {
         a.error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
@@ -47,7 +51,9 @@ void api_end_txn(struct request *r)
     uint64_t seq = 0;
 
     if (!q) return;
-    if (!q->transactional_id.n)
+    if (!request_allows_txn(r, ACL_WRITE, q->transactional_id))
+        a.error_code = KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    else if (!q->transactional_id.n)
         a.error_code = KAFKA_ERR_INVALID_REQUEST;
     else
         a.error_code =

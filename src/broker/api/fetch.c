@@ -143,6 +143,11 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
     p->t = by_id ? topic_by_id(b, &p->id) : broker_topic(b, p->topic);
     p->partition = p->t ? topic_partition(p->t, p->number) : NULL;
     f->parts_n++;
+    if ((p->t || !by_id) && !request_allows_topic(f->r, ACL_READ, p->t ? p->t->name : p->topic)) {
+        p->error = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+        f->at_once = true;
+        return;
+    }
     if (p->partition) {
         look_at_log(f, p);
         return;
@@ -209,6 +214,7 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     a->log_start_offset = p->start;
     a->aborted_transactions_null = (!f->read_committed || p->error || p->diverging_epoch != -1 || p->too_small) &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION &&
+                                   p->error != KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED &&
                                    p->error != KAFKA_ERR_UNKNOWN_TOPIC_ID;
     a->records = bytes_of("", 0);
     if (p->diverging_epoch != -1) {

@@ -18,6 +18,16 @@ static struct find_coordinator_response_coordinator find(struct request *r, int8
             .port = -1,
             .error_code = KAFKA_ERR_INVALID_REQUEST,
             .error_message = STR("key type must be 0 (group) or 1 (transaction)")};
+    if (!request_allows(r, ACL_DESCRIBE, key_type == KEY_GROUP ? ACL_GROUP : ACL_TRANSACTIONAL_ID,
+                        key))
+        return (struct find_coordinator_response_coordinator){
+            .key = key,
+            .node_id = -1,
+            .port = -1,
+            .error_code = key_type == KEY_GROUP ? KAFKA_ERR_GROUP_AUTHORIZATION_FAILED
+                                                : KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED,
+            .error_message = key_type == KEY_GROUP ? STR("Group authorization failed.")
+                                                   : STR("Transactional Id authorization failed.")};
     if (key_type == KEY_TRANSACTION && txns_topic(r->broker->txns, seq, &e))
         return (struct find_coordinator_response_coordinator){
             .key = key,
@@ -53,8 +63,7 @@ void api_find_coordinator(struct request *r)
         if (q->coordinator_keys_n && !a.coordinators)
             return request_close(r, "find coordinator: too many keys");
         for (size_t i = 0; i < q->coordinator_keys_n; i++)
-            a.coordinators[a.coordinators_n++] = 
-                find(r, q->key_type, q->coordinator_keys[i], &seq);
+            a.coordinators[a.coordinators_n++] = find(r, q->key_type, q->coordinator_keys[i], &seq);
     }
     request_answer_when(r, &a, seq);
 }

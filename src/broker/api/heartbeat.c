@@ -27,7 +27,9 @@ void api_heartbeat(struct request *r)
     if (!q) return;
     ge = groups_find(r->broker->groups, q->group_id);
     ev.beat = (struct group_beat){q->member_id, q->group_instance_id, q->generation_id};
-    if (q->group_id.n == 0)
+    if (!request_allows_group(r, ACL_READ, q->group_id))
+        b.error = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+    else if (q->group_id.n == 0)
         b.error = KAFKA_ERR_INVALID_GROUP_ID;
     else if (ge)
         groups_step(ge, &ev);

@@ -19,7 +19,12 @@ void api_init_producer_id(struct request *r)
     if (!q) return;
     init_producer_id_response_init_defaults(&a);
     have = (struct producer_ident){q->producer_id, q->producer_epoch};
-    if (q->transactional_id.p) {
+    if (q->transactional_id.p && !request_allows_txn(r, ACL_WRITE, q->transactional_id)) {
+        a.error_code = KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    } else if (!q->transactional_id.p && !request_allows_cluster(r, ACL_IDEMPOTENT_WRITE) &&
+               !request_allows_any(r, ACL_WRITE, ACL_TOPIC)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    } else if (q->transactional_id.p) {
         if (!q->transactional_id.n || (have.id < 0) != (have.epoch < 0))
             a.error_code = KAFKA_ERR_INVALID_REQUEST;
         else

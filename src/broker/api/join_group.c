@@ -80,6 +80,8 @@ void api_join_group(struct request *r)
     int16_t v = request_version(r);
 
     if (!q) return;
+    if (!request_allows_group(r, ACL_READ, q->group_id))
+        return refuse(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED, STR(""));
     if (q->group_id.n == 0) return refuse(r, KAFKA_ERR_INVALID_GROUP_ID, q->member_id);
     if (str_eq(q->group_id, r->broker->opt.group_reserved))
         return refuse(r, KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL, q->member_id);

@@ -59,6 +59,8 @@ void api_leave_group(struct request *r)
         for (size_t i = 0; i < n; i++)
             leavers[i] =
                 (struct group_leaver){q->members[i].member_id, q->members[i].group_instance_id};
+    if (!request_allows_group(r, ACL_READ, q->group_id))
+        return answer(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED, NULL, NULL, 0, 0);
     if (q->group_id.n == 0) return answer(r, KAFKA_ERR_INVALID_GROUP_ID, NULL, NULL, 0, 0);
 
     ge = groups_find(r->broker->groups, q->group_id);

@@ -16,8 +16,10 @@ void api_list_groups(struct request *r)
     const struct list_groups_request *q = request_decode(r);
     struct list_groups_response a = {0};
     uint64_t seq = groups_gone_seq(r->broker->groups);
+    bool all;
 
     if (!q) return;
+    all = request_allows_cluster(r, ACL_DESCRIBE);
     a.groups = arena_array(&r->arena, struct list_groups_response_group, groups_count(gs));
     if (groups_count(gs) && !a.groups) return request_close(r, "list groups: too many groups");
     for (const struct group_entry *ge = groups_next(gs, NULL); ge; ge = groups_next(gs, ge)) {
@@ -26,6 +28,7 @@ void api_list_groups(struct request *r)
         if (!passes(q->states_filter, q->states_filter_n, state) ||
             !passes(q->types_filter, q->types_filter_n, type))
             continue;
+        if (!all && !request_allows_group(r, ACL_DESCRIBE, ge->g.id)) continue;
         a.groups[a.groups_n++] = (struct list_groups_response_group){
             ge->g.id, ge->c ? STR("consumer") : ge->g.protocol_type, state, type};
         seq = MAX(seq, ge->seq);

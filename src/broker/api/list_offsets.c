@@ -102,7 +102,7 @@ static void old_style(struct request *r, struct partition *p,
 }
 
 static void one(struct request *r, struct str topic, const struct list_offsets_request_partition *q,
-                bool committed, bool twice, struct list_offsets_response_partition *a,
+                bool committed, bool allowed, bool twice, struct list_offsets_response_partition *a,
                 uint64_t *seq)
 {
     struct partition *p = broker_partition(r->broker, topic, q->partition_index);
@@ -110,7 +110,9 @@ static void one(struct request *r, struct str topic, const struct list_offsets_r
 
     list_offsets_response_partition_init_defaults(a);
     a->partition_index = q->partition_index;
-    if (twice)
+    if (!allowed)
+        a->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+    else if (twice)
         a->error_code = KAFKA_ERR_INVALID_REQUEST;
     else if (!p)
         a->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
@@ -118,7 +120,7 @@ static void one(struct request *r, struct str topic, const struct list_offsets_r
         old_style(r, p, q, a);
     else
         a->error_code = look_up(r, p, committed, q, &f);
-    if (p && q->timestamp != LATEST) *seq = MAX(*seq, log_start_seq(partition_log(p)));
+    if (p && allowed && q->timestamp != LATEST) *seq = MAX(*seq, log_start_seq(partition_log(p)));
     a->offset = f.offset;
     a->timestamp = f.timestamp;
     a->leader_epoch = f.epoch;
@@ -138,6 +140,8 @@ void api_list_offsets(struct request *r)
     a.topics = arena_array(&r->arena, struct list_offsets_response_topic, q->topics_n);
     a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
+        bool allowed = request_allows_topic(r, ACL_DESCRIBE, q->topics[i].name);
+
         a.topics[i].name = q->topics[i].name;
         a.topics[i].partitions_n = q->topics[i].partitions_n;
         a.topics[i].partitions = arena_array(&r->arena, struct list_offsets_response_partition,
@@ -145,7 +149,7 @@ void api_list_offsets(struct request *r)
         for (size_t k = 0; k < q->topics[i].partitions_n; k++) {
             const struct list_offsets_request_partition *p = &q->topics[i].partitions[k];
 
-            one(r, q->topics[i].name, p, q->isolation_level == 1,
+            one(r, q->topics[i].name, p, q->isolation_level == 1, allowed,
                 seen_count(&seen, q->topics[i].name, p->partition_index) > 1,
                 &a.topics[i].partitions[k], &seq);
         }

@@ -6,5 +6,8 @@ void api_list_partition_reassignments(struct request *r)
 {
     struct list_partition_reassignments_response a = {0};
 
-    if (request_decode(r)) request_answer(r, &a);
+    if (!request_decode(r)) return;
+    if (!request_allows_cluster(r, ACL_DESCRIBE))
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+    request_answer(r, &a);
 }

@@ -1,9 +1,9 @@
 /* DescribeTransactions (key 65) and ListTransactions (key 66): what the coordinator knows.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "kafka/msg/describe_transactions.h"
 #include "kafka/msg/list_transactions.h"
 #include "broker/api.h"
 #include "broker/txns.h"
+#include "kafka/msg/describe_transactions.h"
 
 /* ---- describe ---- */
 
@@ -16,6 +16,7 @@ static bool topics_of(struct request *r, const struct txn_parts *ps,
     if (ps->n && (!a->topics || !numbers)) return false;
     for (size_t i = 0; i < ps->n; i++) {
         numbers[i] = ps->v[i].partition;
+        if (!request_allows_topic(r, ACL_DESCRIBE, ps->v[i].topic)) continue;
         if (!i || !str_eq(ps->v[i].topic, a->topics[a->topics_n - 1].topic))
             a->topics[a->topics_n++] = (struct describe_transactions_response_topic){
                 .topic = ps->v[i].topic, .partitions = numbers + i};
@@ -31,6 +32,10 @@ static bool describe(struct request *r, struct str id,
 
     a->transactional_id = id;
     a->transaction_state = STR("");
+    if (!request_allows_txn(r, ACL_DESCRIBE, id)) {
+        a->error_code = KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+        return true;
+    }
     if (!id.n) a->error_code = KAFKA_ERR_INVALID_REQUEST;
     if (id.n && !t) a->error_code = KAFKA_ERR_TRANSACTIONAL_ID_NOT_FOUND;
     if (!t) return true;
@@ -50,9 +55,8 @@ void api_describe_transactions(struct request *r)
     uint64_t seq = 0;
 
     if (!q) return;
-    a.transaction_states =
-        arena_array(&r->arena, struct describe_transactions_response_transaction_state,
-                    q->transactional_ids_n);
+    a.transaction_states = arena_array(
+        &r->arena, struct describe_transactions_response_transaction_state, q->transactional_ids_n);
     if (q->transactional_ids_n && !a.transaction_states)
         return request_close(r, "describe transactions: too many ids");
     for (size_t i = 0; i < q->transactional_ids_n; i++)
@@ -103,12 +107,12 @@ void api_list_transactions(struct request *r)
 
     if (!q) return;
     a.transaction_states =
-        arena_array(&r->arena, struct list_transactions_response_transaction_state,
-                    txns_count(ts));
+        arena_array(&r->arena, struct list_transactions_response_transaction_state, txns_count(ts));
     if ((txns_count(ts) && !a.transaction_states) || !states_asked(r, q, &a, &wanted))
         return request_close(r, "list transactions: too many of them");
     for (size_t at = 0; (t = txns_next(ts, &at));)
-        if (is_asked(q, wanted, t, broker_wall_ms(r->broker)))
+        if (is_asked(q, wanted, t, broker_wall_ms(r->broker)) &&
+            request_allows_txn(r, ACL_DESCRIBE, t->id))
             a.transaction_states[a.transaction_states_n++] =
                 (struct list_transactions_response_transaction_state){
                     t->id, t->producer_id, str_of(txn_state_name(t->state))};

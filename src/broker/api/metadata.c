@@ -43,6 +43,9 @@ static int16_t auto_create(struct request *r, struct str name, bool wanted, stru
     struct err e;
 
     if (!topic_name_ok(name, &why)) return KAFKA_ERR_INVALID_TOPIC_EXCEPTION;
+    if (wanted && b->config.auto_create_topics && !request_allows_cluster(r, ACL_CREATE) &&
+        !request_allows_topic(r, ACL_CREATE, name))
+        return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     if (!wanted || !b->config.auto_create_topics || str_starts(name, STR("__")))
         return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if (!broker_topic_create(b, &spec, ret, &seq, &e)) return 0;
@@ -68,6 +71,13 @@ static void one(struct request *r, const struct metadata_request *q,
         return;
     }
     found = by_id ? topic_by_id(b, &t->topic_id) : broker_topic(b, t->name);
+    if (by_id ? found && !request_allows_topic(r, ACL_DESCRIBE, found->name)
+              : !request_allows_topic(r, ACL_DESCRIBE, t->name)) {
+        a->error_code =
+            by_id ? KAFKA_ERR_UNKNOWN_TOPIC_ID
+                  : KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED; /* whether it exists is not told */
+        return;
+    }
     if (!found && by_id) {
         a->error_code = KAFKA_ERR_UNKNOWN_TOPIC_ID;
         a->name = (struct str){0};
@@ -84,11 +94,14 @@ static void all(struct request *r, const struct metadata_request *q, int32_t *se
 {
     struct broker *b = r->broker;
 
-    a->topics_n = b->topics_n;
     a->topics = arena_array(&r->arena, struct metadata_response_topic, b->topics_n);
     for (size_t i = 0; i < b->topics_n; i++) {
-        metadata_response_topic_init_defaults(&a->topics[i]);
-        fill(r, b->topics_sorted[i], q, self, &a->topics[i]);
+        struct metadata_response_topic *row = &a->topics[a->topics_n];
+
+        if (!request_allows_topic(r, ACL_DESCRIBE, b->topics_sorted[i]->name)) continue;
+        metadata_response_topic_init_defaults(row);
+        fill(r, b->topics_sorted[i], q, self, row);
+        a->topics_n++;
     }
 }
 

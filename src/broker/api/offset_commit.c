@@ -67,14 +67,19 @@ static struct committed committed_of(const struct commit *c,
 static void partitions_check(struct commit *c)
 {
     struct broker *b = c->r->broker;
+    bool group = request_allows_group(c->r, ACL_READ, c->q->group_id);
 
     for (size_t i = 0; i < c->q->topics_n; i++) {
         const struct offset_commit_request_topic *t = &c->q->topics[i];
+        bool topic = !group || request_allows_topic(c->r, ACL_READ, t->name);
 
         for (size_t k = 0; k < t->partitions_n; k++) {
             int16_t *code = &c->a.topics[i].partitions[k].error_code;
 
-            if (request_version(c->r) == IN_ZOOKEEPER) {
+            if (!group || !topic) {
+                *code = group ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
+                              : KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+            } else if (request_version(c->r) == IN_ZOOKEEPER) {
                 *code = KAFKA_ERR_UNSUPPORTED_VERSION;
             } else if (!broker_partition(b, t->name, t->partitions[k].partition_index)) {
                 *code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;

@@ -40,6 +40,8 @@ static bool topic_check(struct del *d, const struct group_entry *ge,
     struct offset_delete_response_topic *to = &d->a.topics[d->a.topics_n++];
     bool in_use = !group_entry_is_empty(ge) && group_entry_subscribes(ge, t->name);
 
+    bool allowed = request_allows_topic(d->r, ACL_READ, t->name);
+
     to->name = t->name;
     to->partitions =
         arena_array(&d->r->arena, struct offset_delete_response_partition, t->partitions_n);
@@ -49,7 +51,9 @@ static bool topic_check(struct del *d, const struct group_entry *ge,
         struct offset_delete_response_partition *row = &to->partitions[to->partitions_n++];
 
         row->partition_index = partition;
-        if (!broker_partition(d->r->broker, t->name, partition)) {
+        if (!allowed) {
+            row->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+        } else if (!broker_partition(d->r->broker, t->name, partition)) {
             row->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
         } else if (in_use) {
             row->error_code = KAFKA_ERR_GROUP_SUBSCRIBED_TO_TOPIC;
@@ -70,7 +74,9 @@ void api_offset_delete(struct request *r)
 
     if (!d.q) return;
     ge = groups_find(r->broker->groups, d.q->group_id);
-    d.a.error_code = group_check(ge, d.q->group_id);
+    d.a.error_code = request_allows_group(r, ACL_DELETE, d.q->group_id)
+                         ? group_check(ge, d.q->group_id)
+                         : KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
     if (!d.a.error_code) {
         bool ok = room_make(&d);
         int16_t error;
@@ -85,7 +91,8 @@ void api_offset_delete(struct request *r)
         for (size_t i = 0; error && i < d.n; i++)
             *d.codes[i] = error;
         if (!error && gone && !ge->c && !ge->offsets.n && group_entry_is_empty(ge))
-            (void)groups_remove(&ge, &seq); /* nothing is left of it, as of a group that was deleted */
+            (void)groups_remove(&ge,
+                                &seq); /* nothing is left of it, as of a group that was deleted */
     }
     request_answer_when(r, &d.a, ge ? ge->seq : groups_gone_seq(r->broker->groups));
 }

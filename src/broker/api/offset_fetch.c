@@ -31,7 +31,8 @@ static struct offset_fetch_response_group_topic_partition row_of(const struct co
 static bool is_unstable(const struct request *r, struct str group, struct str topic,
                         int32_t partition)
 {
-    return *(const bool *)r->ctx && groups_offset_is_pending(r->broker->groups, group, topic, partition);
+    return *(const bool *)r->ctx &&
+           groups_offset_is_pending(r->broker->groups, group, topic, partition);
 }
 
 static struct offset_fetch_response_group_topic_partition unstable_row(int32_t partition)
@@ -62,6 +63,7 @@ static bool fill_all(struct request *r, const struct group_entry *ge,
     for (size_t i = 0; i < ge->offsets.topics_n; i++) {
         const struct offsets_topic *t = &ge->offsets.topics[i];
 
+        if (!request_allows_topic(r, ACL_DESCRIBE, t->name)) continue;
         if (!rows_begin(r, &to->topics[to->topics_n], t->name, t->n)) return false;
         for (size_t k = 0; k < t->n; k++)
             to->topics[to->topics_n].partitions[k] =
@@ -77,7 +79,7 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
                        const struct offset_fetch_request_group *q,
                        struct offset_fetch_response_group *to)
 {
-    int16_t code =
+    int16_t version =
         request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
 
     to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, q->topics_n);
@@ -85,6 +87,10 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
     for (size_t i = 0; i < q->topics_n; i++) {
         const struct offset_fetch_request_group_topic *t = &q->topics[i];
         struct offset_fetch_response_group_topic *rows = &to->topics[to->topics_n++];
+
+        int16_t code = request_allows_topic(r, ACL_DESCRIBE, t->name)
+                           ? version
+                           : KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
 
         if (!rows_begin(r, rows, t->name, t->partition_indexes_n)) return false;
         for (size_t k = 0; k < t->partition_indexes_n; k++) {
@@ -107,6 +113,10 @@ static bool one_group(struct request *r, const struct offset_fetch_request_group
     fill_fn fill = q->topics_null ? fill_all : fill_asked;
 
     to->group_id = q->group_id;
+    if (!request_allows_group(r, ACL_DESCRIBE, q->group_id)) {
+        to->error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+        return true;
+    }
     if (ge) *seq = MAX(*seq, ge->seq);
     if (ge && ge->c) to->error_code = cgroup_may_read(ge->c, q->member_id, q->member_epoch);
     return to->error_code || fill(r, ge, q, to);

@@ -16,7 +16,9 @@ static void one(struct request *r, struct str topic,
     a->partition = q->partition;
     a->leader_epoch = -1;
     a->end_offset = -1;
-    if (!p)
+    if (!request_allows_topic(r, ACL_DESCRIBE, topic))
+        a->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
+    else if (!p)
         a->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     else if (q->current_leader_epoch != -1 && q->current_leader_epoch != ours)
         a->error_code = q->current_leader_epoch < ours ? KAFKA_ERR_FENCED_LEADER_EPOCH

@@ -545,6 +545,10 @@ static bool take(struct produce *p, const struct produce_request_topic *t,
     produce_response_partition_init_defaults(row);
     row->index = q->index;
     row->base_offset = -1;
+    if (!request_allows_topic(p->r, ACL_WRITE, t->name)) {
+        row_error(p, row, KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED);
+        return true;
+    }
     if ((code = check_before_log(p, to, q, &b))) {
         row_error(p, row, code);
         return true;
@@ -710,6 +714,8 @@ void api_produce(struct request *r)
     if (q->transactional_id.p) /* asked for again when the frame has moved */
         q->transactional_id = arena_dup_str(&r->arena, q->transactional_id);
     p->refusal = produce_check_whole(r, q);
+    if (q->transactional_id.p && !request_allows_txn(r, ACL_WRITE, q->transactional_id))
+        p->refusal = KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
     repeated_drop(q);
     p->a.topics = arena_array(&r->arena, struct produce_response_topic, q->topics_n);
     p->a.topics_n = q->topics_n;

@@ -312,8 +312,11 @@ static void scram_round_final(struct request *r, struct str token)
 
     if (scram_final(&s->scram, token, &out, &e))
         refuse(r, user, e.text,
-               "Authentication failed during authentication due to invalid credentials with SASL "
-               "mechanism SCRAM");
+               s->mechanism == SASL_SCRAM_SHA_256
+                   ? "Authentication failed during authentication due to invalid credentials with "
+                     "SASL mechanism SCRAM-SHA-256"
+                   : "Authentication failed during authentication due to invalid credentials with "
+                     "SASL mechanism SCRAM-SHA-512");
     else
         accept_user(r, user, arena_dup(&r->arena, buf_view(&out)), 0);
 }

@@ -28,6 +28,8 @@ void api_sync_group(struct request *r)
     struct group_entry *ge;
 
     if (!q) return;
+    if (!request_allows_group(r, ACL_READ, q->group_id))
+        return refuse(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED);
     if (request_version(r) >= SINCE_PROTOCOL && (!q->protocol_type.p || !q->protocol_name.p))
         return refuse(r, KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
     if (q->group_id.n == 0) return refuse(r, KAFKA_ERR_INVALID_GROUP_ID);

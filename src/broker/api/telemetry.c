@@ -267,6 +267,11 @@ void api_list_client_metrics_resources(struct request *r)
     struct resources found = {.cap = b->client_metrics.n + b->group_configs.n + b->topics_n + 2};
 
     if (!q) return;
+    if (!request_allows_cluster(r, ACL_DESCRIBE_CONFIGS)) {
+        a.error_code = KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED;
+        request_answer(r, &a);
+        return;
+    }
     for (size_t i = 0; i < q->resource_types_n; i++)
         if (!memchr(kinds, q->resource_types[i], sizeof kinds))
             a.error_code = KAFKA_ERR_UNSUPPORTED_VERSION;

@@ -39,6 +39,11 @@ static bool shape(struct commit *c)
 static int16_t check_one(struct commit *c, struct str topic,
                          const struct txn_offset_commit_request_partition *p)
 {
+    if (!request_allows_txn(c->r, ACL_WRITE, c->q->transactional_id))
+        return KAFKA_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED;
+    if (!request_allows_group(c->r, ACL_READ, c->q->group_id))
+        return KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+    if (!request_allows_topic(c->r, ACL_READ, topic)) return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     if (!broker_partition(c->r->broker, topic, p->partition_index))
         return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
     if ((int64_t)p->committed_metadata.n > c->r->broker->config.offset_metadata_max_bytes)

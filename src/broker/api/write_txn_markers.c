@@ -7,9 +7,11 @@
 static bool one(struct request *r, const struct write_txn_markers_request_marker *q,
                 struct write_txn_markers_response_marker *a, uint64_t *seq)
 {
-    struct txn_marker m = {{q->producer_id, q->producer_epoch},
-                           q->transaction_result,
-                           q->coordinator_epoch};
+    struct txn_marker m = {
+        {q->producer_id, q->producer_epoch}, q->transaction_result, q->coordinator_epoch};
+
+    bool allowed =
+        request_allows_cluster(r, ACL_CLUSTER_ACTION) || request_allows_cluster(r, ACL_ALTER);
 
     a->producer_id = q->producer_id;
     a->topics = arena_array(&r->arena, struct write_txn_markers_response_topic, q->topics_n);
@@ -26,8 +28,9 @@ static bool one(struct request *r, const struct write_txn_markers_request_marker
             struct partition *p = broker_partition(r->broker, t->name, number);
 
             t->partitions[t->partitions_n++] = (struct write_txn_markers_response_partition){
-                number, p ? txn_marker_write(r->broker, p, &m, seq)
-                          : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION};
+                number, !allowed ? KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED
+                        : p      ? txn_marker_write(r->broker, p, &m, seq)
+                                 : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION};
         }
     }
     return true;
