@@ -12,7 +12,7 @@
 
 enum {
     HELD_BYTES_ENOUGH = 16 << 10,              /* of one log: worth a write */
-    HELD_BYTES_MAX = 64 << 10,
+    HELD_BYTES_MAX = 128 << 10,
     STORE_HELD_BYTES_MAX = 2 << 20,            /* of all together; from half of it on they are written */
     HELD_AGE_MS = 200,
     SETTLE_PER_TURN = 8                        /* of those that are old: the loop has other work */
@@ -34,6 +34,7 @@ void log_hold(struct log *l, struct bytes batch, int64_t base_offset)
         l->held_from = base_offset;
         l->held_ms = clock_mono_ms(s->opt.clock);
         list_push(&s->held, &l->held_link);
+        l->held = buf_take(&s->held_spare);
     }
     buf_append(&l->held, batch);
     s->held_bytes += batch.n;
@@ -47,7 +48,9 @@ void log_held_drop(struct log *l)
 {
     l->store->held_bytes -= l->held.n;
     list_remove(&l->held_link);
-    buf_fini(&l->held);
+    buf_fini(&l->store->held_spare);
+    l->store->held_spare = buf_take(&l->held);
+    buf_clear(&l->store->held_spare);
 }
 
 enum rc log_settle_with(struct log *l, struct bytes more, struct err *e)

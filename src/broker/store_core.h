@@ -111,6 +111,7 @@ struct store {
 
     struct list held;                          /* struct log.held_link, oldest first */
     size_t   held_bytes;                       /* of all together */
+    struct buf held_spare;                     /* the memory of the last one that was written, for the next */
     struct list compact_waits;                 /* struct compact_job.link: passes whose next step is held back */
     uint64_t cleaner_keys_bytes, cleaner_bytes_per_second;       /* store_cleaner_limits */
 

@@ -277,6 +277,7 @@ static void store_free(struct store *s)
     free(s->staged.v);
     buf_fini(&s->state_new);
     buf_fini(&s->gone);
+    buf_fini(&s->held_spare);
     wal_close(&s->wal);
     file_close(s->lock);
     free(s->dir);
