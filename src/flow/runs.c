@@ -571,9 +571,9 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         origin_told(r, false);
         input_failed(r, why);
     } else {
-        origin_told(r, true);
         r->input_done = true;
         r->input_offset = a->a.offset;
+        origin_told(r, true);
         r->place->acked[a->a.partition] = MAX(r->place->acked[a->a.partition], a->a.offset);
         if (!r->started) run_admitted(r);
     }

@@ -215,6 +215,7 @@ static struct join *join_new(struct tap *t, struct bytes key)
 
     j->t = t;
     j->key_null = !key.p;
+    j->input = -1;
     j->key = arena_dup(&j->arena, key);
     j->since_ms = loop_now_ms(t->f->loop);
     j->taken = arena_array(&j->arena, struct taken, t->sources_n);
@@ -277,18 +278,31 @@ static struct str sources_text(struct join *j, struct arena *a)
     return arena_dup_str(a, buf_str(&b));
 }
 
+/* What `any` takes: triggers may have come so late that there is more by now. */
+static size_t first_data(const struct join *j)
+{
+    size_t first = 0;
+    unsigned order = UINT32_MAX;
+
+    for (size_t i = 0; i < j->t->data_n; i++)
+        if (j->taken[i].had == HAD_RECORD && j->taken[i].order < order) {
+            first = i;
+            order = j->taken[i].order;
+        }
+    return first;
+}
+
 static enum rc message_build(struct join *j, struct buf *ret, int64_t *ret_timestamp, struct err *e)
 {
     struct tap *t = j->t;
     struct infer_part *parts = arena_array(&j->arena, struct infer_part, t->data_n);
-    bool one = t->join == FLOW_ANY;
-    size_t n = 0, tensors;
+    size_t n = 0, tensors, first = first_data(j);
 
     *ret_timestamp = INT64_MIN;
-    for (size_t i = 0; i < t->data_n && !(one && n); i++) {
+    for (size_t i = 0; i < t->data_n; i++) {
         const struct source *s = &t->sources[i];
 
-        if (j->taken[i].had != HAD_RECORD) continue;
+        if (j->taken[i].had != HAD_RECORD || (t->join == FLOW_ANY && i != first)) continue;
         parts[n++] = (struct infer_part){&j->taken[i].view, s->select, s->select_n, s->whole};
         *ret_timestamp = MAX(*ret_timestamp, j->taken[i].timestamp_ms);
     }
@@ -329,6 +343,10 @@ static void admit_again(struct timer *timer)
 /* The input is in the log, or it could not be put there. */
 void tap_admitted(struct join *j, bool ok)
 {
+    if (ok) {
+        j->input = j->r->input_offset;
+        j->partition = j->r->partition;
+    }
     j->r = NULL;
     if (!ok) {
         loop_timer(j->t->f->loop, &j->retry, RETRY_MS, admit_again);
@@ -411,7 +429,7 @@ static void source_take(struct tap *t, size_t i, struct part *pt, const struct b
     bool good = rec->value.p && !names(rec, "seldon-pipeline-errors", (struct str){0});
 
     *k = (struct taken){.had = HAD_NONE, .part = j->spent ? NULL : pt, .offset = rec->offset, .inputs_at = pt->inputs_at,
-                        .timestamp_ms = rec->timestamp_ms};
+                        .timestamp_ms = rec->timestamp_ms, .order = j->arrived++};
     if (good && !j->spent &&
         infer_parse(arena_dup(&j->arena, schema_message(rec->value)), s->outputs ? INFER_RESPONSE : INFER_REQUEST, &j->arena, &k->view, &e) == RC_OK &&
         infer_validate(&k->view, &e) == RC_OK && wanted_there(t, s, &k->view)) {
@@ -444,22 +462,71 @@ static void record_take(struct part *pt, const struct bus_record *rec)
         if (t->sources[i].feed == feed && names(rec, "pipeline", t->sources[i].pipeline)) source_take(t, i, pt, rec);
 }
 
-/* Which records of the part are named by inputs that are in the log. */
+/* ---- what was made already ---- */
+
+static int32_t own_partition(const struct part *pt)
+{
+    return pt->number % MAX(pt->feed->t->p->inputs.partitions, 1);
+}
+
+/* The join that became the input. It is made again when a source is not in the input's list: what comes of that late belongs to it. */
+static struct join *spent_of(struct part *pt, const struct bus_record *rec)
+{
+    struct tap *t = pt->feed->t;
+    struct join *j = map_get(&t->by_key, rec->key);
+
+    while (j && (j->input != rec->offset || j->partition != own_partition(pt)))
+        j = j->next;
+    if (j) return j;
+    j = join_new(t, rec->key);
+    j->spent = true;
+    j->input = rec->offset;
+    j->partition = own_partition(pt);
+    return j;
+}
+
+static void spent_note(struct part *pt, const struct bus_record *rec, const bool *named)
+{
+    struct tap *t = pt->feed->t;
+    bool all = true;
+    struct join *j;
+
+    for (size_t i = 0; i < t->sources_n; i++)
+        all &= named[t->sources[i].feed];
+    if (all || !rec->key.p) return;
+    j = spent_of(pt, rec);
+    for (size_t i = 0; i < t->sources_n; i++)
+        if (named[t->sources[i].feed]) j->taken[i].had = HAD_RECORD;
+}
+
+/* Which records are named by an input that is in the log, those of the part in particular. */
+static bool sources_read(struct part *pt, struct str list, bool *named)
+{
+    struct tap *t = pt->feed->t;
+    bool some = false;
+
+    while (list.n) {
+        struct str one, topic, number;
+        int64_t n;
+
+        str_cut(list, ',', &one, &list);
+        str_cut(one, '/', &topic, &one);
+        str_cut(one, '/', &number, &one);
+        if (str_eq(topic, pt->feed->topic) && one.n && str_to_i64(number, &n) && n == pt->number) map_put(&pt->done, str_bytes(one), pt);
+        for (size_t i = 0; i < t->feeds_n; i++)
+            if (str_eq(topic, t->feeds[i].topic)) some = named[i] = true;
+    }
+    return some;
+}
+
 static void old_take(struct part *pt, const struct bus_record *rec)
 {
-    for (size_t i = 0; i < rec->headers_n; i++) {
-        struct str rest = bytes_str(rec->headers[i].value), one;
+    AUTO(arena_fini) struct arena a = {0};
+    bool *named = arena_array(&a, bool, pt->feed->t->feeds_n), some = false;
 
-        if (!str_is(rec->headers[i].key, SOURCE_HEADER)) continue;
-        while (rest.n) {
-            struct str topic, number;
-
-            str_cut(rest, ',', &one, &rest);
-            str_cut(one, '/', &topic, &one);
-            str_cut(one, '/', &number, &one);
-            if (str_eq(topic, pt->feed->topic) && one.n) map_put(&pt->done, str_bytes(one), pt);
-        }
-    }
+    for (size_t i = 0; i < rec->headers_n; i++)
+        if (str_is(rec->headers[i].key, SOURCE_HEADER)) some |= sources_read(pt, bytes_str(rec->headers[i].value), named);
+    if (some) spent_note(pt, rec, named);
 }
 
 /* ---- reading ---- */
@@ -569,17 +636,24 @@ static void committed(struct bus_op *op)
     tap_returned(fd->t);
 }
 
+/* Behind which own input the search begins: that of the oldest record, and those of joins that may still take one of the part. */
 static void floors(struct tap *t, const struct part *pt, int64_t *ret_at, int64_t *ret_inputs)
 {
+    int64_t inputs = *ret_inputs, late = INT64_MAX;
+
     list_each(l, &t->joins) {
         const struct join *j = container_of(l, struct join, link);
 
         for (size_t i = 0; i < t->sources_n; i++)
             if (j->taken[i].part == pt && j->taken[i].offset < *ret_at) {
                 *ret_at = j->taken[i].offset;
-                *ret_inputs = j->taken[i].inputs_at;
+                inputs = j->taken[i].inputs_at;
+            } else if (j->input >= 0 && j->partition == own_partition(pt) && j->taken[i].had == HAD_NOTHING &&
+                       &t->feeds[t->sources[i].feed] == pt->feed) {
+                late = MIN(late, j->input);
             }
     }
+    *ret_inputs = MIN(inputs, late);
 }
 
 static void feed_commit(struct feed *fd)

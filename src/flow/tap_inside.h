@@ -38,6 +38,7 @@ struct taken {
     struct part *part;
     int64_t offset, inputs_at, timestamp_ms;
     size_t bytes;                                /* in the join's arena */
+    unsigned order;                              /* among those of the join */
     struct infer_view view;
     struct headers headers;
 };
@@ -50,6 +51,9 @@ struct join {
     bool key_null, spent;                        /* spent: it became an input, or never will */
     uint64_t since_ms;
     size_t last;                                 /* the source that came last */
+    unsigned arrived;                            /* how many have come */
+    int64_t input;                               /* the offset of the input it became; -1 */
+    int32_t partition;                           /* … */
     struct taken *taken;                         /* by source */
     struct flow_run *r;                          /* its input is on its way */
     struct timer retry;
