@@ -10,6 +10,7 @@ although it is listed fails the run, so that the list stays true.
 """
 
 import argparse
+import json
 import os
 import pathlib
 import selectors
@@ -26,7 +27,7 @@ sys.path.insert(0, str(ROOT / "tests/e2e"))
 import harness  # noqa: E402  (the path to it is set above)
 
 GO_NEEDED, RUST_NEEDED = (1, 26), (1, 74)
-SUITE_SECONDS = 900
+SUITE_SECONDS, LONG_SECONDS = 900, 3000
 
 
 def tool(args, **options):
@@ -65,13 +66,23 @@ def go_command():
     return venv("go").parent / "go"
 
 
+def go(*arguments):
+    env = {**os.environ, "GOPATH": str(BUILD / "gopath"), "GOCACHE": str(BUILD / "gocache"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local",
+           "CGO_ENABLED": "0"}
+    tool([go_command(), *arguments], cwd=HERE / "go", env=env)
+
+
 def go_suite(name):
     def prepare():
-        env = {**os.environ, "GOPATH": str(BUILD / "gopath"), "GOCACHE": str(BUILD / "gocache"), "GOFLAGS": "-modcacherw",
-               "GOTOOLCHAIN": "local", "CGO_ENABLED": "0"}
-        tool([go_command(), "build", "-o", BUILD / f"compat-{name}", f"./{name}"], cwd=HERE / "go", env=env)
+        go("build", "-o", BUILD / f"compat-{name}", f"./{name}")
         return [BUILD / f"compat-{name}"]
     return prepare
+
+
+def franz_own_suite():
+    """The tests that franz-go's module carries."""
+    go("test", "-c", "-o", BUILD / "franz-go.test", "github.com/twmb/franz-go/pkg/kgo")
+    return ["/usr/bin/python3", HERE / "go_test_suite.py", BUILD / "franz-go.test"]
 
 
 def node_suite():
@@ -88,8 +99,8 @@ def node_suite():
     return ["node", folder / "suite.js"]
 
 
-def rust_suite():
-    """Cargo: the machine's when new enough, else Debian's cargo-web, which lies beside the old one."""
+def rust_source():
+    """(cargo, folder): Cargo is the machine's when new enough, else Debian's cargo-web, which lies beside the old one."""
     cargo = shutil.which("cargo")
     if not cargo or version_of(tool([cargo, "--version"])) < RUST_NEEDED:
         sys.exit("compat: cargo 1.74 is needed (Debian 12: apt-get install cargo-web)")
@@ -99,8 +110,48 @@ def rust_suite():
         wanted = (HERE / "rust" / name).read_bytes()
         if not (source / name).exists() or (source / name).read_bytes() != wanted:
             (source / name).write_bytes(wanted)
+    return cargo, source
+
+
+def rust_suite():
+    cargo, source = rust_source()
     tool([cargo, "build", "--release", "-q", "--manifest-path", source / "Cargo.toml", "--target-dir", BUILD / "rust"])
     return [BUILD / "rust/release/compat-rdkafka"]
+
+
+def kafka_path():
+    """Kafka's tools as librdkafka's tests look for them."""
+    folder, tools = BUILD / "kafka-path/bin", pathlib.Path(harness.KAFKA381)
+    folder.mkdir(parents=True, exist_ok=True)
+    for script in (tools / "bin").iterdir():
+        link = folder / script.name
+        link.unlink(missing_ok=True)
+        link.symlink_to(script)
+    runner = folder / "kafka-run-class.sh"
+    runner.write_text(f'#!/bin/sh\nexec java -Xmx256m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -cp "$CLASSPATH:{tools}/libs/*" "$@"\n')
+    runner.chmod(0o755)
+    return folder.parent
+
+
+def librdkafka_tests():
+    """The folder of librdkafka's test-runner, built from the source that the crate rdkafka-sys carries."""
+    cargo, source = rust_source()
+    described = json.loads(tool([cargo, "metadata", "--format-version", "1", "--manifest-path", source / "Cargo.toml"]))
+    package = next(p for p in described["packages"] if p["name"] == "rdkafka-sys")
+    folder = BUILD / f"librdkafka-{package['version'].split('+')[1]}"
+    if not (folder / "built").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.copytree(pathlib.Path(package["manifest_path"]).parent / "librdkafka", folder)
+        tool(["./configure", f"--prefix={folder}/installed", "--disable-sasl"], cwd=folder)
+        tool(["make", "-j2", "libs"], cwd=folder)
+        tool(["make", "-j2", "-C", "tests", "test-runner"], cwd=folder)
+        tool(["sh", "-c", f"javac -cp '{harness.KAFKA381}/libs/*' *.java"], cwd=folder / "tests/java")
+        (folder / "built").touch()
+    return folder / "tests"
+
+
+def librdkafka_suite(scenario, protocol):
+    return lambda: ["env", f"KAFKA_PATH={kafka_path()}", "/usr/bin/python3", HERE / "librdkafka_suite.py", librdkafka_tests(), scenario, protocol]
 
 
 def streams_suite():
@@ -130,19 +181,30 @@ SUITES = {
     "rdkafka": rust_suite,
     "kcat": lambda: ["/usr/bin/python3", HERE / "python/kcat_suite.py"],
     "streams": streams_suite,
+    "franz-suite": franz_own_suite,
+    "librdkafka-suite": librdkafka_suite("default", "classic"),
+    "librdkafka-suite-noautocreate": librdkafka_suite("noautocreate", "classic"),
+    "librdkafka-suite-kip848": librdkafka_suite("default", "consumer"),
 }
+LONG = ("librdkafka-suite", "librdkafka-suite-kip848")
+NOT_ON_KAFKA = ("librdkafka-suite-kip848",)  # 3.8.1 has a preview of that protocol, which no client speaks any more
+# Suites that want a broker of their own, and its settings.
+LIKE_CI = {"num.partitions": "4", "group.initial.rebalance.delay.ms": "3000"}
+SETTINGS = {"librdkafka-suite": LIKE_CI, "librdkafka-suite-kip848": LIKE_CI, "librdkafka-suite-noautocreate": {**LIKE_CI, "auto.create.topics.enable": "false"}}
 SHORT = ("confluent", "kafka-python-3", "aiokafka", "kcat")
 
 
+QUICK = {"group.initial.rebalance.delay.ms": "0", "log.cleaner.backoff.ms": "300"}
+
+
 class MillraceTarget:
-    def __init__(self, folder):
-        self.folder, self.listen = folder, "127.0.0.1:0"
+    def __init__(self, folder, settings):
+        self.folder, self.listen, self.settings = folder, "127.0.0.1:0", settings
         self.start()
 
     def start(self):
-        self.server = harness.Millrace(self.folder / "data", "--broker-only",
-                                       "--broker.config.group.initial.rebalance.delay.ms", "0",
-                                       "--broker.config.log.cleaner.backoff.ms", "300", kafka_listen=self.listen)
+        options = [word for key, value in self.settings.items() for word in (f"--broker.config.{key}", value)]
+        self.server = harness.Millrace(self.folder / "data", "--broker-only", *options, kafka_listen=self.listen)
         self.listen = self.address = self.server.kafka
 
     def restart(self):
@@ -154,8 +216,8 @@ class MillraceTarget:
 
 
 class KafkaTarget:
-    def __init__(self, folder):
-        self.server = harness.Kafka381(folder, properties="log.cleaner.backoff.ms=300\n")
+    def __init__(self, folder, settings):
+        self.server = harness.Kafka381(folder / "kafka", properties="".join(f"{key}={value}\n" for key, value in settings.items()))
         self.address = self.server.address
 
     def restart(self):
@@ -187,7 +249,7 @@ def run_suite(name, command, target, only, log):
     """Yields (scenario, outcome, reason)."""
     child = subprocess.Popen([*map(str, command), target.address, *only], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, bufsize=0)
     begun, any_line = time.monotonic(), False
-    for line in lines_of(child, time.monotonic() + SUITE_SECONDS):
+    for line in lines_of(child, time.monotonic() + (LONG_SECONDS if name in LONG else SUITE_SECONDS)):
         if line == "restart":
             target.restart()
             child.stdin.write(b"restarted\n")
@@ -209,6 +271,32 @@ def known_failures(target):
     return {(row[1], row[2]): row[3] for row in rows if row[0] in (target, "both")}
 
 
+class Counts:
+    passed = failed = 0
+
+    def tell(self, suite, scenario, outcome, reason, seconds, why):
+        if outcome == "failed" and why:
+            outcome, reason = "known", why
+        elif outcome == "ok" and why:
+            outcome, reason = "failed", "passes, and known.tsv says that it cannot"
+        self.passed, self.failed = self.passed + (outcome == "ok"), self.failed + (outcome == "failed")
+        print(f"{outcome:7} {suite:15} {scenario:34} {seconds:5.1f} s  {reason}".rstrip(), flush=True)
+
+
+def run_together(names, kind, settings, commands, only, counts, folder):
+    """These suites, one after the other, against one broker."""
+    known = known_failures(kind)
+    folder.mkdir()
+    target = {"millrace": MillraceTarget, "kafka": KafkaTarget}[kind](folder, settings)
+    try:
+        for name in names:
+            with open(folder / f"{name}.log", "wb") as log:
+                for scenario, outcome, reason, seconds in run_suite(name, commands[name], target, only, log):
+                    counts.tell(name, scenario, outcome, reason, seconds, known.get((name, scenario)))
+    finally:
+        target.stop()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("suites", nargs="*")
@@ -216,33 +304,20 @@ def main():
     parser.add_argument("--short", action="store_true", help="the suites that need no compiler, few minutes")
     parser.add_argument("--only", nargs="+", default=[], help="these scenarios only")
     arguments = parser.parse_args()
-    names = arguments.suites or (SHORT if arguments.short else tuple(SUITES))
+    names = arguments.suites or (SHORT if arguments.short else [n for n in SUITES if arguments.target != "kafka" or n not in NOT_ON_KAFKA])
     unknown = set(names) - set(SUITES)
     if unknown:
         parser.error(f"no such suite: {', '.join(sorted(unknown))} ({', '.join(SUITES)})")
-    known = known_failures(arguments.target)
     BUILD.mkdir(parents=True, exist_ok=True)
     commands = {name: SUITES[name]() for name in names}
-    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"compat-{arguments.target}-"))
-    target = MillraceTarget(folder) if arguments.target == "millrace" else KafkaTarget(folder / "kafka")
-    passed = failed = 0
-    try:
-        for name in names:
-            with open(folder / f"{name}.log", "wb") as log:
-                for scenario, outcome, reason, seconds in run_suite(name, commands[name], target, arguments.only, log):
-                    why = known.get((name, scenario))
-                    if outcome == "failed" and why:
-                        outcome, reason = "known", why
-                    elif outcome == "ok" and why:
-                        outcome, reason = "failed", "passes, and known.tsv says that it cannot"
-                    passed, failed = passed + (outcome == "ok"), failed + (outcome == "failed")
-                    print(f"{outcome:7} {name:15} {scenario:34} {seconds:5.1f} s  {reason}".rstrip(), flush=True)
-    finally:
-        target.stop()
-    if not failed:
+    folder, counts = pathlib.Path(tempfile.mkdtemp(prefix=f"compat-{arguments.target}-")), Counts()
+    groups = [[name for name in names if name not in SETTINGS], *([name] for name in names if name in SETTINGS)]
+    for group in filter(None, groups):
+        run_together(group, arguments.target, SETTINGS.get(group[0], QUICK), commands, arguments.only, counts, folder / group[0])
+    if not counts.failed:
         shutil.rmtree(folder)
-    print(f"{passed} passed, {failed} failed")
-    return 1 if failed or not passed else 0
+    print(f"{counts.passed} passed, {counts.failed} failed")
+    return 1 if counts.failed or not counts.passed else 0
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ compat() {
     local log=build/compat-${TARGET:-millrace}.log line passed failed
     need python3-venv kcat
     case " $* " in *" --short "*) ;; *) compat_compilers ;; esac
-    if [ "${TARGET:-millrace}" = kafka ]; then kafka381; fi
+    case "${TARGET:-millrace} $*" in kafka* | *librdkafka* | millrace\ ) kafka381 ;; esac
     MILLRACE_BIN=${MILLRACE_BIN:-$PWD/build/millrace} /usr/bin/python3 tests/compat/run.py --target "${TARGET:-millrace}" "$@" | tee "$log" || true
     line=$(grep -E '^[0-9]+ passed, [0-9]+ failed$' "$log" | tail -1)
     if [ -z "$line" ]; then FAILED=$((FAILED + 1)); return; fi
@@ -17,5 +17,5 @@ compat() {
 compat_compilers() {
     command -v npm >/dev/null || need nodejs npm
     command -v cargo >/dev/null || need cargo-web rustc-web
-    need zlib1g-dev make g++ $PKGS_KAFKA
+    need zlib1g-dev rapidjson-dev make g++ $PKGS_KAFKA
 }
