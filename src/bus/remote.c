@@ -131,6 +131,55 @@ static bool remote_ready(const struct bus *b, struct str *ret_why)
     return false;
 }
 
+/* ---- down, and back ---- */
+
+enum { KNOCK_MS = 1000 };
+
+static void knock_again(struct timer *t);
+
+/* Nobody may be sending anything, since a data plane that is not ready gets no requests: so it is asked here. */
+static void knock_run(struct work *w)
+{
+    struct remote *r = container_of(w, struct remote, knock);
+    const struct rd_kafka_metadata *md;
+
+    if (r->k->rd_kafka_metadata(r->admin, 0, NULL, &md, KNOCK_MS)) return;
+    r->k->rd_kafka_metadata_destroy(md);
+    atomic_store(&r->brokers_down, false);
+}
+
+static void knock_done(struct work *w)
+{
+    struct remote *r = container_of(w, struct remote, knock);
+
+    r->knocking = false;
+    if (r->closing) return;
+    if (!atomic_load(&r->brokers_down)) {
+        diag(DIAG_INFO, "kafka.back", KV_CSTR("what", "a broker answers again"));
+        return;
+    }
+    r->knocking = true;
+    loop_timer(r->loop, &r->knock_timer, KNOCK_MS, knock_again);
+}
+
+static void knock_start(struct remote *r)
+{
+    r->knocking = true;
+    r->knock = (struct work){.run = knock_run, .done = knock_done, .reply_to = loop_mailbox(r->loop)};
+    workers_submit(r->workers, &r->knock);
+}
+
+static void knock_again(struct timer *t)
+{
+    knock_start(container_of(t, struct remote, knock_timer));
+}
+
+void remote_down(struct remote *r)
+{
+    atomic_store(&r->brokers_down, true);
+    if (!r->knocking && !r->closing && r->workers) knock_start(r);
+}
+
 static void remote_free(struct remote *r)
 {
     workers_free(r->workers);
@@ -161,6 +210,7 @@ static void on_close(struct msg *m)
 
     r->closing = true;
     timer_cancel(loop_timers(r->loop), &r->idle);
+    timer_cancel(loop_timers(r->loop), &r->knock_timer);
     remote_readers_close(r);
     remote_member_close(r);
     loop_stop(r->loop);

@@ -63,6 +63,9 @@ struct remote {
     size_t                  producer_conf_n;
     atomic_bool             brokers_down, ending;
     bool                    closing;
+    bool                    knocking;            /* it is looked whether a broker is there again */
+    struct work             knock;
+    struct timer            knock_timer;
 };
 
 /* A descriptor pair that librdkafka writes to when a queue has something. */
@@ -73,6 +76,8 @@ void remote_wake_close(int wake[2]);
 struct remote_set { const struct remote_property *v; size_t n; };
 enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
                       rd_kafka_t **ret, struct err *e) MUST_USE;       /* a later property stands */
+/* No broker answers: not ready, until one does. On the loop. */
+void remote_down(struct remote *r);
 /* Completes an operation: on its loop, `done` runs. */
 void remote_done(struct bus_op *op);
 void remote_fail(struct bus_op *op, enum rc rc, const char *text);

@@ -284,7 +284,7 @@ void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg)
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
         if (r->taking) kafka_lib_error(r->k, (rd_kafka_resp_err_t)code, text, &r->taking->why);
         return;
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN: atomic_store(&r->brokers_down, true); break;
+    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN: remote_down(r); break;
     default: break;
     }
     diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));

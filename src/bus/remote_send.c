@@ -241,7 +241,7 @@ static void on_error(struct remote_sender *from, rd_kafka_event_t *ev)
     struct err e;
 
     kafka_lib_error(r->k, code, r->k->rd_kafka_event_error_string(ev), &e);
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) atomic_store(&r->brokers_down, true);
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) remote_down(r);
     diag(DIAG_WARN, "kafka.error", KV_CSTR("error", e.text));
     if (is_broken(from)) sender_renew(from);
 }

@@ -230,6 +230,11 @@ static void input_append(struct flow_run *r)
     append_record(r, &w);
 }
 
+void run_input_again(struct flow_run *r)
+{
+    input_append(r);
+}
+
 /* Nobody waits for the run of a pipeline without output: its time is that of an outside record. Where numbers are shared the
  * owner of its number meets it in the log and runs it, which may be this process. */
 void run_admitted(struct flow_run *r)

@@ -196,6 +196,7 @@ struct flow_run {
     int64_t input_offset;                        /* or a lower bound until it is acknowledged */
     bool counted;                                /* in flow.outside_now */
     struct timer outcome_retry;                  /* set: the outcome could not be written and is tried again */
+    struct timer input_retry;                    /* set: its topic is being made again */
     uint32_t attempt;
     size_t bytes_counted;
 };
@@ -306,6 +307,7 @@ struct bytes tag_value(struct flow *f, const struct topic *t, const struct appen
 void run_answer(struct flow_run *r, const struct err *e);    /* e NULL: with the outcome */
 void run_check_answer(struct flow_run *r);
 void run_unpark(struct flow_run *r);             /* starts it, or refuses it, or leaves it waiting */
+void run_input_again(struct flow_run *r);
 void run_admitted(struct flow_run *r);           /* the input of a pipeline without output is in the log */
 
 /* With what is already set in its request, and these. */

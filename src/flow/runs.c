@@ -11,7 +11,7 @@
 #include "flow/tap.h"
 #include <inttypes.h>
 
-enum { SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
+enum { TOPIC_AGAIN_MS = 20, SPARE_RUNS_MAX = 256, SPARE_ARENA_MAX = 64 << 10 };
 
 /* ---- life ---- */
 
@@ -111,6 +111,7 @@ static void run_free(struct flow_run *r)
     if (!f->closed) idem_settle(r, 0, -1);       /* it ends without an outcome in the log */
     timer_cancel(loop_timers(f->loop), &r->deadline);
     timer_cancel(loop_timers(f->loop), &r->outcome_retry);
+    timer_cancel(loop_timers(f->loop), &r->input_retry);
     windows_cancel(r);
     list_remove(&r->link);
     list_remove(&r->parked);
@@ -132,7 +133,7 @@ void flow_run_release(struct flow_run *r)
     bool machine = !r->started || r->run.ended;
 
     if (r->pins || r->stepping || r->request || !machine || !list_empty(&r->appends)) return;
-    if (timer_is_set(&r->outcome_retry)) return;
+    if (timer_is_set(&r->outcome_retry) || timer_is_set(&r->input_retry)) return;
     run_free(r);
 }
 
@@ -531,6 +532,20 @@ static void outcome_again(struct timer *t)
     flow_run_release(r);
 }
 
+/* Somebody deleted the topic, and it is being made again (append.c): nothing was written, nobody need hear of it. */
+static bool topic_comes_back(const struct flow_run *r, const struct err *why)
+{
+    return why->rc == RC_NOT_FOUND && !r->late && !r->silent && r->place->state == PLACE_READY && loop_now_ms(r->f->loop) < r->last_ms;
+}
+
+static void input_again(struct timer *t)
+{
+    struct flow_run *r = container_of(t, struct flow_run, input_retry);
+
+    if (r->silent) flow_run_release(r);
+    else run_input_again(r);
+}
+
 /* Nothing was written, so it may be tried again (a bus far away that ran out of time may have
  * written it: there the next owner finishes the run). The caller hears of it at once. */
 static void outcome_failed(struct flow_run *r, const struct err *why)
@@ -540,6 +555,10 @@ static void outcome_failed(struct flow_run *r, const struct err *why)
     bool again = why->rc == RC_OVERLOAD || why->rc == RC_UNAVAILABLE || why->rc == RC_DISK_FULL;
     struct err e = *why;
 
+    if (topic_comes_back(r, why)) {
+        loop_timer(f->loop, &r->outcome_retry, TOPIC_AGAIN_MS, outcome_again);
+        return;
+    }
     r->outcome_lost = true;
     if (r->request && !f->o.reply_immediate) {
         err_in(&e, "the outcome could not be recorded");
@@ -567,6 +586,8 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
     } else if (a->kind == APPEND_OUTCOME) {
         r->outcome_done = true;
         idem_settle(r, a->a.partition, a->a.offset);
+    } else if (topic_comes_back(r, why)) {
+        loop_timer(r->f->loop, &r->input_retry, TOPIC_AGAIN_MS, input_again);
     } else if (why->rc) {
         origin_told(r, false);
         input_failed(r, why);

@@ -707,6 +707,33 @@ static enum rc probe(struct fixture *x, const char *name, bool model)
     return p.p.err.rc;
 }
 
+static enum rc fail_committed(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    (void)topic;
+    if (!*(bool *)ctx || kind != FAKE_COMMITTED) return RC_OK;
+    return err_set(e, RC_UNAVAILABLE, "the coordinator is loading");
+}
+
+/* Its topics are there, but nobody knows yet where its inputs are to be read on: no executor has it. */
+static void a_pipeline_without_an_executor_is_not_ready(void **state)
+{
+    struct fixture x;
+    bool loading = true;
+
+    (void)state;
+    open(&x);
+    x.bus->fail = fail_committed;
+    x.bus->fail_ctx = &loading;
+    APPLY(&x, "p: mul10; out < mul10");
+    fixture_settle(&x);
+    assert_non_null(fake_bus_topic(x.bus, INPUTS));
+    assert_int_equal(probe(&x, "p", false), RC_UNAVAILABLE);
+    loading = false;
+    fixture_advance(&x, 2000);
+    assert_int_equal(probe(&x, "p", false), RC_OK);
+    fixture_close(&x);
+}
+
 static void warned(struct flow_probe *p)
 {
     (void)p;
@@ -795,6 +822,7 @@ int main(void)
         cmocka_unit_test(a_drain_takes_nothing_new_and_lets_what_runs_finish),
         cmocka_unit_test(at_the_end_of_a_drain_callers_are_told_and_the_log_says_so),
         cmocka_unit_test(the_end_answers_everybody),
+        cmocka_unit_test(a_pipeline_without_an_executor_is_not_ready),
         cmocka_unit_test(another_engine_on_the_topics_is_said_and_so_is_its_end),
         cmocka_unit_test(readiness_is_what_the_models_say_now),
     };
