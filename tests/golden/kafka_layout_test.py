@@ -18,6 +18,9 @@ OURS = {  # where we chose another name
     ('ProduceResponse', 'topics'): 'responses', ('ProduceResponse', 'partitions'): 'partition_responses',
     ('FetchResponse', 'topics'): 'responses',
 }
+LATER = {  # what Kafka 4.1 renamed from version 1 on
+    ('ListClientMetricsResourcesResponse', 'client_metrics_resources'): 'config_resources', ('ListClientMetricsResourcesResponse', 'name'): 'resource_name',
+}
 TYPES = {'bool': 'BOOLEAN', 'i8': 'INT8', 'i16': 'INT16', 'u16': 'UINT16', 'i32': 'INT32', 'u32': 'UINT32', 'i64': 'INT64',
          'f64': 'FLOAT64', 'uuid': 'UUID'}
 SIZED = {'str': 'STRING', 'bytes': 'BYTES'}
@@ -45,7 +48,7 @@ def layout(s, message, version):
     for f in s.fields:
         if not f.lo <= version <= f.hi:
             continue
-        name = OURS.get((java, f.name), f.name)
+        name = (LATER if version else OURS).get((java, f.name), OURS.get((java, f.name), f.name))
         if f.tag is None:
             out += f' {name}:{type_of(f, message, version, flex)}'
         else:
@@ -65,7 +68,8 @@ def main():
     for path in glob.glob(sys.argv[2] + '/*.msg'):
         for m in genmsg.parse(path):
             for v in range(m.lo, m.hi + 1):
-                have[f'{java_name(m)} {v}'] = layout(m, m, v)
+                name = java_name(m).replace('ListClientMetrics', 'ListConfig') if v else java_name(m)
+                have[f'{name} {v}'] = layout(m, m, v)
     wrong = 0
     for key in sorted(want.keys() | have.keys()):
         if want.get(key) != have.get(key):

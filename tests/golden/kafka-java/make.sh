@@ -33,5 +33,5 @@ for a in org.apache.kafka:kafka-clients:4.1.0 org.slf4j:slf4j-api:1.7.36; do
 done
 cp=$(echo "$build"/jars4/*.jar | tr ' ' :)
 javac -Xlint:all -d "$build/classes4" -cp "$cp" "$here/Frames.java"
-java -cp "$build/classes4:$cp" Frames 12 "$here/frames4.bin.gz" "$here/layouts4.txt.gz" 68:1 69:1
+java -cp "$build/classes4:$cp" Frames 12 "$here/frames4.bin.gz" "$here/layouts4.txt.gz" 68:1 69:1 74:1
 ls -l "$here"/*.gz
