@@ -375,6 +375,8 @@ static const char *why_of(int16_t error)
     case KAFKA_ERR_FENCED_INSTANCE_ID: return "the instance id belongs to another member by now";
     case KAFKA_ERR_GROUP_MAX_SIZE_REACHED: return "the group has no room for another member";
     case KAFKA_ERR_INVALID_REQUEST: return "the member has another instance id";
+    case KAFKA_ERR_INVALID_REGULAR_EXPRESSION:
+        return "regular expression: it takes too long to match all topics";
     default: return "the group has no such member";
     }
 }
@@ -408,6 +410,14 @@ void cgroup_member_step(struct cgroup *g, struct cgroup_member *m, const struct 
     if (is_full(q) || !parts_eq(&before, &m->owned)) ret->assignment = &m->owned;
 }
 
+/* Its regular expression has been found to take too long, and it has not come with another. */
+static bool subscribes_in_vain(const struct cgroup *g, const struct cgroup_beat *q)
+{
+    const struct cgroup_member *m = cgroup_member(g, q->member_id);
+
+    return cgroup_pattern_is_costly(g, q->pattern.p || !m ? q->pattern : cgroup_member_pattern(m));
+}
+
 void cgroup_beat(struct cgroup *g, const struct cgroup_beat *q, const struct cgroup_world *world,
                  uint64_t now_ms, struct arena *a, struct cgroup_answer *ret)
 {
@@ -415,7 +425,9 @@ void cgroup_beat(struct cgroup *g, const struct cgroup_beat *q, const struct cgr
     bool is_new = false;
 
     *ret = (struct cgroup_answer){.member_id = q->member_id, .epoch = q->epoch};
-    if (q->epoch < 0)
+    if (q->epoch >= 0 && subscribes_in_vain(g, q))
+        ret->error = KAFKA_ERR_INVALID_REGULAR_EXPRESSION;
+    else if (q->epoch < 0)
         ret->error = leave(g, q);
     else if (q->epoch == CGROUP_EPOCH_JOIN)
         ret->error = join(g, q, &m, &is_new);

@@ -52,6 +52,7 @@ struct cgroup_world {
     void *ctx;
     bool (*find)(void *ctx, struct str name, struct cgroup_topic *ret);
     bool (*next)(void *ctx, struct str after, struct cgroup_topic *ret);     /* by name; after.p NULL: the first */
+    uint32_t *names_left;                                  /* that may be matched here and now; NULL: all of them, at once */
 };
 
 struct cgroup_classic;                                     /* of a member that speaks the classic protocol: cgroup_classic.h */
@@ -89,6 +90,7 @@ struct cgroup {
     size_t topics_n;
     uint64_t topics_version;                               /* of the world when they were looked up; 0: look again */
     struct list patterns;
+    uint64_t scans;                                        /* ids given out */
     struct list dirty, gone;                               /* members; struct cgroup_gone: not yet written */
     bool dirty_epoch, dirty_topics, dirty_target;
     uint64_t tick_ms;                                      /* a tick is wanted then; UINT64_MAX: never */
@@ -125,6 +127,21 @@ void cgroup_tick(struct cgroup *g, uint64_t now_ms);       /* who has been silen
 /* May this member commit or read offsets? Kafka's code. */
 int16_t cgroup_may_commit(const struct cgroup *g, struct str member_id, int32_t epoch);
 int16_t cgroup_may_read(const struct cgroup *g, struct str member_id, int32_t epoch);
+
+/* ---- regular expressions that are matched elsewhere: those that may be slow, and names beyond world->names_left. Until that is
+ * done an expression means the topics it has meant before. ---- */
+struct cgroup_scan { struct str pattern; uint64_t id; };   /* the text is borrowed until the next step */
+bool cgroup_scan_wanted(const struct cgroup *g, struct cgroup_scan *ret);
+/* The next names, at most n, borrowed from the world; 0: there are no more, or nobody wants them. */
+size_t cgroup_scan_names(const struct cgroup *g, const struct cgroup_scan *s, const struct cgroup_world *world, struct str *names,
+                         size_t n);
+/* `names` of them have been tried; which matched. *done: the last ones have. A scan that is unknown by now is ignored. */
+void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const struct str *names, const bool *matches, size_t n,
+                       uint64_t cost_us, bool done);
+enum { CGROUP_SCAN_US_MAX = 2000000 };                     /* an expression that takes longer for all names is refused */
+
+/* It has been found to take too long: nobody may subscribe with this text. */
+bool cgroup_pattern_is_costly(const struct cgroup *g, struct str text);
 
 /* ---- views ---- */
 enum cgroup_state cgroup_state(const struct cgroup *g);

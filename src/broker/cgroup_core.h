@@ -14,6 +14,12 @@ struct cgroup_pattern {
     struct str *topics;                                    /* sorted */
     size_t topics_n, users;
     uint64_t version;                                      /* of the world when they were looked up; 0: not yet */
+    bool simple, costly;                                   /* costly: refused, it takes too long */
+    uint64_t scan;                                         /* its id while the names are being tried; 0: they are not */
+    uint64_t scan_version, scan_us;
+    struct str scan_at;                                    /* owned: the last name that was tried; .p NULL: none yet */
+    struct str *found;                                     /* so far */
+    size_t found_n, found_cap;
 };
 
 /* ---- cgroup.c: the steps ---- */
@@ -47,6 +53,8 @@ size_t cgroup_beat_bytes(const struct cgroup_beat *q);
 /* ---- cgroup_topics.c: what is subscribed to, and the target ---- */
 struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text);     /* NULL: it does not compile */
 void cgroup_pattern_drop(struct cgroup *g, struct cgroup_pattern *p);              /* NULL is fine */
+/* While loading: until it has been matched again, a pattern means what its members were to have. */
+void cgroup_patterns_recall(struct cgroup *g);
 /* Looks up again what the members subscribe to. True: g->topics is another set now. */
 bool cgroup_topics_refresh(struct cgroup *g, const struct cgroup_world *world);
 void cgroup_topics_fini(struct cgroup *g);

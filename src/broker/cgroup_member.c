@@ -331,6 +331,7 @@ void cgroup_load_end(struct cgroup *g, uint64_t now_ms)
         if (!m->on_record) cgroup_member_remove(g, m);
     }
     cgroup_written(g);
+    cgroup_patterns_recall(g);
     cgroup_each_member(m, g)
     {
         if (m->state != CGROUP_MEMBER_UNREVOKED)

@@ -11,20 +11,40 @@
 
 static size_t pattern_bytes(const struct cgroup_pattern *p)
 {
-    size_t bytes = sizeof *p + PATTERN_COST + p->text.n;
+    size_t bytes = sizeof *p + PATTERN_COST + p->text.n + p->scan_at.n;
 
     for (size_t i = 0; i < p->topics_n; i++)
         bytes += sizeof *p->topics + p->topics[i].n;
+    for (size_t i = 0; i < p->found_n; i++)
+        bytes += sizeof *p->found + p->found[i].n;
     return bytes;
 }
 
-static void pattern_topics_drop(struct cgroup_pattern *p)
+static void names_drop(struct str **names, size_t *n)
 {
-    for (size_t i = 0; i < p->topics_n; i++)
-        str_drop(&p->topics[i]);
-    free(p->topics);
-    p->topics = NULL;
-    p->topics_n = 0;
+    for (size_t i = 0; i < *n; i++)
+        str_drop(&(*names)[i]);
+    free(*names);
+    *names = NULL;
+    *n = 0;
+}
+
+static struct cgroup_pattern *pattern_of(const struct cgroup *g, struct str text)
+{
+    list_each(it, &g->patterns)
+    {
+        struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
+
+        if (str_eq(p->text, text)) return p;
+    }
+    return NULL;
+}
+
+bool cgroup_pattern_is_costly(const struct cgroup *g, struct str text)
+{
+    const struct cgroup_pattern *p = text.n ? pattern_of(g, text) : NULL;
+
+    return p && p->costly;
 }
 
 struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text)
@@ -33,10 +53,7 @@ struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text)
     struct pattern *compiled;
     struct err e;
 
-    list_each(it, &g->patterns)
-    {
-        p = container_of(it, struct cgroup_pattern, link);
-        if (!str_eq(p->text, text)) continue;
+    if ((p = pattern_of(g, text))) {
         p->users++;
         return p;
     }
@@ -45,6 +62,7 @@ struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text)
     p->text = str_own(text);
     p->compiled = compiled;
     p->users = 1;
+    p->simple = pattern_is_simple(text);
     list_push(&g->patterns, &p->link);
     g->bytes += pattern_bytes(p);
     return p;
@@ -55,29 +73,129 @@ void cgroup_pattern_drop(struct cgroup *g, struct cgroup_pattern *p)
     if (!p || --p->users) return;
     g->bytes -= pattern_bytes(p);
     list_remove(&p->link);
-    pattern_topics_drop(p);
+    names_drop(&p->topics, &p->topics_n);
+    names_drop(&p->found, &p->found_n);
+    str_drop(&p->scan_at);
     pattern_free(p->compiled);
     str_drop(&p->text);
     free(p);
 }
 
+/* ---- which topics they mean: name by name, in order ---- */
+
+static void scan_begin(struct cgroup *g, struct cgroup_pattern *p, const struct cgroup_world *world)
+{
+    p->scan = ++g->scans;
+    p->scan_version = world->version;
+    p->scan_us = 0;
+}
+
+static void scan_put(struct cgroup_pattern *p, struct str name)
+{
+    if (p->found_n == p->found_cap)
+        p->found = xrealloc(p->found, p->found_cap = p->found_cap ? 2 * p->found_cap : 4,
+                            sizeof *p->found);
+    p->found[p->found_n++] = str_own(name);
+}
+
+static void scan_move(struct cgroup_pattern *p, struct str name)
+{
+    struct str old = p->scan_at;
+
+    p->scan_at = str_own(name);
+    str_drop(&old);
+}
+
+static void scan_end(struct cgroup_pattern *p)
+{
+    names_drop(&p->topics, &p->topics_n);
+    p->topics = p->found;
+    p->topics_n = p->found_n;
+    p->found = NULL;
+    p->found_n = p->found_cap = 0;
+    str_drop(&p->scan_at);
+    p->version = p->scan_version;
+    p->scan = 0;
+}
+
+/* Here and now: what never takes long, and not too many names. */
+static void scan_here(struct cgroup_pattern *p, const struct cgroup_world *world)
+{
+    struct str after = p->scan_at;
+    struct cgroup_topic t;
+
+    if (world->names_left && !p->simple) return;
+    for (; world->next(world->ctx, after, &t); after = t.name) {
+        if (world->names_left && !*world->names_left) {
+            scan_move(p, after);
+            return;
+        }
+        if (world->names_left) --*world->names_left;
+        if (pattern_matches(p->compiled, t.name)) scan_put(p, t.name);
+    }
+    scan_end(p);
+}
+
 static void pattern_refresh(struct cgroup *g, struct cgroup_pattern *p,
                             const struct cgroup_world *world)
 {
-    struct cgroup_topic t;
-    struct str after = {0};
-    size_t cap = 0;
-
-    if (p->version == world->version) return;
+    if (p->version == world->version || p->scan || p->costly) return;
     g->bytes -= pattern_bytes(p);
-    pattern_topics_drop(p);
-    for (; world->next(world->ctx, after, &t); after = t.name) {
-        if (!pattern_matches(p->compiled, t.name)) continue;
-        if (p->topics_n == cap)
-            p->topics = xrealloc(p->topics, cap = cap ? 2 * cap : 4, sizeof *p->topics);
-        p->topics[p->topics_n++] = str_own(t.name);
+    scan_begin(g, p, world);
+    scan_here(p, world);
+    g->bytes += pattern_bytes(p);
+}
+
+bool cgroup_scan_wanted(const struct cgroup *g, struct cgroup_scan *ret)
+{
+    list_each(it, &g->patterns)
+    {
+        const struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
+
+        if (!p->scan) continue;
+        *ret = (struct cgroup_scan){p->text, p->scan};
+        return true;
     }
-    p->version = world->version;
+    return false;
+}
+
+static struct cgroup_pattern *scanned(const struct cgroup *g, const struct cgroup_scan *s)
+{
+    struct cgroup_pattern *p = pattern_of(g, s->pattern);
+
+    return p && p->scan == s->id ? p : NULL;
+}
+
+size_t cgroup_scan_names(const struct cgroup *g, const struct cgroup_scan *s,
+                         const struct cgroup_world *world, struct str *names, size_t n)
+{
+    const struct cgroup_pattern *p = scanned(g, s);
+    struct str after = p ? p->scan_at : (struct str){0};
+    struct cgroup_topic t;
+    size_t got = 0;
+
+    while (p && got < n && world->next(world->ctx, after, &t))
+        names[got++] = after = t.name;
+    return got;
+}
+
+void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const struct str *names,
+                       const bool *matches, size_t n, uint64_t cost_us, bool done)
+{
+    struct cgroup_pattern *p = scanned(g, s);
+
+    if (!p) return;
+    g->bytes -= pattern_bytes(p);
+    for (size_t i = 0; i < n; i++)
+        if (matches[i]) scan_put(p, names[i]);
+    if (n) scan_move(p, names[n - 1]);
+    p->scan_us += cost_us;
+    p->costly = p->scan_us > CGROUP_SCAN_US_MAX;
+    if (p->costly) names_drop(&p->found, &p->found_n); /* it means nothing any more */
+    if (done || p->costly) {
+        scan_end(p);
+        g->topics_version = 0; /* the next heartbeat looks again */
+    }
     g->bytes += pattern_bytes(p);
 }
 
@@ -173,6 +291,44 @@ void cgroup_load_topics(struct cgroup *g, const struct cgroup_topic *topics, siz
     }
     qsort(g->topics, n, sizeof *g->topics, topic_cmp);
     g->bytes += topics_bytes(g);
+}
+
+static void recall(struct cgroup_member *m, const struct map *by_id)
+{
+    struct cgroup_pattern *p = m->pattern;
+
+    for (size_t i = 0; i < m->target.n; i++) {
+        const struct part *at = &m->target.p[i];
+        const struct cgroup_topic *t;
+
+        if (i && uuid_eq(&at->topic, &m->target.p[i - 1].topic)) continue;
+        t = map_get(by_id, bytes_of(&at->topic, sizeof at->topic));
+        if (t) scan_put(p, t->name);
+    }
+}
+
+static int name_cmp(const void *a, const void *b)
+{
+    return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+void cgroup_patterns_recall(struct cgroup *g)
+{
+    struct map by_id = {0};
+
+    if (list_empty(&g->patterns)) return;
+    for (size_t i = 0; i < g->topics_n; i++)
+        map_put(&by_id, bytes_of(&g->topics[i].id, sizeof g->topics[i].id), &g->topics[i]);
+    cgroup_each_member(m, g) if (m->pattern) recall(m, &by_id);
+    map_fini(&by_id);
+    list_each(it, &g->patterns)
+    {
+        struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
+
+        if (p->found_n) qsort(p->found, p->found_n, sizeof *p->found, name_cmp);
+        scan_end(p); /* a name may be there twice */
+        g->bytes += pattern_bytes(p) - (sizeof *p + PATTERN_COST + p->text.n);
+    }
 }
 
 void cgroup_topics_fini(struct cgroup *g)

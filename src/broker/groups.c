@@ -56,6 +56,7 @@ struct group_entry *groups_entry_new(struct groups *gs, struct str id)
     memmove(&gs->sorted[at + 1], &gs->sorted[at], (gs->n - at) * sizeof(struct group_entry *));
     gs->sorted[at] = ge;
     gs->n++;
+    list_init(&ge->scan_link);
     ge->groups = gs;
     ge->seq = gs->gone_seq; /* it may have had this name before */
     group_init(&ge->g, id, &gs->config, broker_wall_ms(gs->broker));
@@ -74,6 +75,7 @@ void groups_entry_free(struct group_entry *ge)
     memmove(&gs->sorted[at], &gs->sorted[at + 1], (gs->n - at) * sizeof(struct group_entry *));
     gs->bytes -= ge->counted;
     timer_cancel(gs->broker->timers, &ge->timer);
+    list_remove(&ge->scan_link);
     groups_consumer_free(ge);
     group_fini(&ge->g);
     offsets_fini(&ge->offsets);
@@ -334,6 +336,7 @@ enum rc groups_new(struct broker *b, struct groups **ret, struct err *e)
     struct topic *t;
 
     gs->broker = b;
+    list_init(&gs->scans);
     gs->config = group_config_default;
     gs->codecs = codecs_new();
     if (topic_make(b, &t, e)) goto fail;

@@ -30,6 +30,7 @@ struct group_entry {
     uint64_t seq;                          /* of its last record */
     bool on_record;                        /* a record says that it exists */
     size_t counted;                        /* its share of groups->bytes */
+    struct list scan_link;                 /* in groups.scans: a regular expression of its waits for a worker */
 };
 
 /* Creates __consumer_offsets where it is missing and reads it. Before any listener opens. */

@@ -216,8 +216,10 @@ static void on_leave(struct group_entry *ge, const struct group_event *ev, struc
 static struct group_fx decide(struct group_entry *ge, const struct group_event *ev)
 {
     struct cgroup_world world = groups_world(ge->groups);
+    uint32_t names_left = GROUPS_NAMES_AT_ONCE;
     struct group_fx fx = {.kind = GROUP_FX_DONE};
 
+    world.names_left = &names_left;
     switch (ev->kind) {
     case GROUP_EV_JOIN:
         fx.kind = GROUP_FX_JOINED;
@@ -253,6 +255,8 @@ void groups_classic_step(struct group_entry *ge, struct group_event *ev)
     (void)groups_consumer_config(gs, ge->g.id);
     ev->now_ms = broker_now_ms(gs->broker);
     fx = decide(ge, ev);
+    groups_scan_want(ge);
+    groups_scan_turn(gs);
     failed = groups_consumer_persist(ge);
     if (failed && !fx.error && fx.kind != GROUP_FX_DONE)
         fx = (struct group_fx){.kind = fx.kind, .error = failed, .joined.generation = -1};

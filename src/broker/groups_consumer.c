@@ -42,7 +42,7 @@ struct cgroup_world groups_world(struct groups *gs)
 {
     struct broker *b = gs->broker;
 
-    return (struct cgroup_world){b->meta_seq + 1, b, world_find, world_next};
+    return (struct cgroup_world){b->meta_seq + 1, b, world_find, world_next, NULL};
 }
 
 /* ---- life ---- */
@@ -74,6 +74,7 @@ void groups_consumer_new(struct group_entry *ge)
     (void)groups_consumer_config(ge->groups, ge->g.id);
     ge->c = xnew(struct cgroup);
     cgroup_init(ge->c, ge->g.id, &ge->groups->consumer_config);
+    ge->c->scans = ge->groups->consumers_made++ << 32; /* ids are never of an earlier group of that name */
     groups_account(ge);
 }
 
@@ -172,6 +173,7 @@ void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *
 {
     struct broker *b = gs->broker;
     struct cgroup_world world = groups_world(gs);
+    uint32_t names_left = GROUPS_NAMES_AT_ONCE;
     struct group_entry *ge;
     int16_t error;
 
@@ -179,7 +181,10 @@ void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *
     *ret = (struct cgroup_answer){0};
     *ret_seq = 0;
     if (!(ge = entry_of(gs, group, q, &world, ret))) return;
+    world.names_left = &names_left;
     cgroup_beat(ge->c, q, &world, broker_now_ms(b), a, ret);
+    groups_scan_want(ge);
+    groups_scan_turn(gs);
     error = groups_consumer_persist(ge);
     if (!groups_downgrade(ge)) {
         groups_account(ge);

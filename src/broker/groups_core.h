@@ -26,6 +26,9 @@ struct groups {
     struct codecs *codecs;
     struct buf batch;
     int64_t written;                                       /* offset of the first record of the last batch */
+    struct list scans;                                     /* groups, in turn: see groups_scan.c */
+    bool scanning;
+    uint64_t consumers_made;
     struct txn_offsets pending;                            /* of transactions */
 };
 
@@ -56,6 +59,11 @@ void groups_classic_reset(struct group_entry *ge);         /* ge->g is as if nob
 /* Back, where it is time for that. True: ge->c is NULL. */
 bool groups_downgrade(struct group_entry *ge);
 void groups_classic_step(struct group_entry *ge, struct group_event *ev);      /* a request of a classic member of ge->c */
+
+/* ---- groups_scan.c ---- */
+enum { GROUPS_NAMES_AT_ONCE = 200 };                       /* topics that one heartbeat matches on the loop */
+void groups_scan_want(struct group_entry *ge);             /* after every step that may have left something to match */
+void groups_scan_turn(struct groups *gs);
 
 /* ---- groups_offsets.c ---- */
 void groups_on_expiry(struct timer *t);

@@ -8,7 +8,7 @@ enum {
     STEPS_MAX = 100000, /* of one match; topic names are short */
     HEAP_KIB_MAX = 4096,
     COMPILED_MAX = 4096, /* bytes of PCRE2's program: bounds the states of one match, */
-    WORKSPACE = 16384,   /* which find room in so many ints */
+    WORKSPACE = 8192,    /* which find room in so many ints */
 };
 
 struct pattern {
@@ -136,4 +136,17 @@ bool pattern_matches(const struct pattern *p, struct str name)
     return pcre2_dfa_match(p->code, (PCRE2_SPTR8)name.p, name.n, 0, 0, p->data, p->limits,
                            p->workspace, WORKSPACE) >= 0 &&
            pcre2_get_ovector_pointer(p->data)[1] == name.n;
+}
+
+bool pattern_is_simple(struct str text)
+{
+    enum { BYTES_MAX = 256, REPETITIONS_MAX = 3 };
+    unsigned repetitions = 0;
+
+    if (text.n > BYTES_MAX) return false;
+    for (size_t i = 0; i < text.n; i++) {
+        if (memchr("(|{", text.p[i], 3)) return false;
+        repetitions += memchr("*+?", text.p[i], 3) != NULL;
+    }
+    return repetitions <= REPETITIONS_MAX;
 }

@@ -25,7 +25,7 @@ struct store_meta_sink;
 struct workers;
 
 /* Lanes of the workers; what is on one runs one after the other. The last is of batches that expand to very much. */
-enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5, LANE_UNPACK = 6 };
+enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5, LANE_UNPACK = 6, LANE_PATTERNS = 7 };
 
 struct store_options {
     const char     *dir;                       /* created when missing */

@@ -60,7 +60,9 @@ void rig_settle(struct rig *g)
             any = true;
         }
         if (g->b) broker_turn(g->b);
-        any = workers_run_one(g->workers) || any || mailbox_pending(g->mailbox);
+        any = (g->hold_oldest ? workers_runnable(g->workers) > 1 && workers_run_nth(g->workers, 1)
+                              : workers_run_one(g->workers)) ||
+              any || mailbox_pending(g->mailbox);
     }
 }
 

@@ -17,6 +17,7 @@ struct rig {
     struct broker *b;
     struct broker_listener *listener;
     struct err err;
+    bool hold_oldest;                    /* the oldest job of the workers stays where it is */
 };
 
 struct rig_conn {

@@ -279,6 +279,138 @@ static void a_pattern_is_shared_and_follows_the_topics(void **state)
     rig_fini(&r);
 }
 
+/* ---- regular expressions that are matched elsewhere ---- */
+
+static const struct cgroup_answer *join_by(struct rig *r, const char *id, const char *pattern)
+{
+    struct cgroup_beat q = rig_join_beat(id, NULL, 0);
+
+    q.pattern = str_of(pattern);
+    return rig_send(r, &q);
+}
+
+/* What a worker does: all names there are, those with a 't' match. False: nobody wants that. */
+static bool scan_all(struct rig *r, uint64_t cost_us)
+{
+    struct cgroup_scan s;
+    struct str names[2];
+    size_t n;
+
+    if (!cgroup_scan_wanted(&r->g, &s)) return false;
+    while ((n = cgroup_scan_names(&r->g, &s, &r->world, names, countof(names)))) {
+        bool matches[2] = {names[0].p[0] == 't', n > 1 && names[1].p[0] == 't'};
+
+        cgroup_scan_tried(&r->g, &s, names, matches, n, cost_us, false);
+    }
+    cgroup_scan_tried(&r->g, &s, NULL, NULL, 0, 0, true);
+    return true;
+}
+
+/* t0 to t2, u3 and u4, of two partitions each. */
+static void five_topics(struct rig *r, uint32_t *names_left)
+{
+    static const char *const names[] = {"t0", "t1", "t2", "u3", "u4"};
+
+    rig_init(r);
+    for (uint8_t i = 0; i < 5; i++)
+        rig_topic(r, names[i], (uint8_t)(i + 1), 2);
+    r->world.names_left = names_left;
+}
+
+static void a_pattern_that_may_be_slow_is_never_matched_here(void **state)
+{
+    uint32_t names_left = 1000;
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, &names_left);
+    ERROR(join_by(&r, "a", "((a?){40}){8}|t.*"), NONE);
+    assert_int_equal(names_left, 1000); /* not one name */
+    assert_int_equal(r.last.assignment->n, 0);
+    assert_int_equal(r.last.epoch, 1);
+    assert_true(scan_all(&r, 10));
+    assert_false(scan_all(&r, 10));
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    assert_int_equal(r.last.epoch, 2);
+    assert_int_equal(r.last.assignment->n, 6);
+    assert_int_equal(names_left, 1000);
+
+    rig_topic_delete(&r, "u4"); /* what it meant before holds until it has been matched again */
+    ERROR(rig_beat(&r, "a", 2, NULL), NONE);
+    assert_int_equal(r.last.epoch, 2);
+    assert_true(scan_all(&r, 10));
+    ERROR(rig_beat(&r, "a", 2, NULL), NONE);
+    assert_int_equal(r.last.epoch, 2);
+    assert_int_equal(names_left, 1000);
+    rig_fini(&r);
+}
+
+static void of_many_names_only_some_are_matched_here(void **state)
+{
+    uint32_t names_left = 2;
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, &names_left);
+    ERROR(join_by(&r, "a", "t.*"), NONE);
+    assert_int_equal(names_left, 0);
+    assert_int_equal(r.last.assignment->n, 0);
+    assert_true(scan_all(&r, 10)); /* goes on with the third */
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    assert_int_equal(r.last.assignment->n, 6);
+    names_left = 5;
+    ERROR(join_by(&r, "b", "u.*"), NONE);
+    assert_int_equal(names_left, 0);
+    assert_int_equal(r.last.assignment->n, 4);
+    assert_false(scan_all(&r, 10));
+    rig_fini(&r);
+}
+
+static void a_pattern_that_takes_too_long_is_refused(void **state)
+{
+    uint32_t names_left = 1000;
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, &names_left);
+    ERROR(join_by(&r, "a", "(a|t.*)"), NONE);
+    assert_true(scan_all(&r, CGROUP_SCAN_US_MAX / 2 + 1)); /* two chunks */
+    ERROR(rig_beat(&r, "a", 1, NULL), INVALID_REGULAR_EXPRESSION);
+    ERROR(join_by(&r, "b", "(a|t.*)"), INVALID_REGULAR_EXPRESSION);
+    assert_null(member(&r, "b"));
+    assert_false(scan_all(&r, 10));
+    ERROR(join_by(&r, "c", "t.*"), NONE);
+    assert_int_equal(r.last.assignment->n, 6);
+    r.now_ms += 45000; /* nobody waits for the first one */
+    cgroup_tick(&r.g, r.now_ms);
+    ERROR(join_by(&r, "b", "(a|t.*)"), NONE);
+    assert_true(scan_all(&r, 10));
+    rig_fini(&r);
+}
+
+static void a_restart_takes_nothing_from_who_subscribes_by_a_slow_pattern(void **state)
+{
+    uint32_t names_left = 1000;
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, &names_left);
+    ERROR(join_by(&r, "a", "(a|t.*)"), NONE);
+    assert_true(scan_all(&r, 10));
+    ERROR(rig_beat(&r, "a", 1, NULL), NONE);
+    rig_write(&r);
+    rig_restart(&r);
+    ERROR(join_by(&r, "b", "u.*"),
+          NONE); /* a new target, before the first pattern was matched again */
+    assert_int_equal(r.last.assignment->n, 4);
+    ERROR(rig_beat(&r, "a", 2, NULL), NONE);
+    assert_int_equal(member(&r, "a")->owned.n, 6);
+    assert_true(scan_all(&r, 10));
+    ERROR(rig_beat(&r, "a", r.last.epoch, NULL), NONE);
+    assert_int_equal(member(&r, "a")->owned.n, 6);
+    rig_fini(&r);
+}
+
 static void a_request_that_says_too_little_is_refused(void **state)
 {
     struct str t = STR("t");
@@ -428,6 +560,10 @@ int main(void)
         cmocka_unit_test(a_static_member_comes_back_under_another_id_without_a_new_epoch),
         cmocka_unit_test(topics_that_come_go_and_grow_are_seen_by_the_next_heartbeat),
         cmocka_unit_test(a_pattern_is_shared_and_follows_the_topics),
+        cmocka_unit_test(a_pattern_that_may_be_slow_is_never_matched_here),
+        cmocka_unit_test(of_many_names_only_some_are_matched_here),
+        cmocka_unit_test(a_pattern_that_takes_too_long_is_refused),
+        cmocka_unit_test(a_restart_takes_nothing_from_who_subscribes_by_a_slow_pattern),
         cmocka_unit_test(a_request_that_says_too_little_is_refused),
         cmocka_unit_test(a_full_group_refuses_another_member_but_not_its_own),
         cmocka_unit_test(commits_are_taken_in_the_members_epoch_only),

@@ -373,6 +373,54 @@ static void offsets_of_topics_that_members_no_longer_want_expire(void **state)
     assert_int_equal(groups_count(broker_groups(h->rig.b)), 0);
 }
 
+/* 10,000 topics, and an expression of the kind that may be slow: its names are a worker's, chunk by chunk; whoever asks meanwhile is answered
+ * without one more having been matched. */
+static void a_slow_regular_expression_holds_up_nobody(void **state)
+{
+    struct house *h = *state;
+    struct consumer_group_heartbeat_request q = {.group_id = STR("n"),
+                                                 .member_id = STR("m"),
+                                                 .rebalance_timeout_ms = 60000,
+                                                 .subscribed_topic_names_null = true,
+                                                 .subscribed_topic_regex =
+                                                     STR("((a*)*)*b|x-.*7")};
+    struct consumer_group_heartbeat_response *a;
+    unsigned chunks = 0;
+
+    for (int i = 0; i < 10000; i++) {
+        char name[16];
+        struct topic *t;
+        uint64_t seq;
+
+        snprintf(name, sizeof name, "x-%05d", i);
+        assert_int_equal(broker_topic_create(h->rig.b,
+                                             &(struct broker_topic_spec){.name = str_of(name),
+                                                                         .partitions = 1,
+                                                                         .replication = 1},
+                                             &t, &seq, &h->rig.err),
+                         RC_OK);
+        if (i % 100 == 0) rig_settle(&h->rig);
+    }
+    rig_settle(&h->rig);
+    h->rig.hold_oldest = true;
+    a = call(&h->a, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q, &h->arena);
+    assert_int_equal(a->error_code, 0);
+    assert_int_equal(a->member_epoch, 1);
+    assert_int_equal(a->assignment->topic_partitions_n, 0);
+    while (workers_runnable(h->rig.workers)) {
+        assert_true(++chunks < 1000);
+        assert_int_equal(commit(h, "g", "t", 0, chunks), 0); /* does not wait for the next chunk */
+        assert_int_equal(workers_runnable(h->rig.workers), 1);
+        (void)workers_run_one(h->rig.workers);
+        rig_settle(&h->rig);
+    }
+    h->rig.hold_oldest = false;
+    assert_true(chunks >= 10);
+    q.member_epoch = 1;
+    a = call(&h->a, KAFKA_CONSUMER_GROUP_HEARTBEAT, 1, &q, &h->arena);
+    assert_int_equal(a->assignment->topic_partitions_n, 1000);
+}
+
 /* ---- clients that come and go ---- */
 
 static void a_client_that_goes_away_while_it_waits_is_forgotten(void **state)
@@ -529,6 +577,7 @@ int main(void)
         T(offsets_expire_when_their_group_has_long_been_empty),
         T(offsets_of_live_members_do_not_expire),
         T(a_member_of_the_newer_protocol_goes_on_after_a_power_cut),
+        T(a_slow_regular_expression_holds_up_nobody),
         T(offsets_of_topics_that_members_no_longer_want_expire),
         T(a_client_that_goes_away_while_it_waits_is_forgotten),
         T(who_waits_is_sent_away_when_the_broker_goes_down),

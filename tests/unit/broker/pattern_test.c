@@ -82,6 +82,17 @@ static void no_pattern_is_slow(void **state)
     assert_false(matches("(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)(.*)x", name));
 }
 
+static void what_can_never_be_slow_is_told_from_the_rest(void **state)
+{
+    (void)state;
+    assert_true(pattern_is_simple(STR("orders-.*")));
+    assert_true(pattern_is_simple(STR("^.*orders[0-9]+.*$")));
+    assert_false(pattern_is_simple(STR("(a|b).*")));
+    assert_false(pattern_is_simple(STR("a{1000}")));
+    assert_false(pattern_is_simple(STR(".*.*.*.*x")));
+    assert_false(pattern_is_simple(STR("((a*)*)*")));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -89,6 +100,7 @@ int main(void)
         cmocka_unit_test(what_would_need_to_go_back_is_refused),
         cmocka_unit_test(many_alternatives_find_room),
         cmocka_unit_test(no_pattern_is_slow),
+        cmocka_unit_test(what_can_never_be_slow_is_told_from_the_rest),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
