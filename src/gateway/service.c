@@ -35,16 +35,6 @@ static void reflection_end(struct exchange *x)
     exchange_stream_end(x, &(struct grpc_reply){.status = GRPC_OK});
 }
 
-void service_begin(struct gateway *g, struct exchange *x)
-{
-    (void)g;
-    for (size_t i = 0; i < countof(reflections); i++)
-        if (str_is(x->path, reflections[i].path)) {
-            x->message = reflection_message;
-            x->half_closed = reflection_end;
-        }
-}
-
 /* ---- Health ---- */
 
 static void health_check(struct gateway *g, struct exchange *x)
@@ -186,15 +176,39 @@ static const struct method {
     {"/grpc.health.v1.Health/Watch", health_watch},
 };
 
-void service_request(struct gateway *g, struct exchange *x)
+static const struct method *method_of(const struct exchange *x)
+{
+    for (size_t i = 0; i < countof(methods); i++)
+        if (str_is(x->path, methods[i].path)) return &methods[i];
+    return NULL;
+}
+
+/* At once: who opens a stream for it would wait for an answer to what he has not sent yet. */
+static void method_refuse(struct exchange *x)
 {
     struct err e;
 
-    for (size_t i = 0; i < countof(methods); i++)
-        if (str_is(x->path, methods[i].path)) {
-            methods[i].request(g, x);
+    if (str_is(x->path, "/inference.GRPCInferenceService/ModelStreamInfer"))
+        err_set(&e, RC_UNSUPPORTED, "ModelStreamInfer is not served: a request of a pipeline is one record and has one answer. Send each by "
+                "ModelInfer, as many at a time as you like on one connection");
+    else
+        err_set(&e, RC_UNSUPPORTED, "unknown method " STR_FMT, STR_ARG(x->path));
+    answer_err(x, &e);
+}
+
+void service_begin(struct gateway *g, struct exchange *x)
+{
+    (void)g;
+    for (size_t i = 0; i < countof(reflections); i++)
+        if (str_is(x->path, reflections[i].path)) {
+            x->message = reflection_message;
+            x->half_closed = reflection_end;
             return;
         }
-    err_set(&e, RC_UNSUPPORTED, "unknown method " STR_FMT, STR_ARG(x->path));
-    answer_err(x, &e);
+    if (!method_of(x)) method_refuse(x);
+}
+
+void service_request(struct gateway *g, struct exchange *x)
+{
+    method_of(x)->request(g, x);
 }

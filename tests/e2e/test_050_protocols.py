@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import threading
 
 import grpc
 import numpy
@@ -135,3 +136,16 @@ def test_metadata_and_metrics(plane):
     metrics = requests.get(f"http://{plane.infer}/metrics", timeout=10).text
     lines = [line for line in metrics.splitlines() if line.startswith("seldon_pipeline_infer_total{")]
     assert any('pipeline="chain"' in line and 'code="200"' in line for line in lines), metrics
+
+
+@pytest.mark.parametrize("method", ["ModelStreamInfer", "ModelDance"])
+def test_a_stream_that_is_not_served_is_refused_before_anything_is_sent(channel, method):
+    """Its opener may wait for an answer first, as MLServer's clients do."""
+    bytes_as_they_are = {"request_serializer": bytes, "response_deserializer": bytes}
+    stream = channel.stream_stream(f"/inference.GRPCInferenceService/{method}", **bytes_as_they_are)
+    never = threading.Event()
+    with pytest.raises(grpc.RpcError) as told:
+        next(stream((never.wait(30) and b"" for _ in range(1)), timeout=20))
+    assert told.value.code() == grpc.StatusCode.UNIMPLEMENTED, told.value
+    assert ("Send each by ModelInfer" if method == "ModelStreamInfer" else "unknown method") in told.value.details()
+    never.set()
