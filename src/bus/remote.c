@@ -359,6 +359,7 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
     struct remote *r = xnew(struct remote);
 
     r->bus.ops = &remote_ops;
+    atomic_init(&r->primes, 1);                  /* 0: never */
     r->produce_bytes_max = o->produce_bytes_max;
     r->metadata_propagation_ms = o->metadata_propagation_ms;
     r->session_timeout_ms = o->session_timeout_ms;

@@ -61,6 +61,8 @@ struct remote {
     size_t                  consumer_conf_n;
     struct remote_property *producer_conf;
     size_t                  producer_conf_n;
+    atomic_uint_fast64_t    primes;              /* a clock that ticks when somebody asks, and when a question is put */
+    struct { const rd_kafka_t *rk; uint64_t at; } primed[CONSUMERS_MAX + 8];      /* remote_prime.c, its worker's */
     atomic_bool             brokers_down, ending;
     bool                    closing;
     bool                    knocking;            /* it is looked whether a broker is there again */
@@ -89,6 +91,7 @@ struct prime {
     rd_kafka_t *rk;
     void *owner;                                 /* done's; may be cleared on the loop */
     void (*done)(struct prime *p);               /* p is freed after it */
+    uint64_t made;                               /* when, on the clock of remote.primes */
     char topic[256];
 };
 struct prime *remote_prime(struct remote *r, rd_kafka_t *rk, const char *topic, void *owner, void (*done)(struct prime *p));

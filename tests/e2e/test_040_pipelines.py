@@ -160,14 +160,23 @@ def test_records_produced_from_outside_are_executed_whatever_their_key(loaded):
     assert any(key == "seldon-pipeline-errors" for key, _ in poison.headers())
 
 
-def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(loaded, bus_kind):
-    if bus_kind != "embedded":
-        pytest.skip("on a cluster it is noticed, but perhaps minutes later: docs/on-kafka.md")
+def committed(plane, pipeline):
+    """How far its inputs are finished, in partition 0."""
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": plane.bootstrap, "group.id": f"seldon-{plane.namespace}-flow-{pipeline}"})
+    try:
+        topic = f"seldon.{plane.namespace}.pipeline.{pipeline}.inputs"
+        return consumer.committed([confluent_kafka.TopicPartition(topic, 0)], timeout=10)[0].offset
+    finally:
+        consumer.close()
+
+
+def test_an_inputs_topic_that_is_deleted_is_made_again_and_read_from_its_start(loaded):
     plane = loaded(resources.CHAIN)
     for i in range(3):
         assert infer(plane, "chain", [resources.fp32([1, 2, 3, 4])], {"x-request-id": f"seed{i}"}).status_code == 200
     value = read_topic(plane, "pipeline.chain.inputs")[0].value()
     topic = f"seldon.{plane.namespace}.pipeline.chain.inputs"
+    wait_for(lambda: committed(plane, "chain") == 3, 20, "what was answered is not committed")
     admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": plane.bootstrap})
     admin.delete_topics([topic])[topic].result(30)
 
