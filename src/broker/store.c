@@ -76,6 +76,7 @@ void store_stats(struct store *s, struct store_stats *ret)
     ret->wal_used_bytes = wal_used(&s->wal);
     ret->files_open = s->handles.n;
     ret->disk_free_bytes = s->disk_free;
+    ret->disk_total_bytes = s->disk_total;
     ret->wal_is_direct = file_is_direct(s->wal.file);
 }
 
@@ -282,7 +283,7 @@ static void disk_check(struct store *s)
     struct err e;
 
     if (s->disk_checked_ms && now - s->disk_checked_ms < DISK_CHECK_MS && s->disk_spent < DISK_CHECK_BYTES) return;
-    if (fs_free_bytes(s->fs, s->dir, &s->disk_free, &e)) {
+    if (fs_space(s->fs, s->dir, &s->disk_free, &s->disk_total, &e)) {
         diag(DIAG_WARN, "store.disk_free_unknown", KV_CSTR("why", e.text));
         s->disk_free = 0;
     }

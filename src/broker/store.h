@@ -86,7 +86,7 @@ uint32_t store_start_number(const struct store *s);       /* 0 at the first star
 struct bytes store_folder_id(const struct store *s);      /* 16 random bytes, made with the folder; its cluster id */
 
 struct store_stats {
-    uint64_t wal_bytes, wal_used_bytes, wal_groups, wal_written_bytes, checkpoints, files_open, disk_free_bytes;
+    uint64_t wal_bytes, wal_used_bytes, wal_groups, wal_written_bytes, checkpoints, files_open, disk_free_bytes, disk_total_bytes;
     uint64_t wal_write_us_last, wal_write_us_max;         /* of one group's write */
     uint64_t replayed_records, replayed_bytes, cut_bytes; /* by this start's recovery */
     uint64_t compactions, compactions_failed, compacted_records_in, compacted_records_out, compacted_bytes_read, compacted_bytes_written;

@@ -117,7 +117,7 @@ struct store {
 
     bool     fresh, fatal, closing, replaying;
     struct err fatal_why;
-    uint64_t disk_free, disk_checked_ms, disk_spent;
+    uint64_t disk_free, disk_total, disk_checked_ms, disk_spent;
     struct store_stats stats;
 };
 

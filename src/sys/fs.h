@@ -53,7 +53,7 @@ struct fs_ops {
     enum rc (*sync_all)(struct fs *fs, const char *path, struct err *e);                 /* everything on the disk of path: cheaper than many single syncs */
     enum rc (*list)(struct fs *fs, const char *path, fs_list_fn fn, void *ctx, struct err *e);
     enum rc (*stat)(struct fs *fs, const char *path, struct fs_stat *ret, struct err *e); /* RC_NOT_FOUND */
-    enum rc (*free_bytes)(struct fs *fs, const char *path, uint64_t *ret, struct err *e);
+    enum rc (*space)(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total, struct err *e);   /* total 0: not known */
     /* Holds until file_close or the end of the process. RC_LOCKED when another holder exists, in any process. */
     enum rc (*lock)(struct fs *fs, const char *path, struct file **ret, struct err *e);
 };
@@ -72,7 +72,8 @@ static inline enum rc fs_sync_dir(struct fs *fs, const char *path, struct err *e
 static inline enum rc fs_sync_all(struct fs *fs, const char *path, struct err *e) { return fs->ops->sync_all(fs, path, e); }
 static inline enum rc fs_list(struct fs *fs, const char *path, fs_list_fn fn, void *ctx, struct err *e) { return fs->ops->list(fs, path, fn, ctx, e); }
 static inline enum rc fs_stat(struct fs *fs, const char *path, struct fs_stat *ret, struct err *e) { return fs->ops->stat(fs, path, ret, e); }
-static inline enum rc fs_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e) { return fs->ops->free_bytes(fs, path, ret, e); }
+static inline enum rc fs_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total, struct err *e) { return fs->ops->space(fs, path, ret_free, ret_total, e); }
+static inline enum rc fs_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e) { uint64_t total; return fs_space(fs, path, ret, &total, e); }
 static inline enum rc fs_lock(struct fs *fs, const char *path, struct file **ret, struct err *e) { return fs->ops->lock(fs, path, ret, e); }
 
 struct file *file_close(struct file *f);                                  /* NULL is fine; returns NULL */

@@ -117,9 +117,9 @@ static enum rc fault_stat(struct fs *fs, const char *path, struct fs_stat *ret, 
     return fails(fault_of(fs), "stat", e) ? e->rc : fs_stat(fault_of(fs)->below, path, ret, e);
 }
 
-static enum rc fault_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e)
+static enum rc fault_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total, struct err *e)
 {
-    return fails(fault_of(fs), "free space", e) ? e->rc : fs_free_bytes(fault_of(fs)->below, path, ret, e);
+    return fails(fault_of(fs), "free space", e) ? e->rc : fs_space(fault_of(fs)->below, path, ret_free, ret_total, e);
 }
 
 static enum rc fault_lock(struct fs *fs, const char *path, struct file **ret, struct err *e)
@@ -132,7 +132,7 @@ static enum rc fault_lock(struct fs *fs, const char *path, struct file **ret, st
 }
 
 static const struct fs_ops fault_ops = {fault_open,     fault_rename, fault_unlink, fault_mkdir,      fault_rmdir,
-                                        fault_sync_dir, fault_sync_all, fault_list, fault_stat, fault_free_bytes, fault_lock};
+                                        fault_sync_dir, fault_sync_all, fault_list, fault_stat, fault_space, fault_lock};
 
 struct fs_fault *fs_fault_new(struct fs *below)
 {

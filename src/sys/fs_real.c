@@ -226,13 +226,14 @@ static enum rc real_stat(struct fs *fs, const char *path, struct fs_stat *ret, s
     return RC_OK;
 }
 
-static enum rc real_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e)
+static enum rc real_space(struct fs *fs, const char *path, uint64_t *ret_free, uint64_t *ret_total, struct err *e)
 {
     struct statvfs st;
 
     (void)fs;
     if (statvfs(path, &st)) return err_sys(e, "free space of %s", path);
-    *ret = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_free = (uint64_t)st.f_bavail * st.f_frsize;
+    *ret_total = (uint64_t)st.f_blocks * st.f_frsize;
     return RC_OK;
 }
 
@@ -253,7 +254,7 @@ static enum rc real_lock(struct fs *fs, const char *path, struct file **ret, str
 }
 
 static const struct fs_ops real_ops = {real_open,     real_rename, real_unlink, real_mkdir,      real_rmdir,
-                                       real_sync_dir, real_sync_all, real_list, real_stat, real_free_bytes, real_lock};
+                                       real_sync_dir, real_sync_all, real_list, real_stat, real_space, real_lock};
 struct fs fs_real = {&real_ops};
 
 unsigned fs_files_max(void)

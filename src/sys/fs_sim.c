@@ -671,13 +671,14 @@ static enum rc sim_stat(struct fs *fs, const char *path, struct fs_stat *ret, st
     return rc;
 }
 
-static enum rc sim_free_bytes(struct fs *fs, const char *path, uint64_t *ret, struct err *e)
+static enum rc sim_space(struct fs *fs, const char *path, uint64_t *ret, uint64_t *ret_total, struct err *e)
 {
     struct fs_sim *s = sim_of(fs);
     enum rc        rc = RC_OK;
 
     (void)path;
     pthread_mutex_lock(&s->lock);
+    *ret_total = s->capacity;
     if (s->cut) rc = dead(e);
     else *ret = s->capacity > s->used ? s->capacity - s->used : 0;
     pthread_mutex_unlock(&s->lock);
@@ -709,7 +710,7 @@ static enum rc sim_lock(struct fs *fs, const char *path, struct file **ret, stru
 }
 
 static const struct fs_ops sim_ops = {sim_open,     sim_rename, sim_unlink, sim_mkdir,      sim_rmdir,
-                                      sim_sync_dir, sim_sync_all, sim_list, sim_stat, sim_free_bytes, sim_lock};
+                                      sim_sync_dir, sim_sync_all, sim_list, sim_stat, sim_space, sim_lock};
 
 struct fs_sim *fs_sim_new(uint64_t seed)
 {

@@ -426,7 +426,7 @@ def groups(s):
             {'name': f'{p}none', 'partitions': [{'partition_index': 0, 'committed_offset': 1, 'committed_metadata': ''}]}]}
         s.ask('OffsetCommit', v, commit)
         s.each('OffsetFetch', {'group_id': g, 'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1, 2, 9, 0]}, {'name': f'{p}none', 'partition_indexes': [0]}],
-                               'groups': [{'group_id': g, 'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1, 2, 9]}]}]}, note=f'after commit {v}')
+                               'groups': [{'group_id': g, 'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1, 2, 9, 0]}]}]}, note=f'after commit {v}')
         s.ask('LeaveGroup', min(v, 5), {'group_id': g, 'member_id': me, 'members': [{'member_id': me}, {'member_id': 'nobody'}]})
         s.each('DescribeGroups', {'groups': [g]}, note='after leaving')
     g, me = f'{p}c', ''

@@ -1,11 +1,13 @@
 /* DeleteGroups: groups without members, with all their offsets. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/delete_groups.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/groups.h"
 
 void api_delete_groups(struct request *r)
 {
     const struct delete_groups_request *q = request_decode(r);
+    AUTO(seen_fini) struct seen seen = {0};
     struct delete_groups_response a = {0};
     uint64_t seq = groups_gone_seq(r->broker->groups);
 
@@ -13,6 +15,7 @@ void api_delete_groups(struct request *r)
     a.results = arena_array(&r->arena, struct delete_groups_response_result, q->groups_names_n);
     if (q->groups_names_n && !a.results) return request_close(r, "delete groups: too many groups");
     for (size_t i = 0; i < q->groups_names_n; i++) {
+        if (seen_add(&seen, q->groups_names[i], 0) > 1) continue; /* named again: one answer, as Kafka gives */
         struct delete_groups_response_result *to = &a.results[a.results_n++];
         struct group_entry *ge = groups_find(r->broker->groups, q->groups_names[i]);
         uint64_t gone_seq = 0;

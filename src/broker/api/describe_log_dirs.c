@@ -49,6 +49,7 @@ void api_describe_log_dirs(struct request *r)
     describe_log_dirs_response_result_init_defaults(&dir);
     dir.log_dir = str_of(b->opt.dir);
     dir.usable_bytes = (int64_t)stats.disk_free_bytes;
+    if (stats.disk_total_bytes) dir.total_bytes = (int64_t)stats.disk_total_bytes;
     dir.error_code = b->fatal ? KAFKA_ERR_KAFKA_STORAGE_ERROR : 0;
     dir.topics = arena_array(&r->arena, struct describe_log_dirs_response_topic,
                              q->topics_null ? b->topics_n : q->topics_n);

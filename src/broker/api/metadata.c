@@ -5,6 +5,7 @@
 #include "kafka/msg/metadata.h"
 #include "base/diag.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 
 static void fill_partitions(struct request *r, const struct topic *t, int32_t *self,
                             struct metadata_response_topic *a)
@@ -105,11 +106,19 @@ static void all(struct request *r, const struct metadata_request *q, int32_t *se
     }
 }
 
+static bool is_new(struct seen *seen, const struct metadata_request_topic *t)
+{
+    bool by_id = !uuid_is_zero(&t->topic_id);
+
+    return seen_add(seen, by_id ? (struct str){(const char *)t->topic_id.b, sizeof t->topic_id.b} : t->name, by_id) == 1;
+}
+
 void api_metadata(struct request *r)
 {
     const struct metadata_request *q = request_decode(r);
     struct broker *b = r->broker;
     struct metadata_response_broker node = {0};
+    AUTO(seen_fini) struct seen seen = {0};
     struct metadata_response a;
     int32_t self = b->opt.node_id;
 
@@ -128,10 +137,10 @@ void api_metadata(struct request *r)
         all(r, q, &self, &a);
     } else {
         a.topics = arena_array(&r->arena, struct metadata_response_topic, q->topics_n);
-        a.topics_n = q->topics_n;
         for (size_t i = 0; i < q->topics_n; i++) {
-            metadata_response_topic_init_defaults(&a.topics[i]);
-            one(r, q, &q->topics[i], &self, &a.topics[i]);
+            if (!is_new(&seen, &q->topics[i])) continue; /* asked for again: one answer, as Kafka gives */
+            metadata_response_topic_init_defaults(&a.topics[a.topics_n]);
+            one(r, q, &q->topics[i], &self, &a.topics[a.topics_n++]);
         }
     }
     request_answer_when(r, &a, b->meta_seq);

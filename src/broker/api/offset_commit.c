@@ -149,6 +149,16 @@ static uint64_t commit(struct commit *c)
     return ge ? ge->seq : 0;
 }
 
+/* A topic without partitions is not answered. */
+static void topics_without_rows_drop(struct offset_commit_response *a)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < a->topics_n; i++)
+        if (a->topics[i].partitions_n) a->topics[kept++] = a->topics[i];
+    a->topics_n = kept;
+}
+
 void api_offset_commit(struct request *r)
 {
     struct commit c = {.r = r, .q = request_decode(r)};
@@ -161,5 +171,6 @@ void api_offset_commit(struct request *r)
     }
     partitions_check(&c);
     if (c.puts_n) seq = commit(&c);
+    topics_without_rows_drop(&c.a);
     request_answer_when(r, &c.a, seq);
 }

@@ -4,6 +4,7 @@
  */
 #include "kafka/msg/offset_fetch.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/groups.h"
 
 enum { IN_ZOOKEEPER = 0, SINCE_SEVERAL = 8 };
@@ -79,6 +80,7 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
                        const struct offset_fetch_request_group *q,
                        struct offset_fetch_response_group *to)
 {
+    AUTO(seen_fini) struct seen seen = {0};
     int16_t version =
         request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
 
@@ -93,14 +95,16 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
                            : KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
 
         if (!rows_begin(r, rows, t->name, t->partition_indexes_n)) return false;
+        rows->partitions_n = 0;
         for (size_t k = 0; k < t->partition_indexes_n; k++) {
             int32_t partition = t->partition_indexes[k];
+            struct offset_fetch_response_group_topic_partition *row = &rows->partitions[rows->partitions_n];
 
-            rows->partitions[k] = row_of(
-                ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
-            rows->partitions[k].error_code = code;
-            if (!code && is_unstable(r, q->group_id, t->name, partition))
-                rows->partitions[k] = unstable_row(partition);
+            if (seen_add(&seen, t->name, partition) > 1) continue; /* asked for again: one answer, as Kafka gives */
+            rows->partitions_n++;
+            *row = row_of(ge && !code ? offsets_get(&ge->offsets, t->name, partition) : NULL, partition);
+            row->error_code = code;
+            if (!code && is_unstable(r, q->group_id, t->name, partition)) *row = unstable_row(partition);
         }
     }
     return true;

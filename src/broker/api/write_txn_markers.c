@@ -47,7 +47,7 @@ void api_write_txn_markers(struct request *r)
     if (q->markers_n && !a.markers)
         return request_close(r, "write transaction markers: too many markers");
     for (size_t i = 0; i < q->markers_n; i++)
-        if (!one(r, &q->markers[i], &a.markers[a.markers_n++], &seq))
+        if (q->markers[i].topics_n && !one(r, &q->markers[i], &a.markers[a.markers_n++], &seq))
             return request_close(r, "write transaction markers: too many partitions");
     request_answer_when(r, &a, seq);
 }
