@@ -189,7 +189,9 @@ SUITES = {
 LONG = ("librdkafka-suite", "librdkafka-suite-kip848")
 NOT_ON_KAFKA = ("librdkafka-suite-kip848",)  # 3.8.1 has a preview of that protocol, which no client speaks any more
 # Suites that want a broker of their own, and its settings.
-LIKE_CI = {"num.partitions": "4", "group.initial.rebalance.delay.ms": "3000"}
+LIKE_CI = {"num.partitions": "4", "group.initial.rebalance.delay.ms": "3000", "allow.everyone.if.no.acl.found": "true",
+           "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer"}
+OUR_NAMES = {"allow.everyone.if.no.acl.found": ("--broker.allowEveryoneIfNoAclFound", "true"), "authorizer.class.name": ("--broker.authorizer", "acl")}
 SETTINGS = {"librdkafka-suite": LIKE_CI, "librdkafka-suite-kip848": LIKE_CI, "librdkafka-suite-noautocreate": {**LIKE_CI, "auto.create.topics.enable": "false"}}
 SHORT = ("confluent", "kafka-python-3", "aiokafka", "kcat")
 
@@ -203,7 +205,7 @@ class MillraceTarget:
         self.start()
 
     def start(self):
-        options = [word for key, value in self.settings.items() for word in (f"--broker.config.{key}", value)]
+        options = [word for key, value in self.settings.items() for word in OUR_NAMES.get(key, (f"--broker.config.{key}", value))]
         self.server = harness.Millrace(self.folder / "data", "--broker-only", *options, kafka_listen=self.listen)
         self.listen = self.address = self.server.kafka
 

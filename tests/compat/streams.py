@@ -22,7 +22,7 @@ LIBS = HERE.parents[1] / "build/compat/streams/libs"
 TESTS = "org.apache.kafka.streams.tests."
 SMOKE_TOPICS = ("data echo min min-suppressed min-raw max sum sws-raw sws-suppressed dif cnt avg wcnt tagg fk").split()
 EOS_TOPICS = "data echo min min-suppressed sum repartition max cnt".split()
-VERDICT, LIMIT_SECONDS, KILL_SECONDS = "ALL-RECORDS-DELIVERED", 420, 15
+VERDICT, LIMIT_SECONDS, KILL_SECONDS, PARTITIONS = "ALL-RECORDS-DELIVERED", 420, 15, 5
 
 
 class Program:
@@ -57,16 +57,25 @@ class Program:
         return self.log.read_text(errors="replace")
 
 
-def topics_tool(address, *options):
-    subprocess.run(["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", "org.apache.kafka.tools.TopicCommand", "--bootstrap-server", address, *options],
-                   check=True, capture_output=True, timeout=60)
+def tool(name, address, *options):
+    return subprocess.run(["java", "-Xmx128m", "-XX:TieredStopAtLevel=1", "-cp", f"{LIBS}/*", f"org.apache.kafka.tools.{name}", "--bootstrap-server", address, *options],
+                          check=True, capture_output=True, timeout=60, text=True).stdout
 
 
 def create(address, topics):
     """Made anew: both drivers have topics of the same names."""
-    topics_tool(address, "--delete", "--if-exists", "--topic", "|".join(topics))
+    tool("TopicCommand", address, "--delete", "--if-exists", "--topic", "|".join(topics))
     for topic in topics:
-        topics_tool(address, "--create", "--topic", topic, "--partitions", "5", "--replication-factor", "1")
+        tool("TopicCommand", address, "--create", "--topic", topic, "--partitions", str(PARTITIONS), "--replication-factor", "1")
+
+
+def wait_for_commits(address, group, topics, seconds):
+    """Until every partition of the topics has an offset of the group; each look takes a JVM's start."""
+    deadline, wanted, has = time.monotonic() + seconds, {(topic, str(n)) for topic in topics for n in range(PARTITIONS)}, set()
+    while not wanted <= has:
+        assert time.monotonic() < deadline, f"no offsets for {sorted(wanted - has)}"
+        rows = (line.split() for line in tool("consumer.group.ConsumerGroupCommand", address, "--describe", "--offsets", "--group", group).splitlines())
+        has = {(row[1], row[2]) for row in rows if len(row) > 3 and row[0] == group and row[3].isdigit()}
 
 
 def kill_by_turns(processors, until, seconds):
@@ -108,6 +117,7 @@ def eos(address, folder):
     try:
         kill_by_turns(processors, lambda: time.monotonic() > end or driver.child.poll() is not None, LIMIT_SECONDS)
         driver.end()
+        wait_for_commits(address, "EosTest", ("data", "repartition"), LIMIT_SECONDS)  # the verifier reads up to them
         for program in processors:
             program.end()
         verifier = Program(folder, "verifier", "StreamsEosTest", address, "verify-complex")
