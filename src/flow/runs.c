@@ -432,7 +432,7 @@ static void deadline_fired(struct timer *t)
 
     r->pins++;
     if (r->started) flow_run_event(r, &ev);
-    if (!r->started) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
+    if (!r->started && list_empty(&r->appends)) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
     else err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the log acknowledged it");
     /* A model call has the same deadline and may have been told first: that is the same answer, and it names the step. */
     late = r->run.outcome == RUN_ERROR && r->run.failure->rc == RC_TIMEOUT;

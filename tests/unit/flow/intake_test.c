@@ -529,6 +529,26 @@ static void a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_
     fixture_close(&x);
 }
 
+static void a_deadline_while_the_input_is_on_its_way_says_that_nobody_knows(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x);
+    APPLY(&x, "p: mul10");
+    fixture_settle(&x);
+    x.bus->hold_appends = true;
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_advance(&x, 10000);
+    assert_non_null(strstr(asked_text(a), "timeout: outcome unknown"));
+    fake_bus_release(x.bus);
+    fixture_settle(&x);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("model.mul10.inputs")), 1);         /* it was admitted, and is run */
+    asked_free(a);
+    fixture_close(&x);
+}
+
 static void deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics(void **state)
 {
     struct fixture x;
@@ -904,6 +924,7 @@ int main(void)
         cmocka_unit_test(a_copy_of_our_input_written_by_somebody_else_is_an_outside_record),
         cmocka_unit_test(hops_in_a_models_topic_are_not_run_by_a_later_start),
         cmocka_unit_test(a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_log),
+        cmocka_unit_test(a_deadline_while_the_input_is_on_its_way_says_that_nobody_knows),
         cmocka_unit_test(deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics),
         cmocka_unit_test(what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_waits_and_says_why),
         cmocka_unit_test(what_an_earlier_start_did_not_clear_away_is),
