@@ -259,6 +259,15 @@ void fixture_open(struct fixture *x)
     must(flow_new(x->loop, &x->bus->bus, x->up, &x->o, &x->flow, &e) == RC_OK);
 }
 
+void fixture_start(struct fixture *x, const char *line)
+{
+    fixture_options(x);
+    fixture_open(x);
+    if (!line) return;
+    APPLY(x, line);
+    fixture_settle(x);
+}
+
 static void shut(struct fixture *x)
 {
     x->flow = flow_free(x->flow);

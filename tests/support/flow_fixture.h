@@ -32,6 +32,7 @@ struct asked { struct flow_request q; struct buf message; bool done; unsigned ti
 struct flow_pipeline_def *fixture_pipeline(struct arena *a, const char *line);
 void fixture_open(struct fixture *x);            /* with x->o as it is (fixture_options() first) */
 void fixture_options(struct fixture *x);
+void fixture_start(struct fixture *x, const char *line);          /* both; line applied, and settled; NULL: nothing is */
 void fixture_close(struct fixture *x);
 void fixture_reopen(struct fixture *x, const char *incarnation);        /* a crash: the log stays, nothing else */
 /* The pipelines (NULL-terminated lines) and a model for every step in them, and for every name in `models`. */

@@ -1,24 +1,15 @@
 /* Batches: who goes together, who gets what, who waits for whom. SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
 #include "oip/pb.h"
-#include "support/flow_fixture.h"
+#include "support/flow_expect.h"
 #include <stdio.h>
 
 #define TOPIC(s) "seldon.default." s
 
 static void open(struct fixture *x, const char *line)
 {
-    fixture_options(x);
-    fixture_open(x);
-    APPLY(x, line);
-    fixture_settle(x);
+    fixture_start(x, line);
     x->up->hold = true;
-}
-
-static void answered(struct asked *a, const char *text)
-{
-    assert_string_equal(asked_text(a), text);
-    asked_free(a);
 }
 
 static const struct fake_record *last_input(struct fixture *x, const char *topic, size_t n)
@@ -37,7 +28,7 @@ static void a_lone_caller_does_not_wait(void **state)
     x.up->hold = false;
     a = fixture_ask(&x, "p", "A=1");
     fixture_settle(&x);
-    answered(a, "OUTPUT=10");
+    expect_answered(a, "OUTPUT=10");
     fixture_close(&x);
 }
 
@@ -62,10 +53,10 @@ static void who_comes_while_a_call_is_out_goes_together(void **state)
     assert_string_equal(message_text(x.up->calls[0]->request), "A=2,3,4,5,6,7");
     fake_upstream_finish(x.up, "mul10");
     fixture_settle(&x);
-    answered(a, "OUTPUT=10");
-    answered(b, "OUTPUT=20,30");
-    answered(c, "OUTPUT=40");
-    answered(d, "OUTPUT=50,60,70");
+    expect_answered(a, "OUTPUT=10");
+    expect_answered(b, "OUTPUT=20,30");
+    expect_answered(c, "OUTPUT=40");
+    expect_answered(d, "OUTPUT=50,60,70");
     assert_true(fake_record_header(last_input(&x, TOPIC("model.mul10.inputs"), 2), "millrace-batch").n > 40);
     last_input(&x, TOPIC("model.mul10.outputs"), 2);
     assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.outputs")), 4);
@@ -96,7 +87,7 @@ static void a_full_batch_goes_at_once_and_is_never_too_large(void **state)
         assert_int_equal(a[i]->q.err.rc, RC_OK);
     for (int i = 0; i < 4; i++)
         asked_free(a[i]);
-    answered(a[4], "OUTPUT=10,20,30,40,50");
+    expect_answered(a[4], "OUTPUT=10,20,30,40,50");
     fixture_close(&x);
 }
 
@@ -119,8 +110,8 @@ static void the_window_holds_only_while_others_are_on_their_way(void **state)
     assert_string_equal(message_text(x.up->calls[0]->request), "A=1,2");
     fake_upstream_finish(x.up, "mul10");
     fixture_settle(&x);
-    answered(a, "OUTPUT=10");
-    answered(b, "OUTPUT=20");
+    expect_answered(a, "OUTPUT=10");
+    expect_answered(b, "OUTPUT=20");
     a = fixture_ask(&x, "p", "A=3");
     b = fixture_ask(&x, "p", "A=4");
     fixture_settle(&x);
@@ -133,8 +124,8 @@ static void the_window_holds_only_while_others_are_on_their_way(void **state)
     while (fake_upstream_finish(x.up, "slow"))
         fixture_settle(&x);
     fixture_settle(&x);
-    answered(a, "OUTPUT=30");
-    answered(b, "OUTPUT=40");
+    expect_answered(a, "OUTPUT=30");
+    expect_answered(b, "OUTPUT=40");
     fixture_close(&x);
 }
 
@@ -148,11 +139,11 @@ static void a_detector_beside_the_output_waits_for_its_rows(void **state)
     x.up->hold = false;
     a = fixture_ask(&x, "p", "A=1");
     fixture_settle(&x);
-    answered(a, "OUTPUT=10");
+    expect_answered(a, "OUTPUT=10");
     assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 0);
     b = fixture_ask(&x, "p", "A=2");
     fixture_settle(&x);
-    answered(b, "OUTPUT=20");
+    expect_answered(b, "OUTPUT=20");
     last_input(&x, TOPIC("model.echo.outputs"), 1);
     c = fixture_ask(&x, "p", "A=3");
     fixture_settle(&x);
@@ -176,9 +167,9 @@ static void what_differs_in_shape_or_names_is_not_put_together(void **state)
     fixture_settle(&x);
     x.up->hold = false;
     fixture_settle(&x);
-    answered(a, "A=1");
-    answered(b, "A=2");
-    answered(c, "B=3");
+    expect_answered(a, "A=1");
+    expect_answered(b, "A=2");
+    expect_answered(c, "B=3");
     assert_int_equal(fake_bus_count(x.bus, TOPIC("model.echo.inputs")), 3);
     fixture_close(&x);
 }
@@ -205,7 +196,7 @@ static void a_batch_is_no_larger_than_a_message_may_be(void **state)
     x.up->hold = false;
     fixture_settle(&x);
     for (size_t i = 0; i < countof(a); i++)
-        answered(a[i], "OUTPUT=10,20,30");
+        expect_answered(a[i], "OUTPUT=10,20,30");
     fixture_close(&x);
 }
 
@@ -229,7 +220,7 @@ static void many_kinds_do_not_wait_side_by_side_without_end(void **state)
     x.up->hold = false;
     fixture_settle(&x);
     for (size_t i = 0; i < KINDS; i++)
-        answered(a[i], "OUTPUT=10");
+        expect_answered(a[i], "OUTPUT=10");
     fixture_close(&x);
 }
 
@@ -253,9 +244,9 @@ static void who_leaves_while_waiting_makes_room(void **state)
     assert_int_equal(x.up->calls_n, 2);
     x.up->hold = false;
     fixture_settle(&x);
-    answered(first, "OUTPUT=0");
-    answered(b, "OUTPUT=20");
-    answered(c, "OUTPUT=30");
+    expect_answered(first, "OUTPUT=0");
+    expect_answered(b, "OUTPUT=20");
+    expect_answered(c, "OUTPUT=30");
     asked_free(a);
     fixture_close(&x);
 }
@@ -288,10 +279,10 @@ static void one_bad_member_fails_alone(void **state)
     fixture_settle(&x);
     x.up->hold = false;
     fixture_settle(&x);
-    answered(a, "A=1");
+    expect_answered(a, "A=1");
     assert_int_equal(b->q.err.rc, RC_UPSTREAM);
     asked_free(b);
-    answered(c, "A=3");
+    expect_answered(c, "A=3");
     assert_int_equal(x.up->started, 4);          /* a; b and c together; b; c */
     fixture_close(&x);
 }
@@ -317,9 +308,9 @@ static void an_answer_that_cannot_be_taken_apart_is_asked_for_alone(void **state
     fixture_settle(&x);
     x.up->hold = false;
     fixture_settle(&x);
-    answered(a, "S=1");
-    answered(b, "S=1");
-    answered(c, "S=1");
+    expect_answered(a, "S=1");
+    expect_answered(b, "S=1");
+    expect_answered(c, "S=1");
     assert_int_equal(x.up->started, 4);
     fixture_close(&x);
 }
@@ -343,10 +334,10 @@ static void who_leaves_does_not_end_the_batch_and_the_last_one_does(void **state
     assert_int_equal(x.up->calls_n, 1);
     fake_upstream_finish(x.up, "mul10");
     fixture_settle(&x);
-    answered(a, "OUTPUT=10");
+    expect_answered(a, "OUTPUT=10");
     assert_int_equal(b->q.err.rc, RC_CANCELLED);
     asked_free(b);
-    answered(c, "OUTPUT=30");
+    expect_answered(c, "OUTPUT=30");
     a = fixture_ask(&x, "p", "A=1");
     fixture_settle(&x);
     b = fixture_ask(&x, "p", "A=2");

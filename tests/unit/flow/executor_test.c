@@ -4,19 +4,13 @@
 
 #define TOPIC(s) "seldon.default." s
 
-static void open(struct fixture *x)
-{
-    fixture_options(x);
-    fixture_open(x);
-}
-
 static void a_chain_answers_and_leaves_a_record_at_every_hop(void **state)
 {
     struct fixture x;
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; add10 < mul10; out < add10");
     a = fixture_ask(&x, "p", "INPUT=1,2");
     fixture_settle(&x);
@@ -39,7 +33,7 @@ static void the_reply_waits_for_input_and_outcome_to_be_acknowledged(void **stat
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     x.bus->hold = true;
@@ -60,7 +54,7 @@ static void a_failing_model_ends_in_two_error_records_and_the_models_own_words(v
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: error; out < error");
     a = fixture_ask(&x, "p", "INPUT=1");
     fixture_settle(&x);

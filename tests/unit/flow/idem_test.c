@@ -1,25 +1,10 @@
 /* Idempotency keys. SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
-#include "support/flow_fixture.h"
+#include "support/flow_expect.h"
 
 #define TOPIC(s) "seldon.default." s
 #define INPUTS   TOPIC("pipeline.p.inputs")
 #define OUTPUTS  TOPIC("pipeline.p.outputs")
-
-static void open(struct fixture *x, const char *line)
-{
-    fixture_options(x);
-    fixture_open(x);
-    APPLY(x, line);
-    fixture_settle(x);
-}
-
-static void expect(struct fixture *x, struct asked *a, const char *want)
-{
-    fixture_settle(x);
-    assert_string_equal(asked_text(a), want);
-    asked_free(a);
-}
 
 static void the_same_key_and_bytes_are_one_run_and_one_answer(void **state)
 {
@@ -27,7 +12,7 @@ static void the_same_key_and_bytes_are_one_run_and_one_answer(void **state)
     struct asked *a, *b;
 
     (void)state;
-    open(&x, "p: slow; mul10 < slow; out < mul10");
+    fixture_start(&x, "p: slow; mul10 < slow; out < mul10");
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     b = fixture_ask_key(&x, "p", "INPUT=1", "k");
     fixture_settle(&x);
@@ -50,7 +35,7 @@ static void another_key_is_another_run(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x, "p: mul10; out < mul10");
+    fixture_start(&x, "p: mul10; out < mul10");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "OUTPUT=10");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "l"), "OUTPUT=10");
     expect(&x, fixture_ask(&x, "p", "INPUT=1"), "OUTPUT=10");
@@ -64,7 +49,7 @@ static void the_same_key_with_other_bytes_is_refused(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x, "p: slow; out < slow");
+    fixture_start(&x, "p: slow; out < slow");
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=2", "k"), "exists: the idempotency key was used with another request");
     fake_upstream_finish(x.up, "slow");
@@ -79,12 +64,12 @@ static void a_models_own_refusal_is_kept_and_unavailability_is_not(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x, "p: error; out < error");
+    fixture_start(&x, "p: error; out < error");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), refused);
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), refused);
     assert_int_equal(x.up->started, 1);
     fixture_close(&x);
-    open(&x, "p: unavail; out < unavail");
+    fixture_start(&x, "p: unavail; out < unavail");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "unavailable: unavail : nobody listens there");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "unavailable: unavail : nobody listens there");
     assert_int_equal(x.up->started, 2);
@@ -97,7 +82,7 @@ static void a_deadline_frees_the_key(void **state)
     struct asked *a, *b;
 
     (void)state;
-    open(&x, "p: slow; out < slow");
+    fixture_start(&x, "p: slow; out < slow");
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     b = fixture_ask_key(&x, "p", "INPUT=1", "k");
     fixture_advance(&x, 10000);
@@ -118,7 +103,7 @@ static void a_caller_that_goes_away_leaves_the_run_to_those_who_wait(void **stat
     struct asked *a, *b, *c;
 
     (void)state;
-    open(&x, "p: slow; out < slow");
+    fixture_start(&x, "p: slow; out < slow");
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     b = fixture_ask_key(&x, "p", "INPUT=1", "k");
     c = fixture_ask_key(&x, "p", "INPUT=1", "k");
@@ -148,7 +133,7 @@ static void after_the_window_the_key_is_new(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x, "p: mul10; out < mul10");
+    fixture_start(&x, "p: mul10; out < mul10");
     expect(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"), "OUTPUT=10");
     fixture_advance(&x, 600001);
     expect(&x, fixture_ask_key(&x, "p", "INPUT=2", "k"), "OUTPUT=20");
@@ -194,7 +179,7 @@ static void after_a_crash_the_key_waits_for_the_rerun(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x, "p: slow; out < slow");
+    fixture_start(&x, "p: slow; out < slow");
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     fixture_settle(&x);
     fixture_reopen(&x, "2");
@@ -229,7 +214,7 @@ static void a_pipeline_without_output_accepts_a_key_once(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x, "p: mul10");
+    fixture_start(&x, "p: mul10");
     x.bus->hold = true;
     a = fixture_ask_key(&x, "p", "INPUT=1", "k");
     fixture_settle(&x);

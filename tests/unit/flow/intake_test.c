@@ -7,12 +7,6 @@
 #define OUTPUTS  TOPIC("pipeline.p.outputs")
 #define GROUP    "seldon-default-flow-p"
 
-static void open(struct fixture *x)
-{
-    fixture_options(x);
-    fixture_open(x);
-}
-
 static void produce(struct fixture *x, const char *topic, int32_t partition, const char *key, const char *message)
 {
     AUTO(buf_fini) struct buf value = {0};
@@ -51,7 +45,7 @@ static void a_record_of_another_producer_is_run_and_answered_in_the_log(void **s
     const struct fake_record *r;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     produce(&x, INPUTS, 0, "whatever", "INPUT=1,2");
@@ -74,7 +68,7 @@ static void poison_ends_in_an_error_record_and_the_next_record_is_run(void **sta
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     produce_bytes(&x, INPUTS, bytes_of("\xff\xff\xff", 3));
@@ -94,7 +88,7 @@ static void a_json_record_for_a_pipeline_is_told_what_is_expected(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     produce_bytes(&x, INPUTS, str_bytes(STR("{\"inputs\":[]}")));
@@ -112,7 +106,7 @@ static void a_record_that_names_another_pipeline_only_is_left_alone(void **state
     struct bus_record r = {.timestamp_ms = -1, .value = bytes_of("\xff", 1), .headers = &h, .headers_n = 1};
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     fake_bus_produce(x.bus, INPUTS, 0, &r);
@@ -126,7 +120,7 @@ static void a_record_for_a_model_is_run_and_its_error_goes_to_the_errors_topic(v
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     fixture_apply(&x, NULL, (const char *const[]){"mul10", "error", NULL});
     fixture_settle(&x);
     produce(&x, TOPIC("model.mul10.inputs"), 0, "a", "INPUT=1");
@@ -167,7 +161,7 @@ static void a_models_topic_takes_every_form_of_the_original(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     fixture_apply(&x, NULL, (const char *const[]){"mul10", NULL});
     fixture_settle(&x);
     for (size_t i = 0; i < countof(cases); i++) {
@@ -190,7 +184,7 @@ static void what_was_there_before_the_first_apply_is_not_run(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     produce(&x, INPUTS, 0, "early", "INPUT=1");
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
@@ -267,7 +261,7 @@ static void the_commit_stays_at_the_oldest_unfinished_input(void **state)
     struct asked *a, *b;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -315,7 +309,7 @@ static void an_input_without_outcome_is_run_again_after_a_crash_and_only_that(vo
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     crash_with_one_unfinished(&x, "p: slow; out < slow", 2000);
     assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
     assert_true(fake_upstream_finish(x.up, "slow"));
@@ -333,7 +327,7 @@ static void a_rerun_uses_the_version_it_was_admitted_on(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=2");
@@ -367,7 +361,7 @@ static void a_rerun_whose_version_is_gone_uses_the_newest(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=2");
@@ -388,7 +382,7 @@ static void a_rerun_carries_the_next_attempt_number(void **state)
     struct str id, part = {0};
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     crash_with_one_unfinished(&x, "p: slow; out < slow", 0);
     fake_upstream_finish(x.up, "slow");
     fixture_settle(&x);
@@ -404,7 +398,7 @@ static void a_caller_whose_deadline_passed_meanwhile_gets_an_error_record(void *
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     crash_with_one_unfinished(&x, "p: slow; out < slow", 60000);
     assert_int_equal(x.up->started, 0);
     assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
@@ -417,7 +411,7 @@ static void inputs_of_another_day_expire(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     produce(&x, INPUTS, 0, "k", "INPUT=1");
@@ -436,7 +430,7 @@ static void an_outside_record_is_run_again_whatever_time_has_passed_within_the_d
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     produce(&x, INPUTS, 0, "k", "INPUT=7");
@@ -465,7 +459,7 @@ static void a_copy_of_our_input_written_by_somebody_else_is_an_outside_record(vo
     struct bus_record copy = {.timestamp_ms = -1, .headers = &h, .headers_n = 1};
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     a = fixture_ask(&x, "p", "INPUT=1");
     fixture_settle(&x);
@@ -490,7 +484,7 @@ static void hops_in_a_models_topic_are_not_run_by_a_later_start(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     a = fixture_ask(&x, "p", "INPUT=1");
     fixture_settle(&x);
@@ -509,7 +503,7 @@ static void a_pipeline_without_output_accepts_and_runs_once_its_input_is_in_the_
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; error");
     fixture_settle(&x);
     x.bus->hold = true;
@@ -535,7 +529,7 @@ static void a_deadline_while_the_input_is_on_its_way_says_that_nobody_knows(void
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10");
     fixture_settle(&x);
     x.bus->hold_appends = true;
@@ -555,7 +549,7 @@ static void deleting_a_pipeline_takes_its_offsets_and_on_request_its_topics(void
     struct flow_snapshot *s;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10", "q: mul10; out < mul10");
     fixture_settle(&x);
     assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), 0);
@@ -673,7 +667,7 @@ static void what_an_earlier_start_did_not_clear_away_is(void **state)
     enum rc rc = RC_DENIED;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     fixture_reopen(&x, "2");
@@ -704,7 +698,7 @@ static void a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is
     struct asked *old, *new;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     old = fixture_ask(&x, "p", "INPUT=1");
@@ -759,7 +753,7 @@ static void a_drain_commits_and_leaves_outside_records_to_the_next_start(void **
     bool drained = false;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: echo; slow < p.inputs.S; out < slow");
     fixture_settle(&x);
     produce(&x, INPUTS, 0, "k", "S=1;T=2");
@@ -787,7 +781,7 @@ static void a_drain_ends_also_while_offsets_are_still_looked_up(void **state)
         struct fixture x;
         bool drained = false;
 
-        open(&x);
+        fixture_start(&x, NULL);
         APPLY(&x, "p: echo; out < echo");
         for (int i = 0; i < turns; i++)
             loop_turn(x.loop, 0);
@@ -881,7 +875,7 @@ static void recovery_survives_a_bus_that_fails_at_first(void **state)
         struct fixture x;
         unsigned left = n;
 
-        open(&x);
+        fixture_start(&x, NULL);
         APPLY(&x, "p: slow; out < slow");
         fixture_settle(&x);
         produce(&x, INPUTS, 0, "k", "INPUT=7");

@@ -1,17 +1,11 @@
 /* What callers get when something is wrong, and what is then in the log. SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
-#include "support/flow_fixture.h"
+#include "support/flow_expect.h"
 
 #define TOPIC(s) "seldon.default." s
 #define INPUTS   TOPIC("pipeline.p.inputs")
 #define OUTPUTS  TOPIC("pipeline.p.outputs")
 #define ERRORS   TOPIC("errors.errors")
-
-static void open(struct fixture *x)
-{
-    fixture_options(x);
-    fixture_open(x);
-}
 
 static struct str outcome(struct fixture *x, const char *name)
 {
@@ -21,20 +15,12 @@ static struct str outcome(struct fixture *x, const char *name)
     return fake_record_header(r, name);
 }
 
-/* Asks once, expects that answer, closes. */
-static void expect(struct fixture *x, struct asked *a, const char *want)
-{
-    fixture_settle(x);
-    assert_string_equal(asked_text(a), want);
-    asked_free(a);
-}
-
 static void unknown_names_are_not_found(void **state)
 {
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     expect(&x, fixture_ask(&x, "q", "A=1"), "not_found: pipeline q does not exist");
     expect(&x, fixture_ask_model(&x, "p", "A=1"), "not_found: model p does not exist");
@@ -47,7 +33,7 @@ static void a_malformed_message_is_refused_and_nothing_is_written(void **state)
     struct asked *a = xnew(struct asked);
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     a->q = (struct flow_request){.name = STR("p"),
@@ -160,7 +146,7 @@ static void a_model_that_is_not_there_is_named(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: unavail; out < unavail", "q: unplaced; out < unplaced", "r: missing; out < missing");
     expect(&x, fixture_ask(&x, "p", "A=1"), "unavailable: unavail : nobody listens there");
     expect(&x, fixture_ask(&x, "q", "A=1"), "unavailable: unplaced : no server has its requirements: sklearn");
@@ -174,7 +160,7 @@ static void garbage_from_a_model_is_the_models_error(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: garbage; out < garbage");
     a = fixture_ask(&x, "p", "A=1");
     fixture_settle(&x);
@@ -192,7 +178,7 @@ static void a_deadline_names_the_step_and_ends_its_call(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; hang < mul10; out < hang");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -213,7 +199,7 @@ static void an_acknowledgement_after_the_deadline_is_an_unknown_outcome(void **s
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     x.bus->hold = true;
@@ -234,7 +220,7 @@ static void a_caller_that_goes_away_is_answered_at_once_and_the_log_says_so(void
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: hang; out < hang");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -256,7 +242,7 @@ static void a_cancel_after_the_outcome_changes_nothing_in_the_log(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     x.bus->hold = true;
@@ -277,7 +263,7 @@ static void conditions_that_select_nothing_say_why(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: echo; mul10 < echo.outputs.B; out < mul10");
     expect(&x, fixture_ask(&x, "p", "A=1"),
            "unselected: p : nothing selected: step mul10 was skipped as echo.outputs has no tensor B");
@@ -299,7 +285,7 @@ static void without_its_input_in_the_log_a_run_leaves_no_outcome(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: hang; out < hang");
     fixture_settle(&x);
     x.bus->fail = fail_inputs;
@@ -329,7 +315,7 @@ static void an_outcome_that_could_not_be_written_is_tried_again_and_is_there_onc
     unsigned left = 3;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10");
     fixture_settle(&x);
     x.bus->fail = fail_outputs;
@@ -414,7 +400,7 @@ static void what_this_version_cannot_run_says_so(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "q: a < b; b < a; out < a", "r: a < nosuch; out < a");
     expect(&x, fixture_ask(&x, "q", "A=1"), "invalid: pipeline q: the steps form a cycle: a > b > a");
     expect(&x, fixture_ask(&x, "r", "A=1"), "invalid: pipeline r: step a: step nosuch does not exist");
@@ -436,7 +422,7 @@ static void requests_wait_for_topics_but_not_for_a_broker_that_is_down(void **st
     bool down = true;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     x.bus->fail = fail_ensure;
     x.bus->fail_ctx = &down;
     APPLY(&x, "p: mul10; out < mul10");
@@ -512,7 +498,7 @@ static void the_reply_does_not_wait_for_branches_beside_the_output(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; slow; add10 < p.inputs ! slow; error < slow; out < mul10");
     expect(&x, a = fixture_ask(&x, "p", "INPUT=5"), "OUTPUT=50");
     assert_int_equal(fake_bus_count(x.bus, TOPIC("model.add10.inputs")), 0);
@@ -531,7 +517,7 @@ static void a_branch_beside_the_output_has_the_default_time_not_the_callers(void
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; hang; out < mul10");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=5");
@@ -550,7 +536,7 @@ static void an_outer_join_fires_at_its_window_without_the_other_side(void **stat
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; hang; sum < mul10,hang join=outer window=50; out < sum");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=5");
@@ -579,7 +565,7 @@ static void credentials_are_not_written_and_the_last_value_of_a_header_goes_to_t
     struct str value;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: hang; out < hang");
     fixture_settle(&x);
     a = fixture_ask_with(&x, "p", "INPUT=5", h, countof(h));
@@ -603,7 +589,7 @@ static void a_run_finishes_on_the_version_it_started_on(void **state)
     struct asked *a;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; mul10 < slow; out < mul10");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -629,7 +615,7 @@ static void a_drain_takes_nothing_new_and_lets_what_runs_finish(void **state)
     bool drained = false;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: slow; out < slow");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -653,7 +639,7 @@ static void at_the_end_of_a_drain_callers_are_told_and_the_log_says_so(void **st
     bool drained = false;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: hang; out < hang");
     fixture_settle(&x);
     a = fixture_ask(&x, "p", "INPUT=1");
@@ -673,7 +659,7 @@ static void the_end_answers_everybody(void **state)
     struct asked *a, *b;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: hang; out < hang");
     a = fixture_ask(&x, "p", "INPUT=1");         /* waits for topics */
     fixture_settle(&x);
@@ -721,7 +707,7 @@ static void a_pipeline_without_an_executor_is_not_ready(void **state)
     bool loading = true;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     x.bus->fail = fail_committed;
     x.bus->fail_ctx = &loading;
     APPLY(&x, "p: mul10; out < mul10");
@@ -746,7 +732,7 @@ static void another_engine_on_the_topics_is_said_and_so_is_its_end(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; out < mul10", "q: add10; out < add10");
     x.bus->stranger = "team-seldon-modelgateway-16";
     x.bus->stranger_topic = TOPIC("model.mul10.inputs");
@@ -776,7 +762,7 @@ static void readiness_is_what_the_models_say_now(void **state)
     struct fixture x;
 
     (void)state;
-    open(&x);
+    fixture_start(&x, NULL);
     APPLY(&x, "p: mul10; add10; out < mul10", "q: unplaced; out < unplaced", "r: mul10 < nosuch; out");
     assert_int_equal(probe(&x, "p", false), RC_OK);
     assert_int_equal(probe(&x, "mul10", true), RC_OK);
