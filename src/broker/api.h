@@ -52,6 +52,7 @@ struct request {
     struct broker_reply *reply;          /* request.c's own, as is what follows */
     struct wr wr;
     uint64_t seq, begun_us, parked_us;                   /* parked_us: how long it ran before it was parked */
+    uint64_t aside_us;                                   /* how long workers were at it; handlers add to that */
     enum { REQUEST_RUNNING, REQUEST_PARKED, REQUEST_ANSWERED, REQUEST_DROPPED, REQUEST_CLOSING } state;
 };
 

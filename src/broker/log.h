@@ -68,6 +68,8 @@ struct log_large {
     enum rc rc;
     struct err err;
     void *ctx;                                 /* the caller's */
+    const struct clock *clock;                 /* NULL, or for us: how long the worker was at it */
+    uint64_t us;
     struct log_large_job *job;                 /* the log's */
 };
 void log_large_prepare(struct log *l, struct log_large *g);

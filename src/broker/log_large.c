@@ -47,7 +47,11 @@ static void large_run(struct work *w)
 {
     struct log_large_job *j = container_of(w, struct log_large_job, work);
 
+    const struct clock *clock = j->large->clock;
+    uint64_t begun_us = clock ? clock_mono_us(clock) : 0;
+
     if (!j->large->rc) j->large->rc = write_file(j, &j->large->err);
+    if (clock) j->large->us = clock_mono_us(clock) - begun_us;
 }
 
 static void large_done(struct work *w)

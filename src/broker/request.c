@@ -343,7 +343,7 @@ bool request_may_change(struct request *r, int32_t partitions, bool strict)
                        broker_now_ms(r->broker), &r->throttle_ms);
 }
 
-/* The time it took on this loop, in percent of a second. */
+/* The time it took on this loop, and on workers, in percent of a second. */
 static void charge_time(struct request *r)
 {
     struct broker *b = r->broker;
@@ -352,6 +352,7 @@ static void charge_time(struct request *r)
 
     if (!quotas_any(&b->quotas, QUOTA_REQUEST)) return;
     us = r->state == REQUEST_PARKED ? r->parked_us : clock_mono_us(b->clock) - r->begun_us;
+    us += r->aside_us;
     ms = quotas_charge(&b->quotas, QUOTA_REQUEST, request_user(r), r->h.client_id, (double)us / 1e4,
                        broker_now_ms(b));
     r->throttle_ms = MAX(r->throttle_ms, ms);
@@ -812,7 +813,8 @@ enum broker_frame_result broker_conn_frame(struct broker_conn *c, uint8_t *p, si
         if (c->sasl && a->key == KAFKA_API_VERSIONS) c->sasl->versions_asked = true;
         a->handle(r);
     }
-    if (a->flags & API_BORROWS) r->h.client_id = (struct str){0};
+    if ((a->flags & API_BORROWS) && r->state != REQUEST_PARKED)
+        r->h.client_id = (struct str){0}; /* who parks it keeps a copy */
     must(r->state != REQUEST_RUNNING);
     return r->state == REQUEST_CLOSING ? BROKER_FRAME_CLOSE : BROKER_FRAME_DONE;
 }

@@ -34,6 +34,7 @@ struct large {        /* one batch on a worker */
     size_t expanded_bytes_max; /* in the end */
     struct broker *broker;
     uint64_t reserved;    /* memory that came with the frame */
+    uint64_t us;          /* of the worker that read it */
     bool small;           /* of the size of most: no file, it only took a worker to read it */
     bool crc_ok, written; /* written: to its file, and waits for room in the wal */
 };
@@ -51,6 +52,7 @@ struct produce {
     int16_t **old_codes; /* by topic and partition: why a message set of an old format could not be converted; NULL: there was none */
     uint64_t reserved;
     struct large *large;
+    bool named;            /* the client id is a copy */
     bool held, frame_gone; /* frame_gone: the last batch took it along */
 };
 
@@ -346,9 +348,8 @@ static enum rc large_rebuild(struct large *g, const struct batch *b, struct code
     return RC_OK;
 }
 
-static void large_check(struct work *w)
+static void large_look(struct large *g)
 {
-    struct large *g = container_of(w, struct large, work);
     AUTO(buf_fini) struct buf scratch = {0};
     AUTO(codecs_freep) struct codecs *codecs = codecs_new();
     struct batch b;
@@ -362,6 +363,15 @@ static void large_check(struct work *w)
     (void)adjust(g->file.batch.p, &b, &g->rules, g->verdict.max_timestamp);
 }
 
+static void large_check(struct work *w)
+{
+    struct large *g = container_of(w, struct large, work);
+    uint64_t begun_us = clock_mono_us(g->broker->clock);
+
+    large_look(g);
+    g->us += clock_mono_us(g->broker->clock) - begun_us;
+}
+
 static void large_end(struct large *g)
 {
     struct produce *p = g->of;
@@ -369,6 +379,7 @@ static void large_end(struct large *g)
     list_remove(&g->link);
     g->broker->larges_n--;
     if (p) p->large = NULL;
+    if (p) p->r->aside_us += g->us + g->file.us;
     large_free(g);
     if (p) go_on(p);
 }
@@ -419,7 +430,8 @@ static int16_t large_code(const struct large *g)
 /* A bomb, or honest but very large: one at a time, so that together they take no more than one may. */
 static bool large_again(struct large *g)
 {
-    if (!g->verdict.too_large || g->rules.expanded_bytes_max == g->expanded_bytes_max) return false;
+    if (!g->of || !g->verdict.too_large) return false; /* nobody waits for it any more */
+    if (g->rules.expanded_bytes_max == g->expanded_bytes_max) return false;
     g->rules.expanded_bytes_max = g->expanded_bytes_max;
     g->work.lane = LANE_UNPACK;
     workers_submit(g->broker->opt.workers, &g->work);
@@ -468,6 +480,8 @@ static void frame_take(struct produce *p)
 {
     struct request *r = p->r;
 
+    if (!p->named) r->h.client_id = arena_dup_str(&r->arena, r->h.client_id);
+    p->named = true;
     if (p->frame.p || p->frame_gone) return;
     if (r->frame_owner && r->frame_owner->p == r->frame) {
         p->frame = buf_take(r->frame_owner);
@@ -516,6 +530,7 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
         g->rules.codec = -1; /* stored as it came, whatever compression.type says */
     g->file.done = large_written;
     g->file.ctx = g;
+    g->file.clock = br->clock;
     g->work = (struct work){.run = large_check, .done = large_checked, .reply_to = br->mailbox};
     p->large = g;
     list_push(&br->produces_large, &g->link);

@@ -182,6 +182,65 @@ static void a_client_that_leaves_while_it_is_not_heard_is_forgotten(void **state
     box_close(x);
 }
 
+/* While a worker is at it 100 ms pass with every look at the clock. */
+static uint64_t racing_clock(const struct clock *c)
+{
+    struct clock_sim *s = container_of(c, struct clock_sim, clock);
+
+    return s->mono_us += 100000;
+}
+
+static void what_workers_do_counts_for_the_request_quota_of_the_client(void **state)
+{
+    struct box *x = box_open(11);
+    uint64_t (*quiet)(const struct clock *c) = x->g.clock.clock.mono_us;
+    struct produce_response *a;
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    assert_int_equal(quota_alter(x, "client-id", "test", "request_percentage", 0.5, false), 0);
+    x->g.hold_oldest = true;
+    client_produce_send(&x->k, "t", 0, -1, client_batch(&x->k, 1, 10 << 20, -1, -1));
+    assert_null(client_answer(&x->k, KAFKA_PRODUCE, 9));
+    x->g.clock.clock.mono_us = racing_clock;
+    assert_true(workers_run_one(x->g.workers));
+    x->g.clock.clock.mono_us = quiet;
+    x->g.hold_oldest = false;
+    rig_settle(&x->g);
+    a = client_answer(&x->k, KAFKA_PRODUCE, 9);
+    assert_int_equal(a->topics[0].partitions[0].error_code, 0);
+    assert_in_range(a->throttle_time_ms, 1, 1000); /* 10 % of a second, in ten: above 0.5 % */
+    box_close(x);
+}
+
+static void nobody_looks_again_at_a_bomb_whose_client_is_gone(void **state)
+{
+    struct box *x = box_open(12);
+    AUTO(buf_fini) struct buf out = {0}, value = {0};
+    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
+    struct batch_options o = {
+        .producer_id = -1, .base_sequence = -1, .leader_epoch = -1, .codec = KAFKA_CODEC_ZSTD};
+    struct batch_builder w;
+    struct bytes view;
+    struct err e;
+
+    (void)state;
+    client_create(&x->k, "t", 1, NULL, NULL);
+    memset(buf_grow(&value, 40 << 20), 'x', 40 << 20); /* more than is looked at side by side */
+    batch_begin(&w, &out, &o);
+    batch_add(&w, &(struct record_new){.timestamp = 1, .value = buf_view(&value)});
+    assert_int_equal(batch_end(&w, codecs, &view, &e), RC_OK);
+    x->g.hold_oldest = true;
+    client_produce_send(&x->k, "t", 0, -1, view);
+    assert_int_equal(workers_runnable(x->g.workers), 1);
+    client_close(&x->k);
+    assert_true(workers_run_one(x->g.workers));
+    rig_settle(&x->g);
+    assert_int_equal(workers_runnable(x->g.workers), 0);
+    x->g.hold_oldest = false;
+    box_close(x);
+}
+
 /* ---- client metrics ---- */
 
 static int16_t setting_set(struct box *x, int8_t type, const char *name, const char *key,
@@ -370,6 +429,8 @@ int main(void)
         cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
         cmocka_unit_test(topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error),
         cmocka_unit_test(a_client_that_leaves_while_it_is_not_heard_is_forgotten),
+        cmocka_unit_test(what_workers_do_counts_for_the_request_quota_of_the_client),
+        cmocka_unit_test(nobody_looks_again_at_a_bomb_whose_client_is_gone),
         cmocka_unit_test(subscriptions_say_who_pushes_what_and_survive_a_power_cut),
         cmocka_unit_test(clients_keep_to_the_interval_of_their_subscription),
         cmocka_unit_test(a_group_has_settings_of_its_own_over_power_cuts),
