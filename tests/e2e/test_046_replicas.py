@@ -75,6 +75,38 @@ def test_what_nobody_waits_for_is_run_once_by_the_owner_also_when_owners_change(
     assert len(set(quiet)) == len(quiet), "an attempt ran twice"
 
 
+FOLLOWING = resources.pipeline("following", """
+input:
+  externalInputs: [chain.outputs]
+  tensorMap: {chain.outputs.OUTPUT: INPUT}
+steps:
+- name: mul10
+output: {steps: [mul10]}
+""")
+
+
+def test_what_other_pipelines_say_is_taken_once_also_when_owners_change(fleet, toy, tmp_path):
+    planes = fleet(2, "--kafka.topics.numPartitions", "2")
+    planes.apply(tmp_path, toy, resources.CHAIN, FOLLOWING)
+    planes.await_owners(planes.members)
+
+    def say(i):
+        answer = requests.post(f"http://{planes.members[i % len(planes.members)].infer}/v2/pipelines/chain/infer", timeout=20,
+                               json={"inputs": [resources.fp32([1, 2, 3, 4])]}, headers={"x-request-id": f"said{i}"})
+        assert answer.status_code == 200, answer.text
+
+    for change in (lambda: None, planes.add, lambda: planes.members.pop(0).stop(), lambda: planes.members.pop(0).kill()):
+        first = planes.said = getattr(planes, "said", 0) + 30
+        for i in range(first - 30, first):
+            say(i)
+            if i == first - 15:
+                change()
+    wanted = {f"said{i}" for i in range(planes.said)}
+    outputs = planes.records("pipeline.following.outputs", lambda rs: {header(r, "x-request-id") for r in rs} >= wanted, 60)
+    assert all(len(rs) == 1 for rs in outcomes_of(outputs).values())
+    assert len({identity(header(r, "millrace-run")) for r in outputs}) == len(wanted), "a record of another pipeline was taken twice"
+
+
 def test_apply_on_two_replicas_at_once_ends_the_same_on_both(fleet, toy, tmp_path):
     planes = fleet(2)
     planes.apply(tmp_path, toy, resources.CHAIN)

@@ -519,6 +519,26 @@ static void fake_close(struct bus *bus)
     free(b);
 }
 
+/* ---- membership ---- */
+
+static void fake_join(struct bus *bus, struct bus_member *m)
+{
+    of(bus)->member = m;
+}
+
+static void fake_given(struct bus *bus, struct bus_member *m)
+{
+    must(of(bus)->member == m);
+    of(bus)->given++;
+}
+
+static void fake_leave(struct bus *bus, struct bus_member *m)
+{
+    must(of(bus)->member == m);
+    of(bus)->member = NULL;
+    answer(of(bus), &m->op);
+}
+
 static const struct bus_ops fake_ops = {
     .append = fake_append,
     .fetch = fake_fetch,
@@ -533,6 +553,9 @@ static const struct bus_ops fake_ops = {
     .commit = fake_commit,
     .committed = fake_committed,
     .group_delete = fake_group_delete,
+    .join = fake_join,
+    .given = fake_given,
+    .leave = fake_leave,
     .readers = fake_readers,
     .ready = fake_ready,
     .close = fake_close,
@@ -549,6 +572,11 @@ struct fake_bus *fake_bus_new(void)
     b->held_end = &b->held;
     b->wall_ms = 1000;
     return b;
+}
+
+void fake_bus_share(struct fake_bus *b)
+{
+    b->bus.facts.embedded = false;
 }
 
 struct bus *fake_bus_close(struct fake_bus *b)

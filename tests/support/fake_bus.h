@@ -39,12 +39,15 @@ struct fake_bus {
     enum rc (*fail)(void *ctx, enum fake_kind kind, struct str topic, struct err *e);    /* NULL: nothing fails */
     void *fail_ctx;
     bool not_ready;
+    struct bus_member *member;                   /* who has joined; NULL: nobody */
+    unsigned given;                              /* how often numbers were given up */
     const char *stranger, *stranger_topic;       /* a group with members, and what they read; NULL: none */
     int64_t wall_ms;                             /* for records without a timestamp */
     uint64_t appends, commits;
 };
 
 struct fake_bus *fake_bus_new(void);
+void fake_bus_share(struct fake_bus *b);         /* before anybody uses it: it is one that several processes share */
 struct bus *fake_bus_close(struct fake_bus *b);
 void fake_bus_restart(struct fake_bus *b, const char *incarnation);     /* the log stays, the process is another one */
 void fake_bus_tick(struct fake_bus *b);                                 /* fetches have waited long enough */
