@@ -18,6 +18,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -170,6 +171,14 @@ static size_t waiting(const struct load *l)
     return n;
 }
 
+/* Until a time, at most 1 ms. */
+static long until_ns(uint64_t at_us)
+{
+    uint64_t now = now_us();
+
+    return at_us > now ? (long)MIN(at_us - now, (uint64_t)1000) * 1000 : 0;
+}
+
 static void run(struct load *l, uint64_t rate, uint64_t seconds)
 {
     uint64_t      begun = now_us(), end = begun + seconds * 1000000, departed = 0;
@@ -178,10 +187,11 @@ static void run(struct load *l, uint64_t rate, uint64_t seconds)
     for (size_t i = 0; i < l->connections; i++) fds[i] = (struct pollfd){.fd = l->c[i].fd, .events = POLLIN};
     for (size_t i = 0; !rate && i < l->connections; i++) send_one(l, &l->c[i], now_us());
     for (uint64_t now; (now = now_us()) < end + 10000000 && (now < end || waiting(l));) {
-        struct timespec patience = {.tv_nsec = rate ? 30000 : 100000000};
+        struct timespec patience = {.tv_nsec = 100000000};
 
         for (uint64_t at; rate && (at = begun + departed * 1000000 / rate) <= MIN(now, end - 1); departed++)
             send_one(l, &l->c[departed % l->connections], at);
+        if (rate) patience.tv_nsec = until_ns(begun + departed * 1000000 / rate);
         if (ppoll(fds, l->connections, &patience, NULL) <= 0) continue;
         for (size_t i = 0; i < l->connections; i++) {
             if (!fds[i].revents) continue;
@@ -211,6 +221,7 @@ int main(int argc, char **argv)
     request_build(&l, argv[2], MIN(strtoull(argv[4], NULL, 10), (uint64_t)PARTITIONS_MAX), strtoull(argv[7], NULL, 10));
     l.c = xnew_array(struct connection, l.connections);
     for (size_t i = 0; i < l.connections; i++) l.c[i].fd = dial(argv[1]);
+    prctl(PR_SET_TIMERSLACK, 1);                       /* departures on time: the default is 50 us late */
     begun = now_us();
     run(&l, strtoull(argv[5], NULL, 10), seconds);
     if (!l.n) {
