@@ -85,7 +85,7 @@ static void large_start(struct broker_append *a)
 /* RC_OVERLOAD: it stays at the head. Else it has left the queue. */
 static enum rc stage(struct broker_append *a)
 {
-    unsigned flags = a->flags & BROKER_APPEND_RESERVE ? LOG_APPEND_RESERVED : 0;
+    unsigned flags = (a->of_bus ? LOG_APPEND_OF_BUS : 0) | (a->flags & BROKER_APPEND_RESERVE ? LOG_APPEND_RESERVED : 0);
     struct log *log = partition_log(a->to);
     size_t n = a->large ? a->large->batch.n : a->batch.n;
     struct log_appended at;
@@ -127,7 +127,7 @@ static void step(struct partition *p)
     }
 }
 
-static enum rc check(const struct broker_append *a, struct err *e)
+static enum rc check(struct broker_append *a, struct err *e)
 {
     struct batch batch;
     enum batch_fault fault = batch_view(buf_view(&a->batch), &batch);
@@ -141,6 +141,7 @@ static enum rc check(const struct broker_append *a, struct err *e)
                        "append: a batch of %zu bytes; max.message.bytes of " STR_FMT " is %lld",
                        a->batch.n, STR_ARG(a->topic),
                        (long long)a->to->topic->config.max_message_bytes);
+    a->of_bus = batch.producer_id == BROKER_BUS_PRODUCER_ID;
     return RC_OK;
 }
 

@@ -230,6 +230,7 @@ struct broker_append {
     struct partition *to;
     struct log_large *large;             /* above 8 MiB: on its way to a file of its own */
     bool     prepared;                   /* … and there */
+    bool     of_bus;
     uint64_t seq;
 };
 /* In order per partition. While the wal is full it waits inside. */

@@ -31,6 +31,7 @@ void     log_set_config(struct log *l, const struct log_config *c) { l->config =
 int64_t  log_start(const struct log *l)                        { return l->start; }
 uint64_t log_start_seq(const struct log *l)                    { return l->start_seq; }
 int64_t  log_end(const struct log *l)                          { return l->end; }
+bool     log_is_of_bus(const struct log *l, int64_t offset)     { return l->bus_from >= 0 && offset >= l->bus_from; }
 int64_t  log_durable_end(const struct log *l)                  { return l->durable_end; }
 int32_t  log_epoch(const struct log *l)                        { return (int32_t)l->store->wal.start_number; }
 
@@ -320,6 +321,12 @@ static enum rc prepare(struct log *l, size_t payload, size_t disk, unsigned flag
     return RC_OK;
 }
 
+static void note_writer(struct log *l, int64_t base_offset, unsigned flags)
+{
+    if (!(flags & LOG_APPEND_OF_BUS)) l->bus_from = l->end;
+    else if (l->bus_from < 0) l->bus_from = base_offset;
+}
+
 enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, struct log_appended *ret, struct err *e)
 {
     struct store     *s = l->store;
@@ -337,6 +344,7 @@ enum rc log_append(struct log *l, uint8_t *batch, size_t n, unsigned flags, stru
     store_be32(batch + 12, s->wal.start_number);
     if (log_write(l, bytes_of(batch, n), new_segment, e)) return log_fail(l, e);
     if (log_active(l)->size == n) r.flags = WAL_FLAG_ROLL;
+    note_writer(l, h.base_offset, flags);
     ret->seq = store_stage(s, &r, bytes_of(batch, n), (struct bytes){0});
     ret->base_offset = h.base_offset;
     ret->last_offset = h.last_offset;
@@ -357,6 +365,7 @@ enum rc log_stage_large(struct log *l, struct log_large_ref *ref, unsigned flags
     batch_assign(ref->head, l->end, (int32_t)s->wal.start_number);
     must(batch_head_decode(bytes_of(ref->head, sizeof ref->head), &h));
     if (log_write_large(l, ref, e)) return log_fail(l, e);
+    note_writer(l, h.base_offset, flags);
     store_le64(size, ref->bytes);
     buf_append(&head, bytes_of(ref->head, sizeof ref->head));
     buf_append(&head, bytes_of(size, sizeof size));

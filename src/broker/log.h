@@ -43,13 +43,16 @@ int64_t log_start(const struct log *l);
 uint64_t log_start_seq(const struct log *l);                           /* what is told about the start waits for that */
 int64_t log_end(const struct log *l);                                 /* next offset to be given */
 int64_t log_durable_end(const struct log *l);                         /* high watermark */
+/* From this offset on every batch was appended with LOG_APPEND_OF_BUS; false also when that is not known (before this start). */
+bool    log_is_of_bus(const struct log *l, int64_t offset);
 enum rc log_size(struct log *l, uint64_t *ret, struct err *e) MUST_USE;
 /* RC_OK, or why the partition is offline. */
 enum rc log_health(struct log *l, struct err *e) MUST_USE;
 
 /* ---- append ---- */
 enum log_append_flags {
-    LOG_APPEND_RESERVED = 1                    /* may use the disk reserve: outcomes, offsets, transactions */
+    LOG_APPEND_RESERVED = 1,                   /* may use the disk reserve: outcomes, offsets, transactions */
+    LOG_APPEND_OF_BUS = 2                      /* the process's own: who watches the log for records of others need not read it */
 };
 struct log_appended { int64_t base_offset, last_offset; uint64_t seq; };
 /* Stages one whole batch. `batch` is patched in place (base offset, leader epoch: both outside the batch's CRC) and

@@ -237,12 +237,10 @@ static size_t keep_foreign(uint8_t *p, size_t n)
 }
 
 /* Where the log's start has moved past it, it ends: who watches has to know that something is missing. */
-static bool watch_has_more(struct broker_watch *w)
+static bool watch_has_more(struct broker_watch *w, int64_t *ret_stable)
 {
-    int64_t stable;
-
-    if (w->err.rc || !w->wants || err_keep(partition_stable(w->from, &stable, &w->err), &w->err)) return false;
-    if (w->offset >= partition_start(w->from)) return w->offset < stable;
+    if (w->err.rc || !w->wants || err_keep(partition_stable(w->from, ret_stable, &w->err), &w->err)) return false;
+    if (w->offset >= partition_start(w->from)) return w->offset < *ret_stable;
     err_set(&w->err, RC_INVALID, "watch: offset %lld is gone, the log begins at %lld", (long long)w->offset,
             (long long)partition_start(w->from));
     return false;
@@ -253,10 +251,15 @@ static void watch_step(struct broker_watch *w)
 {
     AUTO(buf_fini) struct buf batches = {0};
     struct partition *p = w->from;
+    int64_t stable;
 
-    while (watch_has_more(w)) {
+    while (watch_has_more(w, &stable)) {
         int64_t next;
 
+        if (log_is_of_bus(partition_log(p), w->offset)) { /* nothing to hand over: it need not be read */
+            w->offset = stable;
+            continue;
+        }
         buf_clear(&batches);
         if (err_keep(read_decided(p, w->offset, WATCH_BYTES, &batches, &next, &w->err), &w->err)) break;
         if (next == w->offset) break; /* its segment has no room for it: the log moves again when there is some */

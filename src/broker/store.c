@@ -141,6 +141,7 @@ struct log *store_log_new(struct store *s, const struct uuid *id, struct str top
     l->disk = (struct log_state){.topic = *id, .partition = partition, .snapshot = -1, .closed_n = STATE_CLOSED_UNKNOWN};
     l->snapshot = l->snapshot_held = -1;
     l->refs = 1;
+    l->bus_from = -1;
     list_init(&l->dirty_link);
     list_init(&l->held_link);
     map_put(&s->logs, key_of(&k, id, partition), l);

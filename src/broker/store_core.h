@@ -30,6 +30,7 @@ struct log {
 
     int64_t  start, end, durable_end;
     uint64_t start_seq;                        /* of the record that moved the start last */
+    int64_t  bus_from;                         /* from here on there is nothing but batches of the bus; -1: not known */
     int64_t  durable_segment;                  /* base of the segment in which durable_end lies, and where */
     uint64_t durable_at;
     bool     known;                            /* its create record is staged or on record */
