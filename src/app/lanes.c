@@ -13,11 +13,14 @@
 
 enum { LANES_MAX = 256 };
 
+/* Ceilings are shared out among the lanes, each of which must be able to run one request: so there are no more lanes than that. */
 static unsigned lanes_wanted(const struct config *c)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
 
-    return MIN(c->gateway_threads ? (unsigned)c->gateway_threads : (unsigned)MAX(cores, 1), (unsigned)LANES_MAX);
+    unsigned n = MIN(c->gateway_threads ? (unsigned)c->gateway_threads : (unsigned)MAX(cores, 1), (unsigned)LANES_MAX);
+
+    return (unsigned)MIN(MIN((uint64_t)n, (uint64_t)c->gateway_in_flight_max), (uint64_t)c->gateway_model_server_concurrency);
 }
 
 static void topic_configs_fill(struct lanes *l, const struct config *c)
@@ -82,9 +85,7 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
         .recover_grace_ms = c->flow_recover_grace_ms,
         .recover_within_ms = c->flow_recover_within_ms,
         .idempotency_window_ms = c->flow_idempotency_window_ms,
-        .runs_max = MAX((uint32_t)c->gateway_in_flight_max / l->n, 1),
         .runs_bytes_max = c->gateway_in_flight_bytes_max / l->n,
-        .model_concurrency = MAX((uint32_t)c->gateway_model_server_concurrency / l->n, 1),
         .attempts = (int)c->gateway_model_server_attempts,
         .backoff_ms = c->gateway_model_server_backoff_ms,
         .headers_deny = c->gateway_headers_deny.list,
@@ -102,6 +103,11 @@ static void flow_options_fill(struct lanes *l, const struct config *c)
     topic_configs_fill(l, c);
 }
 
+static uint32_t share_of(int64_t total, unsigned n, unsigned i)
+{
+    return (uint32_t)(total / n + (i < total % n ? 1 : 0));
+}
+
 struct lane_ready { bool (*ready)(void *ctx, struct str *ret_why); void *ctx; };
 
 static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *bus, struct workers *workers,
@@ -112,7 +118,6 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
         .message_bytes_max = l->flow.message_bytes_max,
         .timeout_ms = c->gateway_timeout_ms,
         .timeout_ms_max = c->gateway_timeout_max_ms,
-        .in_flight_max = l->flow.runs_max,
         .in_flight_bytes_max = l->flow.runs_bytes_max,
         .status_seldon = c->compat_status == CONFIG_COMPAT_STATUS_SELDON,
         .metrics = c->telemetry_metrics,
@@ -126,6 +131,9 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
     if (loop_new(&clock_real, &lane->loop, e)) return e->rc;
     lane->tcp = tcp_new(lane->loop);
     l->flow.loop_index = (unsigned)(lane - l->list);
+    l->flow.runs_max = share_of(c->gateway_in_flight_max, l->n, l->flow.loop_index);
+    l->flow.model_concurrency = share_of(c->gateway_model_server_concurrency, l->n, l->flow.loop_index);
+    o.in_flight_max = l->flow.runs_max;
     if (upstream_new(lane->loop, workers, l->flow.message_bytes_max, &lane->upstream, e)) return e->rc;
     if (flow_new(lane->loop, bus, lane->upstream, &l->flow, &lane->flow, e)) return e->rc;
     o.tcp = lane->tcp;

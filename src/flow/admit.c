@@ -269,6 +269,7 @@ enum rc run_admit_tapped(struct place *p, const struct tap_input *in, struct flo
     r = flow_run_new(f, p, p->pipeline->graph);
     r->counted = true;
     f->outside_now++;
+    p->outside_now++;
     f->counters.outside++;
     r->from_ms = loop_now_ms(f->loop);
     r->deadline_ms = r->last_ms = r->from_ms + f->o.timeout_ms;
@@ -340,7 +341,7 @@ static enum rc find(struct flow *f, const struct flow_request *q, struct place *
     return RC_OK;
 }
 
-static enum rc room(struct flow *f, const struct flow_request *q, struct err *e)
+static enum rc room(struct flow *f, const struct flow_request *q, const struct place *p, struct err *e)
 {
     const struct flow_counters *c = &f->counters;
     uint64_t now = loop_now_ms(f->loop);
@@ -355,6 +356,12 @@ static enum rc room(struct flow *f, const struct flow_request *q, struct err *e)
     if (c->bytes_now > 0 && c->bytes_now + q->message.n > f->o.runs_bytes_max)
         return err_set(e, RC_OVERLOAD, "requests in flight hold %" PRIu64
                        " bytes, more are not taken (gateway.inFlightBytesMax)", c->bytes_now);
+    if (share_taken(p->runs_now, c->runs_now, f->o.runs_max))
+        return err_set(e, RC_OVERLOAD, "%" PRIu32 " requests to %s " STR_FMT " are in flight, the rest is for others (gateway.inFlightMax)", p->runs_now,
+                       p->model ? "model" : "pipeline", STR_ARG(p->name));
+    if (p->bytes_now > 0 && share_taken(p->bytes_now + q->message.n, c->bytes_now, f->o.runs_bytes_max))
+        return err_set(e, RC_OVERLOAD, "requests to %s " STR_FMT " in flight hold %zu bytes, the rest is for others (gateway.inFlightBytesMax)",
+                       p->model ? "model" : "pipeline", STR_ARG(p->name), p->bytes_now);
     if (q->deadline_ms <= now) return err_set(e, RC_TIMEOUT, "the deadline passed before it could start");
     return RC_OK;
 }
@@ -374,6 +381,7 @@ static enum rc run_make(struct flow *f, struct flow_request *q, struct place *p,
     }
     r->bytes_counted = q->message.n;
     f->counters.bytes_now += q->message.n;
+    p->bytes_now += q->message.n;
     r->request = q;
     q->priv = r;
     flow_run_timer(r);
@@ -395,7 +403,7 @@ void flow_start(struct flow *f, struct flow_request *q)
     struct err e = {0};
 
     q->priv = NULL;
-    if (find(f, q, &p, &g, &e) || room(f, q, &e)) {
+    if (find(f, q, &p, &g, &e) || room(f, q, p, &e)) {
         if (e.rc == RC_OVERLOAD) f->counters.overload++;
         refuse(q, &e);
         return;

@@ -4,6 +4,7 @@
  * admit.c    requests in, answers out              runs.c    a run's effects: records, calls, timers, outcome
  * batch.c    calls of several runs as one              redact.c   what is left out of records
  * call.c     model calls and their queue           append.c  records on their way to the bus
+ * held.c     outside records that wait for room
  * intake.c   outside records, commits              recover.c what was left unfinished
  * clear.c    what the deleted leave behind
  * tap.c      inputs from other pipelines             tag.c   the schema registry's prefix on values
@@ -25,6 +26,7 @@
 
 struct append_what;
 struct place;
+struct held;
 struct tap;
 struct join;
 struct idem;
@@ -68,6 +70,7 @@ struct intake {
     bool lost;                                   /* its watch ended at an offset that the topic does not have */
     bool watching, paused;                       /* paused: no room for more runs; records wait in the log */
     struct list paused_link;
+    struct held *held;                           /* records that found no room; NULL: none (held.c) */
     int64_t seen;                                /* everything before it was handed to us or is this process's own */
     int64_t committed, floor;                    /* floor: of the commit that is being made */
     int64_t outputs_from, errors_from;           /* where the outcomes of inputs from `committed` on begin */
@@ -125,6 +128,8 @@ struct place {
     char watched_id[UUID_TEXT_LEN + 1];
     struct timer take_retry;                     /* partitions that became ours could not be opened */
     bool rewatching;                             /* the ends are being looked up for watches that are to begin again */
+    uint32_t runs_now, outside_now;              /* of this executor's; of those that nobody waits for */
+    size_t bytes_now;
     /* model: its calls */
     uint32_t calls_now;
     bool kicking;
@@ -351,7 +356,11 @@ void intake_rewatch(struct place *p);            /* its inputs topic is there ag
 enum rc intake_go_on_at(struct intake *in, int64_t at, bool made, const struct ends *e, int64_t *ret, struct err *why) MUST_USE;
 /* Starts the run of a record. own: a gateway's, left unfinished; else an outside record. */
 void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt);
-bool intake_full(const struct flow *f);
+bool intake_full(const struct place *p);         /* no room for a run of it that nobody waits for */
+/* Room that is left is shared: whoever has SHARE times as much already gets no more of it. So one that hangs, or ten, leave some
+ * for all others, and one alone may have nearly all. */
+enum { SHARE = 4 };
+static inline bool share_taken(uint64_t has, uint64_t now, uint64_t max) { return now >= max || has >= SHARE * (max - now); }
 bool intake_for_us(const struct place *p, const struct bus_record *rec);
 void ends_look(struct place *p, void (*done)(struct place *p, const struct ends *e));
 int64_t ends_of(const struct ends_one *one, int32_t partition);
@@ -372,6 +381,13 @@ struct commit {
 void commit_send(struct commit *c);              /* takes it */
 struct commit *commit_new(struct place *p, void (*done)(struct place *p, const struct commit *c));
 void why_set(char **why, const char *text);      /* NULL: nothing is wrong */
+
+void record_meet(struct intake *in, const struct bus_record *rec);     /* one that a watch handed over: whose is it? */
+
+/* held.c, executor 0 */
+void held_keep(struct intake *in, const struct bus_record *records, size_t n, int64_t next);     /* copies them; n > 0 */
+void held_drop(struct intake *in);               /* they will be read again */
+bool held_run(struct intake *in);                /* as many as there is room for; true: none is left */
 
 /* recover.c, executor 0 */
 void scan_start(struct intake *in, const struct ends *e);    /* from its committed offset to these ends */

@@ -325,6 +325,7 @@ static void intake_leave(struct intake *in)
 {
     in->open = false;
     list_remove(&in->paused_link);
+    held_drop(in);
     in->paused = false;
     scan_end(in);
     foreign_clear(in);
@@ -342,9 +343,12 @@ void intake_owners(struct place *p)
 /* ---- records ---- */
 
 /* Half of what may run is for callers. */
-bool intake_full(const struct flow *f)
+bool intake_full(const struct place *p)
 {
-    return f->outside_now >= MAX(f->o.runs_max / 2, 1u) || f->counters.bytes_now > f->o.runs_bytes_max / 2;
+    const struct flow *f = p->f;
+
+    return share_taken(p->outside_now, f->outside_now, MAX(f->o.runs_max / 2, 1u)) || f->counters.bytes_now > f->o.runs_bytes_max / 2 ||
+           (p->bytes_now && share_taken(p->bytes_now, f->counters.bytes_now, f->o.runs_bytes_max));
 }
 
 /* What others wrote with it is in the log already; more of what is never written does not come from us. */
@@ -472,6 +476,7 @@ void intake_run(struct intake *in, const struct bus_record *rec, const struct ru
     r->attempt = attempt;
     r->counted = true;
     f->outside_now++;
+    p->outside_now++;
     if (attempt > 1) f->counters.recovered++;
     else f->counters.outside++;
     identify(r, in, rec, own);
@@ -536,7 +541,7 @@ static bool any_to_run(const struct place *p, const struct bus_record *records, 
 }
 
 /* One that came: run, or, when another process is at it, looked after. */
-static void record_meet(struct intake *in, const struct bus_record *rec)
+void record_meet(struct intake *in, const struct bus_record *rec)
 {
     struct place *p = in->p;
     struct run_id id;
@@ -553,12 +558,22 @@ static void record_meet(struct intake *in, const struct bus_record *rec)
     }
 }
 
-/* What was handed over is run, whatever there is room for: it is lent for this call only. */
+/* As many as there is room for, one at least; how many were met. */
+static size_t records_meet(struct intake *in, const struct bus_record *records, size_t n)
+{
+    size_t i = 0;
+
+    while (i < n && (i == 0 || !intake_full(in->p)))
+        record_meet(in, &records[i++]);
+    return i;
+}
+
 static void watch_records(struct bus_watch *w, const struct bus_record *records, size_t n, int64_t next)
 {
     struct intake *in = container_of(w, struct intake, watch);
     struct place *p = in->p;
     struct flow *f = p->f;
+    size_t met;
 
     if (f->closed || p->state == PLACE_LEAVING || !in->open) return;
     if (f->draining && any_to_run(p, records, n)) {      /* the next start's; no more is asked for, nor how far it is */
@@ -567,12 +582,12 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
         return;
     }
     p->refs++;
-    for (size_t i = 0; i < n; i++)
-        record_meet(in, &records[i]);
-    in->seen = next;
+    met = records_meet(in, records, n);
+    if (met < n && in->watching) held_keep(in, records + met, n - met, next);
+    else in->seen = next;
     if (n > 0) commit_touch(p);
     if (in->telling) commit_told(in);
-    if (!intake_full(f)) {
+    if (!in->held && !intake_full(p)) {
         bus_watch_more(f->bus, w);
     } else {
         in->paused = true;
@@ -587,14 +602,24 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
 static void room_made(struct timer *t)
 {
     struct flow *f = container_of(t, struct flow, room_timer);
+    struct list todo;
     struct list *l;
 
-    while (!intake_full(f) && (l = list_pop(&f->paused))) {
+    list_move(&f->paused, &todo);
+    while ((l = list_pop(&todo))) {
         struct intake *in = container_of(l, struct intake, paused_link);
+        struct place *p = in->p;
 
-        if (in->paused && in->watching) bus_watch_more(f->bus, &in->watch);
-        in->paused = false;
-        if (in->scan) scan_go_on(in->scan);
+        if (f->draining) continue;               /* the next start's */
+        p->refs++;
+        if (intake_full(p) || !held_run(in)) {
+            list_push(&f->paused, l);
+        } else {
+            if (in->paused && in->watching) bus_watch_more(f->bus, &in->watch);
+            in->paused = false;
+            if (in->scan) scan_go_on(in->scan);
+        }
+        place_unref(p);
     }
 }
 
@@ -671,6 +696,7 @@ static void watch_done(struct bus_op *op)
     struct flow *f = p->f;
 
     in->watching = false;
+    held_drop(in);
     in->lost = op->err.rc == RC_INVALID || op->err.rc == RC_NOT_FOUND;
     if (!f->closed) {
         if (in->telling) commit_told(in);
@@ -692,6 +718,7 @@ void intake_close(struct place *p)
         struct intake *in = &p->intakes[i];
 
         list_remove(&in->paused_link);
+        held_drop(in);
         if (in->scan) in->seen = MIN(in->seen, scan_floor(in->scan));
         scan_end(in);
         foreign_clear(in);

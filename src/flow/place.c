@@ -201,6 +201,7 @@ void place_free(struct place *p)
     list_remove(&p->commit_link);
     for (size_t i = 0; i < p->intakes_n; i++) {
         scan_end(&p->intakes[i]);
+        held_drop(&p->intakes[i]);
         foreign_clear(&p->intakes[i]);
     }
     batch_lines_free(p);

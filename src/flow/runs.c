@@ -70,6 +70,7 @@ struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct grap
     list_init(&r->appends);
     list_push(&f->runs, &r->link);
     f->counters.runs_now++;
+    p->runs_now++;
     return r;
 }
 
@@ -117,10 +118,13 @@ static void run_free(struct flow_run *r)
     list_remove(&r->parked);
     f->counters.runs_now--;
     f->counters.bytes_now -= r->bytes_counted;
+    p->bytes_now -= r->bytes_counted;
+    p->runs_now--;
     if (r->counted) {
         f->outside_now--;
-        intake_room(f);
+        p->outside_now--;
     }
+    intake_room(f);
     if (r->key_made) commit_touch(p);
     run_recycle(r);
     place_unref(p);
@@ -384,6 +388,7 @@ static void account(struct flow_run *r)
     size_t now = r->run.points[0].message.n + r->run.bytes;
 
     r->f->counters.bytes_now += now - r->bytes_counted;
+    r->place->bytes_now += now - r->bytes_counted;
     r->bytes_counted = now;
 }
 

@@ -606,7 +606,7 @@ static void part_read(struct part *pt)
     struct tap *t = pt->feed->t;
 
     if (t->f->draining || t->closed || t->stale || pt->fetching || !tap_mine(pt)) return;
-    if (!pt->old && (intake_full(t->f) || t->joins_n >= JOINS_MAX || feed_full(pt->feed))) {
+    if (!pt->old && (intake_full(t->p) || t->joins_n >= JOINS_MAX || feed_full(pt->feed))) {
         part_wait(pt, FULL_MS);
         return;
     }

@@ -27,7 +27,8 @@ void answer_error(struct exchange *x, int http, int grpc, struct str text, uint3
     char digits[DECIMAL_MAX];
 
     if (x->grpc) {
-        exchange_respond_grpc(x, &(struct grpc_reply){.status = grpc, .message = text}, NULL);
+        if (after) h[0] = HEADER("retry-after", decimal(after, digits));
+        exchange_respond_grpc(x, &(struct grpc_reply){.status = grpc, .message = text, .headers = h, .headers_n = after ? 1 : 0}, NULL);
         return;
     }
     buf_append_str(&body, STR("{\"error\":"));

@@ -83,8 +83,11 @@ static void answer_grpc(struct infer *i, struct status s, struct header *h)
     struct flow_request *f = &i->flow;
     bool bare = f->err.rc && i->g->o.status_seldon; /* the original's errors carry no metadata */
     struct grpc_reply r = {.status = s.grpc, .message = buf_str(&f->message_text), .headers = h};
+    uint32_t after = f->err.rc ? retry_after_s(s.http, f->retry_after_ms) : 0;
+    char digits[DECIMAL_MAX];
 
     if (!bare) r.headers_n = headers_of(i, h, false);
+    if (!bare && after) h[r.headers_n++] = HEADER("retry-after", decimal(after, digits));
     exchange_respond_grpc(i->x, &r, &f->response);
 }
 
