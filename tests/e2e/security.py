@@ -1,5 +1,6 @@
 """Certificates, listeners and users for the tests of security: made anew for each run by the openssl command."""
 
+import base64
 import json
 import subprocess
 
@@ -63,3 +64,36 @@ def add_user(address, name, password, conf=None):
               for m in (ck.ScramMechanism.SCRAM_SHA_256, ck.ScramMechanism.SCRAM_SHA_512)]
     for done in admin.alter_user_scram_credentials(wanted).values():
         done.result(20)
+
+
+def base64url(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+class Issuer:
+    """Signs bearer tokens with RSA keys, and tells the public ones as a JWK set."""
+
+    def __init__(self, folder):
+        self.folder, self.kids = folder, []
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def add_key(self, kid):
+        openssl("genrsa", "-out", f"{kid}.rsa", "2048", cwd=self.folder)
+        self.kids.append(kid)
+
+    def jwks(self, *kids):
+        keys = []
+        for kid in kids or self.kids:
+            text = subprocess.run(["openssl", "rsa", "-in", f"{kid}.rsa", "-noout", "-modulus"], cwd=self.folder, capture_output=True, text=True, check=True)
+            n = bytes.fromhex(text.stdout.strip().split("=")[1])
+            keys.append({"kty": "RSA", "kid": kid, "use": "sig", "alg": "RS256", "n": base64url(n), "e": "AQAB"})
+        return json.dumps({"keys": keys})
+
+    def token(self, kid, alg="RS256", **claims):
+        head = base64url(json.dumps({"alg": alg, "kid": kid, "typ": "JWT"}).encode())
+        body = base64url(json.dumps(claims).encode())
+        if alg == "none":
+            return f"{head}.{body}."
+        done = subprocess.run(["openssl", "dgst", "-sha256", "-sign", f"{kid}.rsa"], cwd=self.folder, input=f"{head}.{body}".encode(), capture_output=True,
+                              check=True)
+        return f"{head}.{body}.{base64url(done.stdout)}"

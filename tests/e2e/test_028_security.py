@@ -172,3 +172,51 @@ def test_the_certificate_is_changed_without_dropping_connections(start, tmp_path
     round_trip(ssl_conf(server.ready["ssl"], other.ca), "t2", n=1)
     old.produce("t", b"after")  # on the connection that it has
     assert old.flush(20) == 0
+
+
+@pytest.fixture
+def issued(start, tmp_path):
+    """A broker that trusts the tokens of an issuer, whose first key it knows."""
+    issuer = security.Issuer(tmp_path / "issuer")
+    issuer.add_key("one")
+    issuer.add_key("two")
+    issuer.file = tmp_path / "jwks.json"
+    issuer.file.write_text(issuer.jwks("one"))
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("oauth", "SASL_PLAINTEXT", sasl=["OAUTHBEARER"])],
+                                   oauth={"jwks": str(issuer.file), "issuer": "https://issuer.test", "audience": "kafka", "scope": "produce"})
+    issuer.server = start("--broker-only", "--config", str(config))
+    return issuer
+
+
+def claims(**more):
+    now = int(time.time())
+    return {"sub": "alice", "iss": "https://issuer.test", "aud": ["other", "kafka"], "scope": "read produce", "iat": now, "exp": now + 300} | more
+
+
+def with_token(issued, token, lifetime=300):
+    return {"bootstrap.servers": issued.server.ready["oauth"], "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER",
+            "oauth_cb": lambda _: (token, time.time() + lifetime)}
+
+
+def test_tokens_of_the_issuer_are_believed(issued):
+    round_trip(with_token(issued, issued.token("one", **claims())), "t", n=1)
+    issued.file.write_text(issued.jwks())  # a new key: no restart
+    round_trip(with_token(issued, issued.token("two", **claims())), "t2", n=1)
+
+
+@pytest.mark.parametrize(("why", "change"), [
+    ("expired", {"exp": 1000}), ("not good yet", {"nbf": 4000000000}), ("another issuer", {"iss": "https://other.test"}), ("another audience", {"aud": "other"}),
+    ("lacks the scope", {"scope": "read"}), ("names nobody", {"sub": ""}), ("has no exp", {"exp": None}),
+])
+def test_tokens_that_are_not_for_us_are_refused_with_the_reason_in_the_log(issued, why, change):
+    assert "invalid_token" in refusal(with_token(issued, issued.token("one", **claims(**change))))
+    wait_for(lambda: why in issued.server.errors(), 10, issued.server.errors)
+
+
+def test_tokens_that_nobody_signed_are_refused(issued):
+    forged = issued.token("one", **claims()).rsplit(".", 1)[0] + ".AAAA"
+    for token, why in ((issued.token("one", "none", **claims()), "none"), (issued.token("two", **claims()), "a key that is not among"),
+                       (forged, "signature does not hold")):
+        assert "invalid_token" in refusal(with_token(issued, token))
+        wait_for(lambda why=why: why in issued.server.errors(), 10, issued.server.errors)
+        assert token not in issued.server.errors()
