@@ -24,7 +24,6 @@ enum {
 struct oauth {
     char *jwks;
     struct str issuer, audience, scope; /* owned */
-    oauth_fetch_fn fetch;
     uint32_t owners;
 
     cjose_jwk_t *keys[KEYS_MAX];
@@ -42,7 +41,6 @@ struct oauth *oauth_new(const struct oauth_options *o)
     x->issuer = str_own(o->issuer);
     x->audience = str_own(o->audience);
     x->scope = str_own(o->scope);
-    x->fetch = o->fetch;
     x->owners = 1;
     return x;
 }
@@ -156,7 +154,7 @@ static enum rc keys_read(struct oauth *o, int64_t now_s, struct err *e)
     enum rc rc;
 
     o->tried_s = now_s;
-    rc = is_address(o->jwks) ? o->fetch(o->jwks, &text, e)
+    rc = is_address(o->jwks) ? oauth_fetch(o->jwks, &text, e)
                              : file_read_all(o->jwks, &text, &changed, e);
     if (rc || keys_parse(o, buf_view(&text), e)) return err_in(e, "broker.oauth.jwks");
     o->read_s = now_s;

@@ -13,12 +13,11 @@
 
 enum { OAUTH_LANE = 2 };                 /* of the workers: one after the other */
 
-/* Gets what is at an http or https address. Runs on a worker, with a deadline of its own. */
-typedef enum rc (*oauth_fetch_fn)(const char *url, struct buf *ret, struct err *e);
+/* oauth_fetch.c: gets what is at an http or https address. On a worker; gives up after five seconds. */
+enum rc oauth_fetch(const char *url, struct buf *ret, struct err *e) MUST_USE;
 struct oauth_options {
     struct str jwks;                     /* a path, or an address */
     struct str issuer, audience, scope;  /* empty: not checked */
-    oauth_fetch_fn fetch;
 };
 struct oauth;
 struct oauth *oauth_new(const struct oauth_options *o);

@@ -1,5 +1,7 @@
 """Listeners with TLS and SASL, users, and what they may do: real clients against our broker."""
 
+import http.server
+import threading
 import time
 
 import confluent_kafka
@@ -196,6 +198,34 @@ def claims(**more):
 def with_token(issued, token, lifetime=300):
     return {"bootstrap.servers": issued.server.ready["oauth"], "security.protocol": "SASL_PLAINTEXT", "sasl.mechanism": "OAUTHBEARER",
             "oauth_cb": lambda _: (token, time.time() + lifetime)}
+
+
+def test_keys_are_fetched_from_where_they_are_published(start, tmp_path):
+    issuer = security.Issuer(tmp_path / "issuer")
+    issuer.add_key("one")
+    asked = []
+
+    class Keys(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            body = issuer.jwks().encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keys)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("oauth", "SASL_PLAINTEXT", sasl=["OAUTHBEARER"])],
+                                   oauth={"jwks": f"http://127.0.0.1:{server.server_port}/keys"})
+    issuer.server = start("--broker-only", "--config", str(config))
+    round_trip(with_token(issuer, issuer.token("one", **claims())), "t", n=1)
+    assert asked == ["/keys"], "once for all tokens"
+    server.shutdown()
+    round_trip(with_token(issuer, issuer.token("one", **claims())), "t2", n=1)
 
 
 def test_tokens_of_the_issuer_are_believed(issued):
