@@ -6,6 +6,7 @@ import time
 
 import harness
 import pytest
+import requests
 import resources
 from confluent_kafka import Producer
 
@@ -40,6 +41,8 @@ def numbers(records):
 @pytest.fixture
 def loaded(plane, toy, tmp_path):
     plane.apply(tmp_path, "---".join([resources.toys(toy), resources.CHAIN, OTHER, BROKEN]))
+    ready = lambda name: requests.get(f"http://{plane.infer}/v2/pipelines/{name}/ready", timeout=10).status_code == 200
+    harness.wait_for(lambda: all(map(ready, ("chain", "other", "broken"))), 30, "not ready")  # on Apache Kafka topics take a while
     return plane
 
 
