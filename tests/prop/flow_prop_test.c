@@ -1,5 +1,6 @@
 /* Random graphs against a naive reference. A seed makes a pipeline (chains, joins of all kinds, triggers, tensor
- * selections, renames), models that answer with some tensors, none, or an error, and an order in which they answer.
+ * selections, renames), models that answer with some tensors, none, or an error, an order in which they answer, and moments when
+ * the join windows are over.
  * The reference below knows nothing of gates and effects: after every answer it goes over all steps again and again
  * until nothing changes. Compared: every request that a model gets, the answer, and how many records lie where.
  * SPDX-License-Identifier: Apache-2.0 */
@@ -8,7 +9,7 @@
 #include "test.h"
 #include <stdio.h>
 
-enum { STEPS_MAX = 9, REFS_MAX = 4, TENSORS = 3, TEXT = 4096, SEEDS = 3000, MODEL_ERROR = 3 };
+enum { STEPS_MAX = 9, REFS_MAX = 4, TENSORS = 3, TEXT = 4096, SEEDS = 3000, MODEL_ERROR = 3, WINDOW_MS = 1000, WINDOWS = 3 };
 
 /* ---- what the seed makes ---- */
 
@@ -104,8 +105,11 @@ static void world_print(const struct world *w, char *to)
 
 struct tensor { char name; int value; };
 struct topic { enum { UNKNOWN, THERE, NEVER } state; bool failed; int order; struct tensor t[64]; int n; };
+/* An outer gate that went on when its window was over, with what was there. */
+struct frozen { bool is; struct topic *taken[REFS_MAX]; int n; };
 struct naive {
     const struct world *w;
+    struct frozen frozen[STEPS_MAX + 1][2];
     struct topic input, inputs[STEPS_MAX], outputs[STEPS_MAX];
     bool called[STEPS_MAX], decided[STEPS_MAX + 1];
     int now, failures, calls, answers;
@@ -191,6 +195,16 @@ static int look(struct naive *v, const struct gate *g, struct topic **taken, int
     return there ? 1 : open ? 0 : -1;
 }
 
+static int look_at(struct naive *v, int step, int which, struct topic **taken, int *ret_n, bool *ret_failed)
+{
+    const struct frozen *f = &v->frozen[step][which];
+
+    if (!f->is) return look(v, which ? &v->w->steps[step].trigger : &v->w->steps[step].data, taken, ret_n, ret_failed);
+    memcpy(taken, f->taken, sizeof f->taken);
+    *ret_n = f->n;
+    return 1;
+}
+
 static void build(struct naive *v, const struct step *s, struct topic **taken, int n, struct topic *to)
 {
     for (int k = 0; k < n; k++) {
@@ -231,8 +245,8 @@ static bool naive_step(struct naive *v, int i)
     int n, none, data, trigger;
 
     if (v->decided[i]) return false;
-    data = look(v, &s->data, taken, &n, &failed);
-    trigger = look(v, &s->trigger, ignored, &none, &trigger_failed);
+    data = look_at(v, i, 0, taken, &n, &failed);
+    trigger = look_at(v, i, 1, ignored, &none, &trigger_failed);
     if (data == 0 && trigger >= 0) return false;
     if (trigger == 0 && data >= 0) return false;
     v->decided[i] = true;
@@ -265,6 +279,20 @@ static void naive_settle(struct naive *v)
             again |= naive_step(v, i);
     }
     v->now++;
+}
+
+static void naive_windows_over(struct naive *v)
+{
+    for (int i = 0; i < v->w->n + v->w->has_output; i++)
+        for (int which = 0; which < 2; which++) {
+            const struct gate *g = which ? &v->w->steps[i].trigger : &v->w->steps[i].data;
+            struct frozen *f = &v->frozen[i][which];
+            bool failed = false;
+
+            if (f->is || v->decided[i] || g->join != 1 || look(v, g, f->taken, &f->n, &failed) != 0) continue;
+            f->is = f->n > 0;
+        }
+    naive_settle(v);
 }
 
 static void naive_answered(struct naive *v, int step)
@@ -360,11 +388,13 @@ static void trial(uint64_t seed)
     struct rng g;
     char message[64] = "";
     size_t n = 0;
+    int windows = 0;
 
     rng_init(&g, ~seed);
     world_print(&w, line);
     v->w = &w;
     fixture_options(&x);
+    x.o.join_window_ms = WINDOW_MS;
     fixture_open(&x);
     APPLY(&x, line);
     fixture_settle(&x);
@@ -383,6 +413,12 @@ static void trial(uint64_t seed)
         char model_name[3] = {name.p[0], name.p[1], 0};
 
         check_answer(&t, a);
+        if (windows < WINDOWS && rng_below(&g, 6) == 0) {
+            windows++;
+            naive_windows_over(v);
+            fixture_advance(&x, WINDOW_MS + 1);
+            continue;
+        }
         fake_upstream_finish(x.up, model_name);
         naive_answered(v, model_name[1] - '0');
         fixture_settle(&x);
