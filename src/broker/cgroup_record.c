@@ -5,6 +5,7 @@
  */
 #include "broker/cgroup_record.h"
 #include "broker/cgroup_core.h"
+#include "broker/record_piece.h"
 #include <stdlib.h>
 
 /* ---- reading ---- */
@@ -169,39 +170,11 @@ void cgroup_record_apply(struct cgroup *g, const struct cgroup_record *r)
 
 /* ---- writing ---- */
 
-struct piece {
-    struct buf buf;
-    struct wr w;
-};
-
-static void piece_begin(struct piece *p, int16_t version)
-{
-    *p = (struct piece){0};
-    wr_init(&p->w, &p->buf);
-    wr_i16(&p->w, version);
-}
-
-static void piece_fini(struct piece *p)
-{
-    wr_fini(&p->w);
-    buf_fini(&p->buf);
-}
-
 static void key_begin(struct piece *p, int16_t kind, struct str group, struct str member_id)
 {
     piece_begin(p, kind);
     wr_str(&p->w, false, group);
     if (member_id.p) wr_str(&p->w, false, member_id);
-}
-
-static void record_end(struct batch_builder *w, struct piece *key, struct piece *value,
-                       int64_t now_ms)
-{
-    batch_add(w, &(struct record_new){.timestamp = now_ms,
-                                      .key = buf_view(&key->buf),
-                                      .value = value ? buf_view(&value->buf) : (struct bytes){0}});
-    piece_fini(key);
-    if (value) piece_fini(value);
 }
 
 static void add_gone(struct batch_builder *w, int16_t kind, struct str group, struct str member_id,

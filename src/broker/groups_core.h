@@ -66,6 +66,8 @@ void groups_scan_want(struct group_entry *ge);             /* after every step t
 void groups_scan_turn(struct groups *gs);
 
 /* ---- groups_offsets.c ---- */
+/* One batch with all of them, staged; gs->written is the offset of the first. Kafka's code. opt NULL: a plain one. */
+int16_t groups_stage_offsets(struct group_entry *ge, const struct batch_options *opt, const struct offset_put *puts, size_t n);
 void groups_on_expiry(struct timer *t);
 
 /* ---- groups_load.c ---- */

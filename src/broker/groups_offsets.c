@@ -10,30 +10,36 @@
 
 /* ---- offsets ---- */
 
-int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts, size_t n)
+int16_t groups_stage_offsets(struct group_entry *ge, const struct batch_options *opt,
+                             const struct offset_put *puts, size_t n)
 {
     struct groups *gs = ge->groups;
     int64_t now_ms = broker_wall_ms(gs->broker);
     struct batch_builder w;
     struct err e = {0};
 
-    if (n == 0) return KAFKA_ERR_NONE;
-    groups_write_begin(gs, &w);
+    buf_clear(&gs->batch);
+    batch_begin(&w, &gs->batch, opt);
     for (size_t i = 0; i < n; i++)
         offsets_record_add(&w, ge->g.id, puts[i].topic, puts[i].committed.partition,
                            &puts[i].committed, now_ms);
-    if (groups_write_end(ge, &w, &e)) {
-        diag(DIAG_WARN, "offsets.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
-        return groups_error(&e);
-    }
-    for (size_t i = 0; i < n; i++) {
+    if (groups_write_end(ge, &w, &e) == RC_OK) return KAFKA_ERR_NONE;
+    diag(DIAG_WARN, "offsets.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
+    return groups_error(&e);
+}
+
+int16_t groups_put_offsets(struct group_entry *ge, const struct offset_put *puts, size_t n)
+{
+    int16_t error = n ? groups_stage_offsets(ge, NULL, puts, n) : KAFKA_ERR_NONE;
+
+    for (size_t i = 0; i < n && !error; i++) {
         struct committed c = puts[i].committed;
 
-        c.record = gs->written + (int64_t)i;
+        c.record = ge->groups->written + (int64_t)i;
         offsets_put(&ge->offsets, puts[i].topic, &c);
     }
     groups_account(ge);
-    return KAFKA_ERR_NONE;
+    return error;
 }
 
 int16_t groups_delete_offsets(struct group_entry *ge, const struct offset_del *dels, size_t n,

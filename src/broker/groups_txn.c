@@ -1,7 +1,6 @@
 /* Offsets committed inside transactions: written at once, in a batch of the transaction, and pending until the marker in the same
  * partition of __consumer_offsets decides. What was committed plainly behind the pending record stays.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "base/diag.h"
 #include "broker/groups_core.h"
 #include "kafka/errors.h"
 
@@ -10,26 +9,15 @@ int16_t groups_put_offsets_txn(struct group_entry *ge, struct producer_ident who
     struct groups *gs = ge->groups;
     struct batch_options opt = {.transactional = true, .has_producer = true, .producer_id = who.id, .producer_epoch = who.epoch,
                                 .base_sequence = -1, .leader_epoch = -1};
-    int64_t now_ms = broker_wall_ms(gs->broker);
-    struct batch_builder w;
-    struct err e = {0};
+    int16_t error = n ? groups_stage_offsets(ge, &opt, puts, n) : KAFKA_ERR_NONE;
 
-    if (n == 0) return KAFKA_ERR_NONE;
-    buf_clear(&gs->batch);
-    batch_begin(&w, &gs->batch, &opt);
-    for (size_t i = 0; i < n; i++)
-        offsets_record_add(&w, ge->g.id, puts[i].topic, puts[i].committed.partition, &puts[i].committed, now_ms);
-    if (groups_write_end(ge, &w, &e)) {
-        diag(DIAG_WARN, "offsets.not_written", KV_STR("group", ge->g.id), KV_CSTR("why", e.text));
-        return groups_error(&e);
-    }
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !error; i++) {
         struct committed c = puts[i].committed;
 
         c.record = gs->written + (int64_t)i;
         txn_offsets_put(&gs->pending, who.id, groups_home(gs, ge->g.id), ge->g.id, puts[i].topic, &c);
     }
-    return KAFKA_ERR_NONE;
+    return error;
 }
 
 static void publish(struct group_entry *ge, const struct offsets *from)

@@ -5,6 +5,7 @@
  * said when it expires (later versions have no field for it), group values in version 3.
  */
 #include "broker/offsets_record.h"
+#include "broker/record_piece.h"
 #include "kafka/msg/offsets_topic.h"
 
 enum {
@@ -103,24 +104,6 @@ enum rc offsets_record_decode(const struct record *rec, struct arena *a, struct 
 
 /* ---- writing ---- */
 
-struct piece {
-    struct buf buf;
-    struct wr w;
-};
-
-static void piece_begin(struct piece *p, int16_t version)
-{
-    *p = (struct piece){0};
-    wr_init(&p->w, &p->buf);
-    wr_i16(&p->w, version);
-}
-
-static void piece_fini(struct piece *p)
-{
-    wr_fini(&p->w);
-    buf_fini(&p->buf);
-}
-
 static void offset_value(struct piece *p, const struct committed *c)
 {
     int16_t version = c->expire_ms >= 0 ? VALUE_OFFSET_EXPIRING : VALUE_OFFSET;
@@ -138,16 +121,12 @@ void offsets_record_add(struct batch_builder *w, struct str group, struct str to
                         int32_t partition, const struct committed *c, int64_t now_ms)
 {
     struct offset_commit_key k = {.group = group, .topic = topic, .partition = partition};
-    struct piece key, value = {0};
+    struct piece key, value;
 
     piece_begin(&key, KEY_OFFSET);
     must(offset_commit_key_encode(&key.w, KEY_OFFSET, &k));
     if (c) offset_value(&value, c);
-    batch_add(w, &(struct record_new){.timestamp = now_ms,
-                                      .key = buf_view(&key.buf),
-                                      .value = buf_view(&value.buf)});
-    piece_fini(&key);
-    piece_fini(&value);
+    record_end(w, &key, c ? &value : NULL, now_ms);
 }
 
 static void group_key(struct piece *p, struct str group)
@@ -190,11 +169,7 @@ void group_record_add(struct batch_builder *w, const struct group *g, int64_t no
 
     group_key(&key, g->id);
     group_value(&value, g);
-    batch_add(w, &(struct record_new){.timestamp = now_ms,
-                                      .key = buf_view(&key.buf),
-                                      .value = buf_view(&value.buf)});
-    piece_fini(&key);
-    piece_fini(&value);
+    record_end(w, &key, &value, now_ms);
 }
 
 void group_record_add_gone(struct batch_builder *w, struct str group, int64_t now_ms)
@@ -202,6 +177,5 @@ void group_record_add_gone(struct batch_builder *w, struct str group, int64_t no
     struct piece key;
 
     group_key(&key, group);
-    batch_add(w, &(struct record_new){.timestamp = now_ms, .key = buf_view(&key.buf)});
-    piece_fini(&key);
+    record_end(w, &key, NULL, now_ms);
 }
