@@ -75,6 +75,7 @@ static enum rc broker_open(struct log_side *s, const struct config *c, struct wo
         .connections_max = (uint32_t)c->broker_connections_max,
         .topics_max = (uint32_t)c->broker_topics_max,
         .wal_bytes_max = c->broker_wal_size_max,
+        .refuse_replication = c->broker_replication == CONFIG_BROKER_REPLICATION_REFUSE,
         .acls = c->broker_authorizer == CONFIG_BROKER_AUTHORIZER_ACL,
         .allow_everyone_if_no_acl = c->broker_allow_everyone_if_no_acl_found,
         .super_users = c->broker_super_users.list,

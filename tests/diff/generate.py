@@ -191,6 +191,10 @@ class Generator:
 
     def fix_ListOffsets(self, body, v, more):
         parts = [part for t in body['topics'] for part in t['partitions']]
+        if any(part['timestamp'] < -3 for part in parts):
+            more['note'] = 'a time that means nothing'
+            body['topics'] = [dict(t, partitions=[dict(part, timestamp=-4) for part in t['partitions']]) for t in body['topics'] if t['partitions']]
+            return
         if self.cut and any(part['timestamp'] == -3 for part in parts):
             if len(parts) == 1:
                 more['note'] = 'after DeleteRecords'

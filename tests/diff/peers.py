@@ -182,7 +182,7 @@ def both(codec):
         ours = os.environ.get('DIFF_MILLRACE')
         if not ours:
             options = [w for k, v in SETTINGS.items() for w in (f'--broker.config.{k}', str(v))]
-            server = harness.Millrace(f'{folder}/millrace', '--broker-only', *options)
+            server = harness.Millrace(f'{folder}/millrace', '--broker-only', '--broker.replication', 'refuse', *options)
             stack.callback(lambda: server.child.poll() is None and server.stop())
             ours = server.kafka
         peers = Peer(codec, kafka, 1), Peer(codec, ours, 0)

@@ -272,7 +272,8 @@ def mixed(s):
         put(f'{kind} to an unknown topic, acks 5', (none, 0, kind), acks=5)
         put(f'{kind} with an empty id', (a, 0, kind), txn='')
         for v in s.some(3, 6, 7, 8, 11):
-            put(f'{kind} behind a good one', (a, 0, 'good'), (a, 1, kind), v=v)
+            rows = [(a, 0, 'good'), (a, 1, kind)]
+            put(f'{kind} behind a good one', *rows[kind == 'codec 5' and v < 7:], v=v)       # Kafka refuses all of that with -1
     for index in (0, 1, 2):
         s.fetch(a, index=index)
 
@@ -336,7 +337,7 @@ def fetch(s):
         s.ask('Fetch', v, {'max_wait_ms': 0, 'topics': [{'topic': f'{p}a', 'topic_id': ref(f'topic.{p}a', ZERO), 'partitions': part}]}, note='the same twice')
     for v in range(1, 9):
         for when in (-1, -2, -3, -4, -5, -6, -100, 0, 1 << 60):
-            s.offsets(f'{p}a', when, v)
+            s.offsets(f'{p}a', when, v, note='a time that means nothing' if when < -3 else '')
         s.offsets(f'{p}a', ref('start', 1700000000000), v)
         s.offsets(f'{p}a', -1, v, isolation=1)
         s.offsets(f'{p}a', -1, v, index=1)
