@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """franz-go's own tests, as its module carries them: those that want a broker get this one, the others run as well.
 
-    go_test_suite.py PROGRAM BOOTSTRAP [TEST…]
+    go_test_suite.py PROGRAM FOLDER BOOTSTRAP [TEST…]
 
-PROGRAM is what `go test -c` made. Results are said as in python/scenarios.py, one for each subtest and each test without them.
+PROGRAM is what `go test -c` made of the package in FOLDER. Results are said as in python/scenarios.py, one for each subtest and each test without them.
 """
 
 import os
@@ -19,11 +19,11 @@ OUTCOME = {"PASS": "ok", "FAIL": "failed", "SKIP": "skipped"}
 
 
 def main():
-    program, address, only = sys.argv[1], sys.argv[2], sys.argv[3:]
+    (program, folder, address), only = sys.argv[1:4], sys.argv[4:]
     with tempfile.NamedTemporaryFile("w", prefix="compat-go-test-", suffix=".log", delete=False) as log:
         env = {**os.environ, "KGO_SEEDS": address, "KGO_TEST_RF": "1", "KGO_LOG_LEVEL": "none"}
         child = subprocess.Popen([program, "-test.v", f"-test.timeout={LIMIT_SECONDS}s", *([f"-test.run=^({'|'.join(only)})$"] if only else [])],
-                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env)
+                                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=env, cwd=folder)
         results = {}
         for line in child.stdout:
             log.write(line)

@@ -69,7 +69,7 @@ def go_command():
 def go(*arguments):
     env = {**os.environ, "GOPATH": str(BUILD / "gopath"), "GOCACHE": str(BUILD / "gocache"), "GOFLAGS": "-modcacherw", "GOTOOLCHAIN": "local",
            "CGO_ENABLED": "0"}
-    tool([go_command(), *arguments], cwd=HERE / "go", env=env)
+    return tool([go_command(), *arguments], cwd=HERE / "go", env=env)
 
 
 def go_suite(name):
@@ -81,8 +81,9 @@ def go_suite(name):
 
 def franz_own_suite():
     """The tests that franz-go's module carries."""
-    go("test", "-c", "-o", BUILD / "franz-go.test", "github.com/twmb/franz-go/pkg/kgo")
-    return ["/usr/bin/python3", HERE / "go_test_suite.py", BUILD / "franz-go.test"]
+    package = "github.com/twmb/franz-go/pkg/kgo"
+    go("test", "-c", "-o", BUILD / "franz-go.test", package)
+    return ["/usr/bin/python3", HERE / "go_test_suite.py", BUILD / "franz-go.test", go("list", "-f", "{{.Dir}}", package).strip()]
 
 
 def node_suite():
