@@ -34,6 +34,7 @@ struct check {
     struct log_end *ends;
     struct final **finals;           /* by log: what the auditor read, in its order */
     size_t *finals_n;
+    struct places { uint32_t *at; size_t n, cap; } *regs;       /* by register: its writes and looks */
 };
 
 static void found(struct check *c, const char *name, const char *fmt, ...) PRINTF(3, 4);
@@ -127,6 +128,17 @@ static void note_final(struct check *c, const struct event *e)
     *f = (struct final){.offset = e->offset, .value = e->value};
 }
 
+static void note_register(struct check *c, const struct event *e, uint32_t at)
+{
+    struct places *p = &c->regs[e->reg];
+
+    if (p->n == p->cap) {
+        p->cap = MAX(2 * p->cap, 64u);
+        p->at = xrealloc(p->at, p->cap, sizeof *p->at);
+    }
+    p->at[p->n++] = at;
+}
+
 static void take_notes(struct check *c)
 {
     for (uint64_t i = 0; i <= c->h->values; i++)
@@ -145,6 +157,7 @@ static void take_notes(struct check *c)
         if (e->kind == EVENT_READ) note_read(c, e, at);
         if (e->kind == EVENT_READ && e->client == AUDITOR) note_final(c, e);
         if (e->kind == EVENT_TXN_END || e->kind == EVENT_TXN_ENDED) note_txn(c, e, at);
+        if (e->kind == EVENT_WRITE || e->kind == EVENT_WRITTEN || e->kind == EVENT_SEEN) note_register(c, e, at);
         if (e->kind == EVENT_FINAL)
             c->ends[e->log] = (struct log_end){true, e->offset, e->next, (int64_t)e->value};
     }
@@ -510,14 +523,15 @@ static void check_bounds_of(struct check *c, const struct event *e, uint32_t at)
 /* When a value that was seen began to be written, where only one write can have been it: nothing (0) is there before any. */
 static uint32_t only_write(const struct check *c, const struct event *seen)
 {
+    const struct places *p = &c->regs[seen->reg];
     uint32_t ret = NONE;
 
-    for (uint32_t i = 0; i < c->h->n && seen->value; i++) {
-        const struct event *x = &c->h->events[i];
+    for (size_t i = 0; i < p->n && seen->value; i++) {
+        const struct event *x = &c->h->events[p->at[i]];
 
-        if (x->kind != EVENT_WRITE || x->reg != seen->reg || x->value != seen->value) continue;
+        if (x->kind != EVENT_WRITE || x->value != seen->value) continue;
         if (ret != NONE) return NONE;
-        ret = i;
+        ret = p->at[i];
     }
     return ret;
 }
@@ -526,11 +540,12 @@ static uint32_t only_write(const struct check *c, const struct event *seen)
  * that is known to have happened came after it, and was over (or seen) before the look began. */
 static bool is_stale(const struct check *c, const struct event *seen, uint32_t w_done)
 {
-    for (uint32_t i = 0; i < seen->begun; i++) {
-        const struct event *x = &c->h->events[i];
+    const struct places *p = &c->regs[seen->reg];
+
+    for (size_t i = 0; i < p->n && p->at[i] < seen->begun; i++) {
+        const struct event *x = &c->h->events[p->at[i]];
         uint32_t by;
 
-        if (x->reg != seen->reg) continue;
         if (x->kind == EVENT_WRITTEN && x->result == RESULT_OK && x->begun > w_done &&
             x->value != seen->value)
             return true;
@@ -543,15 +558,16 @@ static bool is_stale(const struct check *c, const struct event *seen, uint32_t w
 
 static void check_seen(struct check *c, const struct event *e, uint32_t at)
 {
+    const struct places *p = &c->regs[e->reg];
     bool any = e->value == 0, fresh = e->value == 0 && !is_stale(c, e, 0);
 
-    for (uint32_t i = 0; i < at && !fresh; i++) {
-        const struct event *x = &c->h->events[i];
+    for (size_t i = 0; i < p->n && p->at[i] < at && !fresh; i++) {
+        const struct event *x = &c->h->events[p->at[i]];
         uint32_t done = NONE;
 
-        if (x->kind != EVENT_WRITE || x->reg != e->reg || x->value != e->value) continue;
-        for (uint32_t k = i + 1; k < at && done == NONE; k++)
-            if (c->h->events[k].kind == EVENT_WRITTEN && c->h->events[k].begun == i) done = k;
+        if (x->kind != EVENT_WRITE || x->value != e->value) continue;
+        for (size_t k = i + 1; k < p->n && p->at[k] < at && done == NONE; k++)
+            if (c->h->events[p->at[k]].kind == EVENT_WRITTEN && c->h->events[p->at[k]].begun == p->at[i]) done = p->at[k];
         if (done != NONE && c->h->events[done].result == RESULT_FAILED) continue;
         any = true;
         fresh = done == NONE || !is_stale(c, e, done);
@@ -663,6 +679,7 @@ void history_check(const struct history *h, struct verdict *ret)
     c.ends = xcalloc(h->logs_n + 1, sizeof *c.ends);
     c.finals = xcalloc(h->logs_n + 1, sizeof *c.finals);
     c.finals_n = xcalloc(h->logs_n + 1, sizeof *c.finals_n);
+    c.regs = xcalloc(h->regs_n + 1, sizeof *c.regs);
     take_notes(&c);
     for (uint64_t i = 1; i <= h->values; i++)
         check_value(&c, i);
@@ -676,6 +693,9 @@ void history_check(const struct history *h, struct verdict *ret)
     check_events(&c);
     for (size_t i = 0; i < h->logs_n; i++)
         free(c.finals[i]);
+    for (size_t i = 0; i < h->regs_n; i++)
+        free(c.regs[i].at);
+    free(c.regs);
     free(c.finals);
     free(c.finals_n);
     free(c.ends);
