@@ -38,6 +38,8 @@ struct log {
     bool     folder_made, folder_new;          /* by this process; since the last checkpoint */
     bool     rescue_waits;                     /* there is a rescue file */
     bool     rescued, replaying;               /* there was one: the wal may repeat it; it is being applied */
+    int64_t  rescued_to;                       /* … and this is the end of what it has, if the wal brings what is missing before */
+    uint64_t rescue_end;                       /* of what is whole in it, once that is known; 0: not yet */
     struct found *found;                       /* what the folder had when the log was loaded, until recovery has cut it */
     bool     deleted;                          /* waits for the groups and jobs that name it */
     int      refs;                             /* those */
@@ -218,3 +220,5 @@ enum rc rescue_put(struct log *l, const struct wal_record *r, struct bytes paylo
 /* Inside log_load: before and after the segments are known. */
 enum rc rescue_read(struct log *l, struct buf *ret, struct err *e);
 enum rc rescue_apply(struct log *l, struct bytes body, struct err *e);
+void rescue_keep(struct log *l);                           /* it was applied in vain */
+enum rc rescue_check(struct log *l, struct err *e);        /* after replay: was there nothing missing between the file and the wal? */

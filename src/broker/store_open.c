@@ -133,6 +133,11 @@ static enum rc end_replay(struct store *s, struct err *e)
     list_each_safe(at, &s->dirty) {
         struct log *l = container_of(at, struct log, dirty_link);
 
+        if (!l->offline && l->loaded && rescue_check(l, e)) {
+            (void)log_fail(l, e);
+            rescue_keep(l);
+            continue;
+        }
         if (!l->offline && l->loaded && log_replay_end(l, true, e)) return err_in(e, "%s-%" PRIu32, l->topic, l->partition);
     }
     return RC_OK;

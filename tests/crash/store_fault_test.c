@@ -82,6 +82,38 @@ static bool one_failure_in_recovery(const struct fault_case *c, uint64_t n, uint
     return fired;
 }
 
+/* Recoveries that fail one after the other, or die in the middle, then one that does not, a little work, and all that again: what one
+ * recovery saved of a log that it could not use meets what the next ones saved, and what the wal has since. */
+static void failing_recoveries(uint64_t seed)
+{
+    struct history   h;
+    struct fs_fault *fault;
+
+    history_init(&h, seed);
+    h.seed = seed;
+    fault = fs_fault_new(fs_sim_fs(h.disk));
+    h.t.opt.fs = fs_fault_fs(fault);
+    if (storage_open(&h.t)) fail_with(&h, "the folder does not open", 0, 0);
+    for (unsigned cycle = 0; cycle < 4; cycle++) {
+        for (unsigned k = 0; k < STEPS / 6; k++) history_step(&h);
+        history_crash(&h);
+        for (uint64_t n = pick(&h, 4); n--;) {
+            bool cut = pick(&h, 2);
+
+            fs_fault_arm(fault, pick(&h, 60), RC_IO, false);
+            if (cut) fs_sim_cut_at(h.disk, fs_sim_ops(h.disk) + 1 + pick(&h, 60));
+            if (!storage_open(&h.t)) h.t.store = store_abandon(h.t.store);
+            fs_fault_disarm(fault);
+            if (cut) fs_sim_cut(h.disk), fs_sim_power_on(h.disk);
+            storage_settle(&h.t);
+        }
+        if (storage_open(&h.t)) fail_with(&h, "the folder does not open again", 0, 0);
+        history_check(&h);
+    }
+    history_fini(&h);
+    fs_fault_free(fault);
+}
+
 static uint64_t first_n(void) { return getenv("FAULT_FROM") ? strtoull(getenv("FAULT_FROM"), NULL, 10) : 0; }
 
 static void every_failure_in_recovery(struct fault_case c)
@@ -106,6 +138,11 @@ static void a_full_disk_then_a_power_cut(void **state) { (void)state; every_fail
 
 static void one_error_in_recovery(void **state) { (void)state; every_failure_in_recovery((struct fault_case){.rc = RC_IO}); }
 static void errors_in_recovery_then_a_power_cut(void **state) { (void)state; every_failure_in_recovery((struct fault_case){.rc = RC_IO, .forever = true, .power_cut = true}); }
+static void recoveries_that_fail_one_after_the_other(void **state)
+{
+    (void)state;
+    for (uint64_t seed = 1; seed <= 500; seed++) failing_recoveries(seed);
+}
 static void a_full_disk_in_recovery(void **state) { (void)state; every_failure_in_recovery((struct fault_case){.rc = RC_DISK_FULL}); }
 
 int main(void)
@@ -114,6 +151,7 @@ int main(void)
         cmocka_unit_test(one_error), cmocka_unit_test(an_error_for_ever), cmocka_unit_test(an_error_then_a_power_cut),
         cmocka_unit_test(a_full_disk_once), cmocka_unit_test(a_full_disk_then_a_power_cut),
         cmocka_unit_test(one_error_in_recovery), cmocka_unit_test(errors_in_recovery_then_a_power_cut), cmocka_unit_test(a_full_disk_in_recovery),
+        cmocka_unit_test(recoveries_that_fail_one_after_the_other),
     };
 
     diag_set_levels(STR("error"));
