@@ -106,7 +106,7 @@ struct group_entry *groups_get(struct groups *gs, struct str id)
 {
     struct group_entry *ge = groups_find(gs, id);
 
-    if (ge || !groups_have_room(gs, sizeof *ge + id.n + FIRST_BYTES)) return ge;
+    if (ge || groups_is_lost(gs, id) || !groups_have_room(gs, sizeof *ge + id.n + FIRST_BYTES)) return ge;
     return groups_entry_new(gs, id);
 }
 
@@ -330,6 +330,28 @@ static void wake(struct groups *gs)
     }
 }
 
+bool groups_is_lost(const struct groups *gs, struct str id)
+{
+    int32_t home = gs->lost ? groups_home(gs, id) : -1;
+
+    return home >= 0 && home < gs->lost_cap && gs->lost[home];
+}
+
+/* What was read of a partition before its damage may be out of date: none of it counts. */
+static void lose(struct groups *gs, int32_t partition, int32_t partitions, const struct err *why)
+{
+    if (!gs->lost) {
+        gs->lost = xnew_array(bool, (size_t)partitions);
+        gs->lost_cap = partitions;
+    }
+    gs->lost[partition] = true;
+    for (size_t i = gs->n; i--;)
+        if (groups_home(gs, gs->sorted[i]->g.id) == partition) groups_entry_free(gs->sorted[i]);
+    txn_offsets_forget(&gs->pending, partition);
+    diag(DIAG_ERROR, "groups.partition_lost", KV_I64("partition", partition), KV_CSTR("why", why->text),
+         KV_CSTR("consequence", "its groups are not available; stop, and run: millrace log verify --repair"));
+}
+
 enum rc groups_new(struct broker *b, struct groups **ret, struct err *e)
 {
     struct groups *gs = xnew(struct groups);
@@ -342,6 +364,10 @@ enum rc groups_new(struct broker *b, struct groups **ret, struct err *e)
     if (topic_make(b, &t, e)) goto fail;
     for (int32_t i = 0; i < topic_partitions(t); i++)
         if (groups_load_partition(gs, topic_partition(t, i), e)) {
+            if (e->rc == RC_CORRUPT || e->rc == RC_IO) {
+                lose(gs, i, topic_partitions(t), e);
+                continue;
+            }
             err_in(e, "partition %d", i);
             goto fail;
         }
@@ -365,6 +391,7 @@ struct groups *groups_free(struct groups *gs)
     txn_offsets_fini(&gs->pending);
     map_fini(&gs->by_id);
     free(gs->sorted);
+    free(gs->lost);
     arena_fini(&gs->arena);
     buf_fini(&gs->batch);
     codecs_free(gs->codecs);

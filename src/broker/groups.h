@@ -45,6 +45,9 @@ struct group_entry *groups_find(const struct groups *gs, struct str id);        
 struct group_entry *groups_get(struct groups *gs, struct str id);
 /* By id; NULL gives the first. */
 struct group_entry *groups_next(const struct groups *gs, const struct group_entry *after);
+/* The part of __consumer_offsets that this group is recorded in could not be read at the start: nothing is known of it, and nothing
+ * is said but COORDINATOR_NOT_AVAILABLE. `millrace log verify --repair` puts that right. */
+bool groups_is_lost(const struct groups *gs, struct str id);
 /* What an answer waits for that says that a group is not there. */
 uint64_t groups_gone_seq(const struct groups *gs);
 size_t groups_count(const struct groups *gs);

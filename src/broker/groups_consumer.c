@@ -146,6 +146,10 @@ static struct group_entry *entry_of(struct groups *gs, struct str group,
     const char *why;
 
     if (ge && ge->c) return ge;
+    if (groups_is_lost(gs, group)) {
+        refuse(ret, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE, "the part of __consumer_offsets with this group is damaged");
+        return NULL;
+    }
     if (q->epoch != CGROUP_EPOCH_JOIN) {
         refuse(ret, KAFKA_ERR_GROUP_ID_NOT_FOUND,
                ge ? "the group is of the classic protocol" : "there is no such group");

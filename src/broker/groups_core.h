@@ -30,6 +30,8 @@ struct groups {
     bool scanning;
     uint64_t consumers_made;
     struct txn_offsets pending;                            /* of transactions */
+    bool *lost;                                            /* by partition of __consumer_offsets: see groups_is_lost() */
+    int32_t lost_cap;
 };
 
 /* ---- groups.c ---- */

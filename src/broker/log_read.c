@@ -26,6 +26,21 @@ static enum rc segment_ready(struct log *l, struct segment *s, struct segment_pl
     return segment_load(s, in, UINT32_MAX, UINT32_MAX, l->config.index_interval_bytes, e);
 }
 
+static int64_t segment_end(const struct log *l, const struct segment *s)
+{
+    for (size_t i = l->segments_n; i-- > 1;)
+        if (l->segments[i - 1] == s) return l->segments[i]->base;
+    return l->end;
+}
+
+/* A head that the checksum does not cover says where the batch is: it cannot be behind its segment's end. */
+static enum rc check_head(const struct log *l, const struct segment *s, uint64_t at, const struct batch_head *h, struct err *e)
+{
+    if (h->last_offset < segment_end(l, s)) return RC_OK;
+    return err_set(e, RC_CORRUPT, "segment %" PRId64 ": the batch at %" PRIu64 " says that it ends at offset %" PRId64 ", behind the segment's end %" PRId64,
+                   s->base, at, h->last_offset, segment_end(l, s));
+}
+
 /* The batch that holds `offset`, or the first one behind a gap; RC_NOT_FOUND at the end. */
 static enum rc seek(struct log *l, struct segment_place *in, int64_t offset, struct segment **ret, uint64_t *ret_at,
                     struct batch_head *ret_head, struct err *e)
@@ -41,19 +56,12 @@ static enum rc seek(struct log *l, struct segment_place *in, int64_t offset, str
         if (l->hint.offset_next == offset && l->hint.segment_base == s->base && l->hint.at <= s->size) {
             if (l->hint.at == s->size) continue;
             *ret_at = l->hint.at;
-            return segment_head(s, in, *ret_at, ret_head, e);
+            return segment_head(s, in, *ret_at, ret_head, e) ? e->rc : check_head(l, s, *ret_at, ret_head, e);
         }
-        if (!segment_seek(s, in, offset, ret_at, ret_head, e)) return RC_OK;
+        if (!segment_seek(s, in, offset, ret_at, ret_head, e)) return check_head(l, s, *ret_at, ret_head, e);
         if (e->rc != RC_NOT_FOUND) return e->rc;
     }
     return err_set(e, RC_NOT_FOUND, "nothing at or behind offset %" PRId64, offset);
-}
-
-static int64_t segment_end(const struct log *l, const struct segment *s)
-{
-    for (size_t i = l->segments_n; i-- > 1;)
-        if (l->segments[i - 1] == s) return l->segments[i]->base;
-    return l->end;
 }
 
 /* How much of a segment is durable and in its file, and which offset comes after that. */

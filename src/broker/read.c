@@ -4,6 +4,7 @@
  * list. Only durable batches are seen, and only what transactions have decided.   SPDX-License-Identifier: Apache-2.0
  */
 #include "broker/core.h"
+#include "broker/store_core.h"
 #include "broker/txn_index.h"
 #include "kafka/batch.h"
 
@@ -27,7 +28,29 @@ enum rc partition_read(struct partition *p, int64_t offset, size_t max, struct b
     return rc;
 }
 
-enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e)
+/* Whole batches of what lies from `at` to `end`. */
+static enum rc scan_piece(struct bytes in, int64_t at, int64_t end, partition_scan_fn fn, void *ctx, struct err *e)
+{
+    for (size_t done = 0; done < in.n;) {
+        struct batch b;
+        enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
+
+        if (fault)
+            return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
+                           batch_fault_name(fault));
+        if (!batch_crc_ok(&b))
+            return err_set(e, RC_CORRUPT, "batch at offset %lld: its checksum is wrong", (long long)b.base_offset);
+        if (batch_last_offset(&b) < at || batch_last_offset(&b) >= end)
+            return err_set(e, RC_CORRUPT, "a batch says that it ends at offset %lld, between %lld and %lld", (long long)batch_last_offset(&b),
+                           (long long)at, (long long)end);
+        if (fn(ctx, &b, e)) return e->rc;
+        at = batch_next_offset(&b);
+        done += b.raw.n;
+    }
+    return RC_OK;
+}
+
+static enum rc scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e)
 {
     AUTO(buf_fini) struct buf in = {0};
     int64_t at, end;
@@ -40,20 +63,19 @@ enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, str
 
         buf_clear(&in);
         if (partition_read(p, at, SCAN_BYTES, &in, &next, e)) return e->rc;
-        for (size_t done = 0; done < in.n;) {
-            struct batch b;
-            enum batch_fault fault = batch_view((struct bytes){in.p + done, in.n - done}, &b);
-
-            if (fault)
-                return err_set(e, RC_CORRUPT, "after offset %lld: %s", (long long)at,
-                               batch_fault_name(fault));
-            if (fn(ctx, &b, e)) return e->rc;
-            done += b.raw.n;
-        }
+        if (scan_piece(buf_view(&in), at, end, fn, ctx, e)) return e->rc;
         if (next <= at) break;
         at = next;
     }
     return RC_OK;
+}
+
+enum rc partition_scan(struct partition *p, partition_scan_fn fn, void *ctx, struct err *e)
+{
+    struct err known;
+
+    if (!scan(p, fn, ctx, e)) return RC_OK;
+    return log_health(partition_log(p), &known) ? e->rc : log_fail(partition_log(p), e);
 }
 
 /* ---- what is decided ---- */

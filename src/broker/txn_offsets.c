@@ -105,6 +105,19 @@ void txn_pending_free(struct txn_pending *p)
     free(p);
 }
 
+void txn_offsets_forget(struct txn_offsets *o, int32_t home)
+{
+    struct bytes key;
+    void        *head;
+
+    for (size_t at = 0; map_next(&o->by_producer, &at, &key, &head);) {
+        struct txn_pending *p;
+        int64_t             producer_id = container_of(((struct list *)head)->next, struct txn_pending, of_producer)->producer_id;
+
+        while ((p = txn_offsets_take(o, producer_id, home))) txn_pending_free(p);
+    }
+}
+
 void txn_offsets_fini(struct txn_offsets *o)
 {
     struct bytes key;

@@ -26,3 +26,4 @@ bool txn_offsets_has(const struct txn_offsets *o, struct str group, struct str t
 /* Takes one that a marker of that producer in that partition decides; NULL: no more. End it with txn_pending_free. */
 struct txn_pending *txn_offsets_take(struct txn_offsets *o, int64_t producer_id, int32_t home);
 void txn_pending_free(struct txn_pending *p);
+void txn_offsets_forget(struct txn_offsets *o, int32_t home);      /* all of that partition */

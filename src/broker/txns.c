@@ -79,12 +79,26 @@ int16_t txns_error(const struct err *e)
     return e->rc == RC_OVERLOAD ? KAFKA_ERR_COORDINATOR_LOAD_IN_PROGRESS : KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
 }
 
-static struct partition *partition_of(const struct txns *ts, struct str id)
+int32_t txns_home(const struct txns *ts, struct str id)
 {
     struct topic *t = broker_topic(ts->broker, TXNS_TOPIC);
     int32_t       n = t ? topic_partitions(t) : 0;
 
-    return n > 0 ? topic_partition(t, kafka_partition_of_group(id, n)) : NULL;
+    return n > 0 ? kafka_partition_of_group(id, n) : -1;
+}
+
+bool txns_is_lost(const struct txns *ts, struct str id)
+{
+    int32_t home = ts->lost ? txns_home(ts, id) : -1;
+
+    return home >= 0 && home < ts->lost_cap && ts->lost[home];
+}
+
+static struct partition *partition_of(const struct txns *ts, struct str id)
+{
+    int32_t home = txns_home(ts, id);
+
+    return home < 0 ? NULL : topic_partition(broker_topic(ts->broker, TXNS_TOPIC), home);
 }
 
 static enum rc append(struct txns *ts, struct txn *t, const struct txn *next, struct err *e)
@@ -173,6 +187,7 @@ int16_t txns_init_producer(struct txns *ts, struct str id, int32_t timeout_ms, s
     int16_t     code = KAFKA_ERR_NONE;
 
     if (timeout_ms <= 0 || timeout_ms > ts->broker->config.transaction_max_timeout_ms) return KAFKA_ERR_INVALID_TRANSACTION_TIMEOUT;
+    if (txns_is_lost(ts, id)) return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     if (!t) {
         code = first_time(ts, id, timeout_ms, &t);
     } else {
@@ -215,6 +230,11 @@ static struct txn opened(const struct txns *ts, const struct txn *t)
     return next;
 }
 
+static int16_t not_there(const struct txns *ts, struct str id)
+{
+    return txns_is_lost(ts, id) ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE : KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
+}
+
 int16_t txns_add(struct txns *ts, struct str id, struct producer_ident who, const struct txn_part *parts, size_t n, uint64_t *ret_seq)
 {
     struct txn *t = txns_find(ts, id), next;
@@ -222,7 +242,7 @@ int16_t txns_add(struct txns *ts, struct str id, struct producer_ident who, cons
     struct err  e = {0};
     int16_t     code;
 
-    if (!t) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
+    if (!t) return not_there(ts, id);
     if ((code = txn_check_add(t, who.id, who.epoch))) return code;
     if (!has_room(ts, n * sizeof *parts)) return KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     added = xnew_array(bool, n + 1);
@@ -246,7 +266,7 @@ int16_t txns_verify(const struct txns *ts, struct str id, struct producer_ident 
     int16_t           code;
 
     if (!id.n) return KAFKA_ERR_INVALID_REQUEST;
-    if (!t) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
+    if (!t) return not_there(ts, id);
     if ((code = txn_check_producer(t, who.id, who.epoch))) return code;
     if (txn_is_pending(t)) return KAFKA_ERR_CONCURRENT_TRANSACTIONS;
     if (t->state != TXN_ONGOING || !txn_parts_has(&t->parts, topic, partition)) return KAFKA_ERR_TRANSACTION_ABORTABLE;
@@ -262,7 +282,7 @@ int16_t txns_end(struct txns *ts, struct str id, struct producer_ident who, bool
     bool        done;
     int16_t     code;
 
-    if (!t) return KAFKA_ERR_INVALID_PRODUCER_ID_MAPPING;
+    if (!t) return not_there(ts, id);
     if ((code = txn_check_end(t, who.id, who.epoch, commit, &done))) return code;
     if (!done && txns_decide(ts, t, commit, false, &e)) return txns_error(&e);
     *ret_seq = t->seq;

@@ -16,9 +16,12 @@ struct txns {
     uint64_t    committed, aborted, timed_out;
     struct codecs *codecs;
     struct buf  batch;
+    bool       *lost;                                          /* by partition of __transaction_state: see txns_is_lost() */
+    int32_t     lost_cap;
 };
 
 /* ---- txns.c ---- */
+int32_t txns_home(const struct txns *ts, struct str id);       /* its partition of __transaction_state; -1: there is no topic */
 struct txn *txns_entry_new(struct txns *ts, struct str id);
 void txns_entry_free(struct txns *ts, struct txn *t);
 void txns_account(struct txns *ts, struct txn *t);

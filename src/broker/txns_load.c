@@ -83,6 +83,22 @@ static void go_on(struct txns *ts)
     }
 }
 
+/* What was read of a partition before its damage may be out of date: none of it counts. */
+static void lose(struct txns *ts, int32_t partition, int32_t partitions, const struct err *why)
+{
+    struct txn *t;
+
+    if (!ts->lost) {
+        ts->lost = xnew_array(bool, (size_t)partitions);
+        ts->lost_cap = partitions;
+    }
+    ts->lost[partition] = true;
+    for (size_t at = 0; (t = txns_next(ts, &at));)
+        if (txns_home(ts, t->id) == partition) txns_entry_free(ts, t);
+    diag(DIAG_ERROR, "txn.partition_lost", KV_I64("partition", partition), KV_CSTR("why", why->text),
+         KV_CSTR("consequence", "its transactional ids are not available; stop, and run: millrace log verify --repair"));
+}
+
 enum rc txns_new(struct broker *b, struct txns **ret, struct err *e)
 {
     struct txns  *ts = xnew(struct txns);
@@ -93,6 +109,10 @@ enum rc txns_new(struct broker *b, struct txns **ret, struct err *e)
     ts->codecs = codecs_new();
     for (int32_t i = 0; t && i < topic_partitions(t); i++)
         if (partition_scan(topic_partition(t, i), load_batch, ts, e)) {
+            if (e->rc == RC_CORRUPT || e->rc == RC_IO) {
+                lose(ts, i, topic_partitions(t), e);
+                continue;
+            }
             err_in(e, "__transaction_state: partition %d", i);
             txns_free(ts);
             return e->rc;
@@ -114,6 +134,7 @@ struct txns *txns_free(struct txns *ts)
     timer_cancel(ts->broker->timers, &ts->retry);
     map_fini(&ts->by_id);
     buf_fini(&ts->batch);
+    free(ts->lost);
     codecs_free(ts->codecs);
     free(ts);
     return NULL;

@@ -291,6 +291,13 @@ static enum rc commit_check(struct embedded *em, const struct bus_commit *c, str
     return RC_OK;
 }
 
+static enum rc group_lost(struct embedded *em, struct str group, struct err *e)
+{
+    if (!groups_is_lost(broker_groups(em->broker), group)) return RC_OK;
+    return err_set(e, RC_UNAVAILABLE, "group " STR_FMT ": its part of __consumer_offsets is damaged; stop, and run: millrace log verify --repair",
+                   STR_ARG(group));
+}
+
 static enum rc commit(struct embedded *em, struct bus_commit *c, uint64_t *ret_seq, struct err *e)
 {
     AUTO(arena_fini) struct arena a = {0};
@@ -300,6 +307,7 @@ static enum rc commit(struct embedded *em, struct bus_commit *c, uint64_t *ret_s
     int16_t code;
 
     if (commit_check(em, c, e)) return e->rc;
+    if (group_lost(em, c->group, e)) return e->rc;
     ge = groups_get(broker_groups(em->broker), c->group);
     if (!ge)
         return err_set(e, RC_OVERLOAD, "group " STR_FMT ": there is no room for another group",
@@ -346,6 +354,10 @@ static void committed_run(struct msg *m)
     char *at;
 
     if (!op_may_begin(em, &c->op)) return;
+    if (err_keep(group_lost(em, c->group, &c->op.err), &c->op.err)) {
+        op_end(em, &c->op);
+        return;
+    }
     ge = groups_find(broker_groups(em->broker), c->group);
     for (size_t i = 0; ge && i < c->offsets_n; i++) {
         const struct committed *x = offsets_get(&ge->offsets, c->topic, (int32_t)i);
@@ -396,6 +408,10 @@ static void group_delete_run(struct msg *m)
     if (!op_may_begin(em, &c->op)) return;
     seq = groups_gone_seq(broker_groups(em->broker));
     ge = groups_find(broker_groups(em->broker), c->group);
+    if (err_keep(group_lost(em, c->group, &c->op.err), &c->op.err)) {
+        op_end(em, &c->op);
+        return;
+    }
     if (ge && c->offsets_n) {
         offsets_delete_of(em, ge, c);
         return;

@@ -181,6 +181,6 @@ int64_t txn_committed(struct client *k, const char *group, const char *topic, in
     struct offset_fetch_request q = {.groups = &g, .groups_n = 1, .require_stable = true};
     struct offset_fetch_response *a = client_ask(k, KAFKA_OFFSET_FETCH, 8, &q);
 
-    *ret_code = a ? a->groups[0].topics[0].partitions[0].error_code : TXN_LOST;
-    return a ? a->groups[0].topics[0].partitions[0].committed_offset : -1;
+    *ret_code = !a ? TXN_LOST : a->groups[0].topics_n ? a->groups[0].topics[0].partitions[0].error_code : a->groups[0].error_code;
+    return a && a->groups[0].topics_n ? a->groups[0].topics[0].partitions[0].committed_offset : -1;
 }

@@ -81,6 +81,8 @@ void api_consumer_group_describe(struct request *r)
             to->error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
         } else if (!q->group_ids[i].n) {
             to->error_code = KAFKA_ERR_INVALID_GROUP_ID;
+        } else if (groups_is_lost(r->broker->groups, q->group_ids[i])) {
+            to->error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
         } else if (!ge || !ge->c) {
             to->error_code = KAFKA_ERR_GROUP_ID_NOT_FOUND;
             to->error_message =

@@ -23,6 +23,8 @@ void api_delete_groups(struct request *r)
         to->group_id = q->groups_names[i];
         to->error_code = !request_allows_group(r, ACL_DELETE, q->groups_names[i])
                              ? KAFKA_ERR_GROUP_AUTHORIZATION_FAILED
+                         : groups_is_lost(r->broker->groups, q->groups_names[i])
+                             ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE
                          : ge ? groups_remove(&ge, &gone_seq)
                               : KAFKA_ERR_GROUP_ID_NOT_FOUND;
         seq = MAX(seq, ge ? ge->seq : gone_seq);

@@ -49,6 +49,7 @@ void api_describe_groups(struct request *r)
         to->authorized_operations = q->include_authorized_operations
                                         ? request_operations(r, ACL_GROUP, q->groups[i])
                                         : INT32_MIN;
+        if (groups_is_lost(r->broker->groups, q->groups[i])) to->error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
         if (!ge || ge->c) continue; /* the newer protocol has a request of its own */
         if (!describe(r, &ge->g, to)) return request_close(r, "describe groups: too many members");
         seq = MAX(seq, ge->seq);

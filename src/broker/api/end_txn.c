@@ -32,7 +32,7 @@ void api_add_offsets_to_txn(struct request *r)
         a.error_code = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
     } else if (!q->transactional_id.n) {
         a.error_code = KAFKA_ERR_INVALID_REQUEST;
-    } else if (!t) {
+    } else if (!t || groups_is_lost(r->broker->groups, q->group_id)) {
         a.error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     } else {
         home.partition = kafka_partition_of_group(q->group_id, topic_partitions(t));

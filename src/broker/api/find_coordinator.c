@@ -1,6 +1,7 @@
 /* FindCoordinator: it is always us. The topic of transactions is made when somebody asks for the first time. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/find_coordinator.h"
 #include "broker/api.h"
+#include "broker/groups.h"
 #include "broker/txns.h"
 
 enum { KEY_GROUP = 0, KEY_TRANSACTION = 1, SINCE_SEVERAL = 4 };
@@ -35,6 +36,14 @@ static struct find_coordinator_response_coordinator find(struct request *r, int8
             .port = -1,
             .error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE,
             .error_message = arena_dup_str(&r->arena, str_of(e.text))};
+    if (key_type == KEY_GROUP ? groups_is_lost(r->broker->groups, key) : txns_is_lost(r->broker->txns, key))
+        return (struct find_coordinator_response_coordinator){
+            .key = key,
+            .node_id = -1,
+            .port = -1,
+            .error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE,
+            .error_message = key_type == KEY_GROUP ? STR("the part of __consumer_offsets with this group is damaged: stop, and run millrace log verify --repair")
+                                                   : STR("the part of __transaction_state with this id is damaged: stop, and run millrace log verify --repair")};
     return (struct find_coordinator_response_coordinator){.key = key,
                                                           .node_id = r->broker->opt.node_id,
                                                           .host = l->host,

@@ -101,6 +101,7 @@ void api_join_group(struct request *r)
                                   .id_required = v >= SINCE_ID_REQUIRED,
                                   .can_skip_assignment = v >= SINCE_SKIP_ASSIGNMENT};
     ge = groups_find(gs, q->group_id);
+    if (groups_is_lost(gs, q->group_id)) return refuse(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE, q->member_id);
     if (!ge && q->member_id.n) return refuse(r, KAFKA_ERR_UNKNOWN_MEMBER_ID, q->member_id);
     if (!groups_have_room(gs, r->frame_n) || !protocols_take(r, q, &ev.join))
         return refuse(r, KAFKA_ERR_GROUP_MAX_SIZE_REACHED, q->member_id);

@@ -37,7 +37,7 @@ static bool describe(struct request *r, struct str id,
         return true;
     }
     if (!id.n) a->error_code = KAFKA_ERR_INVALID_REQUEST;
-    if (id.n && !t) a->error_code = KAFKA_ERR_TRANSACTIONAL_ID_NOT_FOUND;
+    if (id.n && !t) a->error_code = txns_is_lost(r->broker->txns, id) ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE : KAFKA_ERR_TRANSACTIONAL_ID_NOT_FOUND;
     if (!t) return true;
     a->transaction_state = str_of(txn_state_name(t->state));
     a->transaction_timeout_ms = t->timeout_ms;

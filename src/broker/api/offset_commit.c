@@ -122,7 +122,9 @@ static struct group_entry *group_of(struct commit *c, int16_t *ret_error)
     struct group_entry *ge = groups_find(gs, c->q->group_id);
 
     *ret_error = KAFKA_ERR_NONE;
-    if (!ge && c->q->generation_id_or_member_epoch >= 0)
+    if (groups_is_lost(gs, c->q->group_id))
+        *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
+    else if (!ge && c->q->generation_id_or_member_epoch >= 0)
         *ret_error = KAFKA_ERR_ILLEGAL_GENERATION;
     else if (!groups_have_room(gs, c->r->frame_n))
         *ret_error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;

@@ -74,9 +74,11 @@ void api_offset_delete(struct request *r)
 
     if (!d.q) return;
     ge = groups_find(r->broker->groups, d.q->group_id);
-    d.a.error_code = request_allows_group(r, ACL_DELETE, d.q->group_id)
-                         ? group_check(ge, d.q->group_id)
-                         : KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
+    d.a.error_code = !request_allows_group(r, ACL_DELETE, d.q->group_id)
+                         ? KAFKA_ERR_GROUP_AUTHORIZATION_FAILED
+                     : groups_is_lost(r->broker->groups, d.q->group_id)
+                         ? KAFKA_ERR_COORDINATOR_NOT_AVAILABLE
+                         : group_check(ge, d.q->group_id);
     if (!d.a.error_code) {
         bool ok = room_make(&d);
         int16_t error;

@@ -7,7 +7,7 @@
 #include "broker/api/seen.h"
 #include "broker/groups.h"
 
-enum { IN_ZOOKEEPER = 0, SINCE_SEVERAL = 8 };
+enum { IN_ZOOKEEPER = 0, SINCE_GROUP_ERROR = 2, SINCE_SEVERAL = 8 };
 
 typedef bool (*fill_fn)(struct request *r, const struct group_entry *ge,
                         const struct offset_fetch_request_group *q,
@@ -82,7 +82,7 @@ static bool fill_asked(struct request *r, const struct group_entry *ge,
 {
     AUTO(seen_fini) struct seen seen = {0};
     int16_t version =
-        request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : KAFKA_ERR_NONE;
+        request_version(r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION : to->error_code;
 
     to->topics = arena_array(&r->arena, struct offset_fetch_response_group_topic, q->topics_n);
     if (q->topics_n && !to->topics) return false;
@@ -122,8 +122,9 @@ static bool one_group(struct request *r, const struct offset_fetch_request_group
         return true;
     }
     if (ge) *seq = MAX(*seq, ge->seq);
+    if (groups_is_lost(r->broker->groups, q->group_id)) to->error_code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     if (ge && ge->c) to->error_code = cgroup_may_read(ge->c, q->member_id, q->member_epoch);
-    return to->error_code || fill(r, ge, q, to);
+    return (to->error_code && request_version(r) >= SINCE_GROUP_ERROR) || fill(r, ge, q, to);
 }
 
 /* The older question in the newer shape. */
@@ -171,7 +172,9 @@ static bool fetch_one(struct request *r, const struct offset_fetch_request *q,
     struct offset_fetch_request_group asked;
     struct offset_fetch_response_group found = {0};
 
-    return ask_old(r, q, &asked) && one_group(r, &asked, &found, seq) && answer_old(r, &found, a);
+    if (!ask_old(r, q, &asked) || !one_group(r, &asked, &found, seq)) return false;
+    a->error_code = found.error_code;
+    return answer_old(r, &found, a);
 }
 
 static bool fetch_several(struct request *r, const struct offset_fetch_request *q,

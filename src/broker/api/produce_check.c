@@ -123,7 +123,7 @@ int16_t produce_check_in_txn(const struct request *r, struct str id, struct part
     txn_refused_note(&br->txn_refused, refused_key(to, b), b->base_sequence);
     if (known && known->txn_first_offset >= 0 && b->producer_epoch < known->epoch) return KAFKA_ERR_NONE; /* the log says so */
     if (code == KAFKA_ERR_PRODUCER_FENCED) return KAFKA_ERR_INVALID_PRODUCER_EPOCH;
-    if (code == KAFKA_ERR_CONCURRENT_TRANSACTIONS) return KAFKA_ERR_NOT_ENOUGH_REPLICAS;
+    if (code == KAFKA_ERR_CONCURRENT_TRANSACTIONS || code == KAFKA_ERR_COORDINATOR_NOT_AVAILABLE) return KAFKA_ERR_NOT_ENOUGH_REPLICAS;
     if (code == KAFKA_ERR_TRANSACTION_ABORTABLE && request_version(r) < ABORTABLE_FROM_VERSION)
         return KAFKA_ERR_INVALID_TXN_STATE;
     return code;

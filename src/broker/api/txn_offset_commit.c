@@ -124,6 +124,8 @@ static uint64_t commit(struct commit *c)
         code = KAFKA_ERR_INVALID_REQUEST;
     else if (!c->q->group_id.n)
         code = KAFKA_ERR_INVALID_GROUP_ID;
+    else if (groups_is_lost(gs, c->q->group_id))
+        code = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     else if (!ge && c->q->generation_id >= 0)
         code = KAFKA_ERR_ILLEGAL_GENERATION;
     else if (!groups_have_room(gs, c->r->frame_n) ||

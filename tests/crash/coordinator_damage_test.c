@@ -1,0 +1,207 @@
+/* Damage in __consumer_offsets and __transaction_state: every byte of a segment flipped, and cut there. The broker starts; what is
+ * recorded in the other partitions is served; of what is recorded in the damaged one either the truth is told, or that it
+ * is not available. SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "kafka/errors.h"
+#include "kafka/batch.h"
+#include "test.h"
+#include "txn_client.h"
+#include <stdio.h>
+
+enum { PARTITIONS = 2, OFFSETS = 3 };
+
+struct house { struct rig rig; struct txn_client p; };
+
+/* A name that is recorded in that partition. */
+static const char *name_in(int32_t partition)
+{
+    static const char *const names[] = {"a", "b", "c", "d", "e"};
+
+    for (size_t i = 0; i < countof(names); i++)
+        if (kafka_partition_of_group(str_of(names[i]), PARTITIONS) == partition) return names[i];
+    fail();
+    return NULL;
+}
+
+static int16_t commit(struct client *k, const char *group, int64_t offset)
+{
+    struct offset_commit_request_partition p = {.committed_offset = offset, .committed_leader_epoch = -1};
+    struct offset_commit_request_topic t = {.name = STR("t"), .partitions = &p, .partitions_n = 1};
+    struct offset_commit_request q = {.group_id = str_of(group), .generation_id_or_member_epoch = -1, .retention_time_ms = -1, .topics = &t, .topics_n = 1};
+    struct offset_commit_response *a = client_ask(k, KAFKA_OFFSET_COMMIT, 8, &q);
+
+    assert_non_null(a);
+    return a->topics[0].partitions[0].error_code;
+}
+
+static int16_t find(struct client *k, int8_t type, const char *key)
+{
+    struct find_coordinator_request q = {.key = str_of(key), .key_type = type};
+    struct find_coordinator_response *a = client_ask(k, KAFKA_FIND_COORDINATOR, 3, &q);
+
+    assert_non_null(a);
+    return a->error_code;
+}
+
+static void house_open(struct house *h)
+{
+    static const struct broker_setting settings[] = {{{"offsets.topic.num.partitions", 28}, {"2", 1}},
+                                                     {{"transaction.state.log.num.partitions", 36}, {"2", 1}}};
+
+    rig_init(&h->rig, 9);
+    h->rig.opt.settings = settings;
+    h->rig.opt.settings_n = countof(settings);
+    if (rig_open(&h->rig)) fail_msg("%s", h->rig.err.text);
+    txn_client_open(&h->p, &h->rig, "");
+    client_create(&h->p.k, "t", 1, NULL, NULL);
+    for (int32_t i = 0; i < PARTITIONS; i++) {
+        for (int64_t offset = 1; offset <= OFFSETS; offset++)
+            assert_int_equal(commit(&h->p.k, name_in(i), offset), 0);
+        h->p.id = name_in(i);
+        assert_int_equal(find(&h->p.k, 1, h->p.id), 0);
+        assert_int_equal(txn_client_init(&h->p), 0);
+        assert_int_equal(txn_client_add(&h->p, "t", 0), 0);
+        assert_int_equal(txn_client_write(&h->p, "t", 0, 5 + i), 0);
+        assert_int_equal(txn_client_end(&h->p, true), 0);
+    }
+    txn_client_close(&h->p);
+    rig_close(&h->rig);
+}
+
+static void house_close(struct house *h)
+{
+    txn_client_close(&h->p);
+    rig_fini(&h->rig);
+}
+
+/* Clients that ask for one group: the code stands at each partition, since version 2 above them. */
+static void old_clients_are_told_too(struct client *k, const char *group)
+{
+    int32_t partition = 0;
+    struct offset_fetch_request_topic t = {str_of("t"), &partition, 1};
+    struct offset_fetch_request q = {.group_id = str_of(group), .topics = &t, .topics_n = 1};
+    struct offset_fetch_response *a = client_ask(k, KAFKA_OFFSET_FETCH, 1, &q);
+
+    assert_int_equal(a->topics[0].partitions[0].error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+    a = client_ask(k, KAFKA_OFFSET_FETCH, 7, &q);
+    assert_int_equal(a->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+}
+
+/* The group says the truth, or (if it may) that it is not there to ask. True: the truth. */
+static bool group_is_true(struct house *h, int32_t partition, bool may_be_lost)
+{
+    const char *group = name_in(partition);
+    int16_t code;
+    int64_t offset = txn_committed(&h->p.k, group, "t", 0, &code);
+
+    assert_int_equal(find(&h->p.k, 0, group), code);
+    if (code && may_be_lost) {
+        assert_int_equal(code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+        assert_int_equal(commit(&h->p.k, group, 9), KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+        old_clients_are_told_too(&h->p.k, group);
+        return false;
+    }
+    assert_int_equal(code, 0);
+    assert_int_equal(offset, OFFSETS);
+    return true;
+}
+
+static bool txn_is_true(struct house *h, int32_t partition, bool may_be_lost)
+{
+    int16_t code;
+
+    h->p.id = name_in(partition);
+    h->p.pid = -1;
+    code = txn_client_init_once(&h->p, -1, -1);
+    assert_int_equal(find(&h->p.k, 1, h->p.id), code);
+    if (code && may_be_lost) {
+        assert_int_equal(code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+        return false;
+    }
+    assert_int_equal(code, 0);
+    assert_int_equal(h->p.epoch, 1);                              /* the id is known, with its epoch */
+    return true;
+}
+
+/* Every byte of the first partition's segment; how often that was noticed. */
+static unsigned damage(const char *topic, bool (*is_true)(struct house *h, int32_t partition, bool may_be_lost), unsigned *ret_n)
+{
+    unsigned noticed = 0;
+
+    *ret_n = 0;
+    for (uint64_t at = 0;; at += at < 70 ? 1 : 7) {
+        struct house h = {0};
+        char path[80];
+        bool ok;
+
+        house_open(&h);
+        snprintf(path, sizeof path, "data/%s-0/00000000000000000000.log", topic);
+        if (!fs_sim_damage(h.rig.disk, path, at, 0x55)) {
+            house_close(&h);
+            return noticed;
+        }
+        if (rig_open(&h.rig)) fail_msg("byte %llu of %s: %s", (unsigned long long)at, path, h.rig.err.text);
+        txn_client_open(&h.p, &h.rig, "");
+        assert_true(is_true(&h, 1, false));
+        ok = is_true(&h, 0, true);
+        noticed += !ok;
+        ++*ret_n;
+        assert_int_equal(client_end(&h.p.k, "t", 0), 4);
+        house_close(&h);
+    }
+}
+
+static void damaged_offsets_are_not_told_and_the_others_are(void **state)
+{
+    unsigned n, noticed = damage("__consumer_offsets", group_is_true, &n);
+
+    (void)state;
+    print_message("%u of %u damaged bytes noticed\n", noticed, n);
+    assert_true(n > 50 && noticed * 10 > n * 9);
+}
+
+static void damaged_transactional_ids_are_not_served_and_the_others_are(void **state)
+{
+    unsigned n, noticed = damage("__transaction_state", txn_is_true, &n);
+
+    (void)state;
+    print_message("%u of %u damaged bytes noticed\n", noticed, n);
+    assert_true(n > 50 && noticed * 10 > n * 9);
+}
+
+/* to NULL: it is gone. */
+static void move_segment(const char *to)
+{
+    struct house h = {0};
+    struct err e;
+
+    house_open(&h);
+    if (to) assert_int_equal(fs_rename(fs_sim_fs(h.rig.disk), "data/__consumer_offsets-0/00000000000000000000.log", to, &e), RC_OK);
+    else assert_int_equal(fs_unlink(fs_sim_fs(h.rig.disk), "data/__consumer_offsets-0/00000000000000000000.log", &e), RC_OK);
+    if (rig_open(&h.rig)) fail_msg("%s", h.rig.err.text);
+    txn_client_open(&h.p, &h.rig, "");
+    assert_true(group_is_true(&h, 1, false));
+    assert_false(group_is_true(&h, 0, true));
+    house_close(&h);
+}
+
+static void a_segment_that_is_missing_or_has_another_name_is_noticed_at_the_start(void **state)
+{
+    (void)state;
+    move_segment(NULL);
+    move_segment("data/__consumer_offsets-0/00000000000000000001.log");
+    move_segment("data/__consumer_offsets-0/00000000000000000400.log");
+    move_segment("data/__consumer_offsets-0/00000000000000000000.lof");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(damaged_offsets_are_not_told_and_the_others_are),
+        cmocka_unit_test(damaged_transactional_ids_are_not_served_and_the_others_are),
+        cmocka_unit_test(a_segment_that_is_missing_or_has_another_name_is_noticed_at_the_start),
+    };
+
+    diag_silence(true);
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
