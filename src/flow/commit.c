@@ -247,19 +247,23 @@ static void committed(struct place *p, const struct commit *c)
     place_finished(p);
 }
 
-/* Keeps the pairs of ends that a later commit may still use: those behind the floor, and one before it. */
+/* Keeps the pairs of ends that a later commit may still use: those behind the floor, and one before it. On a bus far away an
+ * outcome may be in the log a moment before its input: there it is the pair before that one. */
 static void ends_choose(struct intake *in)
 {
     unsigned keep = 0;
 
     for (unsigned i = 0; i < in->ends_n; i++)
         if (in->ends[i].inputs <= in->floor) keep = i;
-    if (in->ends_n && in->ends[keep].inputs <= in->floor) {
-        in->outputs_from = MAX(in->outputs_from, in->ends[keep].outputs);
-        in->errors_from = MAX(in->errors_from, in->ends[keep].errors);
-        memmove(in->ends, in->ends + keep, (in->ends_n - keep) * sizeof *in->ends);
-        in->ends_n -= keep;
+    if (in->ends_n == 0 || in->ends[keep].inputs > in->floor) return;
+    if (owners_shared(in->p->f)) {
+        if (keep == 0) return;
+        keep--;
     }
+    in->outputs_from = MAX(in->outputs_from, in->ends[keep].outputs);
+    in->errors_from = MAX(in->errors_from, in->ends[keep].errors);
+    memmove(in->ends, in->ends + keep, (in->ends_n - keep) * sizeof *in->ends);
+    in->ends_n -= keep;
 }
 
 /* When it is full the newest makes room: the older ones are nearer to the floor. */

@@ -28,6 +28,9 @@ static void ends_free(struct ends *e)
     free(e);
 }
 
+static void ends_ask(struct ends *e);
+
+/* One after the other: a bus far away would look them up in any order. */
 static void ends_one_done(struct bus_op *op)
 {
     struct ends_one *one = container_of(op, struct ends_one, t.op);
@@ -38,7 +41,9 @@ static void ends_one_done(struct bus_op *op)
 
     if (op->err.rc && !e->err.rc) e->err = op->err;
     if (!op->err.rc && t->partitions == 0) err_set(&e->err, RC_NOT_FOUND, "topic " STR_FMT " is gone", STR_ARG(t->topic));
-    if (--e->open == 0) {
+    if (!f->closed && !e->err.rc && --e->open > 0) {
+        ends_ask(e);
+    } else {
         if (!f->closed) {
             e->done(p, e);
             place_unref(p);
@@ -48,9 +53,12 @@ static void ends_one_done(struct bus_op *op)
     flow_returned(f);
 }
 
-static void ends_ask(struct ends *e, struct ends_one *one, struct str name)
+static void ends_ask(struct ends *e)
 {
-    struct flow *f = e->p->f;
+    struct place *p = e->p;
+    struct flow *f = p->f;
+    struct ends_one *one = e->open == 3 ? &e->outputs : e->open == 2 ? &e->errors : &e->inputs;
+    struct str name = e->open == 3 ? p->outputs.name : e->open == 2 ? f->errors.name : p->inputs.name;
 
     one->all = e;
     one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(f->loop), .done = ends_one_done}, .topic = name};
@@ -66,9 +74,7 @@ void ends_look(struct place *p, void (*done)(struct place *p, const struct ends 
     e->done = done;
     e->open = 3;
     p->refs++;
-    ends_ask(e, &e->outputs, p->outputs.name);
-    ends_ask(e, &e->errors, p->f->errors.name);
-    ends_ask(e, &e->inputs, p->inputs.name);
+    ends_ask(e);
 }
 
 int64_t ends_of(const struct ends_one *one, int32_t partition)
