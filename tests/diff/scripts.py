@@ -164,6 +164,10 @@ def topics(s):
     s.each('AlterReplicaLogDirs', {'dirs': [{'path': '/nowhere', 'topics': [{'name': f'{p}a', 'partitions': [0]}]}]})
     for v in range(6):
         s.ask('DeleteTopics', v, {'topic_names': [f'{p}c{v}', f'{p}none', f'{p}c{v}' if v == 5 else ''], 'timeout_ms': 30000})
+        s.create(f'{p}gone{v}')
+        s.ask('DeleteTopics', v, {'topic_names': [f'{p}gone{v}'], 'timeout_ms': 30000}, note='one that is there')
+    for v in range(1, 4):
+        s.ask('Metadata', v, {'topics': [{'name': 'bad name'}, {'name': ''}]}, note='bad names')
     s.ask('DeleteTopics', 6, {'topics': [{'name': f'{p}c6'}, {'name': None, 'topic_id': ref(f'topic.{p}c7', ZERO)}, {'name': None, 'topic_id': '22' * 16}], 'timeout_ms': 30000})
     s.ask('DeleteTopics', 6, {'topics': [{'name': f'{p}a'}, {'name': None, 'topic_id': ref(f'topic.{p}a', ZERO)}], 'timeout_ms': 30000}, note='by name and id')
     s.ask('DeleteTopics', 6, {'topics': [{'name': None, 'topic_id': ZERO}], 'timeout_ms': 30000}, note='by nothing')
@@ -452,6 +456,8 @@ def groups(s):
     s.each('OffsetFetch', {'groups': [{'group_id': g, 'member_id': 'm', 'member_epoch': 3, 'topics': None}]}, 9, note='with an epoch')
     s.each('OffsetDelete', {'group_id': g, 'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0}, {'partition_index': 8}]}, {'name': f'{p}none', 'partitions': [{'partition_index': 0}]}]})
     s.each('OffsetDelete', {'group_id': g, 'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0}]}]}, note='again')
+    s.each('OffsetCommit', commit | {'group_id': f'{p}od'}, 8, note='to be deleted')
+    s.each('OffsetDelete', {'group_id': f'{p}od', 'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0}]}]}, note='one that is there')
     s.each('OffsetDelete', {'group_id': f'{p}none', 'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0}]}]}, note='unknown group')
     s.each('OffsetDelete', {'group_id': '', 'topics': []}, note='no group')
     s.each('ListGroups', {'states_filter': [], 'types_filter': []})
@@ -489,6 +495,8 @@ def static(s):
         s.each('DescribeGroups', {'groups': [g]}, note='static')
         s.ask('LeaveGroup', 5, {'group_id': g, 'members': [{'member_id': '', 'group_instance_id': 'i2', 'reason': 'r'}, {'member_id': 'other', 'group_instance_id': 'i1'}]}, note='static, wrong')
         s.ask('LeaveGroup', 3 + v % 3, {'group_id': g, 'members': [{'member_id': '', 'group_instance_id': 'i1'}]}, note='static')
+    s.each('SyncGroup', {'group_id': f'{p}none', 'generation_id': 1, 'member_id': 'x', 'protocol_type': 'consumer', 'protocol_name': 'range', 'assignments': []}, note='unknown group')
+    s.each('SyncGroup', {'group_id': '', 'generation_id': 1, 'member_id': 'x', 'protocol_type': 'consumer', 'protocol_name': 'range', 'assignments': []}, note='no group')
     s.each('LeaveGroup', {'group_id': f'{p}none', 'member_id': 'x', 'members': [{'member_id': 'x'}]}, note='unknown group')
     s.each('LeaveGroup', {'group_id': '', 'member_id': 'x', 'members': [{'member_id': 'x'}]}, note='no group')
     s.each('LeaveGroup', {'group_id': g, 'member_id': 'x', 'members': []}, note='nobody')
@@ -550,7 +558,7 @@ def transactions(s):
     s.produce(f'{p}t', batch(['i', '0'], pid=pid, epoch=ref('epoch.i5', 0, 1), seq=0), note='the next epoch')
     s.produce(f'{p}t', batch(['i', '7'], pid=pid, epoch=epoch, seq=7), note='an old epoch')
     s.ask('DescribeProducers', 0, {'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1, 9]}, {'name': f'{p}none', 'partition_indexes': [0]}]})
-    for v in range(5):
+    for v in range(6):
         t, n = f'{p}tx{v}', f'tx{v}'
         s.ask('InitProducerId', v, {'transactional_id': t, 'transaction_timeout_ms': 60000}, save=n)
         me = {'transactional_id': t, 'producer_id': ref(f'pid.{n}', 0), 'producer_epoch': ref(f'epoch.{n}', 0)}
@@ -656,13 +664,13 @@ def transaction(s, t, n, me, v, commit):
     s.produce(f'{p}t', batch(['t', f'{v}{commit}'], ['u', 'u', 1], pid=me['producer_id'], epoch=me['producer_epoch'], seq=seq, transactional=True), v=9, txn=t)
     s.produce(f'{p}t', batch(['t', f'{v}{commit}'], ['u', 'u', 1], pid=me['producer_id'], epoch=me['producer_epoch'], seq=seq), v=9, index=1, note='not transactional, in a transaction')
     s.produce(f'{p}t', batch(['t', f'{v}{commit}'], ['u', 'u', 1], pid=me['producer_id'], epoch=me['producer_epoch'], seq=0, transactional=True), v=9, index=1, txn=f'{p}tx', note='another id')
-    s.ask('AddOffsetsToTxn', v, me | {'group_id': g})
+    s.ask('AddOffsetsToTxn', min(v, 4), me | {'group_id': g})
     row = {'name': f'{p}t', 'partitions': [{'partition_index': 0, 'committed_offset': 10 + v, 'committed_leader_epoch': 0, 'committed_metadata': 'm'},
                                            {'partition_index': 7, 'committed_offset': 10 + v, 'committed_metadata': None}]}
-    s.ask('TxnOffsetCommit', v, me | {'group_id': g, 'topics': [row]})
-    s.ask('TxnOffsetCommit', v, me | {'group_id': g, 'topics': [row], 'generation_id': 4, 'member_id': 'nobody'}, note='a member that is not')
-    s.ask('TxnOffsetCommit', v, me | {'group_id': '', 'topics': [row]}, note='no group')
-    s.ask('TxnOffsetCommit', v, me | {'group_id': g, 'topics': []}, note='nothing')
+    s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': [row]})
+    s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': [row], 'generation_id': 4, 'member_id': 'nobody'}, note='a member that is not')
+    s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': '', 'topics': [row]}, note='no group')
+    s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': []}, note='nothing')
     for stable in (False, True):
         s.ask('OffsetFetch', 7, {'group_id': g, 'topics': None, 'require_stable': stable}, note='pending')
         s.ask('OffsetFetch', 7, {'group_id': g, 'topics': [{'name': f'{p}t', 'partition_indexes': [0, 1]}], 'require_stable': stable}, note='pending')
@@ -675,9 +683,9 @@ def transaction(s, t, n, me, v, commit):
         s.fetch(f'{p}t', 11, isolation=isolation, note='ongoing')
         s.offsets(f'{p}t', -1, isolation=isolation, note='ongoing')
         s.offsets(f'{p}t', -3, isolation=isolation, note='ongoing')
-    s.ask('EndTxn', v, me | {'committed': commit})
-    s.ask('EndTxn', v, me | {'committed': commit}, note='again')
-    s.ask('EndTxn', v, me | {'committed': not commit}, note='the other way')
+    s.ask('EndTxn', min(v, 4), me | {'committed': commit})
+    s.ask('EndTxn', min(v, 4), me | {'committed': commit}, note='again')
+    s.ask('EndTxn', min(v, 4), me | {'committed': not commit}, note='the other way')
     s.ask('OffsetFetch', 7, {'group_id': g, 'topics': None, 'require_stable': True}, note='ended')
     s.ask('DescribeTransactions', 0, {'transactional_ids': [t]}, note='ended')
 
@@ -777,6 +785,15 @@ def acls(s):
     s.each('DeleteAcls', {'filters': []}, note='none')
     s.each('DescribeUserScramCredentials', {'users': [{'name': f'{s.p}u'}]}, note='an unknown user')
     s.each('DescribeUserScramCredentials', {'users': None}, note='all')
+    user = f'{s.p}u'
+    put = {'name': user, 'mechanism': 1, 'iterations': 4096, 'salt': '0102030405060708', 'salted_password': 'ab' * 32}
+    s.each('AlterUserScramCredentials', {'upsertions': [put]})
+    s.each('DescribeUserScramCredentials', {'users': [{'name': user}]}, note='one that is there')
+    for note, body in [('few iterations', {'upsertions': [put | {'iterations': 10}]}), ('many iterations', {'upsertions': [put | {'iterations': 20000}]}), ('an unknown mechanism', {'upsertions': [put | {'mechanism': 9}]}),
+                       ('no name', {'upsertions': [put | {'name': ''}]}), ('deletes what is not there', {'deletions': [{'name': user, 'mechanism': 2}]}), ('deletes and sets', {'deletions': [{'name': user, 'mechanism': 1}], 'upsertions': [put]}),
+                       ('deletes', {'deletions': [{'name': user, 'mechanism': 1}]}), ('nothing', {})]:
+        s.each('AlterUserScramCredentials', {'deletions': [], 'upsertions': []} | body, note=note)
+        s.each('DescribeUserScramCredentials', {'users': None}, note=f'after: {note}')
 
 
 def frames(s):
