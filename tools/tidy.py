@@ -100,9 +100,26 @@ def check_docs(problems, build):
                 problems.append(f"{page.relative_to(ROOT)}: links to {link}, which is not there")
 
 
+def check_named_tests(problems):
+    """Pages that promise a behaviour name the test that shows it: FILE::TEST, an ellipsis for the file named last."""
+    for page in (ROOT / "docs/coming-from-seldon.md", ROOT / "docs/compatibility.md"):
+        last = None
+        for name, test in re.findall(r"`([\w/….-]+)::(\w+)`", page.read_text()):
+            last = last if name == "…" else name
+            path = ROOT / ("tests/e2e" if last.endswith(".py") else "tests/unit") / last
+            if last != "file" and not (path.exists() and re.search(rf"\b{test}\b", path.read_text())):
+                problems.append(f"{page.relative_to(ROOT)}: names {last}::{test}, which is not there")
+    page = (ROOT / "docs/compatibility.md").read_text()
+    for path in (ROOT / "tests/golden/flow_golden_test.c", ROOT / "tests/golden/gateway_golden_test.c"):
+        for label in re.findall(r'^    \{"([a-z0-9-]+/[^"]+)"', path.read_text(), re.M):
+            if label not in page:
+                problems.append(f"docs/compatibility.md: does not list {label}, which {path.name} lets differ")
+
+
 def main():
     problems = []
     check_docs(problems, ROOT / "build/release")
+    check_named_tests(problems)
     check_includes(problems)
     check_files(problems)
     check_functions(problems)

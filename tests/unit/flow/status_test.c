@@ -551,6 +551,28 @@ static void an_outer_join_fires_at_its_window_without_the_other_side(void **stat
     fixture_close(&x);
 }
 
+static void a_join_window_of_zero_is_the_configured_one(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    fixture_options(&x);
+    x.o.join_window_ms = 70;
+    fixture_open(&x);
+    APPLY(&x, "p: mul10; hang; sum < mul10,hang join=outer window=0; out < sum");
+    fixture_settle(&x);
+    a = fixture_ask(&x, "p", "INPUT=5");
+    fixture_advance(&x, 69);
+    assert_false(a->done);
+    fixture_advance(&x, 1);
+    assert_string_equal(asked_text(a), "OUTPUT=50");
+    fake_upstream_finish(x.up, "hang");
+    fixture_settle(&x);
+    asked_free(a);
+    fixture_close(&x);
+}
+
 static void credentials_are_not_written_and_the_last_value_of_a_header_goes_to_the_model(void **state)
 {
     static const struct header h[] = {{{"x-api-key", 9}, {"secret", 6}},
@@ -803,6 +825,7 @@ int main(void)
         cmocka_unit_test(the_reply_does_not_wait_for_branches_beside_the_output),
         cmocka_unit_test(a_branch_beside_the_output_has_the_default_time_not_the_callers),
         cmocka_unit_test(an_outer_join_fires_at_its_window_without_the_other_side),
+        cmocka_unit_test(a_join_window_of_zero_is_the_configured_one),
         cmocka_unit_test(credentials_are_not_written_and_the_last_value_of_a_header_goes_to_the_model),
         cmocka_unit_test(a_run_finishes_on_the_version_it_started_on),
         cmocka_unit_test(a_drain_takes_nothing_new_and_lets_what_runs_finish),
