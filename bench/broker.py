@@ -27,7 +27,7 @@ def both(measure):
 
 
 def ratio(ours, theirs, form=".0f", less=False):
-    better = theirs / max(ours, 1e-9) if less else ours / max(theirs, 1e-9)
+    better = theirs / max(ours, 0.01) if less else ours / max(theirs, 1e-9)
     return f"{ours:{form}} / {theirs:{form}} ({better:.2f}x{' less' if less else ''})"
 
 

@@ -40,7 +40,7 @@ def serve(toy, texts, *options):
 
 def ready(server, name):
     url = f"http://{server.infer}/v2/pipelines/{name}/ready"
-    harness.wait_for(lambda: requests.get(url, timeout=5).status_code == 200, 30, f"{name} does not get ready")
+    harness.wait_for(lambda: requests.get(url, timeout=15).status_code == 200, 60, f"{name} does not get ready")
 
 
 def show(r):
