@@ -45,13 +45,19 @@ void txn_record_add(struct batch_builder *w, struct str id, const struct txn *t,
     batch_add(w, &(struct record_new){.timestamp = now_ms, .key = buf_view(&key), .value = t ? buf_view(&value) : (struct bytes){0}});
 }
 
+/* Kafka never writes the other two: an id that is dead has no record, and a fence is decided in memory only. */
+static bool is_on_record(int8_t status)
+{
+    return status >= 0 && status < TXN_STATES && status != TXN_DEAD && status != TXN_PREPARE_EPOCH_FENCE;
+}
+
 static bool value_get(struct rd *r, struct arena *a, struct txn *into)
 {
     struct transaction_log_value v;
     int16_t version = rd_i16(r);
 
     if (version < 0 || version > VALUE_VERSION_MAX || !transaction_log_value_decode(r, version, a, &v)) return false;
-    if (v.transaction_status < 0 || v.transaction_status >= TXN_STATES) return false;
+    if (!is_on_record(v.transaction_status)) return false;
     into->producer_id = v.producer_id;
     into->epoch = v.producer_epoch;
     into->timeout_ms = v.transaction_timeout_ms;
@@ -78,5 +84,5 @@ enum rc txn_record_decode(const struct record *rec, struct arena *a, struct txn 
     *ret_id = k.transactional_id;
     *ret_gone = !rec->value.p;
     if (*ret_gone || value_get(&value, a, into)) return RC_OK;
-    return value.why ? rd_err(&value, e) : err_set(e, RC_INVALID, "a state that does not exist, or a newer version");
+    return value.why ? rd_err(&value, e) : err_set(e, RC_INVALID, "a state that is never on record, or a newer version");
 }

@@ -24,7 +24,8 @@ enum rc txns_topic(struct txns *ts, uint64_t *ret_seq, struct err *e)
 
 static void set_deadline(struct txns *ts, struct txn *t)
 {
-    int64_t gone = broker_wall_ms(ts->broker) - t->start_ms;
+    int64_t now = broker_wall_ms(ts->broker);
+    int64_t gone = t->start_ms >= 0 && t->start_ms < now ? now - t->start_ms : 0;       /* a clock that was put back, a record that makes no sense */
     int64_t left = MAX((int64_t)0, MIN((int64_t)t->timeout_ms, (int64_t)t->timeout_ms - gone));
 
     t->deadline_ms = broker_now_ms(ts->broker) + (uint64_t)left;
