@@ -46,6 +46,7 @@ REQUESTS = [
     ("heartbeat", 3, {"group_id": "g", "generation_id": 1, "member_id": "m"}, [(GROUP, READ)]),
     ("leave_group", 4, {"group_id": "g", "members": [{"member_id": "m"}]}, [(GROUP, READ)]),
     ("consumer_group_heartbeat", 0, {"group_id": "g2", "member_epoch": 5, "member_id": "m"}, [(GROUP, READ)]),
+    ("consumer_group_heartbeat", 0, {"group_id": "g2", "member_epoch": 5, "member_id": "m", "subscribed_topic_names": ["t"]}, [(GROUP, READ), (TOPIC, DESCRIBE)]),
     ("describe_groups", 5, {"groups": ["g"]}, [(GROUP, DESCRIBE)]),
     ("consumer_group_describe", 0, {"group_ids": ["g"]}, [(GROUP, DESCRIBE)]),
     ("delete_groups", 2, {"groups_names": ["g"]}, [(GROUP, DELETE)]),

@@ -96,6 +96,14 @@ static void answer(struct request *r, const struct consumer_group_heartbeat_requ
     request_answer_when(r, &a, seq);
 }
 
+/* As Kafka 4 has it, one name that may not be described refuses the heartbeat. */
+static bool may_describe(struct request *r, const struct consumer_group_heartbeat_request *q)
+{
+    for (size_t i = 0; i < q->subscribed_topic_names_n; i++)
+        if (!request_allows_topic(r, ACL_DESCRIBE, q->subscribed_topic_names[i])) return false;
+    return true;
+}
+
 void api_consumer_group_heartbeat(struct request *r)
 {
     const struct consumer_group_heartbeat_request *q = request_decode(r);
@@ -110,6 +118,7 @@ void api_consumer_group_heartbeat(struct request *r)
                       STR("the newer group protocol is switched off"));
     if (!request_allows_group(r, ACL_READ, q->group_id))
         return refuse(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED, (struct str){0});
+    if (!may_describe(r, q)) return refuse(r, KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED, (struct str){0});
     if (!q->group_id.n) return refuse(r, KAFKA_ERR_INVALID_REQUEST, STR("the group id is empty"));
     if (!groups_have_room(r->broker->groups, r->frame_n))
         return refuse(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE,
