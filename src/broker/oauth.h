@@ -11,7 +11,6 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-enum { OAUTH_LANE = 2 };                 /* of the workers: one after the other */
 
 /* oauth_fetch.c: gets what is at an http or https address. On a worker; gives up after five seconds. */
 enum rc oauth_fetch(const char *url, struct buf *ret, struct err *e) MUST_USE;

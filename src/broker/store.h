@@ -15,6 +15,7 @@
 #include "base/bytes.h"
 #include "base/err.h"
 #include "base/uuid.h"
+#include "sys/worker_lanes.h"
 
 struct clock;
 struct fs;
@@ -23,9 +24,7 @@ struct mailbox;
 struct store;
 struct store_meta_sink;
 struct workers;
-
-/* Lanes of the workers; what is on one runs one after the other. The last is of batches that expand to very much. */
-enum { LANE_WAL = 1, LANE_CHECKPOINT = 2, LANE_DELETE = 3, LANE_LARGE = 4, LANE_COMPACT = 5, LANE_UNPACK = 6, LANE_PATTERNS = 7 };
+/* Its lanes of the workers: sys/worker_lanes.h. */
 
 struct store_options {
     const char     *dir;                       /* created when missing */

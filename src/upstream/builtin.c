@@ -4,10 +4,11 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "sys/worker.h"
+#include "sys/worker_lanes.h"
 #include "upstream/xgb.h"
 #include <sys/stat.h>
 
-enum { LANE = 1, MODELS_MAX = 64 };
+enum { MODELS_MAX = 64 };
 
 struct builtin {
     struct workers *workers;
@@ -60,7 +61,7 @@ static void shelf_drop(void *p)
 
 static struct shelf *shelf_of(struct workers *w)
 {
-    struct lane_state *state = workers_lane(w, LANE);
+    struct lane_state *state = workers_lane(w, LANE_BUILTIN);
 
     if (!state->p) {
         struct shelf *s = xnew(struct shelf);
@@ -160,7 +161,7 @@ builtin_start(struct builtin *b, enum builtin_what what, struct str path, struct
     buf_append_str(&j->model, model);
     buf_append_str(&j->version, version);
     buf_append(&j->request, request);
-    j->work = (struct work){.run = job_run, .done = job_done, .reply_to = b->home, .lane = LANE};
+    j->work = (struct work){.run = job_run, .done = job_done, .reply_to = b->home, .lane = LANE_BUILTIN};
     workers_submit(b->workers, &j->work);
     return j;
 }

@@ -365,7 +365,7 @@ static void bearer(struct request *r, struct str token)
     j->oauth = oauth_hold(r->broker->oauth);
     j->now_s = broker_wall_ms(r->broker) / 1000;
     buf_append_str(&j->secret, bearer_token);
-    job_start(r, j, bearer_run, bearer_done, OAUTH_LANE);
+    job_start(r, j, bearer_run, bearer_done, LANE_OAUTH);
 }
 
 /* ---- rounds ---- */
