@@ -132,6 +132,15 @@ enum rc rescue_check(struct log *l, struct err *e)
     return err_set(e, RC_CORRUPT, "what was rescued goes up to offset %" PRId64 ", and something is missing from %" PRId64 " on", l->rescued_to, l->end);
 }
 
+static bool has_create(const struct log *l, struct bytes file)
+{
+    struct frame x;
+
+    for (size_t at = 0; frame_at(l, file, at, &x); at += HEAD + x.payload.n)
+        if (x.r.kind == WAL_LOG_CREATE) return true;
+    return false;
+}
+
 enum rc rescue_read(struct log *l, struct buf *ret, struct err *e)
 {
     char name[80], path[STORE_PATH_BYTES];
@@ -141,7 +150,7 @@ enum rc rescue_read(struct log *l, struct buf *ret, struct err *e)
     store_path(l->store, name, path);
     if (fs_load(l->store->fs, path, SIZE_MAX, ret, e)) return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
     l->rescued = true;
-    if (ret->n < HEAD || ret->p[4] != WAL_LOG_CREATE) return RC_OK;
+    if (!has_create(l, buf_view(ret))) return RC_OK;
     l->replaying = true;                                          /* the folder first: loading opens files in it */
     if (log_make_folder(l, e)) l->rescued = false;
     l->replaying = false;

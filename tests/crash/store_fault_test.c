@@ -141,7 +141,7 @@ static void errors_in_recovery_then_a_power_cut(void **state) { (void)state; eve
 static void recoveries_that_fail_one_after_the_other(void **state)
 {
     (void)state;
-    for (uint64_t seed = 1; seed <= 500; seed++) failing_recoveries(seed);
+    for (uint64_t seed = 1; seed <= 600; seed++) failing_recoveries(seed);
 }
 static void a_full_disk_in_recovery(void **state) { (void)state; every_failure_in_recovery((struct fault_case){.rc = RC_DISK_FULL}); }
 
