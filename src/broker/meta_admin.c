@@ -76,10 +76,11 @@ static enum rc apply_quota(struct broker *b, struct rd *r, struct err *e)
         struct str key = rd_str(r, false, "key");
         double v = rd_f64(r);
         enum quota_kind k;
+        struct err why;
 
         if (r->why) break;
-        if (!quota_kind_of(key, &k)) {
-            diag(DIAG_WARN, "broker.quota_dropped", KV_STR("key", key));
+        if (quota_value_check(&who, key, v, &why) || !quota_kind_of(key, &k)) {
+            diag(DIAG_WARN, "broker.quota_dropped", KV_STR("key", key), KV_CSTR("why", why.text));
             continue;
         }
         values.set[k] = true;

@@ -140,7 +140,7 @@ void producers_expire(struct producers *ps, int64_t now_ms, int64_t expire_ms)
     for (size_t at = 0; map_next(&ps->by_id, &at, &key, &v);) {
         struct producer *p = v;
 
-        if (p->txn_first_offset >= 0 || now_ms - p->last_timestamp <= expire_ms) continue;
+        if (p->txn_first_offset >= 0 || p->last_timestamp >= now_ms - expire_ms) continue;
         map_del(&ps->by_id, key);
         free(p);
     }
@@ -189,7 +189,6 @@ static void row_apply(struct producers *ps, const uint8_t *r)
 
     p->last_timestamp = MAX(p->last_timestamp, timestamp);
     p->coordinator_epoch = (int32_t)load_be32(r + 34);
-    if (p->txn_first_offset < 0 && (int64_t)load_be64(r + 38) >= 0) span_add(ps, (int64_t)load_be64(r + 38), p->id);
     p->txn_first_offset = (int64_t)load_be64(r + 38);
     if (last_seq < 0 || last_offset < 0 || delta < 0) return;
     window_push(p, (struct producer_entry){.first_seq = (int32_t)(((int64_t)last_seq - delta) & INT32_MAX), .last_seq = last_seq,
@@ -198,13 +197,22 @@ static void row_apply(struct producers *ps, const uint8_t *r)
 
 enum rc producers_decode(struct bytes b, struct producers *into, struct err *e)
 {
-    uint32_t rows;
+    struct bytes key;
+    uint32_t     rows;
+    void        *v;
 
     must(!into->by_id.n);
     if (b.n < SNAPSHOT_HEAD || load_be16(b.p) != SNAPSHOT_VERSION || load_be32(b.p + 2) != crc32c(bytes_sub(b, 6, b.n - 6)))
         return err_set(e, RC_CORRUPT, "producer snapshot: damaged");
     rows = load_be32(b.p + 6);
     if ((uint64_t)rows * SNAPSHOT_ROW != b.n - SNAPSHOT_HEAD) return err_set(e, RC_CORRUPT, "producer snapshot: %u rows in %zu bytes", rows, b.n);
+    for (uint32_t i = 0; i < rows; i++)
+        if (b.p[SNAPSHOT_HEAD + (size_t)i * SNAPSHOT_ROW] >> 7) return err_set(e, RC_CORRUPT, "producer snapshot: row %u is of no producer", i);
     for (uint32_t i = 0; i < rows; i++) row_apply(into, b.p + SNAPSHOT_HEAD + (size_t)i * SNAPSHOT_ROW);
+    for (size_t at = 0; map_next(&into->by_id, &at, &key, &v);) {          /* a producer's last row decides */
+        const struct producer *p = v;
+
+        if (p->txn_first_offset >= 0) span_add(into, p->txn_first_offset, p->id);
+    }
     return RC_OK;
 }

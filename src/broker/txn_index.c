@@ -83,7 +83,11 @@ enum rc txn_index_load(struct txn_index *x, struct handles *hs, const char *path
     if (fs_stat(hs->fs, path, &st, e)) return e->rc == RC_NOT_FOUND ? RC_OK : e->rc;
     if (of.end <= of.base) return cut(x, hs, path, 0, e);
     if (count(x, hs, path, (uint32_t)MIN(st.size / ENTRY_BYTES, (uint64_t)UINT32_MAX), of, &sane, e)) return e->rc;
-    if (!sane) return err_set(e, RC_CORRUPT, "%s: not an index of aborted transactions", path);
+    if (!sane) {
+        x->n = 0;
+        x->loaded = false;
+        return err_set(e, RC_CORRUPT, "%s: not an index of aborted transactions", path);
+    }
     return st.size == (uint64_t)x->n * ENTRY_BYTES ? RC_OK : cut(x, hs, path, x->n, e);
 }
 

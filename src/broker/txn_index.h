@@ -21,7 +21,8 @@ struct txn_index { struct log_file *handle; uint32_t n; bool loaded, dirty; };  
 
 void txn_index_fini(struct txn_index *x);      /* closes the file */
 /* Counts the entries of the file and cuts those whose marker is at or behind `end`; of a closed segment there are none. Missing:
- * no entries. RC_CORRUPT: they make no sense; the index is then empty, and so is the file. */
+ * no entries. RC_CORRUPT: they make no sense; nothing was changed and the index is not loaded: first the snapshots are to go that
+ * say it is whole, then it is to be made anew. */
 struct txn_range { int64_t base, end; bool closed; };
 enum rc txn_index_load(struct txn_index *x, struct handles *hs, const char *path, struct txn_range of, struct err *e) MUST_USE;
 enum rc txn_index_append(struct txn_index *x, struct handles *hs, const char *path, const struct aborted_txn *t, struct err *e) MUST_USE;

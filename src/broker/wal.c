@@ -338,9 +338,9 @@ enum rc wal_open(struct fs *fs, const char *path, uint64_t bytes_first, uint64_t
 
     if ((rc = fs_stat(fs, path, &st, e)) == RC_NOT_FOUND) rc = create(fs, path, bytes_first, e);
     if (rc || (rc = fs_open(fs, path, FS_READ | FS_WRITE | FS_DIRECT | FS_DSYNC, &w.file, e))) return rc;
-    if (!(rc = super_read(w.file, &w.super, e)) && !(rc = file_size(w.file, &st.size, e)) && st.size < RING_AT + w.super.ring.bytes)
-        rc = err_set(e, RC_CORRUPT, "wal: %" PRIu64 " bytes, its superblock says %" PRIu64 "; nothing was changed", st.size,
-                     RING_AT + w.super.ring.bytes);
+    if (!(rc = super_read(w.file, &w.super, e)) && !(rc = file_size(w.file, &st.size, e)) && st.size - RING_AT < w.super.ring.bytes)
+        rc = err_set(e, RC_CORRUPT, "wal: a ring of %" PRIu64 " bytes, its superblock says %" PRIu64 "; nothing was changed",
+                     st.size - RING_AT, w.super.ring.bytes);
     if (rc) {
         file_close(w.file);
         return rc;
@@ -449,7 +449,7 @@ enum rc wal_replay(struct fs *fs, const char *path, struct wal *w, uint64_t look
             struct wal_record r;
             struct bytes      payload;
 
-            if (!record_decode(w, group.p + at, group.n - at, w->seq_next, h.number, &r, &payload)) break;
+            if (at > group.n || !record_decode(w, group.p + at, group.n - at, w->seq_next, h.number, &r, &payload)) break;
             at += record_bytes(payload.n);
             w->seq_next++;
             found.records++;
