@@ -142,8 +142,6 @@ static void capture_log(struct checkpoint *c, struct log *l, bool all)
     state_put_log(&c->frames, &c->logs[c->logs_n - 1].state, &l->epochs);
 }
 
-struct store_meta_sink { struct buf *into; };
-
 void store_meta_put(struct store_meta_sink *sink, struct bytes record) { state_put_meta(sink->into, record); }
 
 /* The whole state, under a new number. */

@@ -30,6 +30,7 @@ struct log_state {
 void state_put_head(struct buf *into);         /* the first bytes of a new file */
 void state_put_meta(struct buf *into, struct bytes record);
 void state_put_log(struct buf *into, const struct log_state *s, const struct epochs *es);
+struct store_meta_sink { struct buf *into; };  /* of frames, for store_meta_put */
 void state_put_gone(struct buf *into, const struct uuid *topic, uint32_t partition);
 
 struct state_frame {
