@@ -2,7 +2,7 @@
 #include "broker/state.h"
 #include "base/crc.h"
 
-enum { HEAD_BYTES = 16, FRAME_HEAD = 12, LOG_FIXED = 88, EPOCH_BYTES = 12, CLOSED_BYTES = 40, FORMAT_READABLE_FROM = 1 };
+enum { HEAD_BYTES = 16, FRAME_HEAD = 12, LOG_FIXED = 88, EPOCH_BYTES = 12, CLOSED_BYTES = 40, FORMAT_READABLE_FROM = 1, NAME_BYTES_MAX = 249 };
 static const char MAGIC[8] = "MILLRSTA";
 
 void state_put_head(struct buf *into)
@@ -85,20 +85,30 @@ void state_epochs(struct bytes raw, struct epochs *into)
     for (size_t at = 0; at < raw.n; at += EPOCH_BYTES) epochs_add(into, (int32_t)load_le32(raw.p + at), (int64_t)load_le64(raw.p + at + 4));
 }
 
+bool state_name_ok(struct str topic)
+{
+    return topic.n && topic.n <= NAME_BYTES_MAX && !memchr(topic.p, '/', topic.n) && !memchr(topic.p, 0, topic.n);
+}
+
+static bool offsets_ok(const struct log_state *s)
+{
+    return s->start >= 0 && s->start <= s->end && s->segment_base >= 0 && s->segment_base <= s->end && s->snapshot >= -1 && s->snapshot <= s->end;
+}
+
 static bool log_decode(struct bytes b, struct state_frame *f)
 {
     size_t name_n;
 
     if (b.n < LOG_FIXED) return false;
     name_n = load_le32(b.p + 80);
-    if (!name_n || name_n > b.n - LOG_FIXED || (uint64_t)load_le32(b.p + 84) * EPOCH_BYTES != b.n - LOG_FIXED - name_n) return false;
+    if (name_n > b.n - LOG_FIXED || (uint64_t)load_le32(b.p + 84) * EPOCH_BYTES != b.n - LOG_FIXED - name_n) return false;
     f->log = (struct log_state){.partition = load_le32(b.p + 16), .rescued = b.p[20], .start = (int64_t)load_le64(b.p + 24), .end = (int64_t)load_le64(b.p + 32),
                                 .segment_base = (int64_t)load_le64(b.p + 40), .segment_bytes = load_le64(b.p + 48),
                                 .offsets_n = load_le32(b.p + 56), .times_n = load_le32(b.p + 60), .snapshot = (int64_t)load_le64(b.p + 64),
                                 .cleaned = (int64_t)load_le64(b.p + 72), .closed_n = STATE_CLOSED_UNKNOWN, .name = bytes_str(bytes_sub(b, LOG_FIXED, name_n))};
     f->epochs = bytes_sub(b, LOG_FIXED + name_n, b.n - LOG_FIXED - name_n);
     memcpy(f->log.topic.b, b.p, 16);
-    return true;
+    return state_name_ok(f->log.name) && offsets_ok(&f->log);
 }
 
 static bool frame_decode(enum state_kind kind, struct bytes b, struct state_frame *f)

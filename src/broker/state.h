@@ -39,6 +39,7 @@ struct state_frame {
     struct log_state log;                      /* of GONE only topic and partition, of CLOSED also the last two */
     struct bytes     epochs;                   /* see state_epochs */
 };
+bool state_name_ok(struct str topic);          /* may it stand in a path and in a record? Neither empty nor too long, no '/', no NUL */
 void state_epochs(struct bytes raw, struct epochs *into);         /* into must be empty */
 typedef enum rc (*state_fn)(void *ctx, const struct state_frame *f, struct err *e);
 /* *ret_format: the one it was written in; another one than STATE_FORMAT is to be written anew. RC_CORRUPT, RC_UNSUPPORTED, or what fn says. */

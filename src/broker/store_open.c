@@ -107,6 +107,8 @@ static enum rc replay_log(struct replay *p, const struct wal_record *r, struct b
         store_log_forget(s, l);
         return RC_OK;
     }
+    if (r->kind == WAL_LOG_CREATE && !l && !state_name_ok(bytes_str(payload)))
+        return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " creates a log under a name that cannot be", r->seq);
     if (r->kind == WAL_LOG_CREATE && !l) l = store_log_new(s, &r->topic, bytes_str(payload), r->partition);
     if (!l) return err_set(e, RC_CORRUPT, "wal record %" PRIu64 " is for a log nobody created", r->seq);
     l->known = true;

@@ -44,7 +44,7 @@ enum rc fs_load(struct fs *fs, const char *path, size_t max, struct buf *into, s
     if (fs_open(fs, path, FS_READ, &f, e) || file_size(f, &size, e)) return e->rc;
     if (size > max)
         return err_set(e, RC_CORRUPT, "%s: %llu bytes, at most %zu expected", path, (unsigned long long)size, max);
-    buf_reserve(into, (size_t)size);
+    buf_reserve(into, (size_t)size + 1);                          /* an empty file, too, needs somewhere to be read to */
     if (file_read(f, into->p + into->n, (size_t)size, 0, &got, e)) return e->rc;
     into->n += got;
     return RC_OK;
