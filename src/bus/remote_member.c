@@ -58,28 +58,10 @@ static void news_post(struct membership *s, const rd_kafka_topic_partition_list_
 
 /* ---- rebalances ---- */
 
-static void complain(const struct membership *s, rd_kafka_error_t *error)
+/* Everything: at a rebalance of this protocol nobody keeps anything. */
+static void let_go(struct membership *s)
 {
-    const struct kafka_lib *k = s->r->k;
-
-    if (!error) return;
-    diag(DIAG_WARN, "kafka.group", KV_CSTR("why", k->rd_kafka_error_string(error)));
-    k->rd_kafka_error_destroy(error);
-}
-
-static bool in_pieces(const struct membership *s)
-{
-    const char *protocol = s->r->k->rd_kafka_rebalance_protocol(s->rk);
-
-    return protocol && !strcmp(protocol, "COOPERATIVE");
-}
-
-static void let_go(struct membership *s, const rd_kafka_topic_partition_list_t *list)
-{
-    const struct kafka_lib *k = s->r->k;
-
-    if (in_pieces(s)) complain(s, k->rd_kafka_incremental_unassign(s->rk, list));
-    else k->rd_kafka_assign(s->rk, NULL);
+    s->r->k->rd_kafka_assign(s->rk, NULL);
 }
 
 static void take(struct membership *s, rd_kafka_topic_partition_list_t *list)
@@ -88,8 +70,7 @@ static void take(struct membership *s, rd_kafka_topic_partition_list_t *list)
 
     for (int i = 0; i < list->cnt; i++)
         list->elems[i].offset = RD_KAFKA_OFFSET_END;
-    if (in_pieces(s)) complain(s, k->rd_kafka_incremental_assign(s->rk, list));
-    else k->rd_kafka_assign(s->rk, list);
+    k->rd_kafka_assign(s->rk, list);
     k->rd_kafka_pause_partitions(s->rk, list);
     news_post(s, list, true, false);
 }
@@ -110,7 +91,7 @@ void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_
     if (lost || s->leaving) {
         if (s->giving) r->k->rd_kafka_topic_partition_list_destroy(s->giving);
         s->giving = NULL;
-        let_go(s, list);
+        let_go(s);
     } else {
         s->giving = r->k->rd_kafka_topic_partition_list_copy(list);
     }
@@ -155,6 +136,7 @@ static void left_run(struct work *w)
 {
     struct membership *s = container_of(w, struct membership, end);
 
+    if (s->giving) let_go(s); /* the library waits for it, and whoever leaves has given everything up */
     s->r->k->rd_kafka_consumer_close(s->rk);
 }
 
@@ -231,7 +213,7 @@ static enum rc client_open(struct membership *s, struct err *e)
     struct remote *r = s->r;
     char beat[DECIMAL_MAX]; /* six in a session: a rebalance is noticed with the next one */
     const struct remote_property own[] = {{STR("group.id"), s->m->group},
-                                          {STR("partition.assignment.strategy"), STR("cooperative-sticky")},
+                                          {STR("partition.assignment.strategy"), STR("range")}, /* cooperative ones abort librdkafka 2.0.2 now and then */
                                           {STR("enable.partition.eof"), STR("false")},
                                           {STR("max.poll.interval.ms"), STR(REBALANCE_TIMEOUT_MS)},
                                           {STR("heartbeat.interval.ms"), decimal(MAX(r->session_timeout_ms / 6, 1u), beat)}};
@@ -304,7 +286,7 @@ static void on_given(struct msg *msg)
 
     free(wish);
     if (!s || !s->giving) return;
-    if (!s->leaving) let_go(s, s->giving);
+    if (!s->leaving) let_go(s);
     s->r->k->rd_kafka_topic_partition_list_destroy(s->giving);
     s->giving = NULL;
 }

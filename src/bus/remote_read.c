@@ -250,23 +250,36 @@ static void idle_readers_trim(struct remote *r)
     }
 }
 
-static enum rc reader_for(struct remote *r, struct str topic, int32_t partition, int64_t offset,
-                          struct remote_reader **ret, struct err *e)
+static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e);
+
+/* It saw the end, but that was before it was asked now: the library tells of an end once. */
+static bool end_is_old(struct remote_reader *rd)
 {
-    list_each(it, &r->readers)
+    struct err e;
+
+    return reader_take(rd, 1, &e) && rd->at_end && !rd->held_n;
+}
+
+static enum rc reader_for(struct remote *r, const struct bus_fetch *f, struct remote_reader **ret, struct err *e)
+{
+    list_each_safe(it, &r->readers)
     {
         struct remote_reader *rd = container_of(it, struct remote_reader, link);
 
-        if (rd->reading || rd->use != REMOTE_FETCHES || rd->next < 0 || rd->next != offset ||
-            !reads_same(rd, topic, partition))
+        if (rd->reading || rd->use != REMOTE_FETCHES || rd->next < 0 || rd->next != f->offset ||
+            !reads_same(rd, f->topic, f->partition))
             continue;
+        if (!f->wait_ms && end_is_old(rd)) {
+            reader_free(rd);
+            continue;
+        }
         list_remove(&rd->link);
         list_push_front(&r->readers, &rd->link);
         *ret = rd;
         return RC_OK;
     }
     idle_readers_trim(r);
-    return reader_new(r, topic, partition, offset, REMOTE_FETCHES, ret, e);
+    return reader_new(r, f->topic, f->partition, f->offset, REMOTE_FETCHES, ret, e);
 }
 
 /* Called by the library while it looks into a reader's queue: errors of a topic or a partition come this way, not as
@@ -466,7 +479,7 @@ static void fetch_start(struct msg *m)
     if (r->closing)
         err_set(&f->op.err, RC_CANCELLED, "the bus is closing");
     else
-        reader_for(r, f->topic, f->partition, f->offset, &g->reader, &f->op.err);
+        reader_for(r, f, &g->reader, &f->op.err);
     if (f->op.err.rc) {
         fetch_end(g);
         return;

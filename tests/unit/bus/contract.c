@@ -373,6 +373,25 @@ static void what_is_too_large_or_nothing_is_refused(void **state)
     free((void *)(uintptr_t)r.value.p);
 }
 
+static void a_fetch_that_does_not_wait_sees_all_that_was_acknowledged_before(void **state)
+{
+    struct bus_topic t;
+    struct bus_fetch f;
+
+    (void)state;
+    assert_int_equal(ensure(&t, topic("fresh"), 1), RC_OK);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(fetch(&f, topic("fresh"), 0, i, 0), RC_OK); /* sees the end, and stands there */
+        assert_int_equal(f.records_n, 0);
+        bus_fetch_fini(&f);
+        the->outside(the, topic("fresh").p, 0, "k", "new");
+        assert_int_equal(fetch(&f, topic("fresh"), 0, i, 0), RC_OK);
+        assert_int_equal(f.records_n, 1);
+        assert_int_equal(f.next_offset, i + 1);
+        bus_fetch_fini(&f);
+    }
+}
+
 static void a_fetch_waits_for_the_first_record(void **state)
 {
     struct bus_topic t;
@@ -699,6 +718,7 @@ int contract_run(struct contract *c)
         cmocka_unit_test(appends_keep_their_order),
         cmocka_unit_test(an_append_that_need_not_wait_is_there_all_the_same),
         cmocka_unit_test(what_is_too_large_or_nothing_is_refused),
+        cmocka_unit_test(a_fetch_that_does_not_wait_sees_all_that_was_acknowledged_before),
         cmocka_unit_test(a_fetch_waits_for_the_first_record),
         cmocka_unit_test(a_deadline_before_the_wait_is_over_is_a_timeout),
         cmocka_unit_test(a_watch_shows_what_others_append),
