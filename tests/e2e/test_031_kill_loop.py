@@ -1,5 +1,5 @@
 """kill -9, again and again, under clients that live through it: segments roll, a topic is compacted, topics come and go, checkpoints
-run. What was acknowledged is there, once, at the offset that was told. KILLS=N chooses how often (./dev ci --full: 200)."""
+run. What was acknowledged is there, once, at the offset that was told. KILLS=N chooses how often (./dev ci: 200)."""
 
 import os
 import random

@@ -21,6 +21,8 @@ cmd_ci() {
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
     pytest_suite venv tests/e2e/slow
     pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py --kafka "$modes" -k "kraft or zk"
+    say "the broker killed 200 times under real clients"
+    KILLS=200 pytest_suite venv tests/e2e/test_031_kill_loop.py
     say "faults under several data planes"
     if [ $full = 1 ]; then pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka "$modes"
     else pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka kraft -k "embedded or sleeps"; fi
@@ -41,7 +43,8 @@ cmd_ci() {
         say "clients of Kafka 4: Java 4.1, franz-go"
         tools/kafka4/setup.sh build/kafka4 >build/kafka4.log 2>&1 || { tail -20 build/kafka4.log >&2; die "could not assemble Apache Kafka 4.1's tools"; }
         pytest_suite venv-go tests/e2e/full
-        [ -d tests/e2e ] && CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py tests/e2e/test_031_kill_loop.py
+        CRASH_ROUNDS=200 pytest_suite venv tests/e2e/test_030_crash.py
+        KILLS=2000 pytest_suite venv tests/e2e/test_031_kill_loop.py
         pytest_suite venv tests/e2e/test_093_beside_the_original.py --kafka "$modes" -k "kraft or zk"
         . tools/dev/sim.sh
         cmd_sim --seeds 2000 && PASSED=$((PASSED + 1)) || FAILED=$((FAILED + 1))
