@@ -36,8 +36,8 @@
     X(rd_kafka_topic_partition_list_add) X(rd_kafka_topic_partition_list_destroy)                                      \
     X(rd_kafka_topic_partition_list_new) X(rd_kafka_topic_result_error) X(rd_kafka_topic_result_error_string)          \
     X(rd_kafka_assign) X(rd_kafka_assignment_lost) X(rd_kafka_conf_set_rebalance_cb) X(rd_kafka_consumer_close)         \
-    X(rd_kafka_consumer_poll)                                                                                                   \
-    X(rd_kafka_pause_partitions) X(rd_kafka_queue_get_consumer) X(rd_kafka_subscribe)   \
+    X(rd_kafka_consumer_poll) X(rd_kafka_incremental_assign) X(rd_kafka_incremental_unassign)                          \
+    X(rd_kafka_pause_partitions) X(rd_kafka_queue_get_consumer) X(rd_kafka_rebalance_protocol) X(rd_kafka_subscribe)   \
     X(rd_kafka_ConsumerGroupDescription_error) X(rd_kafka_ConsumerGroupDescription_group_id)                           \
     X(rd_kafka_ConsumerGroupDescription_member) X(rd_kafka_ConsumerGroupDescription_member_count)                      \
     X(rd_kafka_ConsumerGroupListing_group_id) X(rd_kafka_DeleteConsumerGroupOffsets)                                   \

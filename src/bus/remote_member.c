@@ -22,6 +22,7 @@ struct membership {
     struct timer poll;
     rd_kafka_topic_partition_list_t *giving; /* revoked and not given up yet */
     bool leaving;
+    bool assigned; /* it was given numbers, or told that there are none for it, at least once */
     struct work end; /* leaving, on a worker */
 };
 
@@ -58,10 +59,28 @@ static void news_post(struct membership *s, const rd_kafka_topic_partition_list_
 
 /* ---- rebalances ---- */
 
-/* Everything: at a rebalance of this protocol nobody keeps anything. */
-static void let_go(struct membership *s)
+static void complain(const struct membership *s, rd_kafka_error_t *error)
 {
-    s->r->k->rd_kafka_assign(s->rk, NULL);
+    const struct kafka_lib *k = s->r->k;
+
+    if (!error) return;
+    diag(DIAG_WARN, "kafka.group", KV_CSTR("why", k->rd_kafka_error_string(error)));
+    k->rd_kafka_error_destroy(error);
+}
+
+static bool in_pieces(const struct membership *s)
+{
+    const char *protocol = s->r->k->rd_kafka_rebalance_protocol(s->rk);
+
+    return protocol && !strcmp(protocol, "COOPERATIVE");
+}
+
+static void let_go(struct membership *s, const rd_kafka_topic_partition_list_t *list)
+{
+    const struct kafka_lib *k = s->r->k;
+
+    if (in_pieces(s)) complain(s, k->rd_kafka_incremental_unassign(s->rk, list));
+    else k->rd_kafka_assign(s->rk, NULL);
 }
 
 static void take(struct membership *s, rd_kafka_topic_partition_list_t *list)
@@ -70,7 +89,8 @@ static void take(struct membership *s, rd_kafka_topic_partition_list_t *list)
 
     for (int i = 0; i < list->cnt; i++)
         list->elems[i].offset = RD_KAFKA_OFFSET_END;
-    k->rd_kafka_assign(s->rk, list);
+    if (in_pieces(s)) complain(s, k->rd_kafka_incremental_assign(s->rk, list));
+    else k->rd_kafka_assign(s->rk, list);
     k->rd_kafka_pause_partitions(s->rk, list);
     news_post(s, list, true, false);
 }
@@ -84,6 +104,7 @@ void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_
 
     if (!s || s->rk != rk) return;
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+        s->assigned = true;
         take(s, list);
         return;
     }
@@ -91,7 +112,7 @@ void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_
     if (lost || s->leaving) {
         if (s->giving) r->k->rd_kafka_topic_partition_list_destroy(s->giving);
         s->giving = NULL;
-        let_go(s);
+        let_go(s, list);
     } else {
         s->giving = r->k->rd_kafka_topic_partition_list_copy(list);
     }
@@ -132,11 +153,18 @@ static void membership_told(struct membership *s)
     remote_done(&m->op);
 }
 
+/* librdkafka 2.0.2 aborts when a member is closed between its first JoinGroup and what that gives it (its sticky assignor has no
+ * state yet): such a one is left as it is, for the process is about to end, and the group forgets it with its session. */
 static void left_run(struct work *w)
 {
     struct membership *s = container_of(w, struct membership, end);
 
-    if (s->giving) let_go(s); /* the library waits for it, and whoever leaves has given everything up */
+    if (!s->assigned) {
+        s->rk = NULL;
+        s->wake[0] = s->wake[1] = -1; /* the library may still write there */
+        return;
+    }
+    if (s->giving) let_go(s, s->giving); /* the library waits for it, and whoever leaves has given everything up */
     s->r->k->rd_kafka_consumer_close(s->rk);
 }
 
@@ -213,7 +241,7 @@ static enum rc client_open(struct membership *s, struct err *e)
     struct remote *r = s->r;
     char beat[DECIMAL_MAX]; /* six in a session: a rebalance is noticed with the next one */
     const struct remote_property own[] = {{STR("group.id"), s->m->group},
-                                          {STR("partition.assignment.strategy"), STR("range")}, /* cooperative ones abort librdkafka 2.0.2 now and then */
+                                          {STR("partition.assignment.strategy"), STR("cooperative-sticky")},
                                           {STR("enable.partition.eof"), STR("false")},
                                           {STR("max.poll.interval.ms"), STR(REBALANCE_TIMEOUT_MS)},
                                           {STR("heartbeat.interval.ms"), decimal(MAX(r->session_timeout_ms / 6, 1u), beat)}};
@@ -286,7 +314,7 @@ static void on_given(struct msg *msg)
 
     free(wish);
     if (!s || !s->giving) return;
-    if (!s->leaving) let_go(s);
+    if (!s->leaving) let_go(s, s->giving);
     s->r->k->rd_kafka_topic_partition_list_destroy(s->giving);
     s->giving = NULL;
 }
