@@ -20,7 +20,7 @@ enum {
     LARGE_READ_BYTES = 1 << 20, /* of one connection in one turn */
     WRITE_BYTES_PER_TURN = 4 << 20,
     SEND_FILE_BYTES = 1 << 20,
-    TLS_PIECE_BYTES = 64 << 10, /* handed to TLS at a time */
+    TLS_PIECE_BYTES = 16 << 10, /* one record of TLS: it takes no more at a time */
 };
 
 static struct broker *broker_of(const struct sock *s)
@@ -269,16 +269,14 @@ static ssize_t tls_write_some(struct sock *s)
     static uint8_t piece[TLS_PIECE_BYTES]; /* one loop */
     const struct broker_reply *r = s->out;
     size_t part = s->part, at = s->part_at, n = 0;
+    ssize_t sent;
 
     while (r && n < sizeof piece) {
         struct broker_part p = broker_reply_part(r, part);
         size_t some = MIN(p.n - at, sizeof piece - n);
         struct err e;
 
-        if (p.file && tls_sends_files(s->tls)) {
-            if (!n) return tls_send_file(s->tls, file_fd(p.file), (off_t)(p.offset + at), p.n - at);
-            break;
-        }
+        if (p.file && tls_sends_files(s->tls)) break;
         if (p.file && file_read_exact(p.file, piece + n, some, p.offset + at, &e)) {
             errno = EIO;
             return -1;
@@ -293,8 +291,14 @@ static ssize_t tls_write_some(struct sock *s)
             r = broker_reply_next(r);
         }
     }
-    ssize_t sent = tls_write(s->tls, piece, n);
-    if (!sent) errno = EPIPE;
+    if (n) {
+        sent = tls_write(s->tls, piece, n);
+    } else {
+        struct broker_part p = broker_reply_part(s->out, s->part);
+
+        sent = tls_send_file(s->tls, file_fd(p.file), (off_t)(p.offset + s->part_at), p.n - s->part_at);
+    }
+    if (!sent) errno = EPIPE; /* the peer has said that this is its end */
     return sent ? sent : -1;
 }
 
@@ -434,13 +438,14 @@ static void shake_hands(struct sock *s)
 static void on_ready(struct watch *w, uint32_t events)
 {
     struct sock *s = container_of(w, struct sock, watch);
+    bool waited = s->tls && (!s->known || tls_wants_write(s->tls)); /* for the handshake, or to read on */
 
     if ((events & (EPOLLHUP | EPOLLERR)) || (s->conn.parked && (events & EPOLLRDHUP))) {
         die(s);
         return;
     }
     if (s->tls && !s->known) shake_hands(s);
-    if ((events & EPOLLIN) || s->tls) read_more(s);
+    if ((events & EPOLLIN) || waited) read_more(s);
     dirty(s);
 }
 
