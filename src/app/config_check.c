@@ -191,7 +191,7 @@ static bool asks_who(const struct config_listener *one)
     return one->sasl || one->client_auth == TLS_CLIENT_REQUIRED;
 }
 
-static void note_passwords(struct config_loader *l)
+static void check_users(struct config_loader *l)
 {
     const struct config *c = l->c;
 
@@ -205,6 +205,10 @@ static void note_passwords(struct config_loader *l)
             refuse(l, CONFIG_KEY_BROKER_LISTENERS, STR_FMT ": OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against",
                    STR_ARG(one->name));
     }
+    for (size_t i = 0; i < c->broker_super_users.n; i++)
+        if (!str_starts(c->broker_super_users.list[i], STR("User:")))
+            refuse(l, CONFIG_KEY_BROKER_SUPER_USERS, "a principal is User:NAME, not \"" STR_FMT "\": it would match nobody",
+                   STR_ARG(c->broker_super_users.list[i]));
     if (c->broker_authorizer == CONFIG_BROKER_AUTHORIZER_ACL && !c->broker_super_users.n && config_runs_broker(c))
         config_note(l, "broker.authorizer is acl and broker.superUsers is empty: only what entries allow is allowed, so that nobody may add the first one");
 }
@@ -263,6 +267,6 @@ void config_check(struct config_loader *l)
     check_public(l);
     check_later(l);
     note_public_broker(l);
-    note_passwords(l);
+    check_users(l);
     note_weak(l);
 }

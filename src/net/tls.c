@@ -23,7 +23,6 @@ struct tls_server {
     char *path[FILES]; /* certificate, key, clients' authorities */
     struct file_stamp stamp[FILES];
     enum tls_client_auth client_auth;
-    bool http;
     SSL_CTX *ctx;
     int64_t not_after;
 };
@@ -90,21 +89,6 @@ static int64_t not_after(SSL_CTX *ctx)
     return (int64_t)timegm(&tm);
 }
 
-static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
-                           const unsigned char *in, unsigned in_n, void *arg)
-{
-    static const unsigned char ours[] = "\x02h2\x08http/1.1";
-    unsigned char *chosen;
-
-    (void)ssl;
-    (void)arg;
-    if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) !=
-        OPENSSL_NPN_NEGOTIATED)
-        return SSL_TLSEXT_ERR_NOACK;
-    *out = chosen;
-    return SSL_TLSEXT_ERR_OK;
-}
-
 static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
 {
     static const unsigned char session_context[] = "millrace";
@@ -123,7 +107,6 @@ static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
     SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_verify(ctx, modes[s->client_auth], NULL);
-    if (s->http) SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
 }
 
 static enum rc context_new(const struct tls_server *s, SSL_CTX **ret, struct err *e)
@@ -170,7 +153,6 @@ enum rc tls_server_new(const struct tls_options *o, struct tls_server **ret, str
     s->path[1] = own(o->key_path);
     s->path[2] = own(o->client_ca_path);
     s->client_auth = o->client_auth;
-    s->http = o->http;
     if (stamps_of(s, s->stamp, e) || context_new(s, &s->ctx, e)) {
         tls_server_free(s);
         return e->rc;
@@ -363,28 +345,7 @@ bool tls_peer_subject(const struct tls *t, struct buf *ret)
     return true;
 }
 
-bool tls_http2(const struct tls *t)
-{
-    const unsigned char *name;
-    unsigned n;
-
-    SSL_get0_alpn_selected(t->ssl, &name, &n);
-    return n == 2 && !memcmp(name, "h2", 2);
-}
-
 bool tls_resumed(const struct tls *t)
 {
     return SSL_session_reused(t->ssl) == 1;
-}
-
-const char *tls_version(const struct tls *t)
-{
-    return SSL_get_version(t->ssl);
-}
-
-const char *tls_cipher(const struct tls *t)
-{
-    const char *name = SSL_get_cipher_name(t->ssl);
-
-    return name ? name : "none";
 }

@@ -539,6 +539,8 @@ static void listeners_say_what_their_security_lacks(void **state)
     assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', sasl: [PLAIN], clientAuth: required}]\n", NULL, NULL,
                    "config.yaml:2:55: broker.listeners[0].sasl: mechanisms belong to the protocols SASL_PLAINTEXT and SASL_SSL, and this is PLAINTEXT\n"
                    "config.yaml:2:75: broker.listeners[0].clientAuth: clients' certificates are checked against tls.clientCaPath, which is missing\n");
+    assert_refused("broker: {superUsers: [admin]}\n", NULL, NULL,
+                   "config.yaml:1:22: broker.superUsers: a principal is User:NAME, not \"admin\": it would match nobody\n");
     assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT, sasl: [OAUTHBEARER]}]\n", NULL, NULL,
                    "config.yaml:2:14: broker.listeners: a: OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against\n");
 }
