@@ -60,7 +60,7 @@ static void large_done(struct log_large *g)
     struct err gone;
 
     a->prepared = true;
-    a->broker->larges_n--;
+    a->broker->jobs_n--;
     if (a->to) {
         step(a->to);
         return;
@@ -78,7 +78,7 @@ static void large_start(struct broker_append *a)
     g->done = large_done;
     g->ctx = a;
     a->large = g;
-    a->broker->larges_n++;
+    a->broker->jobs_n++;
     log_large_prepare(partition_log(a->to), g);
 }
 

@@ -450,7 +450,7 @@ void broker_drain(struct broker *b)
 bool broker_is_drained(const struct broker *b)
 {
     if (!list_empty(&b->appends) || !list_empty(&b->appends_done) || !list_empty(&b->waits) ||
-        b->larges_n)
+        b->jobs_n)
         return false;
     list_each(it, &b->conns)
     {
@@ -461,10 +461,10 @@ bool broker_is_drained(const struct broker *b)
     return true;
 }
 
-/* Workers still write files for large batches: their answers come by mailbox. */
-static void wait_for_larges(struct broker *b)
+/* Workers are still at something of ours: their answers come by mailbox. */
+static void wait_for_jobs(struct broker *b)
 {
-    while (b->larges_n) {
+    while (b->jobs_n) {
         struct pollfd p = {.fd = mailbox_fd(b->mailbox), .events = POLLIN};
 
         if (!workers_run_one(b->opt.workers) && !mailbox_pending(b->mailbox))
@@ -528,7 +528,7 @@ struct broker *broker_free(struct broker *b)
     if (!b) return NULL;
     b->draining = true;
     if (b->store) {
-        wait_for_larges(b);
+        wait_for_jobs(b);
         store_turn_end(b->store);
         close_connections(b);
         appends_cancel(b);
@@ -544,7 +544,7 @@ struct broker *broker_abandon(struct broker *b)
     if (!b) return NULL;
     b->draining = true;
     if (b->store) {
-        wait_for_larges(b);
+        wait_for_jobs(b);
         close_connections(b);
         appends_cancel(b);
         reads_cancel(b);

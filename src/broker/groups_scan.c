@@ -74,7 +74,7 @@ static void scan_done(struct work *w)
     struct str next;
 
     gs->scanning = false;
-    gs->broker->larges_n--;
+    gs->broker->jobs_n--;
     if (ge && ge->c) {
         cgroup_scan_tried(ge->c, &s->of, s->names, s->matches, s->tried, s->cost_us, false);
         if (!cgroup_scan_names(ge->c, &s->of, &world, &next, 1))
@@ -107,7 +107,7 @@ static bool scan_start(struct group_entry *ge)
     s->work = (struct work){
         .run = scan_run, .done = scan_done, .reply_to = gs->broker->mailbox, .lane = LANE_PATTERNS};
     gs->scanning = true;
-    gs->broker->larges_n++; /* the way down waits for it */
+    gs->broker->jobs_n++; /* the way down waits for it */
     workers_submit(gs->broker->opt.workers, &s->work);
     return true;
 }

@@ -24,7 +24,6 @@ enum {
 struct oauth {
     char *jwks;
     struct str issuer, audience, scope; /* owned */
-    uint32_t owners;
 
     cjose_jwk_t *keys[KEYS_MAX];
     size_t keys_n;
@@ -41,14 +40,7 @@ struct oauth *oauth_new(const struct oauth_options *o)
     x->issuer = str_own(o->issuer);
     x->audience = str_own(o->audience);
     x->scope = str_own(o->scope);
-    x->owners = 1;
     return x;
-}
-
-struct oauth *oauth_hold(struct oauth *o)
-{
-    if (o) o->owners++;
-    return o;
 }
 
 static void keys_drop(struct oauth *o)
@@ -59,7 +51,7 @@ static void keys_drop(struct oauth *o)
 
 struct oauth *oauth_free(struct oauth *o)
 {
-    if (!o || --o->owners) return NULL;
+    if (!o) return NULL;
     keys_drop(o);
     free(o->jwks);
     str_drop(&o->issuer);

@@ -20,8 +20,7 @@ struct oauth_options {
 };
 struct oauth;
 struct oauth *oauth_new(const struct oauth_options *o);
-struct oauth *oauth_hold(struct oauth *o);                               /* one more owner: a job on its way */
-struct oauth *oauth_free(struct oauth *o);                               /* one less; NULL is fine; returns NULL */
+struct oauth *oauth_free(struct oauth *o);                               /* after the last oauth_verify(); NULL is fine; returns NULL */
 
 struct oauth_login { struct str user; int64_t expires_s; };              /* user: owned; seconds since 1970 */
 void oauth_login_fini(struct oauth_login *l);

@@ -377,7 +377,7 @@ static void large_end(struct large *g)
     struct produce *p = g->of;
 
     list_remove(&g->link);
-    g->broker->larges_n--;
+    g->broker->jobs_n--;
     if (p) p->large = NULL;
     if (p) p->r->aside_us += g->us + g->file.us;
     large_free(g);
@@ -534,7 +534,7 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
     g->work = (struct work){.run = large_check, .done = large_checked, .reply_to = br->mailbox};
     p->large = g;
     list_push(&br->produces_large, &g->link);
-    br->larges_n++;
+    br->jobs_n++;
     workers_submit(br->opt.workers, &g->work);
 }
 

@@ -175,6 +175,7 @@ static void accept_user(struct request *r, struct str user, struct bytes token,
 
 struct sasl_job {
     struct work work;
+    struct broker *broker;
     struct request *r; /* NULL: the client is gone */
     struct scram_credential credential;
     bool known, good;
@@ -188,11 +189,11 @@ struct sasl_job {
 
 static void job_delete(struct sasl_job *j)
 {
+    j->broker->jobs_n--;
     if (j->secret.p) OPENSSL_cleanse(j->secret.p, j->secret.cap);
     buf_fini(&j->secret);
     OPENSSL_cleanse(&j->credential, sizeof j->credential);
     oauth_login_fini(&j->login);
-    oauth_free(j->oauth);
     str_drop(&j->user);
     free(j);
 }
@@ -206,6 +207,8 @@ static void job_start(struct request *r, struct sasl_job *j, void (*run)(struct 
                       void (*done)(struct work *), uint32_t lane)
 {
     j->work = (struct work){.run = run, .done = done, .reply_to = r->broker->mailbox, .lane = lane};
+    j->broker = r->broker;
+    j->broker->jobs_n++;
     j->r = r;
     r->ctx = j;
     request_park(r, job_cancel);
@@ -362,7 +365,7 @@ static void bearer(struct request *r, struct str token)
         return;
     }
     j = xnew(struct sasl_job);
-    j->oauth = oauth_hold(r->broker->oauth);
+    j->oauth = r->broker->oauth;
     j->now_s = broker_wall_ms(r->broker) / 1000;
     buf_append_str(&j->secret, bearer_token);
     job_start(r, j, bearer_run, bearer_done, LANE_OAUTH);
