@@ -14,7 +14,8 @@ enum {
     SENDING_MAX = 100000,
     MESSAGE_TIMEOUT_MS = 120000,
     LOOK_MS = 100,      /* how often a start that waits for the cluster looks up */
-    SAY_EVERY_MS = 5000
+    SAY_EVERY_MS = 5000,
+    TURNED_AWAY_MS = 3000 /* a start does not wait for brokers that refuse it */
 };
 
 static struct remote *remote_of(const struct bus *b)
@@ -68,12 +69,14 @@ void remote_wake_close(int wake[2])
 
 /* ---- clients ---- */
 
+/* What broke a connection is told as an error, too, and said in bus/trouble.h's words. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
     (void)rk;
-    diag(level <= 3   ? DIAG_WARN
-         : level <= 5 ? DIAG_INFO
-                      : DIAG_DEBUG,
+    diag(!strcmp(facility, "FAIL") ? DIAG_DEBUG
+         : level <= 3              ? DIAG_WARN
+         : level <= 5              ? DIAG_INFO
+                                   : DIAG_DEBUG,
          "kafka.client", KV_CSTR("facility", facility), KV_CSTR("text", text));
 }
 
@@ -125,9 +128,14 @@ refused:
 
 static bool remote_ready(const struct bus *b, struct str *ret_why)
 {
+    static _Thread_local char text[512];
+    struct trouble t;
+    struct err e;
+
     if (!atomic_load_explicit(&remote_of(b)->brokers_down, memory_order_relaxed)) return true;
-    *ret_why = STR("Broker not available: no Kafka broker answers (check that Kafka runs, and "
-                   "kafka.bootstrap)");
+    if (!trouble_now(&t)) t = trouble_make(TROUBLE_BROKER, "no Kafka broker answers");
+    trouble_err(&t, &e);
+    *ret_why = (struct str){text, (size_t)snprintf(text, sizeof text, "%s", e.text)};
     return false;
 }
 
@@ -145,7 +153,7 @@ static void knock_run(struct work *w)
 
     if (r->k->rd_kafka_metadata(r->admin, 0, NULL, &md, KNOCK_MS)) return;
     r->k->rd_kafka_metadata_destroy(md);
-    atomic_store(&r->brokers_down, false);
+    remote_up(r);
 }
 
 static void knock_done(struct work *w)
@@ -178,6 +186,21 @@ void remote_down(struct remote *r)
 {
     atomic_store(&r->brokers_down, true);
     if (!r->knocking && !r->closing && r->workers) knock_start(r);
+}
+
+void remote_up(struct remote *r)
+{
+    if (!atomic_exchange_explicit(&r->brokers_down, false, memory_order_relaxed)) return;
+    trouble_gone();
+}
+
+void remote_error(struct remote *r, int code, const char *text)
+{
+    struct trouble t;
+
+    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) remote_down(r);
+    if (trouble_of_code(code, text, &t)) trouble_say(&t);
+    else diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
 }
 
 static void remote_free(struct remote *r)
@@ -313,30 +336,38 @@ static void confs_make(struct remote *r, const struct remote_options *o)
         conf_add(p, pn, o->producer[i].name, o->producer[i].value);
 }
 
-/* The cluster's id, which the first metadata answer carries. Whoever started it may give up at any time. */
+static bool turned_away(const struct trouble *t)
+{
+    return t->kind == TROUBLE_SASL || t->kind == TROUBLE_TLS;
+}
+
+/* The cluster's id, which the first metadata answer carries. Whoever started it may give up at any time; brokers that turn us
+ * away will go on doing it. The loop has no thread yet: what the library tells is looked at here. */
 static enum rc cluster_await(struct remote *r, const struct remote_options *o, char **ret, struct err *e)
 {
-    uint64_t begun = clock_mono_ms(&clock_real), said = begun + LOOK_MS;
+    uint64_t begun = clock_mono_ms(&clock_real), said = begun + LOOK_MS, waited = 0;
+    struct trouble why;
 
-    for (;;) {
-        uint64_t now;
+    while (waited < o->connect_ms) {
+        AUTO(buf_fini) struct buf text = {0};
 
         *ret = r->k->rd_kafka_clusterid(r->admin, LOOK_MS);
-        now = clock_mono_ms(&clock_real);
+        loop_turn(r->loop, 0);
+        waited = clock_mono_ms(&clock_real) - begun;
         if (*ret) return RC_OK;
         if (o->go_on && !o->go_on(o->ctx))
             return err_set(e, RC_CANCELLED, "ended while waiting for a Kafka broker at " STR_FMT, STR_ARG(o->bootstrap));
-        if (now - begun >= o->connect_ms) break;
-        if (now < said) continue;
-        said = now + SAY_EVERY_MS;
-        diag(DIAG_WARN, "kafka.waiting",
-             KV_CSTR("why", "Broker not available: no answer yet (check that Kafka runs, and kafka.bootstrap)"),
-             KV_STR("bootstrap", o->bootstrap), KV_U64("waited_ms", now - begun), KV_U64("wait_ms", o->connect_ms));
+        if (!trouble_now(&why)) why = trouble_make(TROUBLE_BROKER, "no answer from " STR_FMT, STR_ARG(o->bootstrap));
+        if (turned_away(&why) && waited >= TURNED_AWAY_MS) return trouble_err(&why, e);
+        if (begun + waited < said) continue;
+        said = begun + waited + SAY_EVERY_MS;
+        trouble_put(&why, &text);
+        diag(DIAG_WARN, "kafka.waiting", KV_STR("why", buf_str(&text)), KV_STR("bootstrap", o->bootstrap), KV_U64("waited_ms", waited),
+             KV_U64("wait_ms", o->connect_ms));
     }
-    return err_set(e, RC_UNAVAILABLE,
-                   "Broker not available: none of " STR_FMT " answered within %" PRIu64
-                   " ms (check that Kafka runs, and kafka.bootstrap)",
-                   STR_ARG(o->bootstrap), o->connect_ms);
+    if (why.kind == TROUBLE_BROKER)
+        why = trouble_make(TROUBLE_BROKER, "none of " STR_FMT " answered within %" PRIu64 " ms", STR_ARG(o->bootstrap), o->connect_ms);
+    return trouble_err(&why, e);
 }
 
 /* What never changes: the cluster's id, and this start's random incarnation. */
@@ -346,6 +377,7 @@ static enum rc facts_learn(struct remote *r, const struct remote_options *o, str
     char *id;
 
     if (cluster_await(r, o, &id, e)) return e->rc;
+    remote_up(r);
     snprintf(r->bus.facts.cluster_id, sizeof r->bus.facts.cluster_id, "%s", id);
     r->k->rd_kafka_mem_free(r->admin, id);
     random_bytes(random, sizeof random);

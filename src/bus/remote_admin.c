@@ -137,7 +137,7 @@ static enum rc look(struct remote *r, struct bus_topic *t, const char *topic)
         t->partitions = found->partition_cnt;
         t->replication = found->partitions[0].replica_cnt;
     }
-    atomic_store(&r->brokers_down, false);
+    remote_up(r);
     k->rd_kafka_metadata_destroy(md);
     return RC_OK;
 }
@@ -237,11 +237,10 @@ static void creation_await(struct remote *r, struct bus_topic *t, const struct b
     if (t->op.deadline_ms) until = MIN(until, t->op.deadline_ms);
     while (!look(r, t, topic) && !t->partitions) {
         if (clock_mono_ms(&clock_real) >= until || atomic_load(&r->ending)) {
-            err_set(&t->op.err, RC_TIMEOUT,
-                    "Topic metadata refresh timeout: %s was created but is not in the cluster's "
-                    "metadata "
-                    "(raise topicMetadataPropagationMaxMs)",
-                    topic);
+            struct trouble late = trouble_make(TROUBLE_METADATA, "%s was created but is not in the cluster's metadata", topic);
+
+            trouble_say(&late);
+            trouble_err(&late, &t->op.err);
             return;
         }
         nap();

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "bus/remote.h"
 #include "bus/remote_lib.h"
+#include "bus/trouble.h"
 #include "net/loop.h"
 #include "sys/thread.h"
 #include "sys/worker.h"
@@ -78,8 +79,11 @@ void remote_wake_close(int wake[2]);
 struct remote_set { const struct remote_property *v; size_t n; };
 enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
                       rd_kafka_t **ret, struct err *e) MUST_USE;       /* a later property stands */
-/* No broker answers: not ready, until one does. On the loop. */
+/* No broker answers: not ready, until one does (remote_up, any thread). On the loop. */
 void remote_down(struct remote *r);
+void remote_up(struct remote *r);
+/* An error that the library tells about a client. On the loop. */
+void remote_error(struct remote *r, int code, const char *text);
 /* Completes an operation: on its loop, `done` runs. */
 void remote_done(struct bus_op *op);
 void remote_fail(struct bus_op *op, enum rc rc, const char *text);

@@ -2,6 +2,7 @@
  * dlopen() at the first use; every function is looked up then, and a missing one is an error with
  * its name, not a crash later. SPDX-License-Identifier: Apache-2.0 */
 #include "bus/remote_lib.h"
+#include "bus/trouble.h"
 #include <dlfcn.h>
 
 enum rc kafka_lib_get(const struct kafka_lib **ret, struct err *e)
@@ -39,6 +40,7 @@ enum rc kafka_lib_get(const struct kafka_lib **ret, struct err *e)
     return RC_OK;
 }
 
+/* What is none of the five in bus/trouble.h. */
 static enum rc rc_of(rd_kafka_resp_err_t code)
 {
     int number = (int)code;
@@ -50,9 +52,7 @@ static enum rc rc_of(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION:
     case RD_KAFKA_RESP_ERR_GROUP_ID_NOT_FOUND: return RC_NOT_FOUND;
     case RD_KAFKA_RESP_ERR_TOPIC_ALREADY_EXISTS: return RC_EXISTS;
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE: return RC_TOO_LARGE;
+    case RD_KAFKA_RESP_ERR_OFFSET_METADATA_TOO_LARGE: return RC_TOO_LARGE;
     case RD_KAFKA_RESP_ERR__MSG_TIMED_OUT:
     case RD_KAFKA_RESP_ERR__TIMED_OUT:
     case RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT: return RC_TIMEOUT;
@@ -63,8 +63,6 @@ static enum rc rc_of(rd_kafka_resp_err_t code)
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED:
     case RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED: return RC_DENIED;
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED: return RC_AUTH;
     case RD_KAFKA_RESP_ERR_OFFSET_OUT_OF_RANGE:
     case RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET: /* how the library says the same */
     case RD_KAFKA_RESP_ERR__INVALID_ARG:
@@ -76,36 +74,14 @@ static enum rc rc_of(rd_kafka_resp_err_t code)
     }
 }
 
-static enum rc say(enum rc rc, rd_kafka_resp_err_t code, const char *text, struct err *e)
-{
-    switch ((int)code) {
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN:
-    case RD_KAFKA_RESP_ERR__TRANSPORT:
-    case RD_KAFKA_RESP_ERR__RESOLVE:
-        return err_set(
-            e, rc, "Broker not available: %s (check that Kafka runs, and kafka.bootstrap)", text);
-    case RD_KAFKA_RESP_ERR__AUTHENTICATION:
-    case RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED:
-        return err_set(
-            e, rc, "SASL authentication failed: %s (check username, password and mechanism)", text);
-    case RD_KAFKA_RESP_ERR__SSL:
-        return err_set(e, rc,
-                       "SSL handshake failed: %s (check the certificates, their chain and dates)",
-                       text);
-    case RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE:
-    case RD_KAFKA_RESP_ERR_INVALID_MSG_SIZE:
-        return err_set(e, rc,
-                       "Message too large: %s (raise messageMaxBytes of consumer and producer, and "
-                       "the topic's max.message.bytes)",
-                       text);
-    default: return err_set(e, rc, "Kafka: %s", text);
-    }
-}
-
 enum rc kafka_lib_error(const struct kafka_lib *k, rd_kafka_resp_err_t code, const char *detail,
                         struct err *e)
 {
-    say(rc_of(code), code, detail && *detail ? detail : k->rd_kafka_err2str(code), e);
+    struct trouble t;
+
+    if (!detail || !*detail) detail = k->rd_kafka_err2str(code);
+    if (trouble_of_code((int)code, detail, &t)) trouble_err(&t, e);
+    else err_set(e, rc_of(code), "Kafka: %s", detail);
     e->sys = (int)code;
     return e->rc;
 }

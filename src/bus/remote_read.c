@@ -297,10 +297,8 @@ void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg)
     case RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED:
         if (r->taking) kafka_lib_error(r->k, (rd_kafka_resp_err_t)code, text, &r->taking->why);
         return;
-    case RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN: remote_down(r); break;
-    default: break;
+    default: remote_error(r, code, text);
     }
-    diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
 }
 
 /* Takes messages from the library up to size_max bytes. False: the partition cannot be read, e says

@@ -113,8 +113,10 @@ static void report_error(const struct remote_sender *from, struct sending *s, co
 {
     const struct kafka_lib *k = from->r->k;
     struct err *e = &s->a->op.err;
+    struct trouble t;
 
     kafka_lib_error(k, m->err, NULL, e);
+    if (trouble_of_err(e, &t) && t.kind == TROUBLE_SIZE) trouble_say(&t);
     s->doubtful |= k->rd_kafka_message_status(m) != RD_KAFKA_MSG_STATUS_NOT_PERSISTED;
     if (from->retired && !from->r->closing)
         err_set(e, RC_UNAVAILABLE, "Kafka: the producer had to be made anew, the record was not written");
@@ -144,7 +146,7 @@ static void on_report(struct remote_sender *from, const rd_kafka_message_t *m)
         s->a->offset = m->offset;
     if (!m->err) {
         s->written++;
-        atomic_store_explicit(&r->brokers_down, false, memory_order_relaxed);
+        remote_up(r);
     }
     if (--s->reports_left) return;
     if (s->a) verdict(s);
@@ -237,12 +239,8 @@ static void senders_tidy(struct remote *r)
 static void on_error(struct remote_sender *from, rd_kafka_event_t *ev)
 {
     struct remote *r = from->r;
-    rd_kafka_resp_err_t code = r->k->rd_kafka_event_error(ev);
-    struct err e;
 
-    kafka_lib_error(r->k, code, r->k->rd_kafka_event_error_string(ev), &e);
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) remote_down(r);
-    diag(DIAG_WARN, "kafka.error", KV_CSTR("error", e.text));
+    remote_error(r, (int)r->k->rd_kafka_event_error(ev), r->k->rd_kafka_event_error_string(ev));
     if (is_broken(from)) sender_renew(from);
 }
 
@@ -395,10 +393,11 @@ void remote_append(struct bus *b, struct bus_append *a, const struct bus_record 
     }
     for (size_t i = 0; i < n; i++)
         if (record_bytes(&records[i]) > r->produce_bytes_max) {
-            err_set(&a->op.err, RC_TOO_LARGE,
-                    "Message too large: a record for " STR_FMT
-                    " has %zu bytes, messageMaxBytes is %zu",
-                    STR_ARG(a->topic), record_bytes(&records[i]), r->produce_bytes_max);
+            struct trouble t = trouble_make(TROUBLE_SIZE, "a record for " STR_FMT " has %zu bytes, messageMaxBytes is %zu", STR_ARG(a->topic),
+                                            record_bytes(&records[i]), r->produce_bytes_max);
+
+            trouble_say(&t);
+            trouble_err(&t, &a->op.err);
             remote_done(&a->op);
             return;
         }
