@@ -8,8 +8,8 @@ import threading
 import time
 
 import requests
-from common import (SCALE, Ours, Theirs, admin, cpu_seconds, create, delete, device_sync_us, fresh, harness, load, median, peak_mib, report,
-                    rss_mib, target, warm_memory)
+from common import (SCALE, Ours, Theirs, admin, cpu_seconds, create, delete, device_sync_us, fresh, harness, load, median, peak_mib, properties_of,
+                    report, rss_mib, target, warm_memory)
 
 FLUSHED = "log.flush.interval.messages=1\n"  # Kafka acknowledges after a sync, as millrace always does
 
@@ -110,14 +110,14 @@ LOADS = [(100, 5_000_000), (1024, 2_000_000), (102_400, 20_000)]
 
 
 def throughput_of(system, size, count, acks, partitions):
-    topic = f"t-{size}-{acks}-{partitions}"
+    topic, how = f"t-{size}-{acks}-{partitions}", properties_of(system)
     create(system, topic, partitions=partitions)
     cpu = cpu_seconds(system.pid)
-    produced = load("produce", system.address, topic, count, size, acks)
+    produced = load(*how, "produce", system.address, topic, count, size, acks)
     produce_cpu = cpu_seconds(system.pid) - cpu
-    load("consume", system.address, topic, count)  # the first reading finds the page cache as the writing left it
+    load(*how, "consume", system.address, topic, count)  # the first reading finds the page cache as the writing left it
     cpu = cpu_seconds(system.pid)
-    consumed = load("consume", system.address, topic, count)
+    consumed = load(*how, "consume", system.address, topic, count)
     consume_cpu = cpu_seconds(system.pid) - cpu
     delete(system, topic)
     gigabytes = size * count / 1e9

@@ -52,7 +52,8 @@ def peak_mib(pid):
 class Ours:
     name = "millrace"
 
-    def __init__(self, *options, data=None):
+    def __init__(self, *options, data=None, conf=None):
+        self.conf = conf or {}
         self.options, self.data = options or ("--broker-only",), data or fresh("millrace")
         begun = time.monotonic()
         self.server = harness.Millrace(self.data, *self.options)
@@ -66,15 +67,15 @@ class Ours:
         self.server.kill()
 
     def again(self):
-        return Ours(*self.options, data=self.data)
+        return Ours(*self.options, data=self.data, conf=self.conf)
 
 
 class Theirs:
     name = "Apache Kafka 3.8.1"
 
-    def __init__(self, properties="", data=None):
+    def __init__(self, properties="", data=None, conf=None):
         os.environ["KAFKA_HEAP"] = "1G"
-        self.properties = properties
+        self.properties, self.conf = properties, conf or {}
         for attempts in (2, 1, 0):
             self.data = data or fresh("kafka")
             begun = time.monotonic()
@@ -98,13 +99,13 @@ class Theirs:
         harness.wait_for(lambda: not pathlib.Path(f"/proc/{self.pid}").exists(), 30, "it was killed")
 
     def again(self):
-        return Theirs(self.properties, data=self.data)
+        return Theirs(self.properties, data=self.data, conf=self.conf)
 
 
 def admin(system):
     from confluent_kafka.admin import AdminClient
 
-    return AdminClient({"bootstrap.servers": system.address, "log_level": 2})
+    return AdminClient({"bootstrap.servers": system.address, "log_level": 2, **system.conf})
 
 
 def warm_memory(gigabytes):
@@ -122,6 +123,11 @@ def fresh(name):
     path = WORK / f"{name}-{time.monotonic_ns()}"
     path.parent.mkdir(parents=True, exist_ok=True)
     return path
+
+
+def properties_of(system):
+    """What kafka_load needs to reach it, beside the address."""
+    return [word for name, value in system.conf.items() for word in ("-X", f"{name}={value}")]
 
 
 def create(system, *topics, partitions=1, client=None):
@@ -150,7 +156,7 @@ def report(name, command, rows, head):
 
 # ---- what the numbers ought to be ----
 
-TARGETS = {"broker": [], "flow": []}
+TARGETS = {"broker": [], "flow": [], "security": []}
 
 
 def target(group, what, peer, ours, want, met):
@@ -159,7 +165,8 @@ def target(group, what, peer, ours, want, met):
 
 
 def report_targets():
-    for group, peer in (("broker", "Apache Kafka 3.8.1, this run"), ("flow", "the system replaced, measured elsewhere")):
+    for group, peer in (("broker", "Apache Kafka 3.8.1, this run"), ("flow", "the system replaced, measured elsewhere"),
+                        ("security", "Apache Kafka 3.8.1, this run")):
         if TARGETS[group]:
             report(f"Targets, {group}", f"./dev bench {group}", TARGETS[group], ["what", peer, "millrace", "target", ""])
 

@@ -3,7 +3,9 @@
  *   kafka_load produce BOOTSTRAP TOPIC COUNT SIZE ACKS         as fast as the broker takes them
  *   kafka_load consume BOOTSTRAP TOPIC COUNT                   all partitions, from the start
  *   kafka_load latency BOOTSTRAP TOPIC RATE SECONDS SIZE ACKS  open loop: each message has its time
- * of departure, and a late departure counts as latency; produce-ack and end-to-end Every run is
+ * of departure, and a late departure counts as latency; produce-ack and end-to-end
+ *
+ * In front of these, -X NAME=VALUE (once or more) sets a property of librdkafka, as kcat's does. Every run is
  * bounded: RUN_SECONDS_MAX. SPDX-License-Identifier: Apache-2.0
  */
 #include "base/macros.h"
@@ -17,6 +19,9 @@
 #include <time.h>
 
 enum { RUN_SECONDS_MAX = 300, LATENCIES_MAX = 4 << 20, PARTITIONS_MAX = 64 };
+
+static char **more_properties; /* "-X", "name=value", … */
+static int more_n;
 
 static uint64_t now_us(void)
 {
@@ -58,21 +63,27 @@ static void latencies_print(const char *name, struct latencies *l)
            l->us[l->n - 1]);
 }
 
-static rd_kafka_conf_t *conf_new(const char *bootstrap)
-{
-    rd_kafka_conf_t *conf = rd_kafka_conf_new();
-    char why[512];
-
-    if (rd_kafka_conf_set(conf, "bootstrap.servers", bootstrap, why, sizeof why))
-        fail("bootstrap.servers", why);
-    return conf;
-}
-
 static void conf_set(rd_kafka_conf_t *conf, const char *name, const char *value)
 {
     char why[512];
 
     if (rd_kafka_conf_set(conf, name, value, why, sizeof why)) fail(name, why);
+}
+
+static rd_kafka_conf_t *conf_new(const char *bootstrap)
+{
+    rd_kafka_conf_t *conf = rd_kafka_conf_new();
+
+    conf_set(conf, "bootstrap.servers", bootstrap);
+    for (int i = 0; i < more_n; i += 2) {
+        char *name = more_properties[i + 1], *value = strchr(name, '=');
+
+        if (!value) fail(name, "is not NAME=VALUE");
+        *value = 0;
+        conf_set(conf, name, value + 1);
+        *value = '=';
+    }
+    return conf;
 }
 
 /* What delivery reports add up to. The opaque of a message is its time of departure in
@@ -293,6 +304,8 @@ static int latency(const char *bootstrap, const char *topic, uint64_t rate, uint
 
 int main(int argc, char **argv)
 {
+    for (more_properties = argv + 1; argc > 2 && !strcmp(argv[1], "-X"); argc -= 2, argv += 2)
+        more_n += 2;
     if (argc == 7 && !strcmp(argv[1], "produce"))
         return produce(argv[2], argv[3], strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10),
                        argv[6]);
@@ -301,7 +314,7 @@ int main(int argc, char **argv)
     if (argc == 8 && !strcmp(argv[1], "latency"))
         return latency(argv[2], argv[3], strtoull(argv[4], NULL, 10), strtoull(argv[5], NULL, 10),
                        strtoull(argv[6], NULL, 10), argv[7]);
-    fprintf(stderr, "usage: kafka_load produce BOOTSTRAP TOPIC COUNT SIZE ACKS | consume BOOTSTRAP "
+    fprintf(stderr, "usage: kafka_load [-X NAME=VALUE]… produce BOOTSTRAP TOPIC COUNT SIZE ACKS | consume BOOTSTRAP "
                     "TOPIC COUNT | "
                     "latency BOOTSTRAP TOPIC RATE SECONDS SIZE ACKS\n");
     return 2;

@@ -1,4 +1,4 @@
-"""The benches: `./dev bench [broker] [flow]`, or parts of them by name: start throughput … (no name: all).
+"""The benches: `./dev bench [broker] [flow] [security]`, or parts of them by name: start throughput … (no name: all).
 
 The reports go to build/bench/<name>.md and to standard output; at the end comes a table of the targets and whether they are met. BENCH_SCALE=0.2 takes a fifth of every count and duration.
 """
@@ -9,9 +9,10 @@ import sys
 import broker
 import flow
 import flow_life
+import security_bench
 from common import WORK, report_targets
 
-GROUPS = {"broker": broker.BENCHES, "flow": {**flow.BENCHES, **flow_life.BENCHES}}
+GROUPS = {"broker": broker.BENCHES, "flow": {**flow.BENCHES, **flow_life.BENCHES}, "security": security_bench.BENCHES}
 
 
 def main():

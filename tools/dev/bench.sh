@@ -2,7 +2,7 @@
 cmd_bench() {
     need $PKGS_TEST $PKGS_KAFKA
     mkdir -p build/bench
-    build release all bench/kafka_load bench/wire_load bench/infer_load
+    build release all bench/kafka_load bench/wire_load bench/infer_load bench/acl_bench
     venv venv tests/e2e/requirements.txt
     . tools/dev/ci.sh
     kafka381
