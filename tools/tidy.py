@@ -11,7 +11,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 SRC = ROOT / "src"
 # What a folder may include beside itself: everything on lower floors, but pure folders stand on base alone.
-FLOORS = [["base"], ["sys"], ["net", "kafka", "oip"], ["broker"], ["bus", "upstream"], ["flow"], ["gateway", "control"],
+FLOORS = [["base"], ["sys"], ["net", "kafka", "oip"], ["cred"], ["broker"], ["bus", "upstream"], ["flow"], ["gateway", "control"],
           ["app"], ["cli", "console"], ["main.c"]]
 PURE = {"kafka": {"base"}, "oip": {"base"}}
 BROKER_READERS = {"broker", "bus", "app"}  # only the embedded bus and app look into the broker

@@ -8,6 +8,12 @@ void buf_fini(struct buf *b)
     *b = (struct buf){0};
 }
 
+void buf_wipe(struct buf *b)
+{
+    if (b->p) explicit_bzero(b->p, b->cap);
+    buf_fini(b);
+}
+
 void buf_reserve(struct buf *b, size_t more)
 {
     size_t want, cap = b->cap ? b->cap : 64;

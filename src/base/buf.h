@@ -8,6 +8,7 @@
 struct buf { uint8_t *p; size_t n, cap; };
 
 void buf_fini(struct buf *b);                                    /* leaves it empty; may be called twice */
+void buf_wipe(struct buf *b);                                    /* buf_fini(), and nothing of it stays in memory: for secrets, sized beforehand */
 void buf_reserve(struct buf *b, size_t more);                    /* room for n + more */
 uint8_t *buf_grow(struct buf *b, size_t more);                   /* extends by `more` bytes, uninitialised; returns where they start */
 void buf_append(struct buf *b, struct bytes add);
