@@ -87,6 +87,19 @@ static void old_clients_are_told_too(struct client *k, const char *group)
     assert_int_equal(a->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
 }
 
+/* A member that was there before the restart is not sent back with "unknown member", which would have it join a new group. */
+static void members_are_told_too(struct client *k, const char *group)
+{
+    struct leave_group_request_member one = {.member_id = STR("m")};
+    struct heartbeat_request beat = {.group_id = str_of(group), .generation_id = 1, .member_id = STR("m")};
+    struct sync_group_request sync = {.group_id = str_of(group), .generation_id = 1, .member_id = STR("m")};
+    struct leave_group_request leave = {.group_id = str_of(group), .members = &one, .members_n = 1};
+
+    assert_int_equal(((struct heartbeat_response *)client_ask(k, KAFKA_HEARTBEAT, 4, &beat))->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+    assert_int_equal(((struct sync_group_response *)client_ask(k, KAFKA_SYNC_GROUP, 4, &sync))->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+    assert_int_equal(((struct leave_group_response *)client_ask(k, KAFKA_LEAVE_GROUP, 4, &leave))->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+}
+
 /* The group says the truth, or (if it may) that it is not there to ask. True: the truth. */
 static bool group_is_true(struct house *h, int32_t partition, bool may_be_lost)
 {
@@ -99,6 +112,7 @@ static bool group_is_true(struct house *h, int32_t partition, bool may_be_lost)
         assert_int_equal(code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
         assert_int_equal(commit(&h->p.k, group, 9), KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
         old_clients_are_told_too(&h->p.k, group);
+        members_are_told_too(&h->p.k, group);
         return false;
     }
     assert_int_equal(code, 0);

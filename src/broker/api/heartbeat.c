@@ -31,6 +31,8 @@ void api_heartbeat(struct request *r)
         b.error = KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
     else if (q->group_id.n == 0)
         b.error = KAFKA_ERR_INVALID_GROUP_ID;
+    else if (groups_is_lost(r->broker->groups, q->group_id))
+        b.error = KAFKA_ERR_COORDINATOR_NOT_AVAILABLE;
     else if (ge)
         groups_step(ge, &ev);
     request_answer_when(r, &(struct heartbeat_response){.error_code = b.error}, b.seq);

@@ -62,6 +62,8 @@ void api_leave_group(struct request *r)
     if (!request_allows_group(r, ACL_READ, q->group_id))
         return answer(r, KAFKA_ERR_GROUP_AUTHORIZATION_FAILED, NULL, NULL, 0, 0);
     if (q->group_id.n == 0) return answer(r, KAFKA_ERR_INVALID_GROUP_ID, NULL, NULL, 0, 0);
+    if (groups_is_lost(r->broker->groups, q->group_id))
+        return answer(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE, NULL, NULL, 0, 0);
 
     ge = groups_find(r->broker->groups, q->group_id);
     for (size_t i = 0; i < n; i++)

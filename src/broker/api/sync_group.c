@@ -33,6 +33,8 @@ void api_sync_group(struct request *r)
     if (request_version(r) >= SINCE_PROTOCOL && (!q->protocol_type.p || !q->protocol_name.p))
         return refuse(r, KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
     if (q->group_id.n == 0) return refuse(r, KAFKA_ERR_INVALID_GROUP_ID);
+    if (groups_is_lost(r->broker->groups, q->group_id))
+        return refuse(r, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
     ge = groups_find(r->broker->groups, q->group_id);
     if (!ge) return refuse(r, KAFKA_ERR_UNKNOWN_MEMBER_ID);
     as = arena_array(&r->arena, struct group_assignment, q->assignments_n);
