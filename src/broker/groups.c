@@ -337,6 +337,11 @@ bool groups_is_lost(const struct groups *gs, struct str id)
     return home >= 0 && home < gs->lost_cap && gs->lost[home];
 }
 
+bool groups_any_is_lost(const struct groups *gs)
+{
+    return gs->lost != NULL;
+}
+
 /* What was read of a partition before its damage may be out of date: none of it counts. */
 static void lose(struct groups *gs, int32_t partition, int32_t partitions, const struct err *why)
 {

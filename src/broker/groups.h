@@ -48,6 +48,8 @@ struct group_entry *groups_next(const struct groups *gs, const struct group_entr
 /* The part of __consumer_offsets that this group is recorded in could not be read at the start: nothing is known of it, and nothing
  * is said but COORDINATOR_NOT_AVAILABLE. `millrace log verify --repair` puts that right. */
 bool groups_is_lost(const struct groups *gs, struct str id);
+/* Is that so of any? Then a list of all groups would not be one. */
+bool groups_any_is_lost(const struct groups *gs);
 /* What an answer waits for that says that a group is not there. */
 uint64_t groups_gone_seq(const struct groups *gs);
 size_t groups_count(const struct groups *gs);

@@ -94,6 +94,8 @@ bool txns_is_lost(const struct txns *ts, struct str id)
     return home >= 0 && home < ts->lost_cap && ts->lost[home];
 }
 
+bool txns_any_is_lost(const struct txns *ts) { return ts->lost != NULL; }
+
 static struct partition *partition_of(const struct txns *ts, struct str id)
 {
     int32_t home = txns_home(ts, id);

@@ -24,6 +24,7 @@ struct txn *txns_find(const struct txns *ts, struct str id);   /* NULL: none */
 /* The part of __transaction_state that this id is recorded in could not be read at the start: nothing is known of it, and all that is
  * said is COORDINATOR_NOT_AVAILABLE. What it had open stays undecided until the folder was repaired, or somebody writes markers. */
 bool txns_is_lost(const struct txns *ts, struct str id);
+bool txns_any_is_lost(const struct txns *ts);                  /* is that so of any? */
 size_t txns_count(const struct txns *ts);
 struct txn *txns_next(const struct txns *ts, size_t *at);      /* in no order; *at starts at 0; NULL at the end */
 

@@ -100,6 +100,31 @@ static void members_are_told_too(struct client *k, const char *group)
     assert_int_equal(((struct leave_group_response *)client_ask(k, KAFKA_LEAVE_GROUP, 4, &leave))->error_code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
 }
 
+/* A list that lacks something says so. */
+static bool has_group(struct client *k, const char *group, int16_t error)
+{
+    struct list_groups_request q = {0};
+    struct list_groups_response *a = client_ask(k, KAFKA_LIST_GROUPS, 4, &q);
+
+    assert_non_null(a);
+    assert_int_equal(a->error_code, error);
+    for (size_t i = 0; i < a->groups_n; i++)
+        if (str_is(a->groups[i].group_id, group)) return true;
+    return false;
+}
+
+static bool has_txn(struct client *k, const char *id, int16_t error)
+{
+    struct list_transactions_request q = {.duration_filter = -1};
+    struct list_transactions_response *a = client_ask(k, KAFKA_LIST_TRANSACTIONS, 1, &q);
+
+    assert_non_null(a);
+    assert_int_equal(a->error_code, error);
+    for (size_t i = 0; i < a->transaction_states_n; i++)
+        if (str_is(a->transaction_states[i].transactional_id, id)) return true;
+    return false;
+}
+
 /* The group says the truth, or (if it may) that it is not there to ask. True: the truth. */
 static bool group_is_true(struct house *h, int32_t partition, bool may_be_lost)
 {
@@ -113,9 +138,12 @@ static bool group_is_true(struct house *h, int32_t partition, bool may_be_lost)
         assert_int_equal(commit(&h->p.k, group, 9), KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
         old_clients_are_told_too(&h->p.k, group);
         members_are_told_too(&h->p.k, group);
+        assert_false(has_group(&h->p.k, group, KAFKA_ERR_KAFKA_STORAGE_ERROR));
+        assert_true(has_group(&h->p.k, name_in(1), KAFKA_ERR_KAFKA_STORAGE_ERROR));
         return false;
     }
     assert_int_equal(code, 0);
+    if (may_be_lost) assert_true(has_group(&h->p.k, group, 0));
     assert_int_equal(offset, OFFSETS);
     return true;
 }
@@ -130,9 +158,12 @@ static bool txn_is_true(struct house *h, int32_t partition, bool may_be_lost)
     assert_int_equal(find(&h->p.k, 1, h->p.id), code);
     if (code && may_be_lost) {
         assert_int_equal(code, KAFKA_ERR_COORDINATOR_NOT_AVAILABLE);
+        assert_false(has_txn(&h->p.k, h->p.id, KAFKA_ERR_KAFKA_STORAGE_ERROR));
+        assert_true(has_txn(&h->p.k, name_in(1), KAFKA_ERR_KAFKA_STORAGE_ERROR));
         return false;
     }
     assert_int_equal(code, 0);
+    if (may_be_lost) assert_true(has_txn(&h->p.k, h->p.id, 0));
     assert_int_equal(h->p.epoch, 1);                              /* the id is known, with its epoch */
     return true;
 }

@@ -1,4 +1,6 @@
-/* ListGroups: all groups, or those in certain states and of certain types. SPDX-License-Identifier: Apache-2.0 */
+/* ListGroups: all groups, or those in certain states and of certain types. Where some cannot be known, because their part of
+ * __consumer_offsets is damaged, the others are told beside an error. Not one of the coordinator's: clients would ask again
+ * for a minute, and the damage stays until somebody repairs it. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/list_groups.h"
 #include "broker/api.h"
 #include "broker/groups.h"
@@ -33,5 +35,6 @@ void api_list_groups(struct request *r)
             ge->g.id, ge->c ? STR("consumer") : ge->g.protocol_type, state, type};
         seq = MAX(seq, ge->seq);
     }
+    if (groups_any_is_lost(gs)) a.error_code = KAFKA_ERR_KAFKA_STORAGE_ERROR;
     request_answer_when(r, &a, seq);
 }

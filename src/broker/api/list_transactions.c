@@ -116,5 +116,6 @@ void api_list_transactions(struct request *r)
             a.transaction_states[a.transaction_states_n++] =
                 (struct list_transactions_response_transaction_state){
                     t->id, t->producer_id, str_of(txn_state_name(t->state))};
+    if (txns_any_is_lost(ts)) a.error_code = KAFKA_ERR_KAFKA_STORAGE_ERROR; /* as in list_groups.c */
     request_answer_when(r, &a, store_staged_seq(r->broker->store));
 }
