@@ -1,7 +1,11 @@
 /* Design note: an entry of the window is a whole batch: its first and last sequence and where it went. Sequences wrap
  * from 2147483647 to 0. The rules, in Kafka's order: a known batch of the current epoch is a duplicate; an older epoch is
  * fenced; a newer epoch starts at sequence 0; else the sequence follows the last one. A producer nobody knows may start
- * anywhere, since what was known may have expired. SPDX-License-Identifier: Apache-2.0 */
+ * anywhere, since what was known may have expired.
+ *
+ * One rule is ours: a batch of a transaction that has ended is nobody's retry, since a producer ends it when all its batches
+ * were answered. Who says the same numbers again got an epoch a second time, from a coordinator whose log was repaired;
+ * what it writes must not be taken for what is there. SPDX-License-Identifier: Apache-2.0 */
 #include "broker/producers.h"
 #include "base/crc.h"
 
@@ -22,6 +26,8 @@ struct producer *producers_find(const struct producers *ps, int64_t id) { return
 
 static int32_t sequence_add(int32_t seq, int32_t n) { return (int32_t)(((int64_t)seq + n) & INT32_MAX); }
 
+static bool in_open_txn(const struct producer *p, int64_t offset) { return p->txn_first_offset >= 0 && offset >= p->txn_first_offset; }
+
 void producers_check(const struct producers *ps, const struct producer_batch *b, struct producer_verdict *ret)
 {
     const struct producer *p = b->producer_id < 0 ? NULL : producers_find(ps, b->producer_id);
@@ -33,9 +39,9 @@ void producers_check(const struct producers *ps, const struct producer_batch *b,
         const struct producer_entry *x = &p->window[i];
 
         if (x->first_seq != b->base_sequence || x->last_seq != last) continue;
-        ret->decision = PRODUCER_DUPLICATE;
         ret->last_offset = x->last_offset;
         ret->base_offset = x->last_offset - x->offset_delta;
+        ret->decision = b->transactional && !in_open_txn(p, ret->base_offset) ? PRODUCER_OUT_OF_ORDER : PRODUCER_DUPLICATE;
         ret->timestamp = x->timestamp;
         return;
     }

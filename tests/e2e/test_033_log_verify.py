@@ -63,6 +63,62 @@ def test_a_folder_is_checked_repaired_and_served(start):
     assert read_all(again, "verified")[-1] == (30, b"k", b"after")
 
 
+def committed(server, group):
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": group, "enable.auto.commit": False})
+    try:
+        return consumer.committed([confluent_kafka.TopicPartition("kept", 0)], timeout=1)[0].offset
+    except confluent_kafka.KafkaException as e:
+        return e.args[0].name()
+    finally:
+        consumer.close()
+
+
+def commit(server, group, *offsets):
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": server.kafka, "group.id": group, "enable.auto.commit": False})
+    for offset in offsets:
+        consumer.commit(offsets=[confluent_kafka.TopicPartition("kept", 0, offset)], asynchronous=False)
+    consumer.close()
+
+
+def test_damaged_offsets_are_said_repaired_and_served(start):
+    """As docs/durability.md tells an operator: start, see what is said, stop, repair, start."""
+    server = start("--broker-only", "--broker.config.offsets.topic.num.partitions", "2")
+    produce(server, "kept", [(f"k{i}", "v") for i in range(9)])
+    groups = ("a", "b", "c", "d")
+    for group in groups:
+        commit(server, group, 3, 7)
+    assert server.stop() == 0
+    segment = server.data / "__consumer_offsets-0" / "00000000000000000000.log"
+    body = bytearray(segment.read_bytes())
+    verify = ("log", "verify", "--data", server.data)
+    batches = [x["batch"] for x in map(json.loads, server.cli(*verify, "--dump", "__consumer_offsets-0").stdout.splitlines()) if "batch" in x]
+    body[batches[-1]["position"] + 65] ^= 1                 # inside the last commit of a group that is recorded there
+    segment.write_bytes(body)
+
+    damaged = start("--broker-only")
+    told = {group: committed(damaged, group) for group in groups}
+    lost = [group for group in groups if told[group] != 7]
+    assert lost and len(lost) < len(groups) and all(told[g] in ("_TIMED_OUT", "COORDINATOR_NOT_AVAILABLE") for g in lost), told
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": damaged.kafka})
+    listed = admin.list_consumer_groups(request_timeout=30).result(30)
+    assert {g.group_id for g in listed.valid} == set(groups) - set(lost)
+    assert [e.name() for e in listed.errors] == ["KAFKA_STORAGE_ERROR"]
+    assert "groups.partition_lost" in damaged.errors()
+    assert damaged.stop() == 0
+
+    assert server.cli(*verify, check=False).returncode == 4
+    assert server.cli(*verify, "--repair").returncode == 0
+    assert server.cli(*verify).returncode == 0
+    again = start("--broker-only")
+    told = {group: committed(again, group) for group in groups}
+    assert all(told[g] == 7 for g in groups if g not in lost) and sorted(told[g] for g in lost) == [3] + [7] * (len(lost) - 1), told
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": again.kafka})
+    listed = admin.list_consumer_groups(request_timeout=30).result(30)
+    assert {g.group_id for g in listed.valid} == set(groups) and not listed.errors
+    commit(again, lost[0], 8)
+    assert committed(again, lost[0]) == 8
+
+
 def test_a_compacted_topic_keeps_the_last_value_of_each_key(start):
     server = start("--broker-only", "--broker.config.log.cleaner.backoff.ms", "100")
     admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": server.kafka})

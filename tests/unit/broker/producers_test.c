@@ -45,6 +45,23 @@ static void a_repeated_batch_gets_its_first_offset(void **state)
     producers_fini(&ps);
 }
 
+static void a_batch_of_a_transaction_that_has_ended_is_no_retry(void **state)
+{
+    struct producers      ps = {0};
+    struct producer_batch first = batch_of(7, 0, 0, 2), second = batch_of(7, 0, 2, 1), marker = batch_of(7, 0, -1, 1);
+
+    (void)state;
+    first.transactional = second.transactional = marker.transactional = marker.control = true;
+    add(&ps, first, 100);
+    assert_int_equal(decide(&ps, first), PRODUCER_DUPLICATE);
+    add(&ps, marker, 102);
+    assert_int_equal(decide(&ps, first), PRODUCER_OUT_OF_ORDER);
+    add(&ps, second, 103);
+    assert_int_equal(decide(&ps, second), PRODUCER_DUPLICATE);
+    assert_int_equal(decide(&ps, first), PRODUCER_OUT_OF_ORDER);
+    producers_fini(&ps);
+}
+
 static void five_batches_are_remembered_and_the_sixth_last_is_out_of_order(void **state)
 {
     struct producers ps = {0};
@@ -161,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unknown_producer_may_start_anywhere),
         cmocka_unit_test(a_repeated_batch_gets_its_first_offset),
+        cmocka_unit_test(a_batch_of_a_transaction_that_has_ended_is_no_retry),
         cmocka_unit_test(five_batches_are_remembered_and_the_sixth_last_is_out_of_order),
         cmocka_unit_test(epochs_fence_and_restart_at_zero),
         cmocka_unit_test(sequences_wrap_to_zero),
