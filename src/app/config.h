@@ -50,6 +50,9 @@ struct config *config_free(struct config *c);    /* NULL is fine; returns NULL *
 
 bool config_runs_broker(const struct config *c);
 bool config_runs_gateway(const struct config *c);
+/* What security.gateway says in the end. */
+bool config_gateway_encrypts(const struct config *c);
+enum tls_client_auth config_gateway_client_auth(const struct config *c);
 bool config_is_embedded(const struct config *c); /* kafka.bootstrap is the word embedded */
 
 /* The value of a key as text, as it could stand in the file; secrets are masked. Appends. */

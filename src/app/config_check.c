@@ -24,6 +24,22 @@ bool config_is_embedded(const struct config *c)
     return str_is(c->kafka_bootstrap, "embedded");
 }
 
+bool config_gateway_encrypts(const struct config *c)
+{
+    return c->security_gateway_protocol == CONFIG_SECURITY_GATEWAY_PROTOCOL_SSL;
+}
+
+enum tls_client_auth config_gateway_client_auth(const struct config *c)
+{
+    if (!c->security_gateway_tls_client_ca_path.n) return TLS_CLIENT_NONE;
+    switch (c->security_gateway_tls_client_auth) {
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_NONE: return TLS_CLIENT_NONE;
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_REQUESTED: return TLS_CLIENT_REQUESTED;
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_REQUIRED: return TLS_CLIENT_REQUIRED;
+    }
+    return TLS_CLIENT_REQUIRED;
+}
+
 static bool given(const struct config_loader *l, enum config_key key)
 {
     return l->c->origins[key].from != CONFIG_DEFAULT;
@@ -69,6 +85,16 @@ static void derive_mechanism(struct config_loader *l)
         config_set_text(l, CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM, STR("PLAIN"), &at);
 }
 
+/* The original's chart sets the paths of the environment always, and the protocol says whether they count. */
+static void derive_gateway_protocol(struct config_loader *l)
+{
+    struct config_place at = {.from = CONFIG_DERIVED, .label = STR("security.gateway.tls.crtPath is given")};
+    enum config_from from = l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_CRT_PATH].from;
+
+    if (!given(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL) && l->c->security_gateway_tls_crt_path.n && (from == CONFIG_YAML || from == CONFIG_FLAG))
+        config_set_text(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL, STR("SSL"), &at);
+}
+
 void config_derive(struct config_loader *l)
 {
     struct config_place at = {.from = CONFIG_DERIVED,
@@ -77,6 +103,7 @@ void config_derive(struct config_loader *l)
     if (!config_is_embedded(l->c) && !given(l, CONFIG_KEY_ROLES))
         config_set_text(l, CONFIG_KEY_ROLES, STR("gateway"), &at);
     derive_mechanism(l);
+    derive_gateway_protocol(l);
 }
 
 /* ---- contradictions ---- */
@@ -171,17 +198,44 @@ static bool is_loopback(struct str listen)
     return !addr_split(listen, &host, &port, &e) && str_is(host, "localhost");
 }
 
+/* Does the inference port know who calls, whoever it is? */
+static bool gateway_asks(const struct config *c)
+{
+    return config_gateway_encrypts(c) && config_gateway_client_auth(c) == TLS_CLIENT_REQUIRED;
+}
+
+static void check_gateway_tls(struct config_loader *l)
+{
+    const struct config *c = l->c;
+
+    if (!config_runs_gateway(c)) return;
+    if (!config_gateway_encrypts(c)) {
+        if (l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_CRT_PATH].from == CONFIG_YAML)
+            config_note(l, "security.gateway.tls is given, but security.gateway.protocol is PLAINTEXT: nothing is encrypted");
+        return;
+    }
+    if (!c->security_gateway_tls_crt_path.n || !c->security_gateway_tls_key_path.n)
+        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL, "SSL wants security.gateway.tls.crtPath and keyPath");
+    if (c->security_gateway_tls_client_ca_path.n) return;
+    if (given(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH) && c->security_gateway_tls_client_auth != CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_NONE)
+        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH, "callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing");
+    else if (l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL].from == CONFIG_ENV && !given(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH))
+        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL,
+               "SSL means mutual TLS there: ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION (security.gateway.tls.clientCaPath) is missing; "
+               "security.gateway.tls.clientAuth: none does without callers' certificates");
+}
+
 static void check_public(struct config_loader *l)
 {
     const struct config *c = l->c;
 
     for (size_t i = 0; i < c->gateway_listeners.n && config_runs_gateway(c) &&
-                       !c->security_gateway_allow_unauthenticated;
+                       !c->security_gateway_allow_unauthenticated && !gateway_asks(c);
          i++)
         if (!is_loopback(c->gateway_listeners.list[i].listen))
             refuse(l, CONFIG_KEY_GATEWAY_LISTENERS,
                    STR_FMT " can be reached from other machines and asks nobody who they are: "
-                           "listen on 127.0.0.1, "
+                           "ask for certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, "
                            "or say --allow-unauthenticated",
                    STR_ARG(c->gateway_listeners.list[i].listen));
 }
@@ -264,6 +318,7 @@ void config_check(struct config_loader *l)
     check_roles(l);
     check_limits(l);
     check_listeners(l);
+    check_gateway_tls(l);
     check_public(l);
     check_later(l);
     note_public_broker(l);

@@ -352,18 +352,10 @@ static bool read_namespace_file(struct config_loader *l, const struct config_sou
 
 void config_read_environment(struct config_loader *l, const struct config_sources *src)
 {
-    struct config_place envoy = {.from = CONFIG_ENV, .label = STR("ENVOY_SECURITY_PROTOCOL")};
-    struct str protocol = env_get(src, "ENVOY_SECURITY_PROTOCOL");
-
     for (int i = 0; i < CONFIG_KEYS; i++) {
         if (i == CONFIG_KEY_NAMESPACE && read_namespace_file(l, src)) continue;
         read_variables(l, (enum config_key)i, src);
     }
-    if (protocol.n && !str_is(protocol, "PLAINTEXT"))
-        config_problem(l, &envoy,
-                       STR_FMT
-                       ": certificates on the inference port come with a later version of millrace",
-                       STR_ARG(protocol));
 }
 
 /* ---- flags ---- */

@@ -145,15 +145,21 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
 static enum rc doors_open(struct lanes *l, const struct config *c, struct err *e)
 {
     struct gateway *gateways[LANES_MAX];
+    const struct tls_options tls = {.crt_path = c->security_gateway_tls_crt_path.p,
+                                    .key_path = c->security_gateway_tls_key_path.p,
+                                    .client_ca_path = c->security_gateway_tls_client_ca_path.p,
+                                    .client_auth = config_gateway_client_auth(c),
+                                    .http = true};
 
     for (unsigned i = 0; i < l->n; i++) gateways[i] = l->list[i].gateway;
     for (size_t i = 0; i < c->gateway_listeners.n; i++) {
         const struct config_listener *at = &c->gateway_listeners.list[i];
+        const struct gateway_door_options o = {at->listen, &l->ceiling, config_gateway_encrypts(c) ? &tls : NULL};
         char                          text[ADDR_TEXT_MAX];
 
         if (l->doors_n == countof(l->doors)) return err_set(e, RC_INVALID, "at most %zu gateway.listeners", countof(l->doors));
-        if (gateway_listen(gateways, l->n, at->listen, &l->ceiling, &l->doors[l->doors_n], e))
-            return err_more(e, "choose another address with --infer-listen HOST:PORT (gateway.listeners, " STR_FMT ")", STR_ARG(at->name));
+        if (gateway_listen(gateways, l->n, &o, &l->doors[l->doors_n], e))
+            return o.tls && e->rc != RC_EXISTS ? e->rc : err_more(e, "choose another address with --infer-listen HOST:PORT (gateway.listeners, " STR_FMT ")", STR_ARG(at->name));
         addr_text(gateway_door_addr(l->doors[l->doors_n++]), text);
         buf_printf(&l->ready, " " STR_FMT "=%s", STR_ARG(at->name), text);
     }

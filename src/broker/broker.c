@@ -329,6 +329,7 @@ static void security_take(struct broker *b, const struct broker_options *opt)
     if (opt->oauth.jwks.n) b->oauth = oauth_new(&opt->oauth);
     b->opt.oauth = (struct oauth_options){0};
     random_bytes(b->login_secret, sizeof b->login_secret);
+    b->login_failures = strikes_new();
 }
 
 static void lists_init(struct broker *b)
@@ -509,7 +510,7 @@ static struct broker *delete (struct broker *b)
     quotas_fini(&b->quotas);
     acls_fini(&b->acls);
     users_fini(&b->users);
-    login_failures_fini(b);
+    strikes_free(b->login_failures);
     troubles_fini(b);
     b->oauth = oauth_free(b->oauth);
     client_metrics_fini(&b->client_metrics);

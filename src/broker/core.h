@@ -17,6 +17,7 @@
 #include "broker/store.h"
 #include "broker/users.h"
 #include "net/loop.h"
+#include "net/strikes.h"
 #include "sys/clock.h"
 #include "sys/timers.h"
 
@@ -91,7 +92,7 @@ struct broker {
     struct users users;
     struct oauth *oauth;                 /* NULL: no bearer tokens */
     uint8_t login_secret[32];            /* makes salts for users that there are not */
-    struct map login_failures;           /* address -> struct login_failure of api/sasl.c */
+    struct strikes *login_failures;      /* addresses that fail to log in */
     struct map troubles;                 /* event and address -> struct trouble of listener.c */
     struct quotas quotas;
     struct txn_refused txn_refused;
@@ -160,7 +161,6 @@ enum rc broker_user_set(struct broker *b, struct str user, const struct scram_cr
 /* All values, checked before; none: the group has none of its own. RC_OVERLOAD: too many groups have. */
 enum rc broker_group_config_set(struct broker *b, struct str group, const struct group_config_values *own, uint64_t *ret_seq, struct err *e) MUST_USE;
 void telemetry_fini(struct broker *b);                   /* api/telemetry.c */
-void login_failures_fini(struct broker *b);              /* api/sasl.c */
 void topics_fini(struct broker *b);
 /* The store's callbacks (ctx is the broker), see store.h. */
 enum rc topics_meta_apply(void *ctx, struct bytes record, struct err *e);

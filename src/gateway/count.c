@@ -103,6 +103,12 @@ static void http_write(const struct gateway *g, struct metrics *m)
     metrics_add(m, METRICS_COUNTER, "millrace_http_broken_total",
                 "HTTP/2 connections ended for an error of the protocol.", (struct str){0},
                 (double)c.broken);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_tls_handshakes_total", "Handshakes of TLS that were done.", STR("resumed=\"no\""),
+                (double)(c.handshakes - c.handshakes_resumed));
+    metrics_add(m, METRICS_COUNTER, "millrace_http_tls_handshakes_total", "Handshakes of TLS that were done.", STR("resumed=\"yes\""),
+                (double)c.handshakes_resumed);
+    metrics_add(m, METRICS_COUNTER, "millrace_http_tls_handshakes_failed_total", "Handshakes of TLS that failed.", (struct str){0},
+                (double)c.handshakes_failed);
     metrics_add(m, METRICS_COUNTER, "millrace_http_gone_total", "Requests whose client went away.",
                 (struct str){0}, (double)c.gone);
     metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.",

@@ -1,11 +1,12 @@
 /* Design note: an HTTP server per loop hands requests here; the path or the method's name decides who answers. Whatever is
  * answered later hangs itself on x->gone, so that a client that leaves ends its work. SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
 #include "base/rng.h"
 #include "gateway/internal.h"
 #include "net/loop.h"
 #include "oip/json.h"
 
-enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10 };       /* the last: for peers to close when all is answered; most never do */
+enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000, EXPIRY_WARN_S = 14 * 86400 };       /* LINGER_MS: for peers to close when all is answered; most never do */
 
 /* ---- Requests ---- */
 
@@ -114,28 +115,37 @@ struct handover {
     int fd;
     struct addr peer;
     struct tcp_ceiling *ceiling;
+    struct tls *tls;
 };
 
 static void take_over(struct msg *m)
 {
     struct handover *h = container_of(m, struct handover, msg);
 
-    http_server_accept(h->g->http, h->fd, &h->peer, h->ceiling);
+    http_server_accept_tls(h->g->http, h->fd, &h->peer, h->ceiling, h->tls);
     free(h);
 }
 
-void gateway_accept(struct gateway *g, int fd, const struct addr *peer, struct tcp_ceiling *ceiling)
+static void hand_over(struct gateway *g, int fd, const struct addr *peer, struct tcp_ceiling *ceiling, struct tls *tls)
 {
     struct handover *h = xnew(struct handover);
 
     *h = (struct handover){
-        .msg.run = take_over, .g = g, .fd = fd, .peer = *peer, .ceiling = ceiling};
+        .msg.run = take_over, .g = g, .fd = fd, .peer = *peer, .ceiling = ceiling, .tls = tls};
     mailbox_post(loop_mailbox(g->loop), &h->msg);
+}
+
+void gateway_accept(struct gateway *g, int fd, const struct addr *peer, struct tcp_ceiling *ceiling)
+{
+    hand_over(g, fd, peer, ceiling, NULL);
 }
 
 struct gateway_door {
     struct listener *listener;
+    struct loop *loop;
     struct tcp_ceiling *ceiling;
+    struct tls_server *tls; /* of the first loop, as the listener */
+    struct timer reload;
     size_t n, next;
     struct gateway *gateways[];
 };
@@ -143,27 +153,62 @@ struct gateway_door {
 static void on_accept(void *ctx, int fd, const struct addr *peer)
 {
     struct gateway_door *d = ctx;
+    struct tls *tls = d->tls ? tls_accept(d->tls, fd) : NULL;
     size_t at = d->next++ % d->n;
 
     if (at == 0)
-        http_server_accept(d->gateways[0]->http, fd, peer, d->ceiling);
+        http_server_accept_tls(d->gateways[0]->http, fd, peer, d->ceiling, tls);
     else
-        gateway_accept(d->gateways[at], fd, peer, d->ceiling);
+        hand_over(d->gateways[at], fd, peer, d->ceiling, tls);
 }
 
-enum rc gateway_listen(struct gateway *const *gateways, size_t n, struct str listen,
-                       struct tcp_ceiling *ceiling, struct gateway_door **ret, struct err *e)
+static void warn_of_expiry(const struct gateway_door *d)
+{
+    int64_t left = tls_server_not_after(d->tls) - clock_wall_ms(loop_clock(d->loop)) / 1000;
+
+    if (left < EXPIRY_WARN_S)
+        diag(DIAG_WARN, "tls.certificate_expires", KV_CSTR("listener", "inference port"), KV_I64("seconds_left", left),
+             KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate" : "renew the certificate"));
+}
+
+static void on_reload(struct timer *t)
+{
+    struct gateway_door *d = container_of(t, struct gateway_door, reload);
+    bool changed;
+    struct err e;
+
+    if (tls_server_reload(d->tls, &changed, &e)) {
+        diag(DIAG_WARN, "tls.certificate_kept", KV_CSTR("listener", "inference port"), KV_CSTR("why", e.text));
+    } else if (changed) {
+        diag(DIAG_INFO, "tls.certificate_reloaded", KV_CSTR("listener", "inference port"));
+        warn_of_expiry(d);
+    }
+    loop_timer(d->loop, t, RELOAD_MS, on_reload);
+}
+
+static enum rc door_secure(struct gateway_door *d, const struct tls_options *tls, struct err *e)
+{
+    if (!tls) return RC_OK;
+    if (tls_server_new(tls, &d->tls, e)) return err_in(e, "security.gateway.tls");
+    warn_of_expiry(d);
+    loop_timer(d->loop, &d->reload, RELOAD_MS, on_reload);
+    return RC_OK;
+}
+
+enum rc gateway_listen(struct gateway *const *gateways, size_t n, const struct gateway_door_options *o,
+                       struct gateway_door **ret, struct err *e)
 {
     struct gateway_door *d = xcalloc(1, sizeof *d + n * sizeof d->gateways[0]);
-    const struct listener_options o = {
-        .listen = listen, .ceiling = ceiling, .accepted = on_accept, .ctx = d};
+    const struct listener_options listen = {
+        .listen = o->listen, .ceiling = o->ceiling, .accepted = on_accept, .ctx = d};
 
     must(n > 0);
     d->n = n;
-    d->ceiling = ceiling;
+    d->loop = gateways[0]->loop;
+    d->ceiling = o->ceiling;
     memcpy(d->gateways, gateways, n * sizeof d->gateways[0]);
-    if (listener_open(gateways[0]->o.tcp, &o, &d->listener, e)) {
-        free(d);
+    if (door_secure(d, o->tls, e) || listener_open(gateways[0]->o.tcp, &listen, &d->listener, e)) {
+        gateway_door_close(d);
         return e->rc;
     }
     *ret = d;
@@ -179,6 +224,8 @@ struct gateway_door *gateway_door_close(struct gateway_door *d)
 {
     if (!d) return NULL;
     listener_close(d->listener);
+    timer_cancel(loop_timers(d->loop), &d->reload);
+    tls_server_free(d->tls);
     free(d);
     return NULL;
 }

@@ -9,6 +9,7 @@
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 #include "net/tcp.h"
+#include "net/tls.h"
 
 struct gateway;
 
@@ -44,7 +45,13 @@ void gateway_accept(struct gateway *g, int fd, const struct addr *peer, struct t
 
 /* One listening socket, on the first gateway's loop, its connections dealt out in turn. */
 struct gateway_door;
-enum rc gateway_listen(struct gateway *const *gateways, size_t n, struct str listen, struct tcp_ceiling *ceiling,
+struct gateway_door_options {
+    struct str listen;                           /* HOST:PORT */
+    struct tcp_ceiling *ceiling;                 /* NULL: none */
+    const struct tls_options *tls;               /* borrowed for the call; NULL: nothing is encrypted. Its files are looked at again every few seconds */
+};
+/* RC_INVALID and the others also for the certificate's files. */
+enum rc gateway_listen(struct gateway *const *gateways, size_t n, const struct gateway_door_options *o,
                        struct gateway_door **ret, struct err *e) MUST_USE;
 const struct addr *gateway_door_addr(const struct gateway_door *d);
 struct gateway_door *gateway_door_close(struct gateway_door *d); /* NULL is fine; returns NULL */

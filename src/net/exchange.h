@@ -27,6 +27,7 @@ struct exchange {
     struct buf body;                             /* REST: content-encoding undone. gRPC: the message without its frame */
     const struct addr *peer;
     bool h2, grpc;
+    bool secure, certified;                      /* came by TLS; with a client certificate that holds */
     uint64_t arrived_ms;                         /* monotonic: when the headers were here */
     struct arena arena;                          /* dies with the exchange; the handler may use it */
     /* The handler's. */

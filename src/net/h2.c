@@ -89,6 +89,8 @@ static struct h2_stream *stream_new(struct h2 *h, int32_t id)
     st->x.ops = &h2_ops;
     st->x.options = &s->o;
     st->x.peer = &h->hc->conn.peer;
+    st->x.secure = h->hc->secure;
+    st->x.certified = h->hc->certified;
     list_push(&h->streams, &st->link);
     if (h->hc->due_ms > now_ms(h) + s->o.body_ms) http_conn_due(h->hc, now_ms(h) + s->o.body_ms);
     return st;

@@ -189,6 +189,8 @@ static int on_headers_complete(http_parser *p)
     x->ops = &http1_ops;
     x->options = options(h);
     x->peer = &h->hc->conn.peer;
+    x->secure = h->hc->secure;
+    x->certified = h->hc->certified;
     x->arrived_ms = now_ms(h);
     x->method = str_of(http_method_str((enum http_method)p->method));
     headers_make(h);

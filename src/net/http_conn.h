@@ -29,6 +29,7 @@ struct http_conn {
     struct budget_claim out;                     /* HTTP/1.1: answers above high water, until the queue has drained */
     uint8_t sniffed[HTTP2_PREFACE_BYTES];
     uint8_t sniffed_n;
+    bool secure, certified;                      /* as in struct exchange */
 };
 
 struct http_server {
@@ -44,6 +45,7 @@ struct http_server {
     int64_t date_s;
     char date[40];
     bool draining;
+    struct strikes *troubles;                    /* addresses whose handshakes fail: one line a minute */
 };
 
 /* Sets when proto->due is to be called; moving it later costs nothing. UINT64_MAX: never. */

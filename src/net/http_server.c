@@ -3,10 +3,15 @@
 #include "base/diag.h"
 #include "net/h2.h"
 #include "net/http_conn.h"
+#include "net/strikes.h"
+#include "net/tls.h"
 #include <time.h>
 
 static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 _Static_assert(sizeof preface - 1 == HTTP2_PREFACE_BYTES, "24 bytes");
+
+enum { TLS_HANDSHAKE = 0x16 }; /* the first byte of who speaks TLS */
+static const struct err handshake_slow = {.rc = RC_AUTH, .text = "SSL handshake failed: it took too long"};
 
 /* ---- Time ---- */
 
@@ -22,6 +27,8 @@ static void due_fire(struct timer *t)
     }
     if (hc->proto)
         hc->proto->due(hc);
+    else if (hc->conn.tls && !hc->secure)
+        conn_fail(&hc->conn, &handshake_slow);
     else
         conn_close(&hc->conn);
 }
@@ -58,6 +65,16 @@ static void speak(struct http_conn *hc, const struct http_proto *proto, struct b
     if (conn_is_open(&hc->conn) && rest.n) proto->data(hc, rest);
 }
 
+/* Once a minute for each address. */
+static void trouble(struct http_conn *hc, const char *event, const char *why)
+{
+    struct http_server *s = hc->server;
+    char text[ADDR_TEXT_MAX];
+
+    if (strikes_note(s->troubles, strikes_key(&hc->conn.peer), loop_now_ms(s->loop)) > 1) return;
+    diag(DIAG_WARN, event, KV_CSTR("why", why), KV_STR("peer", addr_text(&hc->conn.peer, text)));
+}
+
 static void on_data(struct conn *c, struct bytes in)
 {
     struct http_conn *hc = container_of(c, struct http_conn, conn);
@@ -66,6 +83,8 @@ static void on_data(struct conn *c, struct bytes in)
         hc->proto->data(hc, in);
         return;
     }
+    if (!hc->sniffed_n && in.n && in.p[0] == TLS_HANDSHAKE && !hc->secure)
+        trouble(hc, "http.tls_refused", "TLS on a port without it: the address begins with http://, or security.gateway.tls is missing");
     while (in.n && hc->sniffed_n < HTTP2_PREFACE_BYTES) {
         if (in.p[0] != (uint8_t)preface[hc->sniffed_n]) {
             speak(hc, &http1_proto, in);
@@ -76,6 +95,16 @@ static void on_data(struct conn *c, struct bytes in)
         in.n--;
     }
     if (hc->sniffed_n == HTTP2_PREFACE_BYTES) speak(hc, &h2_proto, in);
+}
+
+static void on_connected(struct conn *c)
+{
+    struct http_conn *hc = container_of(c, struct http_conn, conn);
+
+    hc->secure = true;
+    hc->certified = tls_peer_known(c->tls);
+    hc->server->counters.handshakes++;
+    if (tls_resumed(c->tls)) hc->server->counters.handshakes_resumed++;
 }
 
 static void on_eof(struct conn *c)
@@ -101,7 +130,10 @@ static void on_closed(struct conn *c, const struct err *why)
     struct http_conn *hc = container_of(c, struct http_conn, conn);
     struct http_server *s = hc->server;
 
-    (void)why;
+    if (why->rc == RC_AUTH) {
+        s->counters.handshakes_failed++;
+        trouble(hc, "http.tls_failed", why->text);
+    }
     if (hc->proto) hc->proto->closed(hc);
     budget_drop(&hc->out);
     timer_cancel(loop_timers(s->loop), &hc->timer);
@@ -113,10 +145,16 @@ static void on_closed(struct conn *c, const struct err *why)
 }
 
 static const struct conn_ops ops = {
-    .data = on_data, .eof = on_eof, .drained = on_drained, .closed = on_closed};
+    .data = on_data, .eof = on_eof, .drained = on_drained, .closed = on_closed, .connected = on_connected};
 
 void http_server_accept(struct http_server *s, int fd, const struct addr *peer,
                         struct tcp_ceiling *ceiling)
+{
+    http_server_accept_tls(s, fd, peer, ceiling, NULL);
+}
+
+void http_server_accept_tls(struct http_server *s, int fd, const struct addr *peer,
+                            struct tcp_ceiling *ceiling, struct tls *tls)
 {
     struct http_conn *hc = xnew(struct http_conn);
     struct err e;
@@ -125,9 +163,11 @@ void http_server_accept(struct http_server *s, int fd, const struct addr *peer,
     hc->due_ms = UINT64_MAX;
     if (conn_open(s->tcp, &hc->conn, fd, peer, ceiling, &ops, NULL, &e)) {
         diag(DIAG_WARN, "http.accept", KV_CSTR("why", e.text));
+        tls_free(tls);
         free(hc);
         return;
     }
+    if (tls) conn_secure(&hc->conn, tls);
     list_push(&s->conns, &hc->link);
     s->counters.connections++;
     s->counters.connections_now++;
@@ -161,6 +201,7 @@ struct http_server *http_server_new(struct tcp *t, const struct http_options *o)
     defaults(&s->o);
     list_init(&s->conns);
     list_init(&s->streams);
+    s->troubles = strikes_new();
     h2_server_init(s);
     return s;
 }
@@ -203,6 +244,7 @@ struct http_server *http_server_free(struct http_server *s)
     tcp_flush(s->tcp);
     must(list_empty(&s->conns));
     h2_server_fini(s);
+    strikes_free(s->troubles);
     buf_fini(&s->scratch);
     free(s);
     return NULL;

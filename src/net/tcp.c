@@ -1,7 +1,10 @@
 /* Design note: a conn is closed at once (descriptor, watch, queue) but buried at the end of the turn, so that no owner
  * frees one that is still on somebody's stack. Output waits in items; a run of small copies shares one. Level-triggered
- * epoll: EPOLLIN unless paused, EPOLLOUT only after a short write. SPDX-License-Identifier: Apache-2.0 */
+ * epoll: EPOLLIN unless paused, EPOLLOUT only after a short write. With TLS the queue stays what was said; records are made
+ * of it as they leave. What TLS has read but not handed out is no event of epoll: those connections are visited again.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "net/tcp.h"
+#include "net/tls.h"
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <sys/epoll.h>
@@ -19,6 +22,7 @@ enum {
     SPARES_KEPT = 64,
     DISCARD_MAX = 1 << 20,
     DISCARD_MS = 2000,
+    TLS_PIECE_BYTES = 16 << 10, /* one record: it takes no more at a time */
 };
 
 enum out_kind { OUT_BUF, OUT_BLOB, OUT_BORROWED, OUT_FILE };
@@ -39,13 +43,16 @@ struct tcp {
     struct turn_hook hook;
     struct timer
         soon; /* set while there is work for the hook: one registered after us must not go to sleep on it */
-    struct list live, dirty, dead, items;
+    struct timer again;           /* reads what TLS still holds */
+    struct list live, dirty, dead, items, unread;
     size_t items_n, spares_n;
     uint8_t *spares[SPARES_KEPT]; /* COPY_BYTES each */
     uint8_t scratch[READ_BYTES];
+    uint8_t piece[TLS_PIECE_BYTES];
 };
 
 static void conn_flush(struct conn *c);
+static void stalled(struct timer *t);
 
 /* ---- Output items ---- */
 
@@ -141,6 +148,7 @@ struct tcp *tcp_new(struct loop *l)
     list_init(&t->live);
     list_init(&t->dirty);
     list_init(&t->dead);
+    list_init(&t->unread);
     list_init(&t->items);
     t->hook.turn = tcp_turn;
     loop_hook(l, &t->hook);
@@ -154,6 +162,7 @@ struct tcp *tcp_free(struct tcp *t)
         conn_close(container_of(t->live.next, struct conn, link));
     bury(t);
     timer_cancel(loop_timers(t->loop), &t->soon);
+    timer_cancel(loop_timers(t->loop), &t->again);
     loop_unhook(&t->hook);
     for (struct list *l; (l = list_pop(&t->items));)
         free(container_of(l, struct out_item, link));
@@ -170,15 +179,23 @@ struct loop *tcp_loop(struct tcp *t)
 
 /* ---- Reading ---- */
 
+static bool handshaking(const struct conn *c)
+{
+    return c->tls && !c->secure;
+}
+
 static void events_update(struct conn *c)
 {
     uint32_t events = 0;
 
     if (c->connecting)
         events = EPOLLOUT;
+    else if (handshaking(c))
+        events = tls_wants_write(c->tls) ? EPOLLOUT : EPOLLIN;
     else {
         if (!c->paused && !c->eof) events |= EPOLLIN;
         if (!list_empty(&c->out) && timer_is_set(&c->stall)) events |= EPOLLOUT;
+        if (c->tls && tls_wants_write(c->tls)) events |= EPOLLOUT;
     }
     loop_events(c->tcp->loop, &c->watch, events);
 }
@@ -225,9 +242,21 @@ static void input_take(struct conn *c, struct bytes in)
     }
 }
 
+static void again_fire(struct timer *timer);
+
+/* It may have been left with bytes that no event tells of. */
+static void again(struct conn *c)
+{
+    if (!c->tls || c->dead || !list_empty(&c->unread_link)) return;
+    list_push(&c->tcp->unread, &c->unread_link);
+    if (!timer_is_set(&c->tcp->again)) loop_timer(c->tcp->loop, &c->tcp->again, 0, again_fire);
+}
+
 static void conn_read(struct conn *c)
 {
-    for (int i = 0; i < READS_PER_EVENT && !c->dead && !c->paused && !c->eof; i++) {
+    int i;
+
+    for (i = 0; i < READS_PER_EVENT && !c->dead && !c->paused && !c->eof; i++) {
         size_t room = 0;
         uint8_t *at = c->ops->place && !c->ending ? c->ops->place(c, &room) : NULL;
         ssize_t n;
@@ -236,10 +265,13 @@ static void conn_read(struct conn *c)
             at = c->tcp->scratch;
             room = READ_BYTES;
         }
-        n = recv(c->fd, at, room, 0);
+        n = c->tls ? tls_read(c->tls, at, room) : recv(c->fd, at, room, 0);
         if (n < 0) {
             if (errno == EINTR) continue;
-            if (errno != EAGAIN) peer_gone(c, "read from");
+            if (errno != EAGAIN)
+                peer_gone(c, "read from");
+            else if (c->tls)
+                events_update(c);
             return;
         }
         if (n == 0) {
@@ -247,8 +279,59 @@ static void conn_read(struct conn *c)
             return;
         }
         input_take(c, bytes_of(at, (size_t)n));
-        if ((size_t)n < room) return;
+        if (!c->tls && (size_t)n < room) return;
     }
+    if (i == READS_PER_EVENT) again(c);
+}
+
+static void again_fire(struct timer *timer)
+{
+    struct tcp *t = container_of(timer, struct tcp, again);
+    struct list todo;
+
+    list_move(&t->unread, &todo);
+    for (struct list *l; (l = list_pop(&todo));) {
+        struct conn *c = container_of(l, struct conn, unread_link);
+
+        if (!handshaking(c)) conn_read(c);
+    }
+}
+
+/* ---- TLS ---- */
+
+/* What is said last, the alert, is to arrive: what the peer still sends is taken and thrown away for a moment. */
+static void handshake_failed(struct conn *c, const struct err *why)
+{
+    c->why = *why; /* what `closed` is told in the end */
+    c->tls = tls_free(c->tls);
+    c->ending = c->ended = true;
+    items_drop(c);
+    shutdown(c->fd, SHUT_WR);
+    loop_timer(c->tcp->loop, &c->stall, DISCARD_MS, stalled);
+    events_update(c);
+}
+
+static void handshake(struct conn *c)
+{
+    struct err e;
+
+    if (tls_handshake(c->tls, &e)) {
+        handshake_failed(c, &e);
+        return;
+    }
+    c->secure = tls_established(c->tls);
+    events_update(c);
+    if (!c->secure) return;
+    if (c->ops->connected) c->ops->connected(c);
+    if (!c->dead && !list_empty(&c->out)) conn_flush(c);
+    if (!c->dead) conn_read(c);
+}
+
+void conn_secure(struct conn *c, struct tls *t)
+{
+    must(!c->tls && list_empty(&c->out));
+    c->tls = t;
+    if (!c->connecting) events_update(c);
 }
 
 static void connect_finish(struct conn *c)
@@ -267,6 +350,10 @@ static void connect_finish(struct conn *c)
         return;
     }
     c->connecting = false;
+    if (c->tls) {
+        handshake(c);
+        return;
+    }
     events_update(c);
     if (c->ops->connected) c->ops->connected(c);
     if (!c->dead && !list_empty(&c->out)) conn_flush(c);
@@ -280,6 +367,11 @@ static void conn_ready(struct watch *w, uint32_t events)
         connect_finish(c);
         return;
     }
+    if (handshaking(c)) {
+        handshake(c);
+        return;
+    }
+    if (events & EPOLLOUT && c->tls && tls_wants_write(c->tls)) events |= EPOLLIN; /* reading waits for that, or writing */
     if (events & (EPOLLIN | EPOLLHUP | EPOLLERR)) {
         if (!c->paused && !c->eof) {
             conn_read(c);
@@ -295,7 +387,7 @@ static void conn_ready(struct watch *w, uint32_t events)
 
 static void dirty(struct conn *c)
 {
-    if (c->dead || c->connecting || timer_is_set(&c->stall) || !list_empty(&c->dirty_link)) return;
+    if (c->dead || c->connecting || handshaking(c) || timer_is_set(&c->stall) || !list_empty(&c->dirty_link)) return;
     list_push(&c->tcp->dirty, &c->dirty_link);
     soon(c->tcp);
 }
@@ -332,6 +424,46 @@ static void sent_bytes(struct conn *c, size_t n)
     }
 }
 
+/* TLS wants its bytes in one piece, and when the socket was full the same ones again, perhaps with more behind them. */
+static struct bytes next_piece(struct conn *c)
+{
+    struct out_item *first = container_of(c->out.next, struct out_item, link);
+    size_t n = 0;
+
+    if (first->kind != OUT_FILE && (first->rest.n >= TLS_PIECE_BYTES || first->link.next == &c->out))
+        return bytes_of(first->rest.p, MIN(first->rest.n, (size_t)TLS_PIECE_BYTES));
+    list_each(l, &c->out)
+    {
+        struct out_item *it = container_of(l, struct out_item, link);
+        size_t part = MIN(it->rest.n, sizeof c->tcp->piece - n);
+
+        if (!part) break;
+        if (it->kind != OUT_FILE) {
+            memcpy(c->tcp->piece + n, it->rest.p, part);
+        } else if (pread(it->fd, c->tcp->piece + n, part, it->at) != (ssize_t)part) {
+            return (struct bytes){0};
+        }
+        n += part;
+    }
+    return bytes_of(c->tcp->piece, n);
+}
+
+static bool write_record(struct conn *c)
+{
+    struct bytes piece = next_piece(c);
+    ssize_t n = -1;
+
+    errno = EIO; /* a file is shorter than promised */
+    if (piece.n) n = tls_write(c->tls, piece.p, piece.n);
+    if (n > 0) {
+        sent_bytes(c, (size_t)n);
+        return true;
+    }
+    if (n == 0) errno = EPIPE; /* the peer has said that this is its end */
+    if (errno != EAGAIN) peer_gone(c, "write to");
+    return false;
+}
+
 /* One system call. False: nothing more can go now (c may be dead). */
 static bool write_some(struct conn *c)
 {
@@ -340,6 +472,7 @@ static bool write_some(struct conn *c)
     bool file_next = false;
     ssize_t n;
 
+    if (c->tls) return write_record(c);
     list_each(l, &c->out)
     {
         struct out_item *it = container_of(l, struct out_item, link);
@@ -373,6 +506,7 @@ static void output_ended(struct conn *c)
 {
     if (!c->ending || c->ended) return;
     c->ended = true;
+    if (c->tls) tls_close_notify(c->tls);
     shutdown(c->fd, SHUT_WR);
     if (c->eof)
         conn_close(c);
@@ -386,7 +520,7 @@ static void conn_flush(struct conn *c)
     bool more = true;
 
     list_remove(&c->dirty_link);
-    if (c->dead || c->connecting || c->ended) return;
+    if (c->dead || c->connecting || c->ended || handshaking(c)) return;
     while (more && !list_empty(&c->out))
         more = write_some(c);
     if (c->dead) return;
@@ -514,6 +648,7 @@ static void conn_init(struct tcp *t, struct conn *c, int fd, const struct addr *
     if (!c->limits.write_stall_ms) c->limits.write_stall_ms = 60000;
     list_init(&c->link);
     list_init(&c->dirty_link);
+    list_init(&c->unread_link);
     list_init(&c->out);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one,
                sizeof one); /* a socketpair has none; that is fine */
@@ -571,12 +706,13 @@ void conn_resume(struct conn *c)
     if (c->dead || !c->paused) return;
     c->paused = false;
     events_update(c);
+    again(c);
 }
 
 void conn_end(struct conn *c)
 {
     if (c->dead || c->ending) return;
-    if (c->connecting) {
+    if (c->connecting || handshaking(c)) {
         conn_close(c);
         return;
     }
@@ -593,10 +729,13 @@ void conn_fail(struct conn *c, const struct err *why)
     c->why = *why;
     loop_unwatch(c->tcp->loop, &c->watch);
     timer_cancel(loop_timers(c->tcp->loop), &c->stall);
+    if (c->secure && !why->rc && !c->ended && list_empty(&c->out)) tls_close_notify(c->tls);
+    c->tls = tls_free(c->tls);
     close(c->fd);
     c->fd = -1;
     items_drop(c);
     list_remove(&c->dirty_link);
+    list_remove(&c->unread_link);
     list_remove(&c->link);
     list_push(&c->tcp->dead, &c->link);
     soon(c->tcp);
@@ -605,7 +744,7 @@ void conn_fail(struct conn *c, const struct err *why)
 
 void conn_close(struct conn *c)
 {
-    const struct err none = {0};
+    const struct err why = c->why;
 
-    conn_fail(c, &none);
+    conn_fail(c, &why);
 }

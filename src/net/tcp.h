@@ -54,7 +54,7 @@ struct conn_ops {
     void (*drained)(struct conn *c);
     /* Where the next bytes should go (*ret_room of them at most); NULL: the loop's own buffer. May be NULL. */
     uint8_t *(*place)(struct conn *c, size_t *ret_room);
-    /* conn_connect() got through. May be NULL for accepted ones. */
+    /* conn_connect() got through, or the handshake of TLS was done. May be NULL for accepted ones. */
     void (*connected)(struct conn *c);
 };
 
@@ -68,16 +68,17 @@ struct conn {
     struct tcp *tcp;
     const struct conn_ops *ops;
     struct tcp_ceiling *ceiling;
-    struct list link, dirty_link;
+    struct list link, dirty_link, unread_link;
     struct list out;                             /* struct out_item */
     size_t out_bytes;
     struct conn_limits limits;
     struct timer stall;
     struct addr peer;
     struct err why;
+    struct tls *tls;                             /* NULL: nothing is encrypted */
     uint64_t bytes_in, bytes_out;
     int fd;
-    bool connecting, paused, full, ending, ended, eof, dead;
+    bool connecting, secure, paused, full, ending, ended, eof, dead;     /* secure: the handshake of TLS is done */
     size_t discard_left;
 };
 
@@ -87,6 +88,11 @@ enum rc conn_open(struct tcp *t, struct conn *c, int fd, const struct addr *peer
 /* Starts connecting; `connected` or `closed` follows, never before this returns. The owner's timer bounds it. */
 enum rc conn_connect(struct tcp *t, struct conn *c, const struct addr *to, const struct conn_ops *ops,
                      const struct conn_limits *limits, struct err *e) MUST_USE;
+
+/* Encrypts a connection that was just opened. Takes t. Nothing comes or goes before the handshake is done, of which
+ * `connected` tells; the owner's timer bounds it. One that fails ends the connection with RC_AUTH. */
+struct tls;
+void conn_secure(struct conn *c, struct tls *t);
 
 void conn_send(struct conn *c, struct buf *b);                        /* takes the bytes; b is empty afterwards */
 void conn_send_copy(struct conn *c, struct bytes b);                  /* small things: joined with what is queued */

@@ -23,6 +23,7 @@ struct tls_server {
     char *path[FILES]; /* certificate, key, clients' authorities */
     struct file_stamp stamp[FILES];
     enum tls_client_auth client_auth;
+    bool http;
     SSL_CTX *ctx;
     int64_t not_after;
 };
@@ -89,6 +90,21 @@ static int64_t not_after(SSL_CTX *ctx)
     return (int64_t)timegm(&tm);
 }
 
+static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *out_n,
+                           const unsigned char *in, unsigned in_n, void *arg)
+{
+    static const unsigned char ours[] = "\x02h2\x08http/1.1";
+    unsigned char *chosen;
+
+    (void)ssl;
+    (void)arg;
+    if (SSL_select_next_proto(&chosen, out_n, ours, sizeof ours - 1, in, in_n) !=
+        OPENSSL_NPN_NEGOTIATED)
+        return SSL_TLSEXT_ERR_ALERT_FATAL;
+    *out = chosen;
+    return SSL_TLSEXT_ERR_OK;
+}
+
 static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
 {
     static const unsigned char session_context[] = "millrace";
@@ -107,6 +123,7 @@ static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
     SSL_CTX_set_num_tickets(ctx, 1);
     SSL_CTX_set_verify(ctx, modes[s->client_auth], NULL);
+    if (s->http) SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
 }
 
 static enum rc context_new(const struct tls_server *s, SSL_CTX **ret, struct err *e)
@@ -153,6 +170,7 @@ enum rc tls_server_new(const struct tls_options *o, struct tls_server **ret, str
     s->path[1] = own(o->key_path);
     s->path[2] = own(o->client_ca_path);
     s->client_auth = o->client_auth;
+    s->http = o->http;
     if (stamps_of(s, s->stamp, e) || context_new(s, &s->ctx, e)) {
         tls_server_free(s);
         return e->rc;
@@ -328,6 +346,11 @@ ssize_t tls_send_file(struct tls *t, int file, off_t from, size_t n)
     return sent > 0 ? sent : outcome(t, (int)sent);
 }
 
+bool tls_peer_known(const struct tls *t)
+{
+    return SSL_get0_peer_certificate(t->ssl) && SSL_get_verify_result(t->ssl) == X509_V_OK;
+}
+
 bool tls_peer_subject(const struct tls *t, struct buf *ret)
 {
     X509 *crt = SSL_get0_peer_certificate(t->ssl);
@@ -335,7 +358,7 @@ bool tls_peer_subject(const struct tls *t, struct buf *ret)
     char *text;
     long n;
 
-    if (!crt || SSL_get_verify_result(t->ssl) != X509_V_OK) return false;
+    if (!tls_peer_known(t)) return false;
     out = BIO_new(BIO_s_mem());
     must(out);
     X509_NAME_print_ex(out, X509_get_subject_name(crt), 0, XN_FLAG_RFC2253 & ~ASN1_STRFLGS_ESC_MSB);

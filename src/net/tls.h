@@ -6,7 +6,8 @@
  * A tls is one connection's. It reads and writes like a socket: -1 with EAGAIN says "later", and tls_wants_write() whether it
  * is room to write that it waits for. Nothing but the handshake happens before tls_established(). Where the kernel encrypts
  * (kTLS), files are sent without a copy. The descriptor stays the caller's.
- * Lives on: the loop of its socket; a tls_server on one loop.   Used by: broker/sock.c.
+ * Lives on: the loop of its socket; a tls_server on one loop, which may hand what tls_accept() made to another.
+ * Used by: broker/sock.c, net/tcp.c, gateway/gateway.c.
  * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -20,6 +21,7 @@ struct tls_options {
     const char *crt_path, *key_path;     /* PEM; the certificate first, then those that lead to its authority */
     const char *client_ca_path;          /* PEM; NULL: none. Needed where clients' certificates are checked */
     enum tls_client_auth client_auth;
+    bool http;                           /* agrees on h2 or http/1.1 (ALPN); a client that offers neither is refused */
 };
 
 struct tls_server;
@@ -46,4 +48,5 @@ bool tls_sends_files(const struct tls *t);
 ssize_t tls_send_file(struct tls *t, int file, off_t from, size_t n);    /* only where tls_sends_files() */
 /* The subject of the client's certificate (RFC 2253), if it sent one that holds. */
 bool tls_peer_subject(const struct tls *t, struct buf *ret);
+bool tls_peer_known(const struct tls *t);                                /* it did */
 bool tls_resumed(const struct tls *t);

@@ -1,8 +1,8 @@
 /* SaslHandshake (key 17) and SaslAuthenticate (36): a client says who it is. See broker/sasl.h.
  *
  * A failure says the same whatever was wrong, after connection.failed.authentication.delay.ms, and closes the connection. An
- * address that fails again and again waits longer, and from FAILURES_MAX in a minute on is refused without a look at what it
- * sends, until the minute is over.   SPDX-License-Identifier: Apache-2.0
+ * address that fails again and again waits longer, and from STRIKES_MAX in a minute on is refused without a look at what it
+ * sends, until the minute is over (net/strikes.h).   SPDX-License-Identifier: Apache-2.0
  */
 #include "base/base64.h"
 #include "base/diag.h"
@@ -17,61 +17,25 @@
 enum {
     NONCE_BYTES = 18,
     AGAIN_MS_MIN = 1000, /* between two authentications of one connection */
-    FAILURES_MAX = 20,   /* of one address in a minute */
-    FAILURES_MS = 60000,
-    ADDRESSES_MAX = 4096,
     DELAY_MS_MAX = 5000,
 };
 
 /* ---- addresses that fail ---- */
 
-struct login_failure {
-    uint64_t since_ms;
-    uint32_t n;
-};
-
-void login_failures_fini(struct broker *b)
-{
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&b->login_failures, &at, &key, &value);)
-        free(value);
-    map_fini(&b->login_failures);
-}
-
-static struct login_failure *failures_of(struct request *r)
-{
-    struct login_failure *f = map_get_str(&r->broker->login_failures, str_of(r->conn->host));
-
-    if (f && broker_now_ms(r->broker) - f->since_ms < FAILURES_MS) return f;
-    if (f) free(map_del_str(&r->broker->login_failures, str_of(r->conn->host)));
-    return NULL;
-}
-
 static bool too_many_failures(struct request *r)
 {
-    const struct login_failure *f = failures_of(r);
-
-    return f && f->n >= FAILURES_MAX;
+    return strikes_of(r->broker->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(r->broker)) >= STRIKES_MAX;
 }
 
 /* How long this one waits for its answer. */
 static uint64_t count_failure(struct request *r)
 {
     struct broker *b = r->broker;
-    struct login_failure *f = failures_of(r);
     uint64_t base = (uint64_t)b->config.failed_authentication_delay_ms;
+    uint32_t n = strikes_note(b->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(b));
 
-    if (!f) {
-        if (b->login_failures.n >= ADDRESSES_MAX) login_failures_fini(b);
-        f = xnew(struct login_failure);
-        f->since_ms = broker_now_ms(b);
-        map_put_str(&b->login_failures, str_of(r->conn->host), f);
-    }
-    f->n++;
     b->stats.logins_failed++;
-    return MIN(base * (1 + f->n / 4), MAX(base, (uint64_t)DELAY_MS_MAX));
+    return MIN(base * (1 + n / 4), MAX(base, (uint64_t)DELAY_MS_MAX));
 }
 
 /* ---- the end of an exchange ---- */

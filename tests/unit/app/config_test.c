@@ -393,12 +393,11 @@ static void the_two_families_of_variables_must_agree(void **state)
         &l, "SELDON_KAFKA_PARTITIONS_DEFAULT: \"5\" contradicts KAFKA_DEFAULT_NUM_PARTITIONS, "
             "which is \"4\"; both say kafka.topics.numPartitions\n");
     drop(&l);
-    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=many", "ENVOY_SECURITY_PROTOCOL=SSL"),
+    l = load(NULL, NULL, ENV("KAFKA_DEFAULT_NUM_PARTITIONS=many", "ENVOY_SECURITY_PROTOCOL=TLS"),
              NULL);
     assert_problems(
         &l, "KAFKA_DEFAULT_NUM_PARTITIONS: a whole number from 1 to 10000 is wanted, not \"many\"\n"
-            "ENVOY_SECURITY_PROTOCOL: SSL: certificates on the inference port come with a later "
-            "version of millrace\n");
+            "ENVOY_SECURITY_PROTOCOL: PLAINTEXT or SSL is wanted, not \"TLS\"\n");
     drop(&l);
 }
 
@@ -493,7 +492,7 @@ static void what_cannot_stand_together_is_refused(void **state)
                    "config.yaml:1:22: gateway.listeners: at least one listener is wanted\n");
     assert_refused(NULL, NULL, "--infer-listen 0.0.0.0:9000",
                    "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks "
-                   "nobody who they are: listen on 127.0.0.1, or say "
+                   "nobody who they are: ask for certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say "
                    "--allow-unauthenticated\n");
     assert_refused(NULL, NULL, "--no-broker --broker-only",
                    "--broker-only: contradicts --no-broker\n");
@@ -543,6 +542,41 @@ static void listeners_say_what_their_security_lacks(void **state)
                    "config.yaml:1:22: broker.superUsers: a principal is User:NAME, not \"admin\": it would match nobody\n");
     assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT, sasl: [OAUTHBEARER]}]\n", NULL, NULL,
                    "config.yaml:2:14: broker.listeners: a: OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against\n");
+}
+
+#define DUS "ENVOY_UPSTREAM_SERVER_TLS_CRT_LOCATION=/dus/tls.crt", "ENVOY_UPSTREAM_SERVER_TLS_KEY_LOCATION=/dus/tls.key"
+
+static void certificates_of_the_inference_port_come_from_the_file_or_as_the_originals_chart_says(void **state)
+{
+    (void)state;
+    struct loaded l = good("security: {gateway: {tls: {crtPath: a.crt, keyPath: a.key}}}\n", NULL, NULL, NULL);
+    assert_true(config_gateway_encrypts(l.c));
+    assert_int_equal(config_gateway_client_auth(l.c), TLS_CLIENT_NONE);
+    drop(&l);
+    l = good("security: {gateway: {tls: {crtPath: a.crt, keyPath: a.key, clientCaPath: ca, clientAuth: requested}}}\n", NULL, NULL, NULL);
+    assert_int_equal(config_gateway_client_auth(l.c), TLS_CLIENT_REQUESTED);
+    drop(&l);
+    l = good(NULL, NULL, ENV(DUS, "ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION=/duc/ca.crt"), NULL); /* always set; the protocol counts */
+    assert_false(config_gateway_encrypts(l.c));
+    drop(&l);
+    l = good(NULL, NULL, ENV("ENVOY_SECURITY_PROTOCOL=SSL", DUS, "ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION=/duc/ca.crt"), "--infer-listen 0.0.0.0:9000");
+    assert_true(config_gateway_encrypts(l.c));
+    assert_int_equal(config_gateway_client_auth(l.c), TLS_CLIENT_REQUIRED);
+    assert_str(l.c->security_gateway_tls_crt_path, "/dus/tls.crt");
+    assert_str(l.c->security_gateway_tls_client_ca_path, "/duc/ca.crt");
+    drop(&l);
+    l = load(NULL, NULL, ENV("ENVOY_SECURITY_PROTOCOL=SSL", DUS), NULL);
+    assert_problems(&l, "ENVOY_SECURITY_PROTOCOL: SSL means mutual TLS there: ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION "
+                        "(security.gateway.tls.clientCaPath) is missing; security.gateway.tls.clientAuth: none does without callers' certificates\n");
+    drop(&l);
+    l = load(NULL, NULL, ENV("ENVOY_SECURITY_PROTOCOL=SSL", "ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION=/duc/ca.crt"), NULL);
+    assert_problems(&l, "ENVOY_SECURITY_PROTOCOL: SSL wants security.gateway.tls.crtPath and keyPath\n");
+    drop(&l);
+    assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientAuth: required}}}\n", NULL, NULL,
+                   "config.yaml:1:64: security.gateway.tls.clientAuth: callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing\n");
+    assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientCaPath: c, clientAuth: requested}}}\n", NULL, "--infer-listen 0.0.0.0:9000",
+                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: ask for certificates "
+                   "(security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say --allow-unauthenticated\n");
 }
 
 static void what_is_printed_as_yaml_is_read_again_as_the_same(void **state)
@@ -686,6 +720,7 @@ int main(void)
         cmocka_unit_test(what_cannot_stand_together_is_refused),
         cmocka_unit_test(a_folder_without_a_registrys_file_is_refused),
         cmocka_unit_test(features_of_later_versions_are_refused_not_ignored),
+        cmocka_unit_test(certificates_of_the_inference_port_come_from_the_file_or_as_the_originals_chart_says),
         cmocka_unit_test(listeners_say_what_their_security_lacks),
         cmocka_unit_test(what_is_printed_as_yaml_is_read_again_as_the_same),
         cmocka_unit_test(secrets_are_masked_and_origins_shown),

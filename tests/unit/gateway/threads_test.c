@@ -55,7 +55,7 @@ static void world_new(struct world *w)
         gateways[i] = l->g;
         w->list[i] = gateway_metrics_source(l->g);
     }
-    assert_int_equal(gateway_listen(gateways, LANES, STR("127.0.0.1:0"), &w->ceiling, &w->door, &e),
+    assert_int_equal(gateway_listen(gateways, LANES, &(struct gateway_door_options){STR("127.0.0.1:0"), &w->ceiling, NULL}, &w->door, &e),
                      RC_OK);
     for (int i = 0; i < LANES; i++)
         assert_int_equal(thread_start("lane", lane_main, &w->lanes[i], &w->lanes[i].thread, &e),

@@ -65,7 +65,7 @@ static UNUSED void world_with(struct world *w, struct gateway_options o, const c
     o.ready_ctx = w;
     assert_int_equal(gateway_new(&o, &w->g, &e), RC_OK);
     gateway_use(w->g, w->f.snapshot);
-    assert_int_equal(gateway_listen(&w->g, 1, STR("127.0.0.1:0"), NULL, &w->door, &e), RC_OK);
+    assert_int_equal(gateway_listen(&w->g, 1, &(struct gateway_door_options){.listen = STR("127.0.0.1:0")}, &w->door, &e), RC_OK);
 }
 
 static UNUSED void world_new(struct world *w)

@@ -1,0 +1,359 @@
+/* The inference port's TLS without a network: a server on one end of a socketpair, OpenSSL's client on the other.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "net/http_server.h"
+#include "net/tls.h"
+#include "test.h"
+#include <errno.h>
+#include <openssl/err.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <signal.h>
+#include <stdio.h>
+#include <unistd.h>
+
+enum { BODY_BYTES = 3 << 20, HEAD_MS = 10000 };
+
+struct world {
+    char folder[64], crt[96], key[96];
+    struct clock_sim clock;
+    struct loop *loop;
+    struct tcp *tcp;
+    struct tls_server *tls;
+    struct http_server *http;
+    int fd;
+    SSL_CTX *client_ctx;
+    SSL *client;
+    struct buf got;
+    bool ended, secure, certified;
+};
+
+/* ---- a certificate that signs itself ---- */
+
+static void pair_write(const struct world *w, const char *name)
+{
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    X509 *crt = X509_new();
+    FILE *f;
+
+    ASN1_INTEGER_set(X509_get_serialNumber(crt), 1);
+    X509_gmtime_adj(X509_getm_notBefore(crt), -60);
+    X509_gmtime_adj(X509_getm_notAfter(crt), 3600);
+    X509_NAME_add_entry_by_txt(X509_get_subject_name(crt), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
+    X509_set_issuer_name(crt, X509_get_subject_name(crt));
+    X509_set_pubkey(crt, key);
+    assert_true(X509_sign(crt, key, EVP_sha256()) > 0);
+    f = fopen(w->crt, "w");
+    PEM_write_X509(f, crt);
+    fclose(f);
+    f = fopen(w->key, "w");
+    PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
+    fclose(f);
+    X509_free(crt);
+    EVP_PKEY_free(key);
+}
+
+/* ---- both ends ---- */
+
+static void on_request(void *ctx, struct exchange *x)
+{
+    struct world *w = ctx;
+    struct buf body = {0};
+
+    w->secure = x->secure;
+    w->certified = x->certified;
+    if (str_is(x->path, "/large"))
+        memset(buf_grow(&body, BODY_BYTES), 'x', BODY_BYTES), body.n = BODY_BYTES;
+    else
+        buf_append(&body, buf_view(&x->body));
+    exchange_respond(x, 200, NULL, 0, &body);
+}
+
+static void world_new(struct world *w, enum tls_client_auth auth)
+{
+    struct http_options o = {.handler = {.request = on_request, .ctx = w}, .head_ms = HEAD_MS};
+    struct err e;
+    int fds[2];
+
+    *w = (struct world){.folder = "/tmp/millrace-tls-XXXXXX"};
+    assert_non_null(mkdtemp(w->folder));
+    snprintf(w->crt, sizeof w->crt, "%s/crt", w->folder);
+    snprintf(w->key, sizeof w->key, "%s/key", w->folder);
+    pair_write(w, "first");
+    clock_sim_init(&w->clock, 0);
+    assert_int_equal(loop_new(&w->clock.clock, &w->loop, &e), RC_OK);
+    w->tcp = tcp_new(w->loop);
+    w->http = http_server_new(w->tcp, &o);
+    assert_int_equal(tls_server_new(&(struct tls_options){w->crt, w->key, auth ? w->crt : NULL, auth, true}, &w->tls, &e), RC_OK);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    http_server_accept_tls(w->http, fds[0], NULL, NULL, tls_accept(w->tls, fds[0]));
+    w->fd = fds[1];
+    w->client_ctx = SSL_CTX_new(TLS_client_method());
+    w->client = SSL_new(w->client_ctx);
+    SSL_set_fd(w->client, w->fd);
+    SSL_set_connect_state(w->client);
+}
+
+static void world_free(struct world *w)
+{
+    http_server_free(w->http);
+    tls_server_free(w->tls);
+    tcp_free(w->tcp);
+    loop_free(w->loop);
+    SSL_free(w->client);
+    SSL_CTX_free(w->client_ctx);
+    if (w->fd >= 0) close(w->fd);
+    buf_fini(&w->got);
+    unlink(w->crt);
+    unlink(w->key);
+    rmdir(w->folder);
+}
+
+/* The loop turns and the client reads, until neither has anything to do. */
+static void turns(struct world *w)
+{
+    for (int quiet = 0; quiet < 3; quiet++) {
+        char part[5000];
+        int n;
+
+        loop_turn(w->loop, 0);
+        while ((n = SSL_read(w->client, part, sizeof part)) > 0) {
+            buf_append(&w->got, bytes_of(part, (size_t)n));
+            quiet = 0;
+            loop_turn(w->loop, 0);
+        }
+        if (SSL_get_error(w->client, n) != SSL_ERROR_WANT_READ) w->ended = true;
+    }
+}
+
+/* All of it, however little the socket takes at a time. */
+static void say(struct world *w, const char *p, size_t n)
+{
+    size_t sent;
+
+    while (n) {
+        if (SSL_write_ex(w->client, p, MIN(n, (size_t)7777), &sent) == 1) {
+            p += sent;
+            n -= sent;
+        } else {
+            turns(w);
+            assert_false(w->ended);
+        }
+    }
+    turns(w);
+}
+
+static void say_raw(struct world *w, const void *p, size_t n)
+{
+    assert_int_equal(write(w->fd, p, n), (ssize_t)n);
+}
+
+static bool closed_by_server(struct world *w)
+{
+    char part[1000];
+    ssize_t n = 0;
+
+    for (int i = 0; i < 5; i++) {
+        loop_turn(w->loop, 0);
+        while ((n = read(w->fd, part, sizeof part)) > 0) continue;
+        if (n == 0 || errno != EAGAIN) return true;
+    }
+    return false;
+}
+
+static struct http_counters counters(const struct world *w)
+{
+    struct http_counters c;
+
+    http_server_count(w->http, &c);
+    return c;
+}
+
+/* ---- tests ---- */
+
+static void a_request_goes_through_and_is_known_as_encrypted(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    say(&w, "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 5\r\n\r\nhello", 52);
+    assert_true(str_ends(buf_str(&w.got), STR("hello")));
+    assert_true(w.secure);
+    assert_false(w.certified);
+    assert_int_equal(counters(&w).handshakes, 1);
+    assert_false(w.ended);
+    world_free(&w);
+}
+
+static void large_bodies_go_both_ways_whatever_pieces_they_come_in(void **state)
+{
+    struct world w;
+    char *body = malloc(BODY_BYTES);
+    static const char head[] = "POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 3145728\r\n\r\n";
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    for (size_t i = 0; i < BODY_BYTES; i++) body[i] = (char)('a' + i % 23);
+    say(&w, head, sizeof head - 1);
+    say(&w, body, BODY_BYTES);
+    assert_true(w.got.n > BODY_BYTES);
+    assert_memory_equal(w.got.p + w.got.n - BODY_BYTES, body, BODY_BYTES);
+    free(body);
+    world_free(&w);
+}
+
+static void pipelined_requests_are_answered_though_reading_stops_in_between(void **state)
+{
+    struct world w;
+    struct buf all = {0};
+    size_t answers = 0;
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    for (int i = 0; i < 8; i++) buf_append_str(&all, STR("GET /large HTTP/1.1\r\nhost: a\r\n\r\n"));
+    say(&w, (const char *)all.p, all.n);
+    for (size_t i = 0; i + 8 < w.got.n; i++) answers += !memcmp(w.got.p + i, "HTTP/1.1", 8);
+    assert_int_equal(answers, 8);
+    assert_true(w.got.n > 8 * (size_t)BODY_BYTES);
+    buf_fini(&all);
+    world_free(&w);
+}
+
+static void who_is_silent_or_slow_in_the_handshake_is_closed_in_time(void **state)
+{
+    static const uint8_t begun[] = {0x16, 3, 1, 2, 0, 1};
+
+    (void)state;
+    for (int some = 0; some < 2; some++) {
+        struct world w;
+
+        world_new(&w, TLS_CLIENT_NONE);
+        if (some) say_raw(&w, begun, sizeof begun);
+        loop_turn(w.loop, 0);
+        clock_sim_advance(&w.clock, (HEAD_MS - 1) * 1000);
+        assert_false(closed_by_server(&w));
+        clock_sim_advance(&w.clock, 2000);
+        assert_true(closed_by_server(&w));
+        assert_int_equal(counters(&w).handshakes_failed, 1);
+        assert_int_equal(counters(&w).connections_now, 0);
+        world_free(&w);
+    }
+}
+
+static void garbage_and_plain_http_end_the_connection(void **state)
+{
+    static const char *const said[] = {"GET / HTTP/1.1\r\nhost: a\r\n\r\n", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", "\x16\x03\x01\x00\x05zzzzz",
+                                       "\x15\x03\x03\x00\x02\x02\x28", "\x17\x03\x03\x00\x01x"};
+
+    (void)state;
+    for (size_t i = 0; i < countof(said); i++) {
+        struct world w;
+
+        world_new(&w, TLS_CLIENT_NONE);
+        say_raw(&w, said[i], i < 2 ? strlen(said[i]) : i == 2 ? 10 : i == 3 ? 7 : 6);
+        assert_true(closed_by_server(&w));
+        shutdown(w.fd, SHUT_WR);
+        loop_turn(w.loop, 0);
+        loop_turn(w.loop, 0);
+        assert_int_equal(counters(&w).handshakes_failed, 1);
+        assert_int_equal(counters(&w).connections_now, 0);
+        world_free(&w);
+    }
+}
+
+static void a_client_certificate_is_wanted_where_it_is_required(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_REQUIRED);
+    turns(&w);
+    assert_true(w.ended); /* with the alert that says why */
+    assert_int_equal(ERR_GET_REASON(ERR_peek_error()), SSL_R_TLSV13_ALERT_CERTIFICATE_REQUIRED);
+    ERR_clear_error();
+    assert_int_equal(counters(&w).handshakes_failed, 0); /* until the peer has taken it */
+    shutdown(w.fd, SHUT_WR);
+    loop_turn(w.loop, 0);
+    loop_turn(w.loop, 0);
+    assert_int_equal(counters(&w).handshakes_failed, 1);
+    world_free(&w);
+
+    world_new(&w, TLS_CLIENT_REQUIRED);
+    assert_int_equal(SSL_use_certificate_file(w.client, w.crt, SSL_FILETYPE_PEM), 1);
+    assert_int_equal(SSL_use_PrivateKey_file(w.client, w.key, SSL_FILETYPE_PEM), 1);
+    turns(&w);
+    say(&w, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n", 28);
+    assert_true(w.certified);
+    world_free(&w);
+}
+
+static void protocols_are_agreed_on(void **state)
+{
+    static const struct { const char *offer, *wanted; } cases[] = {
+        {"\x02h2\x08http/1.1", "h2"}, {"\x08http/1.1", "http/1.1"}, {"\x08http/1.1\x02h2", "h2"}, {"\x04smtp", NULL}};
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        const unsigned char *chosen;
+        unsigned n;
+        struct world w;
+
+        world_new(&w, TLS_CLIENT_NONE);
+        SSL_set_alpn_protos(w.client, (const unsigned char *)cases[i].offer, (unsigned)strlen(cases[i].offer));
+        turns(&w);
+        SSL_get0_alpn_selected(w.client, &chosen, &n);
+        assert_int_equal(w.ended, cases[i].wanted == NULL);
+        if (cases[i].wanted) assert_memory_equal(chosen, cases[i].wanted, strlen(cases[i].wanted));
+        ERR_clear_error();
+        world_free(&w);
+    }
+}
+
+static void a_new_certificate_is_for_new_connections(void **state)
+{
+    struct world w;
+    bool changed;
+    struct err e;
+    int fds[2];
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    turns(&w);
+    assert_int_equal(tls_server_reload(w.tls, &changed, &e), RC_OK);
+    assert_false(changed);
+    pair_write(&w, "second, with another length");
+    assert_int_equal(tls_server_reload(w.tls, &changed, &e), RC_OK);
+    assert_true(changed);
+    say(&w, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n", 28);
+    assert_true(w.got.n > 0);
+    SSL_free(w.client);
+    close(w.fd);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, fds), 0);
+    http_server_accept_tls(w.http, fds[0], NULL, NULL, tls_accept(w.tls, fds[0]));
+    w.fd = fds[1];
+    w.client = SSL_new(w.client_ctx);
+    SSL_set_fd(w.client, w.fd);
+    SSL_set_connect_state(w.client);
+    turns(&w);
+    char *name = X509_NAME_oneline(X509_get_subject_name(SSL_get0_peer_certificate(w.client)), NULL, 0);
+    assert_string_equal(name, "/CN=second, with another length");
+    OPENSSL_free(name);
+    world_free(&w);
+}
+
+int main(void)
+{
+    signal(SIGPIPE, SIG_IGN); /* as the program does: OpenSSL writes with write() */
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_request_goes_through_and_is_known_as_encrypted),
+        cmocka_unit_test(large_bodies_go_both_ways_whatever_pieces_they_come_in),
+        cmocka_unit_test(pipelined_requests_are_answered_though_reading_stops_in_between),
+        cmocka_unit_test(who_is_silent_or_slow_in_the_handshake_is_closed_in_time),
+        cmocka_unit_test(garbage_and_plain_http_end_the_connection),
+        cmocka_unit_test(a_client_certificate_is_wanted_where_it_is_required),
+        cmocka_unit_test(protocols_are_agreed_on),
+        cmocka_unit_test(a_new_certificate_is_for_new_connections),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
