@@ -1,9 +1,9 @@
 /* cred/aws.h - AWS credentials, from where AWS's own tools look for them, and in their order.
  *
  *   1. AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN (not when a profile was asked for by name)
- *   2. AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE (EKS): AssumeRoleWithWebIdentity at STS
+ *   2. AWS_ROLE_ARN with AWS_WEB_IDENTITY_TOKEN_FILE (EKS): AssumeRoleWithWebIdentity at STS (likewise)
  *   3. the profile (AWS_PROFILE, else "default") in ~/.aws/credentials and ~/.aws/config (AWS_SHARED_CREDENTIALS_FILE,
- *      AWS_CONFIG_FILE): keys; role_arn with source_profile or web_identity_token_file
+ *      AWS_CONFIG_FILE): keys; role_arn with source_profile, credential_source or web_identity_token_file
  *   4. AWS_CONTAINER_CREDENTIALS_RELATIVE_URI or _FULL_URI (ECS, EKS pod identity), with the authorization token
  *   5. the instance's metadata, IMDSv2 (unless AWS_EC2_METADATA_DISABLED=true)
  * The first that is configured counts: if it fails, that is the error, and not that the next one has nothing either.
@@ -26,6 +26,7 @@ struct aws_place {                               /* borrowed for the call; all m
     struct str region, profile, role_arn, role_session;
     const char *(*env)(void *ctx, const char *name);      /* NULL: getenv() */
     void *ctx;
+    struct str container_base;                   /* empty: http://169.254.170.2, to which a relative URI belongs */
     const atomic_bool *stop;
 };
 

@@ -5,6 +5,7 @@
 #include "cred/secret_core.h"
 #include "cred/wipe.h"
 #include "sys/fs.h"
+#include <stdio.h>
 
 enum { TOKEN_MAX = 64 << 10, NAME_MAX_BYTES = 253, MESSAGE_MAX = 200 };
 
