@@ -33,6 +33,7 @@ struct remote_reader {
     struct watch watch;
     int64_t next;            /* offset that would come next; < 0: not known yet */
     int64_t end;             /* where the partition ended when its end was seen; -1 */
+    int64_t told;            /* … as the last fetch was told */
     struct reading *reading; /* who reads; NULL: idle */
     rd_kafka_message_t *held[MESSAGES_MAX]; /* taken from the queue for the one who reads */
     size_t held_n, held_bytes;
@@ -250,14 +251,11 @@ static void idle_readers_trim(struct remote *r)
     }
 }
 
-static bool reader_take(struct remote_reader *rd, size_t size_max, struct err *e);
-
-/* It saw the end, but that was before it was asked now: the library tells of an end once. */
-static bool end_is_old(struct remote_reader *rd)
+/* Whoever was told of the end and asks again, without waiting, wants what came since; a reader cannot say whether that is all
+ * with it already: the library tells of an end once, and of records when they come. */
+static bool end_is_old(const struct remote_reader *rd, const struct bus_fetch *f)
 {
-    struct err e;
-
-    return reader_take(rd, 1, &e) && rd->at_end && !rd->held_n;
+    return !f->wait_ms && rd->next >= rd->told;
 }
 
 static enum rc reader_for(struct remote *r, const struct bus_fetch *f, struct remote_reader **ret, struct err *e)
@@ -269,7 +267,7 @@ static enum rc reader_for(struct remote *r, const struct bus_fetch *f, struct re
         if (rd->reading || rd->use != REMOTE_FETCHES || rd->next < 0 || rd->next != f->offset ||
             !reads_same(rd, f->topic, f->partition))
             continue;
-        if (!f->wait_ms && end_is_old(rd)) {
+        if (end_is_old(rd, f)) {
             reader_free(rd);
             continue;
         }
@@ -433,7 +431,7 @@ static void fetch_end(struct reading *g)
         f->records = records_take(rd, &f->records_n);
         f->next_offset = rd->next >= 0 ? rd->next : MAX(f->offset, 0);
         f->start_offset = MAX(low, 0);
-        f->end_offset = MAX(rd->end, MAX(high, f->next_offset));
+        f->end_offset = rd->told = MAX(f->next_offset, rd->at_end ? rd->end : high);   /* high: records of open transactions, too */
         if (f->op.err.rc || rd->primes)
             reader_free(rd);
         else

@@ -243,7 +243,7 @@ static void look_fetched(struct bus_op *op)
         for (size_t i = 0; i < k->fetch.records_n && k->ps; i++)
             k->phase == PHASE_INPUTS ? input_meet(k, &k->fetch.records[i]) : outcome_meet(k, &k->fetch.records[i]);
         k->at = k->fetch.next_offset;
-        if (k->end < 0) k->end = k->fetch.end_offset;
+        if (k->end < 0 || k->end > k->fetch.end_offset) k->end = k->fetch.end_offset;  /* what is undecided is not shown, and may end it sooner */
         if (!k->ps) look_free(k);
         else if (k->at >= k->end) phase_end(k);
         else look_fetch(k);

@@ -34,7 +34,7 @@ static void outside(struct contract *c, const char *topic, int32_t partition, co
     assert_true(appended);
 }
 
-static struct bus *bus_at(const char *address)
+static struct bus *bus_with(const char *address, const struct remote_property *consumer, size_t consumer_n)
 {
     struct remote_options o = {.bootstrap = str_of(address),
                                .session_timeout_ms = 6000,
@@ -42,6 +42,8 @@ static struct bus *bus_at(const char *address)
                                .metadata_propagation_ms = 1500,
                                .consume_bytes_max = 2 << 20,
                                .produce_bytes_max = 1 << 20,
+                               .consumer = consumer,
+                               .consumer_n = consumer_n,
                                .connect_ms = 10000};
     struct bus *b = NULL;
     struct err e;
@@ -50,10 +52,14 @@ static struct bus *bus_at(const char *address)
     return b;
 }
 
-/* ---- a producer that fails for good ---- */
+static struct bus *bus_at(const char *address)
+{
+    return bus_with(address, NULL, 0);
+}
 
 enum { MANY = 60, PATIENCE_TURNS = 1000 };
 static struct contract *the;
+static const char *kafka;                        /* where it is */
 static unsigned done_n;
 
 static void on_done(struct bus_op *op)
@@ -68,6 +74,119 @@ static void until_done(unsigned n)
         loop_turn(the->loop, 20);
     assert_int_equal(done_n, n);
 }
+
+static void topic_make(const char *name)
+{
+    struct bus_topic t = {.topic = str_of(name), .partitions = 1, .replication = 1, .op = {.reply_to = loop_mailbox(the->loop), .done = on_done}};
+
+    done_n = 0;
+    bus_topic_ensure(the->bus, &t);
+    until_done(1);
+    assert_int_equal(t.op.err.rc, RC_OK);
+    bus_topic_fini(&t);
+}
+
+static void fetch_from(struct bus *b, const char *topic, int64_t offset, struct bus_fetch *ret)
+{
+    *ret = (struct bus_fetch){.topic = str_of(topic), .offset = offset, .size_max = 1 << 20, .op = {.reply_to = loop_mailbox(the->loop), .done = on_done}};
+    done_n = 0;
+    bus_fetch(b, ret);
+    until_done(1);
+    assert_int_equal(ret->op.err.rc, RC_OK);
+}
+
+/* ---- what a fetch sees ---- */
+
+/* The broker holds its answer to the reader back for longer than the writer's acknowledgement takes. */
+static void a_fetch_at_an_end_that_was_told_before_asks_again(void **state)
+{
+    static const struct remote_property slow[] = {{{"fetch.min.bytes", 15}, {"100000", 6}}, {{"fetch.wait.max.ms", 17}, {"100", 3}}};
+    struct bus *b = bus_with(kafka, slow, countof(slow));
+    struct bus_fetch f;
+    char name[128];
+
+    (void)state;
+    assert_non_null(b);
+    snprintf(name, sizeof name, "%s.ends", the->prefix);
+    topic_make(name);
+    for (int i = 0; i < 2; i++) {
+        fetch_from(b, name, i, &f);
+        assert_int_equal(f.records_n, 0);
+        assert_int_equal(f.end_offset, i);
+        bus_fetch_fini(&f);
+        outside(the, name, 0, "k", "new");
+        fetch_from(b, name, i, &f);
+        assert_int_equal(f.records_n, 1);
+        assert_int_equal(f.end_offset, i + 1);
+        bus_fetch_fini(&f);
+    }
+    bus_close(b);
+}
+
+/* A producer of the library's own, whose transaction is open. */
+#define LIBRARY_FUNCTIONS(X)                                                                                                      \
+    X(rd_kafka_conf_new) X(rd_kafka_conf_set) X(rd_kafka_new) X(rd_kafka_init_transactions) X(rd_kafka_begin_transaction)         \
+    X(rd_kafka_producev) X(rd_kafka_flush) X(rd_kafka_commit_transaction) X(rd_kafka_destroy)
+struct library {
+#define FIELD(name) __typeof__(name) *name;
+    LIBRARY_FUNCTIONS(FIELD)
+#undef FIELD
+};
+
+static void *library_open(struct library *k)
+{
+    void *library = dlopen("librdkafka.so.1", RTLD_NOW | RTLD_LOCAL);
+
+#define FIND(name) *(void **)(void *)&k->name = dlsym(library, #name);
+    LIBRARY_FUNCTIONS(FIND)
+#undef FIND
+    return library;
+}
+
+static rd_kafka_t *transaction_begin(const struct library *k, const char *topic)
+{
+    rd_kafka_conf_t *conf = k->rd_kafka_conf_new();
+    char why[512];
+    rd_kafka_t *rk;
+
+    assert_int_equal(k->rd_kafka_conf_set(conf, "bootstrap.servers", kafka, why, sizeof why), RD_KAFKA_CONF_OK);
+    assert_int_equal(k->rd_kafka_conf_set(conf, "transactional.id", topic, why, sizeof why), RD_KAFKA_CONF_OK);
+    rk = k->rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    assert_non_null(rk);
+    assert_null(k->rd_kafka_init_transactions(rk, 20000));
+    assert_null(k->rd_kafka_begin_transaction(rk));
+    assert_int_equal(k->rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE("open", 4), RD_KAFKA_V_END), 0);
+    assert_int_equal(k->rd_kafka_flush(rk, 20000), 0);
+    return rk;
+}
+
+static void a_fetch_that_shows_all_that_is_decided_has_reached_the_end(void **state)
+{
+    struct library k;
+    void *library = library_open(&k);
+    struct bus_fetch f;
+    rd_kafka_t *rk;
+    char name[128];
+
+    (void)state;
+    snprintf(name, sizeof name, "%s.undecided", the->prefix);
+    topic_make(name);
+    outside(the, name, 0, "k", "first");
+    rk = transaction_begin(&k, name);
+    fetch_from(the->bus, name, 1, &f);
+    assert_int_equal(f.records_n, 0);
+    assert_int_equal(f.next_offset, 1);
+    assert_int_equal(f.end_offset, 1);
+    bus_fetch_fini(&f);
+    assert_null(k.rd_kafka_commit_transaction(rk, 20000));
+    fetch_from(the->bus, name, 1, &f);
+    assert_int_equal(f.records_n, 1);
+    bus_fetch_fini(&f);
+    k.rd_kafka_destroy(rk);
+    dlclose(library);
+}
+
+/* ---- a producer that fails for good ---- */
 
 static void append_number(struct bus_append *a, struct str topic, unsigned number)
 {
@@ -103,14 +222,7 @@ static void numbers_count(struct str topic, unsigned *times)
     struct bus_fetch f = {.next_offset = 0};
 
     do {
-        f = (struct bus_fetch){.topic = topic,
-                               .offset = f.next_offset,
-                               .size_max = 1 << 20,
-                               .op = {.reply_to = loop_mailbox(the->loop), .done = on_done}};
-        done_n = 0;
-        bus_fetch(the->bus, &f);
-        until_done(1);
-        assert_int_equal(f.op.err.rc, RC_OK);
+        fetch_from(the->bus, topic.p, f.next_offset, &f);
         for (size_t i = 0; i < f.records_n; i++) {
             char text[16];
 
@@ -126,31 +238,24 @@ static void a_producer_that_failed_for_good_is_made_anew_and_nothing_is_called_w
 {
     struct bus_append as[MANY + 1];
     struct breaking b = {.msg.run = on_break, .r = container_of(the->bus, struct remote, bus)};
-    struct bus_topic t = {.partitions = 1,
-                          .replication = 1,
-                          .op = {.reply_to = loop_mailbox(the->loop), .done = on_done}};
     unsigned times[MANY + 1] = {0}, refused = 0;
     char name[128];
 
     (void)state;
     snprintf(name, sizeof name, "%s.broken", the->prefix);
-    t.topic = str_of(name);
-    done_n = 0;
-    bus_topic_ensure(the->bus, &t);
-    until_done(1);
-    assert_int_equal(t.op.err.rc, RC_OK);
+    topic_make(name);
     for (unsigned round = 0; round < 2; round++) { /* the first producer is a special one */
         done_n = 0;
         for (unsigned i = 0; i < MANY / 2; i++)
-            append_number(&as[round * MANY / 2 + i], t.topic, round * MANY / 2 + i);
+            append_number(&as[round * MANY / 2 + i], str_of(name), round * MANY / 2 + i);
         mailbox_post(loop_mailbox(b.r->loop), &b.msg);
         until_done(MANY / 2);
     }
     done_n = 0;
-    append_number(&as[MANY], t.topic, MANY);
+    append_number(&as[MANY], str_of(name), MANY);
     until_done(1);
     assert_int_equal(as[MANY].op.err.rc, RC_OK);
-    numbers_count(t.topic, times);
+    numbers_count(str_of(name), times);
     for (unsigned i = 0; i < MANY; i++) {
         enum rc rc = as[i].op.err.rc;
 
@@ -165,6 +270,8 @@ static void a_producer_that_failed_for_good_is_made_anew_and_nothing_is_called_w
 static int run_ours(struct contract *c)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_fetch_at_an_end_that_was_told_before_asks_again),
+        cmocka_unit_test(a_fetch_that_shows_all_that_is_decided_has_reached_the_end),
         cmocka_unit_test(a_producer_that_failed_for_good_is_made_anew_and_nothing_is_called_written_that_is_not),
     };
 
@@ -190,8 +297,9 @@ int main(int argc, char **argv)
     snprintf(prefix, sizeof prefix, "contract-%llx", (unsigned long long)process_seed());
     c.prefix = prefix;
     if (loop_new(&clock_real, &c.loop, &e)) return 1;
-    c.bus = bus_at(argc < 2 ? address : argv[1]);
-    c.ctx = other = bus_at(argc < 2 ? address : argv[1]);
+    kafka = argc < 2 ? address : argv[1];
+    c.bus = bus_at(kafka);
+    c.ctx = other = bus_at(kafka);
     if (c.bus && other) failed = contract_run(&c) + run_ours(&c);
     bus_close(other);
     bus_close(c.bus);
