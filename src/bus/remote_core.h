@@ -121,6 +121,7 @@ void remote_given(struct bus *b, struct bus_member *m);
 void remote_leave(struct bus *b, struct bus_member *m);
 void remote_member_close(struct remote *r);      /* what is left of it on the way down */
 void remote_member_free(struct remote *r);       /* … when the loop has ended */
+bool remote_member_leaves(const struct remote *r, const rd_kafka_t *rk);      /* a worker is at it */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg);
 
 /* remote_admin.c; any thread */

@@ -21,8 +21,9 @@ struct membership {
     struct watch watch;
     struct timer poll;
     rd_kafka_topic_partition_list_t *giving; /* revoked and not given up yet */
-    bool leaving;
+    bool leaving, subscribed;
     bool assigned; /* it was given numbers, or told that there are none for it, at least once */
+    bool refused;  /* by the group's coordinator */
     struct work end; /* leaving, on a worker */
 };
 
@@ -95,6 +96,11 @@ static void take(struct membership *s, rd_kafka_topic_partition_list_t *list)
     news_post(s, list, true, false);
 }
 
+bool remote_member_leaves(const struct remote *r, const rd_kafka_t *rk)
+{
+    return r->member && r->member->rk == rk && r->member->leaving;
+}
+
 /* On the loop, while the member is polled; on a worker, while it leaves. */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg)
 {
@@ -131,12 +137,26 @@ static void membership_quiet(struct membership *s)
     s->queue = NULL;
 }
 
+/* librdkafka 2.0.2 aborts when a member is closed between its first JoinGroup and what that gives it (its sticky assignor has no
+ * state yet): such a one is left as it is, for the process is about to end, and the group forgets it with its session. */
+static bool may_close(const struct membership *s)
+{
+    return s->assigned || s->refused;
+}
+
+static void client_leave_open(struct membership *s)
+{
+    s->rk = NULL;
+    s->wake[0] = s->wake[1] = -1; /* the library may still write there */
+}
+
 static void membership_free(struct membership *s)
 {
     const struct kafka_lib *k = s->r->k;
 
     membership_quiet(s);
     if (s->giving) k->rd_kafka_topic_partition_list_destroy(s->giving);
+    if (s->rk && s->subscribed && !may_close(s)) client_leave_open(s);
     if (s->rk) k->rd_kafka_destroy(s->rk);
     remote_wake_close(s->wake);
     s->r->member = NULL;
@@ -153,17 +173,11 @@ static void membership_told(struct membership *s)
     remote_done(&m->op);
 }
 
-/* librdkafka 2.0.2 aborts when a member is closed between its first JoinGroup and what that gives it (its sticky assignor has no
- * state yet): such a one is left as it is, for the process is about to end, and the group forgets it with its session. */
 static void left_run(struct work *w)
 {
     struct membership *s = container_of(w, struct membership, end);
 
-    if (!s->assigned) {
-        s->rk = NULL;
-        s->wake[0] = s->wake[1] = -1; /* the library may still write there */
-        return;
-    }
+    if (!may_close(s)) return;
     if (s->giving) let_go(s, s->giving); /* the library waits for it, and whoever leaves has given everything up */
     s->r->k->rd_kafka_consumer_close(s->rk);
 }
@@ -211,6 +225,7 @@ static void poll_all(struct membership *s)
         if (!is_final(code)) continue;
         s->m->op.err = e;
         if (code == RD_KAFKA_RESP_ERR_INCONSISTENT_GROUP_PROTOCOL) s->m->op.err.rc = RC_INVALID;
+        s->refused = true;
         membership_end(s);
         return;
     }
@@ -283,6 +298,7 @@ static void join_start(struct msg *msg)
     s->queue = r->k->rd_kafka_queue_get_consumer(s->rk);
     r->k->rd_kafka_queue_io_event_enable(s->queue, s->wake[1], "", 1);
     if (subscribe(s, e)) goto fail;
+    s->subscribed = true;
     loop_timer(r->loop, &s->poll, POLL_MS, poll_due);
     return;
 fail:
@@ -313,8 +329,8 @@ static void on_given(struct msg *msg)
     struct membership *s = wish->r->member;
 
     free(wish);
-    if (!s || !s->giving) return;
-    if (!s->leaving) let_go(s, s->giving);
+    if (!s || !s->giving || s->leaving) return; /* leaving: a worker lets go of it just now */
+    let_go(s, s->giving);
     s->r->k->rd_kafka_topic_partition_list_destroy(s->giving);
     s->giving = NULL;
 }

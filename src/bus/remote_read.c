@@ -286,7 +286,7 @@ void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg)
 {
     struct remote *r = arg;
 
-    (void)rk;
+    if (remote_member_leaves(r, rk)) return;
     switch (code) {
     case RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART:
     case RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC:

@@ -235,15 +235,15 @@ static void join(struct flow *f)
 static void topic_ensured(struct bus_op *op)
 {
     struct flow *f = container_of(op, struct flow, owners_ensure.op);
-    bool ok = !op->err.rc && f->owners_ensure.partitions > 0;
 
-    if (!f->closed && ok && !f->draining) {
+    if (!op->err.rc && f->owners_ensure.partitions < 1) err_set(&op->err, RC_NOT_FOUND, "the topic is not there yet");
+    if (!f->closed && op->err.rc) {
+        retry(f, &op->err);
+    } else if (!f->closed && !f->draining) {
         AUTO(arena_fini) struct arena a = {0};
 
         owned_set(f, arena_array(&a, bool, (size_t)f->owners_ensure.partitions), f->owners_ensure.partitions);
         join(f);
-    } else if (!f->closed && op->err.rc) {
-        retry(f, &op->err);
     }
     bus_topic_fini(&f->owners_ensure);
     flow_returned(f);
@@ -264,6 +264,7 @@ void owners_leave(struct flow *f)
 {
     timer_cancel(loop_timers(f->loop), &f->owners_timer);
     timer_cancel(loop_timers(f->loop), &f->give_timer);
+    f->giving = false;                           /* whoever leaves gives everything up */
     if (f->joined && !f->leaving_group) bus_leave(f->bus, &f->member);
     f->leaving_group = true;
 }

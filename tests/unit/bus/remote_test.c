@@ -7,6 +7,7 @@
 #include "bus/remote_core.h"
 #include "house.h"
 #include "test.h"
+#include <dirent.h>
 #include <dlfcn.h>
 #include <stdio.h>
 
@@ -123,10 +124,12 @@ static void a_fetch_at_an_end_that_was_told_before_asks_again(void **state)
     bus_close(b);
 }
 
-/* A producer of the library's own, whose transaction is open. */
+/* Clients of the library's own. */
 #define LIBRARY_FUNCTIONS(X)                                                                                                      \
     X(rd_kafka_conf_new) X(rd_kafka_conf_set) X(rd_kafka_new) X(rd_kafka_init_transactions) X(rd_kafka_begin_transaction)         \
-    X(rd_kafka_producev) X(rd_kafka_flush) X(rd_kafka_commit_transaction) X(rd_kafka_destroy)
+    X(rd_kafka_producev) X(rd_kafka_flush) X(rd_kafka_commit_transaction) X(rd_kafka_destroy)                                       \
+    X(rd_kafka_topic_partition_list_new) X(rd_kafka_topic_partition_list_add) X(rd_kafka_topic_partition_list_destroy)             \
+    X(rd_kafka_subscribe) X(rd_kafka_consumer_poll) X(rd_kafka_message_destroy) X(rd_kafka_assignment)
 struct library {
 #define FIELD(name) __typeof__(name) *name;
     LIBRARY_FUNCTIONS(FIELD)
@@ -143,16 +146,24 @@ static void *library_open(struct library *k)
     return library;
 }
 
-static rd_kafka_t *transaction_begin(const struct library *k, const char *topic)
+static rd_kafka_t *client_new(const struct library *k, rd_kafka_type_t type, const char *const *properties, size_t n)
 {
     rd_kafka_conf_t *conf = k->rd_kafka_conf_new();
     char why[512];
     rd_kafka_t *rk;
 
     assert_int_equal(k->rd_kafka_conf_set(conf, "bootstrap.servers", kafka, why, sizeof why), RD_KAFKA_CONF_OK);
-    assert_int_equal(k->rd_kafka_conf_set(conf, "transactional.id", topic, why, sizeof why), RD_KAFKA_CONF_OK);
-    rk = k->rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
+    for (size_t i = 0; i < n; i += 2)
+        assert_int_equal(k->rd_kafka_conf_set(conf, properties[i], properties[i + 1], why, sizeof why), RD_KAFKA_CONF_OK);
+    rk = k->rd_kafka_new(type, conf, why, sizeof why);
     assert_non_null(rk);
+    return rk;
+}
+
+static rd_kafka_t *transaction_begin(const struct library *k, const char *topic)
+{
+    rd_kafka_t *rk = client_new(k, RD_KAFKA_PRODUCER, (const char *const[]){"transactional.id", topic}, 2);
+
     assert_null(k->rd_kafka_init_transactions(rk, 20000));
     assert_null(k->rd_kafka_begin_transaction(rk));
     assert_int_equal(k->rd_kafka_producev(rk, RD_KAFKA_V_TOPIC(topic), RD_KAFKA_V_PARTITION(0), RD_KAFKA_V_VALUE("open", 4), RD_KAFKA_V_END), 0);
@@ -183,6 +194,83 @@ static void a_fetch_that_shows_all_that_is_decided_has_reached_the_end(void **st
     assert_int_equal(f.records_n, 1);
     bus_fetch_fini(&f);
     k.rd_kafka_destroy(rk);
+    dlclose(library);
+}
+
+/* ---- a member that is refused ---- */
+
+static void nothing_taken(struct bus_member *m, const int32_t *numbers, size_t n)
+{
+    (void)m, (void)numbers, (void)n;
+    fail_msg("a group of other members gave something");
+}
+
+static void nothing_wanted(struct bus_member *m, const int32_t *numbers, size_t n, bool lost)
+{
+    (void)m, (void)numbers, (void)n, (void)lost;
+    fail_msg("a group of other members wanted something back");
+}
+
+/* A member of another kind, with the topic in its hands. */
+static rd_kafka_t *group_hold(const struct library *k, const char *topic)
+{
+    rd_kafka_t *rk = client_new(k, RD_KAFKA_CONSUMER, (const char *const[]){"group.id", topic, "partition.assignment.strategy", "range"}, 4);
+    rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new(1);
+    int held = 0;
+
+    k->rd_kafka_topic_partition_list_add(list, topic, RD_KAFKA_PARTITION_UA);
+    assert_int_equal(k->rd_kafka_subscribe(rk, list), 0);
+    k->rd_kafka_topic_partition_list_destroy(list);
+    for (unsigned i = 0; i < PATIENCE_TURNS && !held; i++) {
+        rd_kafka_message_t *m = k->rd_kafka_consumer_poll(rk, 20);
+
+        if (m) k->rd_kafka_message_destroy(m);
+        assert_int_equal(k->rd_kafka_assignment(rk, &list), 0);
+        held = list->cnt;
+        k->rd_kafka_topic_partition_list_destroy(list);
+    }
+    assert_int_equal(held, 1);
+    return rk;
+}
+
+static unsigned threads_now(void)
+{
+    DIR *d = opendir("/proc/self/task");
+    unsigned n = 0;
+
+    while (readdir(d))
+        n++;
+    closedir(d);
+    return n;
+}
+
+/* A data plane that may not join tries again each second: whatever a try leaves would pile up. */
+static void a_member_that_is_refused_leaves_nothing_behind(void **state)
+{
+    struct library k;
+    void *library = library_open(&k);
+    struct bus_member m;
+    rd_kafka_t *other;
+    unsigned before;
+    char name[128];
+
+    (void)state;
+    snprintf(name, sizeof name, "%s.held", the->prefix);
+    topic_make(name);
+    other = group_hold(&k, name);
+    before = threads_now();
+    for (int i = 0; i < 2; i++) {
+        m = (struct bus_member){.op = {.reply_to = loop_mailbox(the->loop), .done = on_done},
+                                .group = str_of(name), .topic = str_of(name), .taken = nothing_taken, .wanted = nothing_wanted};
+        done_n = 0;
+        bus_join(the->bus, &m);
+        until_done(1);
+        assert_int_equal(m.op.err.rc, RC_INVALID);
+        for (unsigned turn = 0; turn < PATIENCE_TURNS && threads_now() > before; turn++)
+            loop_turn(the->loop, 5);
+        assert_int_equal(threads_now(), before);
+    }
+    k.rd_kafka_destroy(other);
     dlclose(library);
 }
 
@@ -272,6 +360,7 @@ static int run_ours(struct contract *c)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fetch_at_an_end_that_was_told_before_asks_again),
         cmocka_unit_test(a_fetch_that_shows_all_that_is_decided_has_reached_the_end),
+        cmocka_unit_test(a_member_that_is_refused_leaves_nothing_behind),
         cmocka_unit_test(a_producer_that_failed_for_good_is_made_anew_and_nothing_is_called_written_that_is_not),
     };
 
