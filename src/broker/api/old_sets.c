@@ -2,7 +2,10 @@
 #include "broker/api/old_sets.h"
 #include "kafka/message_set.h"
 
-enum { EXPANDED_BYTES_MAX = 16 << 20 };       /* of one partition's compressed messages: they are read on the loop */
+enum {
+    EXPANDED_BYTES_MAX = 16 << 20,            /* of one partition's compressed messages: they are read on the loop */
+    ALL_EXPANDED_BYTES_MAX = 32 << 20         /* of all in one request */
+};
 
 static int16_t code_of(enum batch_fault fault)
 {
@@ -31,27 +34,29 @@ static bool has_old(const struct produce_request *q)
     return false;
 }
 
-static int16_t take(struct broker *b, struct bytes *records, struct buf *into)
+static int16_t take(struct broker *b, struct bytes *records, size_t *left, struct buf *into)
 {
-    size_t  at = into->n;
-    int16_t code = KAFKA_ERR_NONE;
+    size_t           at = into->n, may = MIN(*left, (size_t)EXPANDED_BYTES_MAX);
+    enum batch_fault fault = BATCH_OK;
 
-    if (is_old(*records)) code = code_of(message_set_convert(*records, b->codecs, EXPANDED_BYTES_MAX, &b->scratch, into));
+    buf_clear(&b->scratch);
+    if (is_old(*records)) fault = message_set_convert(*records, b->codecs, may, &b->scratch, into);
     else buf_append(into, *records);
+    *left -= fault == BATCH_PAYLOAD || fault == BATCH_PAYLOAD_LARGE ? may : b->scratch.n;      /* in vain is not for nothing */
     records->n = into->n - at;
-    return code;
+    return code_of(fault);
 }
 
 int16_t **old_sets_convert(struct request *r, struct produce_request *q, struct buf *into)
 {
     int16_t **codes;
-    size_t    at = 0;
+    size_t    at = 0, left = ALL_EXPANDED_BYTES_MAX;
 
     if (!has_old(q)) return NULL;
     codes = arena_array(&r->arena, int16_t *, q->topics_n);
     for (size_t i = 0; i < q->topics_n; i++) {
         codes[i] = arena_array(&r->arena, int16_t, q->topics[i].partitions_n);
-        for (size_t k = 0; k < q->topics[i].partitions_n; k++) codes[i][k] = take(r->broker, &q->topics[i].partitions[k].records, into);
+        for (size_t k = 0; k < q->topics[i].partitions_n; k++) codes[i][k] = take(r->broker, &q->topics[i].partitions[k].records, &left, into);
     }
     if (r->broker->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&r->broker->scratch);
     for (size_t i = 0; i < q->topics_n; i++) {                    /* now that the buffer stays where it is */

@@ -18,7 +18,7 @@ enum {
     EXPANDED_BYTES_MAX = 1 << 30,
     OLD_FORMATS_BELOW = 3,
     WORKER_FROM_BYTES = 64 << 10, /* compressed batches from here on are read on a worker */
-    LOOP_EXPANDED_BYTES = 4 << 20, /* what expands to more is for a worker, too */
+    LOOP_EXPANDED_BYTES = 4 << 20, /* what expands to more is for a worker, too; and what a request has behind so much */
     SIDE_BY_SIDE_BYTES = 32 << 20, /* what expands to more is looked at one after the other */
     ROOM_SPARE_BYTES = 4096
 }; /* a batch that is built anew may be a little larger */
@@ -52,6 +52,7 @@ struct produce {
     int16_t **old_codes; /* by topic and partition: why a message set of an old format could not be converted; NULL: there was none */
     uint64_t reserved;
     struct large *large;
+    size_t expanded;       /* bytes that its compressed batches had on the loop, or that were compressed there */
     bool named;            /* the client id is a copy */
     bool held, frame_gone; /* frame_gone: the last batch took it along */
 };
@@ -268,6 +269,13 @@ static int16_t check_size(const struct partition *to, const struct batch *b)
 
 static void large_start(struct produce *p, struct partition *to, const struct batch *b);
 
+/* What reading it cost the loop, in bytes; that it failed does not make it cheap. */
+static size_t cost_of(const struct batch *b, const struct batch_verdict *v, const struct buf *expanded)
+{
+    if (batch_codec(b) == KAFKA_CODEC_NONE) return v->rebuild ? b->raw.n : 0;
+    return v->code && !expanded->n ? LOOP_EXPANDED_BYTES : expanded->n;
+}
+
 /* False: the wal is full, and nothing has happened. */
 static bool take_small(struct produce *p, struct partition *to, const struct batch *b,
                        struct produce_response_partition *row)
@@ -286,7 +294,9 @@ static bool take_small(struct produce *p, struct partition *to, const struct bat
         return true;
     }
     rules.expanded_bytes_max = MIN(rules.expanded_bytes_max, (size_t)LOOP_EXPANDED_BYTES);
+    buf_clear(&br->scratch);
     batch_validate(b, &rules, br->codecs, &br->scratch, &v);
+    p->expanded += cost_of(b, &v, &br->scratch);
     if (br->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&br->scratch);
     if (v.too_large) {
         large_start(p, to, b);
@@ -540,12 +550,12 @@ static void large_start(struct produce *p, struct partition *to, const struct ba
 
 /* ---- the request ---- */
 
-/* Decompressing it, or compressing it anew, is nothing for the loop. */
-static bool is_long_work(const struct partition *to, const struct batch *b)
+/* Decompressing it, or compressing it anew, is nothing for the loop: it is large, or one of too many. */
+static bool is_long_work(const struct produce *p, const struct partition *to, const struct batch *b)
 {
     int32_t codec = to->topic->config.compression;
 
-    return b->raw.n >= WORKER_FROM_BYTES &&
+    return (b->raw.n >= WORKER_FROM_BYTES || p->expanded >= LOOP_EXPANDED_BYTES) &&
            (batch_codec(b) != KAFKA_CODEC_NONE || (codec >= 0 && codec != KAFKA_CODEC_NONE));
 }
 
@@ -573,7 +583,7 @@ static bool take(struct produce *p, const struct produce_request_topic *t,
         if (code == KAFKA_ERR_INVALID_RECORD) row->log_start_offset = partition_start(to);
         return true;
     }
-    if (b.raw.n <= store_inline_now(to->topic->broker->store) && !is_long_work(to, &b))
+    if (b.raw.n <= store_inline_now(to->topic->broker->store) && !is_long_work(p, to, &b))
         return take_small(p, to, &b, row);
     large_start(p, to, &b);
     return true;

@@ -1,5 +1,7 @@
 /* Administration of a whole broker: quotas and what clients above them feel. SPDX-License-Identifier: Apache-2.0 */
+#include <isa-l/crc.h>
 #include "broker_client.h"
+#include "kafka/compress.h"
 #include "test.h"
 
 struct box {
@@ -210,6 +212,107 @@ static void what_workers_do_counts_for_the_request_quota_of_the_client(void **st
     a = client_answer(&x->k, KAFKA_PRODUCE, 9);
     assert_int_equal(a->topics[0].partitions[0].error_code, 0);
     assert_in_range(a->throttle_time_ms, 1, 1000); /* 10 % of a second, in ten: above 0.5 % */
+    box_close(x);
+}
+
+/* Each is small, and the loop reads such batches itself; not all of a request that has many. */
+static void small_batches_that_expand_to_much_together_are_a_workers(void **state)
+{
+    enum { BATCHES = 4, EACH = 3 << 20 };
+    struct box *x = box_open(13);
+    AUTO(buf_fini) struct buf out = {0}, value = {0};
+    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
+    struct batch_options o = {
+        .producer_id = -1, .base_sequence = -1, .leader_epoch = -1, .codec = KAFKA_CODEC_ZSTD};
+    struct produce_request_partition rows[BATCHES];
+    struct produce_request_topic t = {
+        .name = STR("t"), .partitions = rows, .partitions_n = BATCHES};
+    struct produce_request q = {
+        .acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
+    struct produce_response *a;
+    struct batch_builder w;
+    struct broker_stats s;
+    struct bytes view;
+    struct err e;
+
+    (void)state;
+    client_create(&x->k, "t", BATCHES, NULL, NULL);
+    memset(buf_grow(&value, EACH), 'x', EACH);
+    batch_begin(&w, &out, &o);
+    batch_add(&w, &(struct record_new){.timestamp = 1, .value = buf_view(&value)});
+    assert_int_equal(batch_end(&w, codecs, &view, &e), RC_OK);
+    for (int i = 0; i < BATCHES; i++)
+        rows[i] = (struct produce_request_partition){.index = i, .records = view};
+    x->g.hold_oldest = true;
+    client_send(&x->k, KAFKA_PRODUCE, 9, &q);
+    broker_stats(x->g.b, &s);
+    assert_int_equal(s.requests_parked, 1); /* for a worker */
+    assert_int_equal(s.produce_batches, 2);
+    x->g.hold_oldest = false;
+    rig_settle(&x->g);
+    assert_non_null(a = client_answer(&x->k, KAFKA_PRODUCE, 9));
+    for (int i = 0; i < BATCHES; i++) {
+        assert_int_equal(a->topics[0].partitions[i].error_code, 0);
+        assert_int_equal(client_end(&x->k, "t", i), 1);
+    }
+    box_close(x);
+}
+
+/* A message set of format 1: one message, in which another of `bytes` zeros is compressed. */
+static struct bytes old_set(struct codecs *c, size_t bytes, struct buf *out)
+{
+    AUTO(buf_fini) struct buf inner = {0}, small = {0};
+    struct err e;
+
+    for (int depth = 0; depth < 2; depth++) {
+        struct buf *to = depth ? out : &inner;
+        uint8_t *p = buf_grow(to, 34);
+
+        memset(p, 0, 34);
+        p[16] = 1;                                   /* the magic */
+        p[17] = depth ? KAFKA_CODEC_GZIP : 0;
+        store_be32(p + 26, UINT32_MAX);              /* no key */
+        store_be32(p + 30, (uint32_t)(depth ? small.n : bytes));
+        if (depth)
+            buf_append(to, buf_view(&small));
+        else
+            memset(buf_grow(to, bytes), 0, bytes);
+        store_be32(to->p + 8, (uint32_t)(to->n - 12));
+        store_be32(to->p + 12, crc32_gzip_refl(0, to->p + 16, to->n - 16));
+        if (!depth)
+            assert_int_equal(kafka_compress(c, KAFKA_CODEC_GZIP, buf_view(to), &small, &e), RC_OK);
+    }
+    return buf_view(out);
+}
+
+static void old_message_sets_that_expand_to_much_together_are_refused(void **state)
+{
+    enum { SETS = 4 };
+    struct box *x = box_open(14);
+    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
+    AUTO(buf_fini) struct buf set = {0};
+    struct produce_request_partition rows[SETS];
+    struct produce_request_topic t = {
+        .name = STR("t"), .partitions = rows, .partitions_n = SETS};
+    struct produce_request q = {
+        .acks = -1, .timeout_ms = 1000, .topics = &t, .topics_n = 1};
+    struct produce_response *a;
+    struct bytes view = old_set(codecs, 12 << 20, &set);
+
+    (void)state;
+    client_create(&x->k, "t", SETS, NULL, NULL);
+    for (int i = 0; i < SETS; i++)
+        rows[i] = (struct produce_request_partition){.index = i, .records = view};
+    assert_non_null(a = client_ask(&x->k, KAFKA_PRODUCE, 2, &q));
+    for (int i = 0; i < SETS; i++)
+        assert_int_equal(a->topics[0].partitions[i].error_code,
+                         i < 2 ? 0 : KAFKA_ERR_MESSAGE_TOO_LARGE);
+    set.p[set.n - 1] ^= 1; /* damaged at its end: all of it is read for nothing */
+    store_be32(set.p + 12, crc32_gzip_refl(0, set.p + 16, set.n - 16));
+    assert_non_null(a = client_ask(&x->k, KAFKA_PRODUCE, 2, &q));
+    for (int i = 0; i < SETS; i++)
+        assert_int_equal(a->topics[0].partitions[i].error_code,
+                         i < 2 ? KAFKA_ERR_INVALID_RECORD : KAFKA_ERR_MESSAGE_TOO_LARGE);
     box_close(x);
 }
 
@@ -430,6 +533,8 @@ int main(void)
         cmocka_unit_test(topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error),
         cmocka_unit_test(a_client_that_leaves_while_it_is_not_heard_is_forgotten),
         cmocka_unit_test(what_workers_do_counts_for_the_request_quota_of_the_client),
+        cmocka_unit_test(small_batches_that_expand_to_much_together_are_a_workers),
+        cmocka_unit_test(old_message_sets_that_expand_to_much_together_are_refused),
         cmocka_unit_test(nobody_looks_again_at_a_bomb_whose_client_is_gone),
         cmocka_unit_test(subscriptions_say_who_pushes_what_and_survive_a_power_cut),
         cmocka_unit_test(clients_keep_to_the_interval_of_their_subscription),
