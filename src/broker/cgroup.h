@@ -52,6 +52,8 @@ struct cgroup_world {
     void *ctx;
     bool (*find)(void *ctx, struct str name, struct cgroup_topic *ret);
     bool (*next)(void *ctx, struct str after, struct cgroup_topic *ret);     /* by name; after.p NULL: the first */
+    /* For regular expressions: may this one see the topic? NULL: everybody may. */
+    bool (*shows)(void *ctx, struct str reader, struct str topic);
     uint32_t *names_left;                                  /* that may be matched here and now; NULL: all of them, at once */
 };
 
@@ -93,6 +95,7 @@ struct cgroup {
     uint64_t scans;                                        /* ids given out */
     struct list dirty, gone;                               /* members; struct cgroup_gone: not yet written */
     bool dirty_epoch, dirty_topics, dirty_target;
+    bool patterns_moved;                                   /* one means other topics than when g->topics were looked up */
     uint64_t tick_ms;                                      /* a tick is wanted then; UINT64_MAX: never */
 };
 
@@ -107,6 +110,7 @@ struct cgroup_beat {
     size_t topics_n;
     bool   topics_null;                                    /* unchanged */
     struct str pattern;                                    /* .p NULL: unchanged; empty: none */
+    struct str reader;                                     /* who asks, as world->shows knows him */
     struct str assignor;                                   /* .p NULL: unchanged */
     const struct parts *owned;                             /* NULL: unchanged */
 };
@@ -136,8 +140,8 @@ bool cgroup_scan_wanted(const struct cgroup *g, struct cgroup_scan *ret);
 size_t cgroup_scan_names(const struct cgroup *g, const struct cgroup_scan *s, const struct cgroup_world *world, struct str *names,
                          size_t n);
 /* `names` of them have been tried; which matched. *done: the last ones have. A scan that is unknown by now is ignored. */
-void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const struct str *names, const bool *matches, size_t n,
-                       uint64_t cost_us, bool done);
+void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const struct cgroup_world *world, const struct str *names,
+                       const bool *matches, size_t n, uint64_t cost_us, bool done);
 enum { CGROUP_SCAN_US_MAX = 2000000 };                     /* an expression that takes longer for all names is refused */
 
 /* It has been found to take too long: nobody may subscribe with this text. */

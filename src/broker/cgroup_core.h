@@ -14,6 +14,9 @@ struct cgroup_pattern {
     struct str *topics;                                    /* sorted */
     size_t topics_n, users;
     uint64_t version;                                      /* of the world when they were looked up; 0: not yet */
+    struct str reader;                                     /* owned: whose eyes they are matched for */
+    bool recalled;                                         /* it was loaded, and its reader has not been heard of yet */
+    bool guessed, guess_used;                              /* its topics are what its members were to have; and a target was made of that */
     bool simple, costly;                                   /* costly: refused, it takes too long */
     uint64_t scan;                                         /* its id while the names are being tried; 0: they are not */
     uint64_t scan_version, scan_us;
@@ -51,7 +54,9 @@ void cgroup_disown(struct cgroup *g, struct cgroup_member *m, const struct parts
 size_t cgroup_beat_bytes(const struct cgroup_beat *q);
 
 /* ---- cgroup_topics.c: what is subscribed to, and the target ---- */
-struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text);     /* NULL: it does not compile */
+struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text, struct str reader);      /* NULL: it does not compile */
+/* A loaded one, of which it is known now for whom it is: takes over `old` and what it means. */
+struct cgroup_pattern *cgroup_pattern_heard(struct cgroup *g, struct cgroup_pattern *old, struct str reader);
 void cgroup_pattern_drop(struct cgroup *g, struct cgroup_pattern *p);              /* NULL is fine */
 /* While loading: until it has been matched again, a pattern means what its members were to have. */
 void cgroup_patterns_recall(struct cgroup *g);

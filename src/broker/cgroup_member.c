@@ -214,12 +214,18 @@ static bool text_set(struct str *field, struct str value)
     return true;
 }
 
-static bool pattern_set(struct cgroup *g, struct cgroup_member *m, struct str text)
+static bool pattern_set(struct cgroup *g, struct cgroup_member *m, struct str text,
+                        struct str reader)
 {
     struct cgroup_pattern *old = m->pattern;
+    struct str now = cgroup_member_pattern(m);
 
-    if (!text.p || str_eq(text, cgroup_member_pattern(m))) return false;
-    m->pattern = text.n ? cgroup_pattern_take(g, text) : NULL;
+    if (!text.p) text = now;
+    if (str_eq(text, now)) {
+        if (old && old->recalled) m->pattern = cgroup_pattern_heard(g, old, reader);
+        if (!old || old->recalled || str_eq(old->reader, reader)) return false;
+    }
+    m->pattern = text.n ? cgroup_pattern_take(g, text, reader) : NULL;
     cgroup_pattern_drop(g, old);
     return true;
 }
@@ -239,7 +245,7 @@ void cgroup_member_update(struct cgroup *g, struct cgroup_member *m, const struc
         other = true;
     }
     if (!q->topics_null) subscription |= topics_set(m, q->topics, q->topics_n);
-    subscription |= pattern_set(g, m, q->pattern);
+    subscription |= pattern_set(g, m, q->pattern, q->reader);
     if (other || subscription) cgroup_mark(g, m, CGROUP_DIRTY_MEMBER);
     cgroup_member_account(g, m);
     *ret_subscription = subscription;

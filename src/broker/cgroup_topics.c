@@ -11,7 +11,7 @@
 
 static size_t pattern_bytes(const struct cgroup_pattern *p)
 {
-    size_t bytes = sizeof *p + PATTERN_COST + p->text.n + p->scan_at.n;
+    size_t bytes = sizeof *p + PATTERN_COST + p->text.n + p->reader.n + p->scan_at.n;
 
     for (size_t i = 0; i < p->topics_n; i++)
         bytes += sizeof *p->topics + p->topics[i].n;
@@ -29,37 +29,42 @@ static void names_drop(struct str **names, size_t *n)
     *n = 0;
 }
 
-static struct cgroup_pattern *pattern_of(const struct cgroup *g, struct str text)
+static struct cgroup_pattern *pattern_of(const struct cgroup *g, struct str text, struct str reader)
 {
     list_each(it, &g->patterns)
     {
         struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
 
-        if (str_eq(p->text, text)) return p;
+        if (!p->recalled && str_eq(p->text, text) && str_eq(p->reader, reader)) return p;
     }
     return NULL;
 }
 
 bool cgroup_pattern_is_costly(const struct cgroup *g, struct str text)
 {
-    const struct cgroup_pattern *p = text.n ? pattern_of(g, text) : NULL;
+    list_each(it, &g->patterns)
+    {
+        const struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
 
-    return p && p->costly;
+        if (p->costly && str_eq(p->text, text)) return true;
+    }
+    return false;
 }
 
-struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text)
+struct cgroup_pattern *cgroup_pattern_take(struct cgroup *g, struct str text, struct str reader)
 {
     struct cgroup_pattern *p;
     struct pattern *compiled;
     struct err e;
 
-    if ((p = pattern_of(g, text))) {
+    if ((p = pattern_of(g, text, reader))) {
         p->users++;
         return p;
     }
     if (pattern_new(text, &compiled, &e)) return NULL;
     p = xnew(struct cgroup_pattern);
     p->text = str_own(text);
+    p->reader = str_own(reader);
     p->compiled = compiled;
     p->users = 1;
     p->simple = pattern_is_simple(text);
@@ -77,6 +82,7 @@ void cgroup_pattern_drop(struct cgroup *g, struct cgroup_pattern *p)
     names_drop(&p->found, &p->found_n);
     str_drop(&p->scan_at);
     pattern_free(p->compiled);
+    str_drop(&p->reader);
     str_drop(&p->text);
     free(p);
 }
@@ -98,6 +104,12 @@ static void scan_put(struct cgroup_pattern *p, struct str name)
     p->found[p->found_n++] = str_own(name);
 }
 
+/* What its reader may not know of is no topic to it. */
+static void scan_put_shown(struct cgroup_pattern *p, const struct cgroup_world *world, struct str name)
+{
+    if (!world->shows || world->shows(world->ctx, p->reader, name)) scan_put(p, name);
+}
+
 static void scan_move(struct cgroup_pattern *p, struct str name)
 {
     struct str old = p->scan_at;
@@ -106,20 +118,53 @@ static void scan_move(struct cgroup_pattern *p, struct str name)
     str_drop(&old);
 }
 
-static void scan_end(struct cgroup_pattern *p)
+static bool holds(const struct str *names, size_t n, struct str name)
+{
+    for (size_t lo = 0, hi = n; lo < hi;) {
+        size_t mid = lo + (hi - lo) / 2;
+        int c = str_cmp(names[mid], name);
+
+        if (c == 0) return true;
+        if (c < 0)
+            lo = mid + 1;
+        else
+            hi = mid;
+    }
+    return false;
+}
+
+/* Do the members need another target? What was guessed after a restart may lack topics, with the old target none the worse. */
+static bool is_news(const struct cgroup_pattern *p)
+{
+    bool same = p->topics_n == p->found_n;
+
+    for (size_t i = 0; i < p->topics_n; i++)
+        if (!holds(p->found, p->found_n, p->topics[i])) return true;
+    return !same && (!p->guessed || p->guess_used);
+}
+
+/* What was found is what it means. */
+static void found_take(struct cgroup_pattern *p)
 {
     names_drop(&p->topics, &p->topics_n);
     p->topics = p->found;
     p->topics_n = p->found_n;
     p->found = NULL;
     p->found_n = p->found_cap = 0;
+}
+
+static void scan_end(struct cgroup *g, struct cgroup_pattern *p)
+{
+    if (is_news(p)) g->patterns_moved = true;
+    p->guessed = p->guess_used = false;
+    found_take(p);
     str_drop(&p->scan_at);
     p->version = p->scan_version;
     p->scan = 0;
 }
 
 /* Here and now: what never takes long, and not too many names. */
-static void scan_here(struct cgroup_pattern *p, const struct cgroup_world *world)
+static void scan_here(struct cgroup *g, struct cgroup_pattern *p, const struct cgroup_world *world)
 {
     struct str after = p->scan_at;
     struct cgroup_topic t;
@@ -131,18 +176,18 @@ static void scan_here(struct cgroup_pattern *p, const struct cgroup_world *world
             return;
         }
         if (world->names_left) --*world->names_left;
-        if (pattern_matches(p->compiled, t.name)) scan_put(p, t.name);
+        if (pattern_matches(p->compiled, t.name)) scan_put_shown(p, world, t.name);
     }
-    scan_end(p);
+    scan_end(g, p);
 }
 
 static void pattern_refresh(struct cgroup *g, struct cgroup_pattern *p,
                             const struct cgroup_world *world)
 {
-    if (p->version == world->version || p->scan || p->costly) return;
+    if (p->version == world->version || p->scan || p->costly || p->recalled) return;
     g->bytes -= pattern_bytes(p);
     scan_begin(g, p, world);
-    scan_here(p, world);
+    scan_here(g, p, world);
     g->bytes += pattern_bytes(p);
 }
 
@@ -161,9 +206,13 @@ bool cgroup_scan_wanted(const struct cgroup *g, struct cgroup_scan *ret)
 
 static struct cgroup_pattern *scanned(const struct cgroup *g, const struct cgroup_scan *s)
 {
-    struct cgroup_pattern *p = pattern_of(g, s->pattern);
+    list_each(it, &g->patterns)
+    {
+        struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
 
-    return p && p->scan == s->id ? p : NULL;
+        if (p->scan == s->id) return p;
+    }
+    return NULL;
 }
 
 size_t cgroup_scan_names(const struct cgroup *g, const struct cgroup_scan *s,
@@ -179,7 +228,8 @@ size_t cgroup_scan_names(const struct cgroup *g, const struct cgroup_scan *s,
     return got;
 }
 
-void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const struct str *names,
+void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s,
+                       const struct cgroup_world *world, const struct str *names,
                        const bool *matches, size_t n, uint64_t cost_us, bool done)
 {
     struct cgroup_pattern *p = scanned(g, s);
@@ -187,13 +237,13 @@ void cgroup_scan_tried(struct cgroup *g, const struct cgroup_scan *s, const stru
     if (!p) return;
     g->bytes -= pattern_bytes(p);
     for (size_t i = 0; i < n; i++)
-        if (matches[i]) scan_put(p, names[i]);
+        if (matches[i]) scan_put_shown(p, world, names[i]);
     if (n) scan_move(p, names[n - 1]);
     p->scan_us += cost_us;
     p->costly = p->scan_us > CGROUP_SCAN_US_MAX;
     if (p->costly) names_drop(&p->found, &p->found_n); /* it means nothing any more */
     if (done || p->costly) {
-        scan_end(p);
+        scan_end(g, p);
         g->topics_version = 0; /* the next heartbeat looks again */
     }
     g->bytes += pattern_bytes(p);
@@ -278,6 +328,8 @@ bool cgroup_topics_refresh(struct cgroup *g, const struct cgroup_world *world)
     g->topics_n = found.n;
     g->bytes += topics_bytes(g);
     g->topics_version = world->version;
+    same &= !g->patterns_moved;
+    g->patterns_moved = false;
     return !same;
 }
 
@@ -303,13 +355,27 @@ static void recall(struct cgroup_member *m, const struct map *by_id)
 
         if (i && uuid_eq(&at->topic, &m->target.p[i - 1].topic)) continue;
         t = map_get(by_id, bytes_of(&at->topic, sizeof at->topic));
-        if (t) scan_put(p, t->name);
+        if (t && !holds(m->topics, m->topics_n, t->name)) scan_put(p, t->name);
     }
 }
 
 static int name_cmp(const void *a, const void *b)
 {
     return str_cmp(*(const struct str *)a, *(const struct str *)b);
+}
+
+/* In order, each once. */
+static void names_sort(struct cgroup_pattern *p)
+{
+    size_t n = 0;
+
+    if (p->found_n) qsort(p->found, p->found_n, sizeof *p->found, name_cmp);
+    for (size_t i = 0; i < p->found_n; i++)
+        if (n && str_eq(p->found[n - 1], p->found[i]))
+            str_drop(&p->found[i]);
+        else
+            p->found[n++] = p->found[i];
+    p->found_n = n;
 }
 
 void cgroup_patterns_recall(struct cgroup *g)
@@ -319,36 +385,54 @@ void cgroup_patterns_recall(struct cgroup *g)
     if (list_empty(&g->patterns)) return;
     for (size_t i = 0; i < g->topics_n; i++)
         map_put(&by_id, bytes_of(&g->topics[i].id, sizeof g->topics[i].id), &g->topics[i]);
+    list_each(it, &g->patterns) g->bytes -= pattern_bytes(container_of(it, struct cgroup_pattern, link));
     cgroup_each_member(m, g) if (m->pattern) recall(m, &by_id);
     map_fini(&by_id);
     list_each(it, &g->patterns)
     {
         struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
 
-        if (p->found_n) qsort(p->found, p->found_n, sizeof *p->found, name_cmp);
-        scan_end(p); /* a name may be there twice */
-        g->bytes += pattern_bytes(p) - (sizeof *p + PATTERN_COST + p->text.n);
+        p->recalled = p->guessed = true;
+        names_sort(p);
+        found_take(p);
+        g->bytes += pattern_bytes(p);
     }
+}
+
+struct cgroup_pattern *cgroup_pattern_heard(struct cgroup *g, struct cgroup_pattern *old,
+                                            struct str reader)
+{
+    struct cgroup_pattern *p = pattern_of(g, old->text, reader);
+
+    g->topics_version = 0; /* it is matched again now */
+    if (!p && old->users == 1) {
+        g->bytes -= pattern_bytes(old);
+        str_drop(&old->reader);
+        old->reader = str_own(reader);
+        old->recalled = false;
+        g->bytes += pattern_bytes(old);
+        return old;
+    }
+    if (p) {
+        p->users++;
+    } else {
+        p = cgroup_pattern_take(g, old->text, reader);
+        must(p); /* it has compiled before */
+        g->bytes -= pattern_bytes(p);
+        for (size_t i = 0; i < old->topics_n; i++)
+            scan_put(p, old->topics[i]);
+        found_take(p);
+        p->guessed = true;
+        p->guess_used = old->guess_used;
+        g->bytes += pattern_bytes(p);
+    }
+    cgroup_pattern_drop(g, old);
+    return p;
 }
 
 void cgroup_topics_fini(struct cgroup *g)
 {
     topics_drop(g);
-}
-
-static bool holds(const struct str *names, size_t n, struct str name)
-{
-    for (size_t lo = 0, hi = n; lo < hi;) {
-        size_t mid = lo + (hi - lo) / 2;
-        int c = str_cmp(names[mid], name);
-
-        if (c == 0) return true;
-        if (c < 0)
-            lo = mid + 1;
-        else
-            hi = mid;
-    }
-    return false;
 }
 
 static bool member_subscribes(const struct cgroup_member *m, struct str topic)
@@ -411,6 +495,12 @@ void cgroup_assign(struct cgroup *g)
     size_t n = 0;
 
     must(how != NULL);
+    list_each(it, &g->patterns)
+    {
+        struct cgroup_pattern *p = container_of(it, struct cgroup_pattern, link);
+
+        p->guess_used |= p->guessed;
+    }
     for (size_t t = 0; t < g->topics_n; t++)
         topics[t] = (struct assignor_topic){g->topics[t].id, g->topics[t].partitions};
     cgroup_each_member(m, g) order[n++] = m;

@@ -74,6 +74,8 @@ bool group_entry_subscribes(const struct group_entry *ge, struct str topic);
 /* A heartbeat that has passed cgroup_beat_check(), with all that follows; the group is found or made. */
 void groups_beat(struct groups *gs, struct str group, const struct cgroup_beat *q, struct arena *a, struct cgroup_answer *ret,
                  uint64_t *ret_seq);
+/* For cgroup_beat.reader: whose eyes a regular expression is matched for. */
+struct str groups_reader(const struct groups *gs, struct arena *a, struct str principal, struct str host);
 /* What holds for this group; good until the next call. */
 const struct cgroup_config *groups_consumer_config(struct groups *gs, struct str group);
 /* A classic member wants to join: a group of the newer protocol, without members, becomes a classic one. Kafka's code. */

@@ -38,11 +38,26 @@ static bool world_next(void *ctx, struct str after, struct cgroup_topic *ret)
     return t != NULL;
 }
 
+/* The reader is what groups_reader() made. */
+static bool world_shows(void *ctx, struct str reader, struct str topic)
+{
+    const struct broker *b = ctx;
+    struct str host, principal;
+
+    return str_cut(reader, ' ', &host, &principal) && acls_allow(&b->acls, principal, host, ACL_DESCRIBE, ACL_TOPIC, topic);
+}
+
+struct str groups_reader(const struct groups *gs, struct arena *a, struct str principal, struct str host)
+{
+    return gs->broker->acls.on ? arena_printf(a, STR_FMT " " STR_FMT, STR_ARG(host), STR_ARG(principal)) : STR("");
+}
+
 struct cgroup_world groups_world(struct groups *gs)
 {
     struct broker *b = gs->broker;
 
-    return (struct cgroup_world){b->meta_seq + 1, b, world_find, world_next, NULL};
+    return (struct cgroup_world){.version = b->meta_seq + 1, .ctx = b, .find = world_find, .next = world_next,
+                                 .shows = b->acls.on ? world_shows : NULL};
 }
 
 /* ---- life ---- */

@@ -76,9 +76,9 @@ static void scan_done(struct work *w)
     gs->scanning = false;
     gs->broker->jobs_n--;
     if (ge && ge->c) {
-        cgroup_scan_tried(ge->c, &s->of, s->names, s->matches, s->tried, s->cost_us, false);
+        cgroup_scan_tried(ge->c, &s->of, &world, s->names, s->matches, s->tried, s->cost_us, false);
         if (!cgroup_scan_names(ge->c, &s->of, &world, &next, 1))
-            cgroup_scan_tried(ge->c, &s->of, NULL, NULL, 0, 0, true);
+            cgroup_scan_tried(ge->c, &s->of, &world, NULL, NULL, 0, 0, true);
         if (cgroup_pattern_is_costly(ge->c, s->of.pattern))
             diag(DIAG_WARN, "group.pattern_refused", KV_STR("group", ge->g.id),
                  KV_STR("pattern", s->of.pattern));

@@ -1,5 +1,7 @@
 """What each request needs: asked by somebody who may do everything, and again without one right at a time (docs/security.md)."""
 
+import time
+
 import confluent_kafka
 import confluent_kafka.admin as ck
 import pytest
@@ -193,6 +195,44 @@ def test_without_a_right_nothing_is_seen_of_what_there_is(guarded):
         assert (answer["error_code"], answer["topic_id"].strip("0")) == (29, ""), "the same whether it exists or not"
         assert guarded.alice.ask("delete_topics", 5, topic_names=[name])["responses"][0]["error_code"] == 29
     assert guarded.alice.ask("list_groups", 4)["groups"] == [] and guarded.alice.ask("list_transactions", 0)["transaction_states"] == []
+
+
+def test_a_regular_expression_means_what_its_member_may_describe(guarded):
+    """Also one that a worker matches, and also when the rights change under it."""
+    plain = ck.AdminClient({"bootstrap.servers": guarded.server.kafka})
+    topics = ["x-seen", "x-hidden", "x-later"]
+    for future in plain.create_topics([ck.NewTopic(t, 1) for t in topics]).values():
+        future.result(20)
+    ids = {t["name"]: t["topic_id"] for t in guarded.admin.ask("metadata", 12, topics=[{"name": t} for t in topics])["topics"]}
+    guarded.give(acl(GROUP, "g", READ, ALLOW), acl(TOPIC, "x-seen", DESCRIBE, ALLOW))
+
+    def beat(conn, member, epoch, **more):
+        return conn.ask("consumer_group_heartbeat", 1, group_id="g", member_id=member, member_epoch=epoch, **{"topic_partitions": None, **more})
+
+    def given(answer, kept):
+        return {row["topic_id"] for row in answer["assignment"]["topic_partitions"]} if answer["assignment"] else kept
+
+    def owns(conn, member, epoch, wanted, kept):
+        """Beats until the member has been given these topics and no others; with what it has said before."""
+        deadline = time.monotonic() + 20
+        while kept != {ids[t] for t in wanted}:
+            assert time.monotonic() < deadline, f"{member} has {kept} of {ids}"
+            answer = beat(conn, member, epoch, topic_partitions=[{"topic_id": t, "partitions": [0]} for t in kept])
+            assert answer["error_code"] == 0, answer
+            epoch = answer["member_epoch"]
+            kept = given(answer, kept)
+            time.sleep(0.05)
+        return epoch, kept
+
+    for member, expression in (("simple", "x-.*"), ("slow", "x-(a|b|h|l|s).*")):
+        answer = beat(guarded.alice, member, 0, rebalance_timeout_ms=10000, subscribed_topic_names=[], subscribed_topic_regex=expression, topic_partitions=[])
+        assert answer["error_code"] == 0, answer
+        epoch, kept = owns(guarded.alice, member, answer["member_epoch"], ["x-seen"], given(answer, set()))
+        guarded.give(acl(TOPIC, "x-later", DESCRIBE, ALLOW))
+        epoch, kept = owns(guarded.alice, member, epoch, ["x-seen", "x-later"], kept)
+        guarded.take(acl_filter(TOPIC, DESCRIBE, ALLOW) | {"resource_name_filter": "x-later"})
+        owns(guarded.alice, member, epoch, ["x-seen"], kept)
+        assert beat(guarded.alice, member, -1)["error_code"] == 0
 
 
 def test_real_clients_are_told_what_is_missing(guarded):

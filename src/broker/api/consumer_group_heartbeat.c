@@ -68,6 +68,8 @@ static struct cgroup_beat beat_of(struct request *r,
                                 .topics_n = q->subscribed_topic_names_n,
                                 .topics_null = q->subscribed_topic_names_null,
                                 .pattern = q->subscribed_topic_regex,
+                                .reader = groups_reader(r->broker->groups, &r->arena, request_principal(r),
+                                                        str_of(r->conn->host)),
                                 .assignor = q->server_assignor,
                                 .owned = q->topic_partitions_null ? NULL : owned};
 }

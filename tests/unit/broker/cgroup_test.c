@@ -300,9 +300,9 @@ static bool scan_all(struct rig *r, uint64_t cost_us)
     while ((n = cgroup_scan_names(&r->g, &s, &r->world, names, countof(names)))) {
         bool matches[2] = {names[0].p[0] == 't', n > 1 && names[1].p[0] == 't'};
 
-        cgroup_scan_tried(&r->g, &s, names, matches, n, cost_us, false);
+        cgroup_scan_tried(&r->g, &s, &r->world, names, matches, n, cost_us, false);
     }
-    cgroup_scan_tried(&r->g, &s, NULL, NULL, 0, 0, true);
+    cgroup_scan_tried(&r->g, &s, &r->world, NULL, NULL, 0, 0, true);
     return true;
 }
 
@@ -408,6 +408,110 @@ static void a_restart_takes_nothing_from_who_subscribes_by_a_slow_pattern(void *
     assert_true(scan_all(&r, 10));
     ERROR(rig_beat(&r, "a", r.last.epoch, NULL), NONE);
     assert_int_equal(member(&r, "a")->owned.n, 6);
+    rig_fini(&r);
+}
+
+static void a_slow_pattern_gets_its_share_of_topics_that_others_have_already(void **state)
+{
+    uint32_t names_left = 1000;
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, &names_left);
+    ERROR(join_by(&r, "a", "t.*"), NONE);
+    assert_int_equal(r.last.assignment->n, 6);
+    ERROR(join_by(&r, "b", "(a|t.*)"), NONE);
+    assert_int_equal(member(&r, "b")->target.n, 0); /* nobody knows yet what it means */
+    assert_true(scan_all(&r, 10));
+    ERROR(rig_beat(&r, "b", r.last.epoch, NULL), NONE);
+    assert_int_equal(member(&r, "b")->target.n, 3);
+    assert_int_equal(member(&r, "a")->target.n, 3);
+    rig_fini(&r);
+}
+
+/* "b" sees everything, "a" all but what ends in 0, and from version 100 on nothing but t1. */
+static bool shows(void *ctx, struct str reader, struct str topic)
+{
+    const struct rig *r = ctx;
+
+    if (str_is(reader, "b")) return true;
+    if (r->world.version >= 100) return str_is(topic, "t1");
+    return str_is(reader, "a") && !str_ends(topic, STR("0"));
+}
+
+static const struct cgroup_answer *beat_as(struct rig *r, const char *id, const char *reader,
+                                           const char *pattern)
+{
+    struct cgroup_beat q = rig_join_beat(id, NULL, 0);
+
+    if (member(r, id)) { /* what it has said before holds */
+        q.epoch = member(r, id)->epoch;
+        q.topics_null = true;
+        q.owned = NULL;
+    }
+    q.pattern = pattern ? str_of(pattern) : (struct str){0};
+    q.reader = str_of(reader);
+    return rig_send(r, &q);
+}
+
+/* Of t0 to t2 what the member is to have. */
+static const char *target_of(struct rig *r, const char *id)
+{
+    static char text[20];
+    size_t at = 0;
+
+    for (uint8_t n = 1; n <= 3; n++)
+        for (size_t i = 0; i < member(r, id)->target.n; i++)
+            if (member(r, id)->target.p[i].topic.b[0] == n) text[at++] = (char)('0' + n - 1);
+    text[at] = 0;
+    return text;
+}
+
+static void a_pattern_means_what_its_reader_may_see(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, NULL);
+    r.world.shows = shows;
+    ERROR(beat_as(&r, "m", "a", "t.*"), NONE);
+    assert_string_equal(target_of(&r, "m"), "1122");
+    ERROR(beat_as(&r, "n", "b", "t.*"), NONE); /* the same expression, for other eyes */
+    ERROR(beat_as(&r, "m", "a", NULL), NONE);
+    assert_true(member(&r, "n")->target.n + member(&r, "m")->target.n == 6);
+    assert_null(strchr(target_of(&r, "m"), '0'));
+    assert_non_null(strstr(target_of(&r, "n"), "00"));
+
+    r.world.version = 100; /* what "a" may see changes; all topics there are, are subscribed to as before */
+    ERROR(beat_as(&r, "n", "b", NULL), NONE);
+    assert_null(strchr(target_of(&r, "m"), '2'));
+    ERROR(beat_as(&r, "m", "b", NULL), NONE); /* it is somebody else by now */
+    assert_int_equal(member(&r, "m")->target.n, 3);
+    rig_fini(&r);
+}
+
+static void a_pattern_is_matched_for_its_reader_after_a_restart_too(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    five_topics(&r, NULL);
+    r.world.shows = shows;
+    ERROR(beat_as(&r, "m", "a", "t.*"), NONE);
+    ERROR(beat_as(&r, "n", "b", "t.*"), NONE);
+    rig_write(&r);
+    rig_restart(&r);
+    ERROR(beat_as(&r, "n", "b", NULL), NONE);
+    rig_topic(&r, "t00", 9, 1);
+    rig_topic(&r, "t11", 10, 2);
+    ERROR(beat_as(&r, "n", "b", NULL), NONE);
+    ERROR(beat_as(&r, "m", "a", NULL), NONE);
+    ERROR(beat_as(&r, "n", "b", NULL), NONE);
+    assert_null(strchr(target_of(&r, "m"), '0'));
+    assert_int_equal(member(&r, "n")->target.n + member(&r, "m")->target.n, 9);
+    assert_in_range(member(&r, "m")->target.n, 4, 5); /* it has its share of what is new */
+    for (size_t i = 0; i < member(&r, "m")->target.n; i++)
+        assert_int_not_equal(member(&r, "m")->target.p[i].topic.b[0], 9);
     rig_fini(&r);
 }
 
@@ -563,6 +667,9 @@ int main(void)
         cmocka_unit_test(a_pattern_that_may_be_slow_is_never_matched_here),
         cmocka_unit_test(of_many_names_only_some_are_matched_here),
         cmocka_unit_test(a_pattern_that_takes_too_long_is_refused),
+        cmocka_unit_test(a_slow_pattern_gets_its_share_of_topics_that_others_have_already),
+        cmocka_unit_test(a_pattern_means_what_its_reader_may_see),
+        cmocka_unit_test(a_pattern_is_matched_for_its_reader_after_a_restart_too),
         cmocka_unit_test(a_restart_takes_nothing_from_who_subscribes_by_a_slow_pattern),
         cmocka_unit_test(a_request_that_says_too_little_is_refused),
         cmocka_unit_test(a_full_group_refuses_another_member_but_not_its_own),
