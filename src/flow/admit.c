@@ -106,7 +106,7 @@ static struct flow_request *request_take(struct flow_run *r)
 
     r->request = NULL;
     q->priv = NULL;
-    if (r->started ? !r->run.ended : no_output(r)) run_keep(&r->run);
+    if (r->started ? !r->run.ended : no_output(r) || r->claim != CLAIM_NONE) run_keep(&r->run);
     return q;
 }
 
@@ -179,18 +179,21 @@ void run_check_answer(struct flow_run *r)
 /* ---- admission ---- */
 
 /* The same key always goes to the same partition. */
+int32_t run_partition_of_key(const struct place *p, const struct idem_hash *key)
+{
+    return (int32_t)(load_be32(key->b) % (uint32_t)MAX(p->inputs.partitions, 1));
+}
+
 static int32_t partition_choose(struct flow *f, const struct flow_run *r)
 {
-    int32_t n = MAX(r->place->inputs.partitions, 1);
-
-    return r->idem ? (int32_t)(load_be32(r->idem->key.b) % (uint32_t)n) : owners_prefer(f, n);
+    return r->idem ? run_partition_of_key(r->place, &r->idem->key) : owners_prefer(f, MAX(r->place->inputs.partitions, 1));
 }
 
 static void run_identify(struct flow_run *r, int32_t partition, struct str request_id)
 {
     struct flow *f = r->f;
     const struct bus_facts *facts = bus_facts(f->bus);
-    int64_t wall = clock_wall_ms(loop_clock(f->loop)), left = (int64_t)(r->deadline_ms - r->from_ms);
+    int64_t wall = clock_wall_ms(loop_clock(f->loop)), left = (int64_t)r->deadline_ms - (int64_t)loop_now_ms(f->loop);
     struct run_id id = {
         .cluster = str_of(facts->cluster_id),
         .topic = str_of(r->place->inputs.id),
@@ -224,14 +227,24 @@ static void input_append(struct flow_run *r)
         w.extra_value = r->sources;
     }
     if (r->idem) {
+        const struct idem_claim c = {r->idem->key, r->idem->input, r->idem->freed_at};
+
         w.extra_name = STR(IDEM_HEADER);
-        w.extra_value = idem_header_print(&r->run.arena, &r->idem->key, &r->idem->input);
+        w.extra_value = idem_header_print(&r->run.arena, &c);
     }
     append_record(r, &w);
 }
 
 void run_input_again(struct flow_run *r)
 {
+    input_append(r);
+}
+
+void run_claim(struct flow_run *r)
+{
+    r->claim = CLAIM_OPEN;
+    r->input_done = r->outcome_done = false;     /* those of a claim that was lost */
+    run_identify(r, partition_choose(r->f, r), r->request->request_id);
     input_append(r);
 }
 

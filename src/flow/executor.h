@@ -9,7 +9,7 @@
  * clear.c    what the deleted leave behind
  * tap.c      inputs from other pipelines             tag.c   the schema registry's prefix on values
  * strangers.c  other engines on our topics
- * probe.c    readiness                             idem.c    idempotency keys; forward.c hands them to executor 0
+ * probe.c    readiness                             idem*.c   idempotency keys; forward.c hands them to executor 0
  * owners.c   which numbers are ours                foreign.c requests that other processes took
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
@@ -165,6 +165,10 @@ struct run_call {
 
 struct run_window { struct timer timer; struct flow_run *r; uint32_t node, gate, visit; struct list link; };
 
+/* A request with an idempotency key, where processes share the log: its input is on its way or not read back (OPEN), is the
+ * first with the key and not acknowledged (WON), or is not the first (LOST). */
+enum claim { CLAIM_NONE, CLAIM_OPEN, CLAIM_WON, CLAIM_LOST };
+
 struct flow_run {
     enum holder holder;
     struct run run;
@@ -172,6 +176,7 @@ struct flow_run {
     struct list link;                            /* in flow.runs */
     struct list parked;                          /* not started: in flow.parked, or a list of flow/idem.h */
     struct idem *idem;                           /* the idempotency key it holds */
+    enum claim claim;
     struct join *origin;                         /* what other pipelines said, until its input is in the log */
     struct flow_snapshot *snapshot;
     struct place *place;
@@ -313,6 +318,9 @@ void run_answer(struct flow_run *r, const struct err *e);    /* e NULL: with the
 void run_check_answer(struct flow_run *r);
 void run_unpark(struct flow_run *r);             /* starts it, or refuses it, or leaves it waiting */
 void run_input_again(struct flow_run *r);
+void run_claim(struct flow_run *r);              /* r->idem is set: its input is written, and that is all for now */
+struct idem_hash;
+int32_t run_partition_of_key(const struct place *p, const struct idem_hash *key);
 void run_admitted(struct flow_run *r);           /* the input of a pipeline without output is in the log */
 
 /* With what is already set in its request, and these. */
@@ -399,6 +407,8 @@ int64_t scan_floor(const struct scan *s);        /* inputs from here on are not 
 /* foreign.c, executor 0: inputs of a partition that is ours whose runs another process has, or had. Each goes when its outcome
  * is in the log; at `due_ms` (wall clock) it is ended with an error. */
 void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms);
+/* One that nobody is at, with an idempotency key: it is run, by this attempt number, if it turns out to be a run. */
+void foreign_ask(struct intake *in, const struct bus_record *rec, const struct run_id *id, uint32_t attempt);
 int64_t foreign_floor(const struct intake *in);  /* the oldest; INT64_MAX: there is none */
 void foreign_clear(struct intake *in);
 

@@ -177,6 +177,7 @@ static void drain_late(struct timer *t)
         r->pins++;
         r->late = true;
         if (r->counted || timer_is_set(&r->outcome_retry)) flow_run_give_up(r);
+        idem_unclaim(r);
         flow_run_stop(r, RC_CANCELLED, STR("this process is stopping"));
         if (r->request) run_answer(r, &e);
         list_remove(&r->parked);

@@ -7,13 +7,15 @@
  * An outcome may be read before its input is known here: each look begins where the one before the last ended.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
+#include "flow/idem.h"
 #include "flow/owners.h"
 #include <inttypes.h>
 
-enum { FETCH_BYTES = 1 << 20, LOOK_MS = 500 };
+enum { FETCH_BYTES = 1 << 20, LOOK_MS = 500, ASK_MS = 20 };
 enum phase { PHASE_OUTPUTS, PHASE_ERRORS, PHASE_INPUTS };
 
-struct foreign { struct list link; int64_t offset, due_ms; bool due; struct str identity; char text[]; };
+/* attempt: what it would be run as; 0: the one after that of its input. */
+struct foreign { struct list link; int64_t offset, due_ms; bool due; uint32_t attempt; struct str identity; char text[]; };
 
 struct look {                                    /* one at a time */
     struct foreigns *ps;                         /* NULL: given up; ends when its fetch is back */
@@ -30,6 +32,7 @@ struct foreigns {
     struct map by_identity;
     struct list all;                             /* struct foreign */
     int64_t from[2], last[2];                    /* outputs, errors: where the next look begins, where the last one ended */
+    bool asks;                                   /* whether one with an idempotency key is a run is not known yet */
     struct look *look;
     struct timer timer;
 };
@@ -49,12 +52,12 @@ static struct foreigns *foreigns_of(struct intake *in)
     return ps;
 }
 
-void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms)
+static struct foreign *add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms, uint64_t look_ms)
 {
     struct foreigns *ps = foreigns_of(in);
     struct foreign *p;
 
-    if (map_get_str(&ps->by_identity, identity)) return;
+    if (map_get_str(&ps->by_identity, identity)) return NULL;
     p = xcalloc(1, sizeof *p + identity.n + 1);
     memcpy(p->text, identity.p, identity.n);
     p->identity = (struct str){p->text, identity.n};
@@ -62,7 +65,22 @@ void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t
     p->due_ms = due_ms;
     list_push(&ps->all, &p->link);
     map_put_str(&ps->by_identity, p->identity, p);
-    if (!timer_is_set(&ps->timer) && !ps->look) loop_timer(in->p->f->loop, &ps->timer, LOOK_MS, look_start);
+    if (!timer_is_set(&ps->timer) && !ps->look) loop_timer(in->p->f->loop, &ps->timer, look_ms, look_start);
+    return p;
+}
+
+void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t due_ms)
+{
+    add(in, offset, identity, due_ms, LOOK_MS);
+}
+
+void foreign_ask(struct intake *in, const struct bus_record *rec, const struct run_id *id, uint32_t attempt)
+{
+    struct foreign *p = add(in, rec->offset, id->identity, 0, ASK_MS);
+
+    if (!p) return;
+    p->attempt = attempt;
+    idem_verdict(in->p, in->partition, rec);
 }
 
 int64_t foreign_floor(const struct intake *in)
@@ -146,7 +164,7 @@ static void look_end(struct look *k)
     look_free(k);
     commit_touch(in->p);
     if (list_empty(&ps->all)) foreign_clear(in);
-    else loop_timer(in->p->f->loop, &ps->timer, LOOK_MS, look_start);
+    else loop_timer(in->p->f->loop, &ps->timer, ps->asks ? ASK_MS : LOOK_MS, look_start);
 }
 
 static int64_t wall_ms(const struct look *k)
@@ -203,12 +221,26 @@ static void outcome_meet(struct look *k, const struct bus_record *rec)
     foreign_drop(k->ps, p);
 }
 
+/* A later input with the idempotency key of another is no run. */
+static bool a_run(struct look *k, struct foreign *p, const struct bus_record *rec)
+{
+    struct intake *in = k->ps->in;
+    enum idem_verdict v = idem_verdict(in->p, in->partition, rec);
+
+    if (v == IDEM_LATER) foreign_drop(k->ps, p);
+    if (v != IDEM_UNKNOWN) return v == IDEM_FIRST;
+    p->due = false;                              /* another look will tell */
+    k->ps->asks = true;
+    return false;
+}
+
 /* An input: its own run, or, without a run id, the outside record at this offset. */
 static void input_meet(struct look *k, const struct bus_record *rec)
 {
     struct intake *in = k->ps->in;
     struct arena a = {0};
     struct run_id id;
+    uint32_t attempt;
     bool own = scan_run_id(rec, &id);
     struct foreign *p = own ? map_get_str(&k->ps->by_identity, id.identity) : NULL;
 
@@ -218,11 +250,13 @@ static void input_meet(struct look *k, const struct bus_record *rec)
     }
     arena_fini(&a);
     if (!p || !p->due) return;
-    diag(DIAG_INFO, "flow.recover", KV_STR("topic", in->p->inputs.name), KV_I64("partition", in->partition), KV_I64("offset", rec->offset),
+    if (own && !a_run(k, p, rec)) return;
+    attempt = !own ? 2 : p->attempt ? p->attempt : id.attempt + 1;
+    if (!p->attempt) diag(DIAG_INFO, "flow.recover", KV_STR("topic", in->p->inputs.name), KV_I64("partition", in->partition), KV_I64("offset", rec->offset),
          KV_CSTR("why", "its time is over and it has no outcome: the process that took it does not finish it"));
+    if (own && !p->attempt) k->f->counters.ended_for_others++;
     foreign_drop(k->ps, p);
-    if (own) k->f->counters.ended_for_others++;
-    intake_run(in, rec, own ? &id : NULL, own ? id.attempt + 1 : 2);
+    intake_run(in, rec, own ? &id : NULL, attempt);
 }
 
 static void look_fetched(struct bus_op *op)
@@ -261,6 +295,7 @@ static void look_start(struct timer *t)
     k->place = ps->in->p;
     k->f = k->place->f;
     ps->look = k;
+    ps->asks = false;
     list_each(l, &ps->all)
         k->full |= container_of(l, struct foreign, link)->due_ms <= wall_ms(k);
     phase_begin(k, PHASE_OUTPUTS, k->full ? ps->in->outputs_from : ps->from[PHASE_OUTPUTS]);

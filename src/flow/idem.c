@@ -3,6 +3,8 @@
  * the first one gets, or out of the log. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
 #include "bus/schema.h"
+#include "flow/owners.h"
+#include <inttypes.h>
 #include <openssl/sha.h>
 
 /* ---- hashes ---- */
@@ -39,20 +41,25 @@ static bool hex_get(const char *from, struct idem_hash *h)
     return true;
 }
 
-struct str idem_header_print(struct arena *a, const struct idem_hash *key, const struct idem_hash *input)
+struct str idem_header_print(struct arena *a, const struct idem_claim *c)
 {
-    char *p = arena_alloc(a, 4 * IDEM_HASH + 2);
+    char text[4 * IDEM_HASH + 1];
 
-    hex_put(p, key);
-    p[2 * IDEM_HASH] = '/';
-    hex_put(p + 2 * IDEM_HASH + 1, input);
-    return (struct str){p, 4 * IDEM_HASH + 1};
+    hex_put(text, &c->key);
+    text[2 * IDEM_HASH] = '/';
+    hex_put(text + 2 * IDEM_HASH + 1, &c->input);
+    return c->after < 0 ? arena_dup_str(a, (struct str){text, sizeof text})
+                        : arena_printf(a, "%.*s/%" PRId64, (int)sizeof text, text, c->after);
 }
 
-bool idem_header_parse(struct str s, struct idem_hash *ret_key, struct idem_hash *ret_input)
+bool idem_header_parse(struct str s, struct idem_claim *ret)
 {
-    return s.n == 4 * IDEM_HASH + 1 && s.p[2 * IDEM_HASH] == '/' && hex_get(s.p, ret_key) &&
-           hex_get(s.p + 2 * IDEM_HASH + 1, ret_input);
+    enum { N = 4 * IDEM_HASH + 1 };
+
+    ret->after = -1;
+    if (s.n < N || s.p[2 * IDEM_HASH] != '/' || !hex_get(s.p, &ret->key) || !hex_get(s.p + 2 * IDEM_HASH + 1, &ret->input)) return false;
+    if (s.n == N) return true;
+    return s.p[N] == '/' && str_to_i64((struct str){s.p + N + 1, s.n - N - 1}, &ret->after) && ret->after >= 0;
 }
 
 /* ---- what is kept ---- */
@@ -82,6 +89,20 @@ bool idem_error_parse(struct str s, int *ret_grpc, int *ret_http, bool *ret_upst
     return true;
 }
 
+bool idem_record_keeps(const struct bus_record *rec, bool *ret_error)
+{
+    bool upstream = false;
+    int grpc, http;
+
+    *ret_error = false;
+    for (size_t i = 0; i < rec->headers_n; i++) {
+        if (!str_is(rec->headers[i].key, "millrace-error")) continue;
+        *ret_error = true;
+        return idem_error_parse(bytes_str(rec->headers[i].value), &grpc, &http, &upstream) && upstream && idem_keeps(RC_UPSTREAM, grpc, http);
+    }
+    return true;
+}
+
 static bool run_keeps(const struct flow_run *r)
 {
     const struct run_failure *fail = r->run.failure;
@@ -105,7 +126,9 @@ struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const s
     i->key = *key;
     i->input = *input;
     i->wall_ms = wall_ms;
+    i->input_at = i->freed_at = -1;
     list_init(&i->waiters);
+    list_init(&i->watch);
     list_push(&x->by_time, &i->link);
     map_put(&x->by_key, key_of(key), i);
     x->place->f->idem_n++;
@@ -115,12 +138,15 @@ struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const s
 void idem_drop(struct idem *i)
 {
     list_remove(&i->link);
+    list_remove(&i->watch);
     map_del(&i->index->by_key, key_of(&i->key));
+    if (i->identity) map_del_str(&i->index->by_identity, str_of(i->identity));
+    free(i->identity);
     i->index->place->f->idem_n--;
     free(i);
 }
 
-static void purge(struct idem_index *x)
+void idem_purge(struct idem_index *x)
 {
     struct flow *f = x->place->f;
     int64_t before = clock_wall_ms(loop_clock(f->loop)) - (int64_t)f->o.idempotency_window_ms;
@@ -129,17 +155,20 @@ static void purge(struct idem_index *x)
         struct idem *i = container_of(l, struct idem, link);
 
         if (i->wall_ms >= before) return;
-        if (!i->running && list_empty(&i->waiters)) idem_drop(i);
+        if (!i->run && list_empty(&i->waiters)) idem_drop(i);
     }
 }
 
-static struct idem_index *index_of(struct place *p)
+struct idem_index *idem_index_of(struct place *p)
 {
     if (p->idem) return p->idem;
     p->idem = xnew(struct idem_index);
     p->idem->place = p;
     list_init(&p->idem->by_time);
     list_init(&p->idem->waiting);
+    list_init(&p->idem->watched);
+    list_init(&p->idem->asking);
+    list_init(&p->idem->asked);
     return p->idem;
 }
 
@@ -149,12 +178,13 @@ void idem_index_free(struct idem_index *x)
     while (!list_empty(&x->by_time))
         idem_drop(container_of(x->by_time.next, struct idem, link));
     map_fini(&x->by_key);
+    idem_follow_free(x);
     free(x);
 }
 
 /* ---- answers ---- */
 
-static void refuse(struct flow_run *r, const struct err *e)
+void idem_refuse(struct flow_run *r, const struct err *e)
 {
     r->pins++;
     run_answer(r, e);
@@ -223,7 +253,7 @@ static void looked(struct bus_op *op)
     flow_returned(f);
 }
 
-static void look_up(struct flow_run *r, const struct idem *i)
+void idem_look_up(struct flow_run *r, const struct idem *i)
 {
     struct looking *k = xnew(struct looking);
     struct flow *f = r->f;
@@ -254,36 +284,57 @@ static bool meet(struct flow_run *r, struct idem *i, const struct idem_hash *inp
 
     if (memcmp(i->input.b, input->b, IDEM_HASH) != 0) {
         err_set(&e, RC_EXISTS, "the idempotency key was used with another request");
-        refuse(r, &e);
+        idem_refuse(r, &e);
     } else if (i->done) {
-        look_up(r, i);
+        idem_look_up(r, i);
     } else {
         list_push(&i->waiters, &r->parked);
     }
     return false;
 }
 
+bool idem_no_output(const struct place *p)
+{
+    return !p->model && p->pipeline && !p->pipeline->has_output;
+}
+
+struct idem_claim idem_claim_of(const struct flow_run *r)
+{
+    return (struct idem_claim){idem_hash(str_bytes(r->request->idempotency_key)), idem_hash(r->run.points[0].message), -1};
+}
+
+bool idem_full(struct flow_run *r)
+{
+    struct err e;
+
+    if (r->f->idem_n < IDEM_MAX) return false;
+    err_set(&e, RC_OVERLOAD, "%d idempotency keys are remembered, more are not taken (flow.idempotencyWindowMs)", IDEM_MAX);
+    idem_refuse(r, &e);
+    return true;
+}
+
 bool idem_admit(struct flow_run *r)
 {
-    struct idem_index *x = index_of(r->place);
-    struct idem_hash key = idem_hash(str_bytes(r->request->idempotency_key)), input = idem_hash(r->run.points[0].message);
+    struct idem_index *x = idem_index_of(r->place);
+    struct idem_claim c = idem_claim_of(r);
     struct idem *i;
-    struct err e;
 
     if (x->state != IDEM_READ) {
         list_push(&x->waiting, &r->parked);
         if (x->state == IDEM_UNREAD) idem_read_start(x);
         return false;
     }
-    purge(x);
-    if ((i = map_get(&x->by_key, key_of(&key)))) return meet(r, i, &input);
-    if (r->f->idem_n >= IDEM_MAX) {
-        err_set(&e, RC_OVERLOAD, "%d idempotency keys are remembered, more are not taken (flow.idempotencyWindowMs)", IDEM_MAX);
-        refuse(r, &e);
+    idem_purge(x);
+    if (owners_shared(r->f)) {
+        i = map_get(&x->by_key, key_of(&c.key));
+        if (i && (i->run || i->done)) idem_decide(r);    /* whatever others wrote meanwhile */
+        else idem_ask(r);
         return false;
     }
-    r->idem = idem_put(x, &key, &input, clock_wall_ms(loop_clock(r->f->loop)));
-    r->idem->running = true;
+    if ((i = map_get(&x->by_key, key_of(&c.key)))) return meet(r, i, &c.input);
+    if (idem_full(r)) return false;
+    r->idem = idem_put(x, &c.key, &c.input, clock_wall_ms(loop_clock(r->f->loop)));
+    r->idem->run = r;
     return true;
 }
 
@@ -301,23 +352,19 @@ void idem_read_done(struct idem_index *x)
 
 void idem_recovered(struct flow_run *r, const struct bus_record *rec)
 {
-    struct idem_index *x = index_of(r->place);
-    struct idem_hash key, input;
+    struct idem_index *x = idem_index_of(r->place);
+    struct idem_claim c;
     struct idem *i;
 
-    for (size_t n = 0; n < rec->headers_n; n++) {
-        if (!str_is(rec->headers[n].key, IDEM_HEADER)) continue;
-        if (!idem_header_parse(bytes_str(rec->headers[n].value), &key, &input)) return;
-        i = map_get(&x->by_key, key_of(&key));
-        if (i && (i->done || i->running)) return;
-        if (!i) i = idem_put(x, &key, &input, rec->timestamp_ms);
-        i->running = true;
-        r->idem = i;
-        return;
-    }
+    if (owners_shared(r->f) || !idem_record(rec, &c)) return;    /* shared: the log tells what comes of it */
+    i = map_get(&x->by_key, key_of(&c.key));
+    if (i && (i->done || i->run)) return;
+    if (!i) i = idem_put(x, &c.key, &c.input, rec->timestamp_ms);
+    i->run = r;
+    r->idem = i;
 }
 
-static void waiters_answer(struct list *waiters, struct flow_run *r, bool accepted)
+void idem_waiters_answer(struct list *waiters, struct flow_run *r, bool accepted)
 {
     for (struct list *l; (l = list_pop(waiters));) {
         struct flow_run *w = container_of(l, struct flow_run, parked);
@@ -337,11 +384,11 @@ void idem_accepted(struct flow_run *r)
     if (!i) return;
     r->idem = NULL;
     i->done = i->accepted = true;
-    i->running = false;
+    i->run = NULL;
     i->partition = r->partition;
     i->offset = r->input_offset;
     list_move(&i->waiters, &waiters);
-    waiters_answer(&waiters, r, true);
+    idem_waiters_answer(&waiters, r, true);
 }
 
 bool idem_wanted(const struct flow_run *r)
@@ -351,17 +398,23 @@ bool idem_wanted(const struct flow_run *r)
 
 void idem_settle(struct flow_run *r, int32_t partition, int64_t offset)
 {
+    struct idem_outcome o = {.known = offset >= 0, .kept = offset >= 0 && run_keeps(r), .error = r->run.outcome == RUN_ERROR,
+                             .partition = partition, .offset = offset};
     struct idem *i = r->idem;
     struct list waiters;
 
     if (!i) return;
     r->idem = NULL;
+    if (owners_shared(r->f)) {
+        idem_settle_shared(i, r, &o);
+        return;
+    }
     list_move(&i->waiters, &waiters);
-    i->running = false;
-    i->done = offset >= 0 && run_keeps(r);
-    i->error = r->run.outcome == RUN_ERROR;
+    i->run = NULL;
+    i->done = o.kept;
+    i->error = o.error;
     i->partition = partition;
     i->offset = offset;
     if (!i->done) idem_drop(i);
-    waiters_answer(&waiters, r, false);
+    idem_waiters_answer(&waiters, r, false);
 }

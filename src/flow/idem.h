@@ -4,7 +4,10 @@
  * made when a run with a key is admitted. Its outcome, an output or a model's 4xx, answers later requests with the same
  * key and the same bytes until flow.idempotencyWindowMs is over; other outcomes free the key. What earlier starts left
  * is read from the log when the first request with a key comes; only such requests wait for it.
- * Bounded: full, it refuses with RC_OVERLOAD, it never forgets.     SPDX-License-Identifier: Apache-2.0
+ * Bounded: full, it refuses with RC_OVERLOAD, it never forgets.
+ *
+ * Where several processes share the log, the log decides (idem_shared.c): whose input is the first with the key holds it.
+ * SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "flow/executor.h"
@@ -14,9 +17,13 @@ enum { IDEM_HASH = 16, IDEM_MAX = 200000 };
 
 struct idem_hash { uint8_t b[IDEM_HASH]; };
 struct idem_hash idem_hash(struct bytes b);
-/* "<hash of key>/<hash of input>" in hex; false: not that. */
-struct str idem_header_print(struct arena *a, const struct idem_hash *key, const struct idem_hash *input);
-bool idem_header_parse(struct str s, struct idem_hash *ret_key, struct idem_hash *ret_input);
+/* The header of an input: "<hash of key>/<hash of input>" in hex, and "/<offset>" of the input that held the key before and
+ * whose outcome freed it. */
+struct idem_claim { struct idem_hash key, input; int64_t after; };     /* after -1: there was none */
+struct str idem_header_print(struct arena *a, const struct idem_claim *c);
+bool idem_header_parse(struct str s, struct idem_claim *ret);          /* false: not that */
+
+struct idem_outcome { bool known, kept, error; int32_t partition; int64_t offset; };
 
 struct idem {
     struct list link;                            /* in index.by_time */
@@ -26,8 +33,30 @@ struct idem {
     bool done, accepted, error;                  /* accepted: the pipeline has no output, its input is the answer */
     int32_t partition; int64_t offset;           /* done: where the outcome lies (error: of a model: on the errors topic;
                                                     accepted: the input) */
-    bool running;                                /* a run of this process is at it */
+    struct flow_run *run;                        /* of this process, that is at it; NULL: none */
     struct list waiters;                         /* runs not started, by flow_run.parked */
+    /* where processes share the log: */
+    int64_t input_at;                            /* the input that holds the key; -1: nobody does, or it is on its way */
+    int64_t freed_at;                            /* the last input that held it, whose outcome freed it; -1: none */
+    int32_t home;                                /* the partition of both */
+    char *identity;                              /* of the run that holds it and has no outcome yet; else NULL */
+    struct idem_outcome ended;                   /* seen in the log while `run` is at it */
+    struct list watch;                           /* in index.watched: somebody waits for another process's run */
+};
+
+/* How far the index has read one partition, and how far it is to. */
+struct idem_part { int64_t at[3], to[3]; bool look; };       /* by enum idem_topic; look: to where they end now */
+enum idem_topic { IDEM_INPUTS, IDEM_OUTPUTS, IDEM_ERRORS };
+
+/* A walk through what was written since the last one (idem_follow.c). */
+struct idem_round {
+    bool going;
+    struct idem_index *x;
+    size_t part;
+    enum idem_topic topic;
+    struct bus_fetch fetch;
+    struct timer again;                          /* the next one, or the next try */
+    unsigned tries, waits;
 };
 
 struct idem_index {
@@ -36,6 +65,12 @@ struct idem_index {
     struct list by_time;
     enum { IDEM_UNREAD, IDEM_READING, IDEM_READ } state;
     struct list waiting;                         /* runs not started, until the log was read */
+    /* where processes share the log: */
+    struct idem_part *parts; size_t parts_n;
+    struct map by_identity;                      /* struct idem */
+    struct list watched;                         /* struct idem, by `watch` */
+    struct list asking, asked;                   /* runs not started: until the next round; this round is over */
+    struct idem_round round;
 };
 
 /* A request with a key, its place ready. True: it is a new run, with r->idem set, and goes on; false: it waits, or was
@@ -48,6 +83,37 @@ void idem_settle(struct flow_run *r, int32_t partition, int64_t offset);
 bool idem_wanted(const struct flow_run *r);      /* somebody else waits for it */
 void idem_index_free(struct idem_index *x);
 
+/* Of idem.c, for its neighbours. */
+bool idem_no_output(const struct place *p);
+struct idem_index *idem_index_of(struct place *p);
+void idem_refuse(struct flow_run *r, const struct err *e);
+void idem_look_up(struct flow_run *r, const struct idem *i);             /* it is answered out of the log */
+bool idem_full(struct flow_run *r);              /* then it was refused */
+void idem_purge(struct idem_index *x);
+void idem_waiters_answer(struct list *waiters, struct flow_run *r, bool accepted);       /* as r was */
+struct idem_claim idem_claim_of(const struct flow_run *r);
+
+/* idem_shared.c: several processes, one log. A request becomes a claim: its input is written, and read back before the run
+ * starts. */
+enum idem_verdict { IDEM_FIRST, IDEM_LATER, IDEM_UNKNOWN };
+/* Is this input, which has a key, a run, or a later one with the key of another? UNKNOWN: not yet known, ask again soon. */
+enum idem_verdict idem_verdict(struct place *p, int32_t partition, const struct bus_record *rec);
+bool idem_record(const struct bus_record *rec, struct idem_claim *ret);  /* false: it has no key */
+void idem_decide(struct flow_run *r);            /* the index is as new as its request */
+void idem_acked(struct flow_run *r);             /* the claim is in the log */
+void idem_unclaim(struct flow_run *r);           /* it ends before it is known whose the key is */
+void idem_settle_shared(struct idem *i, struct flow_run *r, const struct idem_outcome *o);
+void idem_meet_input(struct idem_index *x, int32_t partition, const struct bus_record *rec);
+void idem_meet_outcome(struct idem_index *x, bool errors, int32_t partition, const struct bus_record *rec);
+void idem_ended(struct idem *i, const struct idem_outcome *o);
+bool idem_waited_for(struct idem *i);            /* it is another process's, and somebody here waits */
+
+/* idem_follow.c */
+void idem_ask(struct flow_run *r);               /* idem_decide() when the index is as new as now */
+struct idem_part *idem_part(struct idem_index *x, int32_t partition);
+void idem_follow(struct idem_index *x);          /* reads what is wanted of the parts */
+void idem_follow_free(struct idem_index *x);
+
 /* idem_read.c: what earlier starts left. */
 void idem_read_start(struct idem_index *x);
 void idem_reads_end(struct flow *f);             /* those that wait to try again; the others end when the bus answers */
@@ -57,4 +123,5 @@ void idem_read_done(struct idem_index *x);       /* those who waited go on */
 
 /* A kind of error whose outcome is kept, from the value of the millrace-error header. */
 bool idem_keeps(enum rc rc, int grpc_code, int http_status);
+bool idem_record_keeps(const struct bus_record *rec, bool *ret_error);   /* … from an outcome's headers */
 bool idem_error_parse(struct str s, int *ret_grpc, int *ret_http, bool *ret_upstream);

@@ -5,11 +5,11 @@
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
+#include "flow/owners.h"
 
 enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500, SLACK_MS = 60000 };
 enum read_phase { READ_OUTPUTS, READ_ERRORS, READ_INPUTS, READ_END };
 
-struct ended { int64_t offset; bool kept, error; };
 
 struct idem_read {
     struct idem_index *x;
@@ -21,7 +21,7 @@ struct idem_read {
     int64_t since_ms;
     int64_t low, high;                           /* seeking: the first record of the window lies in [low, high] */
     int64_t at, end;
-    struct map ended;                            /* identity -> struct ended */
+    struct map ended;                            /* identity -> struct idem_outcome */
     struct arena arena;
     struct bus_fetch fetch;
     struct bus_topic look;
@@ -82,62 +82,64 @@ void idem_reads_end(struct flow *f)
 
 /* ---- records ---- */
 
-static const struct bytes *header_of(const struct bus_record *rec, const char *name)
-{
-    for (size_t i = 0; i < rec->headers_n; i++)
-        if (str_is(rec->headers[i].key, name)) return &rec->headers[i].value;
-    return NULL;
-}
-
 /* The first record by offset is the outcome. */
 static void outcome_note(struct idem_read *d, const struct bus_record *rec)
 {
-    const struct bytes *error = header_of(rec, "millrace-error");
-    struct ended *e;
+    struct idem_outcome *e;
     struct run_id id;
-    bool upstream = false;
-    int grpc, http;
 
     if (!scan_run_id(rec, &id) || map_get_str(&d->ended, id.identity)) return;
-    e = arena_new(&d->arena, struct ended);
+    e = arena_new(&d->arena, struct idem_outcome);
+    e->known = true;
+    e->partition = partition_of(d);
     e->offset = rec->offset;
-    e->error = error != NULL;
-    e->kept = !error || (idem_error_parse(bytes_str(*error), &grpc, &http, &upstream) && upstream &&
-                         idem_keeps(RC_UPSTREAM, grpc, http));
+    e->kept = idem_record_keeps(rec, &e->error);
     map_put_str(&d->ended, id.identity, e);
-}
-
-static bool no_output(const struct place *p)
-{
-    return !p->model && p->pipeline && !p->pipeline->has_output;
 }
 
 static void input_note(struct idem_read *d, const struct bus_record *rec)
 {
-    const struct bytes *header = header_of(rec, IDEM_HEADER);
-    struct idem_hash key, input;
-    const struct ended *e;
+    struct idem_claim c;
+    const struct idem_outcome *e;
     struct idem *i;
     struct run_id id;
 
-    if (!header || rec->timestamp_ms < d->since_ms || !scan_run_id(rec, &id) || id.outside) return;
+    if (!idem_record(rec, &c) || rec->timestamp_ms < d->since_ms || !scan_run_id(rec, &id) || id.outside) return;
     if (str_is(id.incarnation, bus_facts(d->f->bus)->incarnation)) return; /* in the index, or freed */
-    if (!idem_header_parse(bytes_str(*header), &key, &input)) return;
-    if ((i = map_get(&d->x->by_key, bytes_of(key.b, sizeof key.b)))) {
-        if (i->done || i->running) return;
+    if ((i = map_get(&d->x->by_key, bytes_of(c.key.b, sizeof c.key.b)))) {
+        if (i->done || i->run) return;
         idem_drop(i);
     }
     e = map_get_str(&d->ended, id.identity);
     if ((e && !e->kept) || d->f->idem_n >= IDEM_MAX) return;
-    i = idem_put(d->x, &key, &input, rec->timestamp_ms);
-    i->accepted = no_output(d->p);
+    i = idem_put(d->x, &c.key, &c.input, rec->timestamp_ms);
+    i->accepted = idem_no_output(d->p);
     i->done = e != NULL || i->accepted;          /* else it is about to be run again */
     i->partition = d->partition;
     i->offset = rec->offset;
     if (!e || i->accepted) return;
     i->error = e->error;
     i->offset = e->offset;
-    i->partition = d->partition % MAX((i->error && d->p->model ? &d->f->errors : &d->p->outputs)->partitions, 1);
+    i->partition = e->partition;
+}
+
+/* By the rule of a log that is shared; nothing was admitted before this is over. */
+static void input_note_shared(struct idem_read *d, const struct bus_record *rec)
+{
+    const struct idem_outcome *e;
+    struct run_id id;
+    struct idem *i;
+
+    idem_meet_input(d->x, d->partition, rec);
+    if (!scan_run_id(rec, &id) || !(e = map_get_str(&d->ended, id.identity))) return;
+    if ((i = map_get_str(&d->x->by_identity, id.identity))) idem_ended(i, e);
+}
+
+static void record_note(struct idem_read *d, const struct bus_record *rec)
+{
+    if (d->phase != READ_INPUTS) outcome_note(d, rec);
+    else if (owners_shared(d->f)) input_note_shared(d, rec);
+    else input_note(d, rec);
 }
 
 /* ---- the way through the log ---- */
@@ -165,7 +167,7 @@ static void fetched(struct bus_op *op)
         else d->low = b->records[0].offset + 1;
     } else {
         for (size_t i = 0; i < b->records_n && b->records[i].offset < d->end; i++)
-            d->phase == READ_INPUTS ? input_note(d, &b->records[i]) : outcome_note(d, &b->records[i]);
+            record_note(d, &b->records[i]);
         d->at = b->next_offset > d->at ? b->next_offset : d->end;
     }
     bus_fetch_fini(b);
@@ -215,6 +217,9 @@ static void look(struct idem_read *d)
 
 static void phase_next(struct idem_read *d)
 {
+    enum idem_topic t = d->phase == READ_OUTPUTS ? IDEM_OUTPUTS : d->phase == READ_ERRORS ? IDEM_ERRORS : IDEM_INPUTS;
+
+    if (owners_shared(d->f)) idem_part(d->x, d->partition)->at[t] = d->end;
     d->phase = d->phase == READ_OUTPUTS && d->p->model ? READ_ERRORS : d->phase == READ_INPUTS ? READ_END : READ_INPUTS;
     d->end = -1;
     if (d->phase != READ_END) return;

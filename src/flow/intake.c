@@ -550,13 +550,15 @@ static bool any_to_run(const struct place *p, const struct bus_record *records, 
 void record_meet(struct intake *in, const struct bus_record *rec)
 {
     struct place *p = in->p;
+    struct idem_claim claim;
     struct run_id id;
 
     if (!intake_for_us(p, rec)) return;
     if (!gateways_own(p, rec, &id)) {
         intake_run(in, rec, NULL, 1);
     } else if (for_the_owner(p, &id)) {
-        intake_run(in, rec, &id, id.attempt);
+        if (idem_record(rec, &claim)) foreign_ask(in, rec, &id, id.attempt);
+        else intake_run(in, rec, &id, id.attempt);
     } else if (!id.outside && str_eq(id.topic, str_of(p->inputs.id)) &&
                !str_is(id.incarnation, bus_facts(p->f->bus)->incarnation)) {
         clock_look(p, rec);

@@ -12,6 +12,7 @@
  *   all others, and copies of ours           outside records: run
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
+#include "flow/idem.h"
 #include "flow/owners.h"
 
 enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500 };
@@ -135,6 +136,7 @@ static void input_sort(struct scan *s, const struct bus_record *rec)
 {
     const struct bus_facts *facts = bus_facts(s->f->bus);
     const struct place *p = s->in->p;
+    struct idem_claim claim;
     struct run_id id;
 
     if (!intake_for_us(p, rec)) return;
@@ -148,6 +150,8 @@ static void input_sort(struct scan *s, const struct bus_record *rec)
         return;
     } else if (owners_shared(s->f) && id.deadline_wall_ms) {
         foreign_add(s->in, rec->offset, id.identity, id.deadline_wall_ms + (int64_t)s->f->o.recover_grace_ms);
+    } else if (owners_shared(s->f) && idem_record(rec, &claim)) {
+        foreign_ask(s->in, rec, &id, id.attempt + 1);
     } else if (owners_shared(s->f) || !str_is(id.incarnation, facts->incarnation)) {
         intake_run(s->in, rec, &id, id.attempt + 1);
     }

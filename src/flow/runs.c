@@ -134,7 +134,7 @@ static void run_free(struct flow_run *r)
 
 void flow_run_release(struct flow_run *r)
 {
-    bool machine = !r->started || r->run.ended;
+    bool machine = r->started ? r->run.ended : r->claim != CLAIM_OPEN && r->claim != CLAIM_WON;
 
     if (r->pins || r->stepping || r->request || !machine || !list_empty(&r->appends)) return;
     if (timer_is_set(&r->outcome_retry) || timer_is_set(&r->input_retry)) return;
@@ -437,7 +437,7 @@ static void deadline_fired(struct timer *t)
 
     r->pins++;
     if (r->started) flow_run_event(r, &ev);
-    if (!r->started && list_empty(&r->appends)) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
+    if (!r->started && list_empty(&r->appends) && r->claim != CLAIM_OPEN) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
     else err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the log acknowledged it");
     /* A model call has the same deadline and may have been told first: that is the same answer, and it names the step. */
     late = r->run.outcome == RUN_ERROR && r->run.failure->rc == RC_TIMEOUT;
@@ -591,9 +591,12 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
     } else if (a->kind == APPEND_OUTCOME) {
         r->outcome_done = true;
         idem_settle(r, a->a.partition, a->a.offset);
+    } else if (r->claim == CLAIM_LOST) {
+        r->input_done = true;                    /* in the log or not, it is no run */
     } else if (topic_comes_back(r, why)) {
         loop_timer(r->f->loop, &r->input_retry, TOPIC_AGAIN_MS, input_again);
     } else if (why->rc) {
+        r->claim = CLAIM_NONE;
         origin_told(r, false);
         input_failed(r, why);
     } else {
@@ -601,7 +604,8 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         r->input_offset = a->a.offset;
         origin_told(r, true);
         r->place->acked[a->a.partition] = MAX(r->place->acked[a->a.partition], a->a.offset);
-        if (!r->started) run_admitted(r);
+        if (r->claim != CLAIM_NONE) idem_acked(r);
+        else if (!r->started) run_admitted(r);
     }
     run_check_answer(r);
     r->pins--;

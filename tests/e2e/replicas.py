@@ -171,3 +171,25 @@ def check_log(fleet, answers, name="chain", seconds=30, repeats_allowed=0):
     unmarked = {run: ids for run, ids in repeats.items() if len({attempt(i) for i in ids}) != len(ids)}
     assert not unmarked, f"repeated without a mark: {list(unmarked.items())[:3]}"
     return len(wanted), len(repeats)
+
+
+def infer_with_key(member, name, key, value=1.0, timeout_s=10):
+    return requests.post(f"http://{member.infer}/v2/pipelines/{name}/infer", json={"inputs": [resources.fp32([value] * 4)]},
+                         headers={"Idempotency-Key": key, "x-request-timeout": str(timeout_s)}, timeout=timeout_s + 10)
+
+
+def claims(planes, name):
+    """hash of the key -> its inputs in the log."""
+    found = collections.defaultdict(list)
+    for record in planes.records(f"pipeline.{name}.inputs"):
+        if header(record, "millrace-idempotency"):
+            found[header(record, "millrace-idempotency").split("/")[0]].append(record)
+    return found
+
+
+def good_runs(planes, name):
+    """hash of the key -> runs that ended with an output."""
+    outcomes = outcomes_of(planes.records(f"pipeline.{name}.outputs"))
+    return {key: [run for run in {identity(header(r, "millrace-run")) for r in records}
+                  if run in outcomes and not header(outcomes[run][0], "seldon-pipeline-errors")]
+            for key, records in claims(planes, name).items()}

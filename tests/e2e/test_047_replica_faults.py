@@ -15,7 +15,7 @@ import pytest
 import requests
 import resources
 from harness import wait_for
-from replicas import Fleet, Load, check_log, header, outcomes_of
+from replicas import Fleet, Load, check_log, good_runs, header, infer_with_key, outcomes_of
 
 
 def infer(member, name, timeout_s=None, request_id=None):
@@ -225,3 +225,45 @@ def test_a_record_of_a_newer_version_is_left_alone_and_said(fleet, toy, tmp_path
         assert infer(member, "chain2").status_code == 404
     kept = [r for r in planes.records("control.resources") if r.key() == b"Pipeline/chain2"]
     assert json.loads(kept[0].value()) == newer
+
+
+class Retrying(threading.Thread):
+    """Sends a key to one replica after another until it has its answer, as clients do that must have something done once."""
+
+    def __init__(self, planes, key, value):
+        super().__init__()
+        self.planes, self.key, self.value, self.answer, self.seen = planes, key, value, None, []
+        self.start()
+
+    def run(self):
+        for turn in range(60):
+            members = list(self.planes.members)
+            try:
+                answer = infer_with_key(members[turn % len(members)], "chain", self.key, self.value, 4)
+            except requests.RequestException as e:
+                self.seen.append(type(e).__name__)
+                continue
+            self.seen.append(answer.status_code)
+            if answer.status_code == 200:
+                self.answer = answer
+                return
+
+
+def test_keys_that_are_sent_until_they_are_answered_are_answered_once_while_replicas_are_killed(fleet, toy, tmp_path):
+    planes = fleet(2, "--kafka.topics.numPartitions", "3")
+    planes.apply(tmp_path, toy, resources.CHAIN)
+    planes.await_owners(planes.members)
+    callers = []
+    for turn in range(3):
+        callers += [Retrying(planes, f"key{turn}.{i}", turn * 100 + i) for i in range(12) for _ in range(2)]
+        victim = planes.members[turn % 2]
+        wait_for(lambda n=len(callers): sum(c.answer is not None for c in callers) > n - 18, 60, lambda: [c.seen for c in callers])
+        victim.kill()
+        planes.members.remove(victim)
+        planes.add()
+    for caller in callers:
+        caller.join()
+        assert caller.answer is not None, caller.seen
+        assert caller.answer.json()["outputs"][0]["data"][0] == caller.value * 10 + 10
+    runs = good_runs(planes, "chain")
+    assert len(runs) == 36 and all(len(of_key) == 1 for of_key in runs.values()), {k: r for k, r in runs.items() if len(r) != 1}

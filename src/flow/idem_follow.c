@@ -1,0 +1,260 @@
+/* Where several processes share the log, the index of idempotency keys follows it, on demand: a round reads what was written
+ * to the partitions that somebody asks about, inputs before outcomes. The ends are looked up outputs first, so whatever outcome
+ * lies before its end has its input before the end of inputs. Requests that came before a round began are decided when it is
+ * over; claims that are acknowledged and runs of other processes that somebody waits for bring about the next one.
+ * SPDX-License-Identifier: Apache-2.0 */
+#include "base/diag.h"
+#include "flow/idem.h"
+
+enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500, LOOK_MS = 20, LOOK_DOUBLED_MAX = 4, NOTHING_YET_MS = 10 };
+
+struct idem_part *idem_part(struct idem_index *x, int32_t partition)
+{
+    size_t n = (size_t)partition + 1;
+
+    if (n > x->parts_n) {
+        x->parts = xrealloc(x->parts, n, sizeof *x->parts);
+        memset(x->parts + x->parts_n, 0, (n - x->parts_n) * sizeof *x->parts);
+        x->parts_n = n;
+    }
+    return &x->parts[partition];
+}
+
+static const struct topic *topic_of(const struct idem_round *d)
+{
+    struct place *p = d->x->place;
+
+    return d->topic == IDEM_INPUTS ? &p->inputs : d->topic == IDEM_OUTPUTS ? &p->outputs : &p->f->errors;
+}
+
+static int32_t partition_of(const struct idem_round *d)
+{
+    return (int32_t)d->part % MAX(topic_of(d)->partitions, 1);
+}
+
+static void round_read(struct idem_round *d);
+
+/* ---- the next one ---- */
+
+static void follow_again(struct timer *t)
+{
+    struct idem_round *d = container_of(t, struct idem_round, again);
+
+    struct place *p = d->x->place;
+
+    if (p->f->closed) return;
+    p->refs++;
+    if (d->going) round_read(d);
+    else idem_follow(d->x);
+    place_unref(p);
+}
+
+static void again_in(struct idem_round *d, uint64_t ms)
+{
+    timer_cancel(loop_timers(d->x->place->f->loop), &d->again);
+    loop_timer(d->x->place->f->loop, &d->again, ms, follow_again);
+}
+
+static bool more_to_read(const struct idem_index *x)
+{
+    for (size_t i = 0; i < x->parts_n; i++)
+        for (size_t t = 0; t < countof(x->parts[i].at); t++)
+            if (x->parts[i].at[t] < x->parts[i].to[t]) return true;
+    return false;
+}
+
+/* Runs of other processes that nobody here waits for are not looked for. */
+static bool watched_look(struct idem_index *x)
+{
+    bool any = false;
+
+    list_each_safe(l, &x->watched) {
+        struct idem *i = container_of(l, struct idem, watch);
+
+        if (!idem_waited_for(i)) {
+            list_remove(l);
+            continue;
+        }
+        idem_part(x, i->home)->look = true;
+        any = true;
+    }
+    return any;
+}
+
+static void round_end(struct idem_round *d)
+{
+    struct idem_index *x = d->x;
+    struct list todo;
+
+    d->going = false;
+    d->tries = 0;
+    list_move(&x->asked, &todo);
+    for (struct list *l; (l = list_pop(&todo));)
+        idem_decide(container_of(l, struct flow_run, parked));
+    if (d->going) return;
+    if (!list_empty(&x->asking) || more_to_read(x)) idem_follow(x);
+    else if (watched_look(x)) again_in(d, LOOK_MS << MIN(d->waits++, (unsigned)LOOK_DOUBLED_MAX));
+}
+
+static void round_failed(struct idem_round *d, const struct err *why)
+{
+    if (d->tries++ == 0)
+        diag(DIAG_WARN, "flow.idempotency", KV_STR("topic", topic_of(d)->name), KV_CSTR("why", why->text));
+    again_in(d, RETRY_MS);
+}
+
+/* ---- reading ---- */
+
+static void records_meet(struct idem_round *d)
+{
+    for (size_t i = 0; i < d->fetch.records_n; i++) {
+        if (d->topic == IDEM_INPUTS) idem_meet_input(d->x, (int32_t)d->part, &d->fetch.records[i]);
+        else idem_meet_outcome(d->x, d->topic == IDEM_ERRORS, partition_of(d), &d->fetch.records[i]);
+    }
+}
+
+/* What was there is gone: from the start of what is, which may end sooner. */
+static void part_anew(struct idem_round *d)
+{
+    struct idem_part *part = &d->x->parts[d->part];
+
+    part->at[d->topic] = -1;
+    part->to[d->topic] = 0;
+    part->look = true;
+}
+
+static void round_took(struct idem_round *d)
+{
+    struct err why = d->fetch.op.err;
+    int64_t next = d->fetch.next_offset, *at;
+
+    if (!why.rc) records_meet(d);
+    at = &d->x->parts[d->part].at[d->topic];     /* the parts may have grown meanwhile */
+    bus_fetch_fini(&d->fetch);
+    if (why.rc == RC_INVALID && *at > 0) {
+        part_anew(d);
+        round_read(d);
+    } else if (why.rc) {
+        round_failed(d, &why);
+    } else if (next > *at) {
+        *at = next;
+        round_read(d);
+    } else {
+        again_in(d, NOTHING_YET_MS);
+    }
+}
+
+static void round_fetched(struct bus_op *op)
+{
+    struct idem_round *d = container_of(op, struct idem_round, fetch.op);
+    struct place *p = d->x->place;
+    struct flow *f = p->f;
+
+    if (f->closed) {
+        bus_fetch_fini(&d->fetch);
+    } else {
+        round_took(d);
+        place_unref(p);
+    }
+    flow_returned(f);
+}
+
+static void round_read(struct idem_round *d)
+{
+    struct idem_index *x = d->x;
+    struct place *p = x->place;
+
+    for (; d->part < x->parts_n; d->part++, d->topic = IDEM_INPUTS) {
+        const struct idem_part *part = &x->parts[d->part];
+
+        for (; d->topic <= IDEM_ERRORS; d->topic++) {
+            if (part->at[d->topic] >= part->to[d->topic]) continue;
+            d->fetch = (struct bus_fetch){
+                .op = {.reply_to = loop_mailbox(p->f->loop), .done = round_fetched},
+                .topic = topic_of(d)->name,
+                .partition = partition_of(d),
+                .offset = part->at[d->topic],
+                .size_max = FETCH_BYTES,
+            };
+            p->refs++;
+            p->f->lent++;
+            bus_fetch(p->f->bus, &d->fetch);
+            return;
+        }
+    }
+    round_end(d);
+}
+
+static void round_begin(struct idem_round *d)
+{
+    d->part = 0;
+    d->topic = IDEM_INPUTS;
+    round_read(d);
+}
+
+static void ends_known(struct place *p, const struct ends *e)
+{
+    struct idem_index *x = p->idem;
+
+    if (e->err.rc) {
+        list_each_safe(l, &x->asked) {
+            list_remove(l);
+            list_push(&x->asking, l);
+        }
+        x->round.going = false;
+        x->round.topic = IDEM_INPUTS;
+        round_failed(&x->round, &e->err);
+        return;
+    }
+    for (size_t i = 0; i < x->parts_n; i++) {
+        struct idem_part *part = &x->parts[i];
+
+        if (!part->look) continue;
+        part->look = false;
+        part->to[IDEM_INPUTS] = MAX(part->to[IDEM_INPUTS], ends_of(&e->inputs, (int32_t)i));
+        part->to[IDEM_OUTPUTS] = MAX(part->to[IDEM_OUTPUTS], ends_of(&e->outputs, (int32_t)i));
+        if (p->model) part->to[IDEM_ERRORS] = MAX(part->to[IDEM_ERRORS], ends_of(&e->errors, (int32_t)i));
+    }
+    round_begin(&x->round);
+}
+
+static bool any_look(const struct idem_index *x)
+{
+    for (size_t i = 0; i < x->parts_n; i++)
+        if (x->parts[i].look) return true;
+    return false;
+}
+
+void idem_follow(struct idem_index *x)
+{
+    struct idem_round *d = &x->round;
+
+    if (d->going || x->state != IDEM_READ || x->place->f->closed) return;
+    timer_cancel(loop_timers(x->place->f->loop), &d->again);
+    d->going = true;
+    d->x = x;
+    watched_look(x);
+    list_each_safe(l, &x->asking) {
+        list_remove(l);
+        list_push(&x->asked, l);
+    }
+    if (any_look(x)) ends_look(x->place, ends_known);
+    else round_begin(d);
+}
+
+void idem_ask(struct flow_run *r)
+{
+    struct idem_index *x = r->place->idem;
+    struct idem_claim c = idem_claim_of(r);
+
+    list_push(&x->asking, &r->parked);
+    idem_part(x, run_partition_of_key(r->place, &c.key))->look = true;
+    idem_follow(x);
+}
+
+void idem_follow_free(struct idem_index *x)
+{
+    timer_cancel(loop_timers(x->place->f->loop), &x->round.again);
+    map_fini(&x->by_identity);
+    free(x->parts);
+}
