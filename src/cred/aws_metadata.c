@@ -81,11 +81,11 @@ enum rc aws_container(const struct aws_place *p, struct aws_keys *ret, struct er
 {
     AUTO(buf_fini) struct buf url = {0};
     AUTO(buf_wipe) struct buf header = {0};
-    AUTO(http_answer_fini) struct http_answer a = {0};
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
     char why[256];
 
     if (container_url(p, &url, e) || container_token(p, &header, e)) return e->rc;
-    if (http_ask(&(struct http_ask){.method = "GET", .url = buf_cstr(&url), .headers = {"Accept: application/json", header.n ? buf_cstr(&header) : NULL}, .local = true,
+    if (cred_ask(&(struct cred_ask){.method = "GET", .url = buf_cstr(&url), .headers = {"Accept: application/json", header.n ? buf_cstr(&header) : NULL}, .local = true,
                                     .timeout_ms = AWS_TIMEOUT_MS, .bytes_max = ANSWER_MAX, .stop = p->stop}, &a, e))
         return err_in(e, "credentials of the container");
     aws_answer_why(buf_view(&a.body), why);
@@ -112,12 +112,12 @@ static void instance_url(const struct aws_place *p, const char *path, struct buf
     buf_printf(ret, STR_FMT "%s", STR_ARG(base), path);
 }
 
-static enum rc instance_ask(const struct aws_place *p, const char *method, const char *path, const char *header, struct http_answer *ret, struct err *e)
+static enum rc instance_ask(const struct aws_place *p, const char *method, const char *path, const char *header, struct cred_answer *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf url = {0};
 
     instance_url(p, path, &url);
-    if (http_ask(&(struct http_ask){.method = method, .url = buf_cstr(&url), .headers = {header}, .local = true, .timeout_ms = AWS_METADATA_TIMEOUT_MS, .bytes_max = ANSWER_MAX,
+    if (cred_ask(&(struct cred_ask){.method = method, .url = buf_cstr(&url), .headers = {header}, .local = true, .timeout_ms = AWS_METADATA_TIMEOUT_MS, .bytes_max = ANSWER_MAX,
                                     .stop = p->stop}, ret, e))
         return err_in(e, "metadata of the instance");
     if (ret->status == 200) return RC_OK;
@@ -128,7 +128,7 @@ static enum rc instance_ask(const struct aws_place *p, const char *method, const
 
 static enum rc instance_token(const struct aws_place *p, struct buf *header, struct err *e)
 {
-    AUTO(http_answer_fini) struct http_answer a = {0};
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
     struct str token;
 
     if (str_eq_nocase(aws_env(p, "AWS_EC2_METADATA_DISABLED"), STR("true"))) return err_set(e, RC_NOT_FOUND, "metadata of the instance: AWS_EC2_METADATA_DISABLED is true");
@@ -151,7 +151,7 @@ enum rc aws_instance(const struct aws_place *p, struct aws_keys *ret, struct err
 {
     AUTO(buf_wipe) struct buf header = {0};
     AUTO(buf_fini) struct buf path = {0};
-    AUTO(http_answer_fini) struct http_answer name = {0}, a = {0};
+    AUTO(cred_answer_fini) struct cred_answer name = {0}, a = {0};
     struct str role, rest;
 
     if (instance_token(p, &header, e)) return e->rc;
@@ -170,7 +170,7 @@ enum rc aws_instance(const struct aws_place *p, struct aws_keys *ret, struct err
 enum rc aws_instance_region(const struct aws_place *p, char ret[64], struct err *e)
 {
     AUTO(buf_wipe) struct buf header = {0};
-    AUTO(http_answer_fini) struct http_answer a = {0};
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
     struct str region;
 
     if (instance_token(p, &header, e) || instance_ask(p, "GET", "/latest/meta-data/placement/region", buf_cstr(&header), &a, e)) return e->rc;

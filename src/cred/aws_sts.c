@@ -93,7 +93,7 @@ static void headers_sign(const struct aws_role *r, struct str url, struct bytes 
                STR_ARG(scope.region), names, signature);
 }
 
-static enum rc refused(const struct aws_role *r, const struct http_answer *a, struct err *e)
+static enum rc refused(const struct aws_role *r, const struct cred_answer *a, struct err *e)
 {
     char why[256];
 
@@ -109,8 +109,8 @@ enum rc aws_assume(const struct aws_place *p, const struct aws_role *r, struct a
     AUTO(buf_fini) struct buf url = {0};
     AUTO(buf_wipe) struct buf body = {0};
     AUTO(signed_headers_fini) struct signed_headers h = {0};
-    AUTO(http_answer_fini) struct http_answer a = {0};
-    struct http_ask q = {.method = "POST", .headers = {"Content-Type: application/x-www-form-urlencoded; charset=utf-8", "Accept: application/json"},
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
+    struct cred_ask q = {.method = "POST", .headers = {"Content-Type: application/x-www-form-urlencoded; charset=utf-8", "Accept: application/json"},
                          .timeout_ms = AWS_TIMEOUT_MS, .bytes_max = ANSWER_MAX, .stop = p->stop};
 
     if (endpoint(p, r->region, &url, e) || body_make(r, &body, e)) return e->rc;
@@ -123,7 +123,7 @@ enum rc aws_assume(const struct aws_place *p, const struct aws_role *r, struct a
     }
     buf_append_byte(&url, '/');
     q.url = buf_cstr(&url);
-    if (http_ask(&q, &a, e)) return err_in(e, "STS");
+    if (cred_ask(&q, &a, e)) return err_in(e, "STS");
     if (a.status != 200) return refused(r, &a, e);
     if (aws_answer_keys(buf_view(&a.body), ret, e)) return err_in(e, "STS at %s", q.url);
     snprintf(ret->from, sizeof ret->from, "%s at STS", r->with ? "AssumeRole" : "AssumeRoleWithWebIdentity");

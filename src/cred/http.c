@@ -27,10 +27,10 @@ static int on_progress(void *ctx, curl_off_t total, curl_off_t now, curl_off_t u
     return atomic_load((const atomic_bool *)ctx);
 }
 
-void http_answer_fini(struct http_answer *a)
+void cred_answer_fini(struct cred_answer *a)
 {
     buf_wipe(&a->body);
-    *a = (struct http_answer){0};
+    *a = (struct cred_answer){0};
 }
 
 void http_escape(struct str s, struct buf *ret)
@@ -44,7 +44,7 @@ void http_escape(struct str s, struct buf *ret)
             buf_printf(ret, "%%%02X", (uint8_t)s.p[i]);
 }
 
-static struct curl_slist *headers_of(const struct http_ask *q, const struct curl_lib *lib)
+static struct curl_slist *headers_of(const struct cred_ask *q, const struct curl_lib *lib)
 {
     struct curl_slist *list = lib->slist_append(NULL, "Expect:");
 
@@ -60,7 +60,7 @@ static void headers_free(struct curl_slist *list, const struct curl_lib *lib)
     lib->slist_free(list);
 }
 
-static void prepare(const struct http_ask *q, const struct curl_lib *lib, CURL *c, uint64_t left_ms)
+static void prepare(const struct cred_ask *q, const struct curl_lib *lib, CURL *c, uint64_t left_ms)
 {
     lib->setopt(c, CURLOPT_URL, q->url);
     lib->setopt(c, CURLOPT_CUSTOMREQUEST, q->method);
@@ -80,7 +80,7 @@ static void prepare(const struct http_ask *q, const struct curl_lib *lib, CURL *
     lib->setopt(c, CURLOPT_XFERINFODATA, q->stop);
 }
 
-static enum rc no_answer(const struct http_ask *q, const struct curl_lib *lib, CURLcode code, const struct filling *f, struct err *e)
+static enum rc no_answer(const struct cred_ask *q, const struct curl_lib *lib, CURLcode code, const struct filling *f, struct err *e)
 {
     int url_n = (int)strcspn(q->url, "?");
 
@@ -94,7 +94,7 @@ static enum rc no_answer(const struct http_ask *q, const struct curl_lib *lib, C
     return e->rc;
 }
 
-static enum rc once(const struct http_ask *q, const struct curl_lib *lib, uint64_t left_ms, struct http_answer *into, struct err *e)
+static enum rc once(const struct cred_ask *q, const struct curl_lib *lib, uint64_t left_ms, struct cred_answer *into, struct err *e)
 {
     struct filling f = {.into = &into->body, .max = q->bytes_max ? q->bytes_max : HTTP_ANSWER_MAX};
     struct curl_slist *headers;
@@ -114,12 +114,12 @@ static enum rc once(const struct http_ask *q, const struct curl_lib *lib, uint64
     return code == CURLE_OK ? RC_OK : no_answer(q, lib, code, &f, e);
 }
 
-static bool stopped(const struct http_ask *q)
+static bool stopped(const struct cred_ask *q)
 {
     return q->stop && atomic_load(q->stop);
 }
 
-static void pause_ms(const struct http_ask *q, uint64_t ms)
+static void pause_ms(const struct cred_ask *q, uint64_t ms)
 {
     for (uint64_t slept = 0; slept < ms && !stopped(q); slept += LOOK_MS)
         nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000L}, NULL);
@@ -133,12 +133,12 @@ static uint64_t some_of(uint64_t ms)
     return ms / 2 + ms * chance / 65536;
 }
 
-static bool passing(enum rc rc, const struct http_answer *a, const struct err *e)
+static bool passing(enum rc rc, const struct cred_answer *a, const struct err *e)
 {
     return rc ? e->retry : a->status == 429 || a->status >= 500;
 }
 
-enum rc http_ask(const struct http_ask *q, struct http_answer *ret, struct err *e)
+enum rc cred_ask(const struct cred_ask *q, struct cred_answer *ret, struct err *e)
 {
     uint64_t begun = clock_mono_ms(&clock_real), pause = FIRST_PAUSE_MS;
     const struct curl_lib *lib;
@@ -150,7 +150,7 @@ enum rc http_ask(const struct http_ask *q, struct http_answer *ret, struct err *
 
         spent = clock_mono_ms(&clock_real) - begun;
         if (!passing(rc, ret, e) || tries == HTTP_TRIES || stopped(q) || spent + wait >= q->timeout_ms) return rc;
-        http_answer_fini(ret);
+        cred_answer_fini(ret);
         pause_ms(q, wait);
     }
 }

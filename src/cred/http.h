@@ -11,7 +11,7 @@
 
 enum { HTTP_TRIES = 4, HTTP_ANSWER_MAX = 4 << 20 };
 
-struct http_ask {
+struct cred_ask {
     const char *method, *url;
     const char *headers[6];                      /* "Name: value", until NULL */
     struct bytes body;                           /* .p NULL: none */
@@ -22,9 +22,9 @@ struct http_ask {
     size_t bytes_max;                            /* of the answer; 0: HTTP_ANSWER_MAX */
     const atomic_bool *stop;                     /* NULL is fine */
 };
-struct http_answer { long status; struct buf body; };
-void http_answer_fini(struct http_answer *a);    /* clears the memory */
+struct cred_answer { long status; struct buf body; };
+void cred_answer_fini(struct cred_answer *a);    /* clears the memory */
 
 /* Any status is RC_OK. Else RC_TIMEOUT, RC_UNAVAILABLE or RC_CANCELLED, with curl's words and the URL without its query. */
-enum rc http_ask(const struct http_ask *q, struct http_answer *ret, struct err *e) MUST_USE;
+enum rc cred_ask(const struct cred_ask *q, struct cred_answer *ret, struct err *e) MUST_USE;
 void http_escape(struct str s, struct buf *ret); /* appends with everything but A-Z a-z 0-9 - _ . ~ as %XX (RFC 3986) */

@@ -133,7 +133,7 @@ enum rc k8s_read(const struct secret_source *s, const atomic_bool *stop, struct 
 {
     AUTO(buf_fini) struct buf ns = {0}, url = {0}, ca = {0};
     AUTO(buf_wipe) struct buf token = {0}, header = {0};
-    AUTO(http_answer_fini) struct http_answer a = {0};
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
     struct str bearer;
 
     if (namespace_find(s, &ns, e) || url_make(s, buf_str(&ns), &url, e) || account_file(s, "token", TOKEN_MAX, &token, e)) return e->rc;
@@ -143,7 +143,7 @@ enum rc k8s_read(const struct secret_source *s, const atomic_bool *stop, struct 
     buf_printf(&ca, STR_FMT "/ca.crt", STR_ARG(s->account_dir.n ? s->account_dir : STR(account_dir)));
     buf_reserve(&header, bearer.n + 64);
     buf_printf(&header, "Authorization: Bearer " STR_FMT, STR_ARG(bearer));
-    if (http_ask(&(struct http_ask){.method = "GET", .url = buf_cstr(&url), .headers = {buf_cstr(&header), "Accept: application/json"}, .ca_path = buf_cstr(&ca),
+    if (cred_ask(&(struct cred_ask){.method = "GET", .url = buf_cstr(&url), .headers = {buf_cstr(&header), "Accept: application/json"}, .ca_path = buf_cstr(&ca),
                                     .timeout_ms = SECRET_READ_MS, .stop = stop}, &a, e))
         return err_in(e, "Kubernetes API server");
     return k8s_answer(&(struct k8s_who){s->name, buf_str(&ns)}, a.status, buf_view(&a.body), ret, e);

@@ -203,7 +203,7 @@ static void field(struct buf *b, const char *name, struct str value)
     http_escape(value, b);
 }
 
-static enum rc post(struct oidc *o, const struct asking *a, const atomic_bool *stop, const char *url, struct http_answer *ret, struct err *e)
+static enum rc post(struct oidc *o, const struct asking *a, const atomic_bool *stop, const char *url, struct cred_answer *ret, struct err *e)
 {
     AUTO(buf_wipe) struct buf body = {0}, basic = {0};
     size_t room = 3 * (a->client_id.n + a->client_secret.n + a->scope.n) + 256;
@@ -220,13 +220,13 @@ static enum rc post(struct oidc *o, const struct asking *a, const atomic_bool *s
         buf_append_byte(&basic, ':');
         http_escape(a->client_secret, &basic);
     }
-    return http_ask(&(struct http_ask){.method = "POST", .url = url, .headers = {"Content-Type: application/x-www-form-urlencoded", "Accept: application/json"},
+    return cred_ask(&(struct cred_ask){.method = "POST", .url = url, .headers = {"Content-Type: application/x-www-form-urlencoded", "Accept: application/json"},
                                        .body = buf_view(&body), .ca_path = o->ca_path, .basic = o->in_body ? NULL : buf_cstr(&basic),
                                        .timeout_ms = o->o.timeout_ms, .bytes_max = ANSWER_MAX, .stop = stop}, ret, e);
 }
 
 /* The client as such was refused, not what it asks for. */
-static bool client_refused(const struct http_answer *a)
+static bool client_refused(const struct cred_answer *a)
 {
     json_t *top = a->status == 400 ? wipe_json_load(buf_view(&a->body)) : NULL;
     const char *error = json_string_value(json_object_get(top, "error"));
@@ -239,7 +239,7 @@ static bool client_refused(const struct http_answer *a)
 static enum rc ask(struct oidc *o, const struct asking *a, const atomic_bool *stop, struct token *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf url = {0};
-    AUTO(http_answer_fini) struct http_answer answer = {0}, second = {0};
+    AUTO(cred_answer_fini) struct cred_answer answer = {0}, second = {0};
     struct err other = {0};
     bool was = o->in_body;
 
