@@ -197,6 +197,7 @@ enum rc scram_first(struct scram *x, struct str message, struct str *ret_user, s
     buf_append_str(&x->client_first_bare, bare);
     buf_clear(&x->nonce);
     buf_append_str(&x->nonce, nonce);
+    x->client_nonce_n = nonce.n;
     *ret_user = str_of(x->user);
     return RC_OK;
 }
@@ -239,6 +240,15 @@ static bool binding_is(const struct scram *x, struct str c)
     return base64_decode(c, &sent) && bytes_eq(buf_view(&sent), bytes_of(x->gs2, x->gs2_n));
 }
 
+/* librdkafka before 2.6.1 puts its own part in front once more, and Apache Kafka 3.8 lets it. */
+static bool nonce_is(const struct scram *x, struct str said)
+{
+    struct str whole = buf_str(&x->nonce), own = {whole.p, x->client_nonce_n};
+
+    if (said.n == own.n + whole.n && str_starts(said, own)) said = (struct str){said.p + own.n, whole.n};
+    return str_eq(said, whole);
+}
+
 enum rc scram_final(struct scram *x, struct str message, struct buf *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf auth = {0}, proof = {0};
@@ -253,7 +263,7 @@ enum rc scram_final(struct scram *x, struct str message, struct buf *ret, struct
     }
     without_proof = (struct str){message.p, (size_t)(rest.p - message.p) - (rest.n != 0)};
     if (!attribute(&rest, 'p', &p) || rest.n) return malformed(e);
-    if (!binding_is(x, binding) || !str_eq(nonce, buf_str(&x->nonce))) return malformed(e);
+    if (!binding_is(x, binding) || !nonce_is(x, nonce)) return malformed(e);
     if (!base64_decode(p, &proof) || proof.n != scram_key_bytes(x->hash)) return malformed(e);
 
     buf_append(&auth, buf_view(&x->client_first_bare));

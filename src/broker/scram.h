@@ -39,7 +39,7 @@ struct scram {
     struct scram_credential credential;
     struct buf client_first_bare, server_first, nonce;
     uint8_t gs2[SCRAM_NAME_BYTES_MAX + 8];
-    size_t  gs2_n;
+    size_t  gs2_n, client_nonce_n;               /* the nonce begins with the client's */
     char    user[SCRAM_NAME_BYTES_MAX + 1];
 };
 void scram_init(struct scram *x, enum scram_hash hash);

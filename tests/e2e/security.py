@@ -60,10 +60,9 @@ def sasl_conf(address, mechanism, user, password, ca=None):
 
 def add_user(address, name, password, conf=None):
     admin = ck.AdminClient(conf or {"bootstrap.servers": address})
-    wanted = [ck.UserScramCredentialUpsertion(name, ck.ScramCredentialInfo(m, 4096), password.encode())
-              for m in (ck.ScramMechanism.SCRAM_SHA_256, ck.ScramMechanism.SCRAM_SHA_512)]
-    for done in admin.alter_user_scram_credentials(wanted).values():
-        done.result(20)
+    for m in (ck.ScramMechanism.SCRAM_SHA_256, ck.ScramMechanism.SCRAM_SHA_512):  # Apache Kafka takes one a request
+        for done in admin.alter_user_scram_credentials([ck.UserScramCredentialUpsertion(name, ck.ScramCredentialInfo(m, 4096), password.encode())]).values():
+            done.result(20)
 
 
 def base64url(data):

@@ -74,6 +74,23 @@ static void a_nonce_that_is_not_ours_is_refused(void **state)
     assert_int_equal(scram_final(&x, STR("c=biws,r=rOprNGfwEbeRWgbNEkqO,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="), &out, &e), RC_AUTH);
 }
 
+static void the_mistake_of_old_librdkafka_is_forgiven(void **state)
+{
+    AUTO(scram_fini) struct scram x;
+    AUTO(buf_fini) struct buf out = {0};
+    struct err e;
+
+    (void)state;
+    begin(&x, first);
+    assert_int_equal(scram_final(&x, STR("c=biws,r=rOprNGfwEbeRWgbNEkqOrOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+                                         "p=1Y75+q7XaCGJj/r6vyQWwoNxSzV5ksS8xhp5Lqyriec="), &out, &e), RC_OK);
+    assert_str(buf_str(&out), "v=3svB0h5EwFJ/+WVn2GpJ5uBzW8HEv9nm1rcYAhYlm0A=");
+    scram_fini(&x);
+    begin(&x, first);
+    assert_int_equal(scram_final(&x, STR("c=biws,r=sOprNGfwEbeRWgbNEkqOrOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,"
+                                         "p=1Y75+q7XaCGJj/r6vyQWwoNxSzV5ksS8xhp5Lqyriec="), &out, &e), RC_AUTH);
+}
+
 static void first_messages_are_read_strictly(void **state)
 {
     static const struct { const char *message, *user; } rows[] = {
@@ -144,6 +161,7 @@ int main(void)
         cmocka_unit_test(the_exchange_of_the_rfc_is_accepted),
         cmocka_unit_test(nothing_but_the_right_proof_is_accepted),
         cmocka_unit_test(a_nonce_that_is_not_ours_is_refused),
+        cmocka_unit_test(the_mistake_of_old_librdkafka_is_forgiven),
         cmocka_unit_test(first_messages_are_read_strictly),
         cmocka_unit_test(a_password_is_only_itself),
         cmocka_unit_test(a_name_that_nobody_has_gets_the_same_challenge_each_time),
