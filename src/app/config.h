@@ -57,6 +57,7 @@ bool config_is_embedded(const struct config *c); /* kafka.bootstrap is the word 
 
 /* The value of a key as text, as it could stand in the file; secrets are masked. Appends. */
 void config_put_value(const struct config *c, enum config_key key, struct buf *b);
+struct str config_choice_text(enum config_key key, int value);   /* "SASL_SSL" */
 /* Broker settings under Kafka's own names ("num.partitions"): those with a row, then the others that were given. */
 void config_each_broker(const struct config *c, void (*fn)(void *ctx, struct str name, struct str value, bool is_default), void *ctx);
 

@@ -61,30 +61,6 @@ static void refuse(struct config_loader *l, enum config_key key, const char *fmt
 
 /* ---- derived values ---- */
 
-static bool is_sasl(enum config_key key)
-{
-    return key == CONFIG_KEY_SECURITY_KAFKA_PROTOCOL ||
-           str_starts(str_of(config_rows[key].key), STR("security.kafka.sasl."));
-}
-
-/* Only the environment speaks of SASL: the original's gateways then take PLAIN. */
-static void derive_mechanism(struct config_loader *l)
-{
-    struct config_place at = {.from = CONFIG_DERIVED,
-                              .label = STR("only the environment speaks of SASL")};
-    bool env = false, other = false;
-
-    for (int i = 0; i < CONFIG_KEYS; i++) {
-        if (!is_sasl((enum config_key)i) || !given(l, (enum config_key)i)) continue;
-        if (l->c->origins[i].from == CONFIG_ENV)
-            env = true;
-        else
-            other = true;
-    }
-    if (env && !other && !given(l, CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM))
-        config_set_text(l, CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM, STR("PLAIN"), &at);
-}
-
 /* The original's chart sets the paths of the environment always, and the protocol says whether they count. */
 static void derive_gateway_protocol(struct config_loader *l)
 {
@@ -102,8 +78,8 @@ void config_derive(struct config_loader *l)
 
     if (!config_is_embedded(l->c) && !given(l, CONFIG_KEY_ROLES))
         config_set_text(l, CONFIG_KEY_ROLES, STR("gateway"), &at);
-    derive_mechanism(l);
     derive_gateway_protocol(l);
+    config_derive_security(l);
 }
 
 /* ---- contradictions ---- */
@@ -319,6 +295,7 @@ void config_check(struct config_loader *l)
     check_limits(l);
     check_listeners(l);
     check_gateway_tls(l);
+    config_check_security(l);
     check_public(l);
     check_later(l);
     note_public_broker(l);

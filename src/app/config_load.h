@@ -43,3 +43,7 @@ void config_read_flags(struct config_loader *l, const struct config_sources *src
 /* config_check.c - what follows from several values, and contradictions. */
 void config_derive(struct config_loader *l);
 void config_check(struct config_loader *l);
+
+/* config_security.c - the same for security.kafka. */
+void config_derive_security(struct config_loader *l);
+void config_check_security(struct config_loader *l);

@@ -30,6 +30,11 @@ static void put_listeners(const struct config_listeners *all, struct buf *b)
                    STR_ARG(all->list[i].listen));
 }
 
+struct str config_choice_text(enum config_key key, int value)
+{
+    return str_of(config_rows[key].choices[value].name);
+}
+
 void config_put_value(const struct config *c, enum config_key key, struct buf *b)
 {
     const struct config_row *row = &config_rows[key];

@@ -154,6 +154,19 @@ static const struct {
     {"consumer", "message.max.bytes", CONFIG_KEY_KAFKA_CONSUMER_MESSAGE_MAX_BYTES},
     {"producer", "linger.ms", CONFIG_KEY_KAFKA_PRODUCER_LINGER_MS},
     {"producer", "message.max.bytes", CONFIG_KEY_KAFKA_PRODUCER_MESSAGE_MAX_BYTES},
+    {"*", "security.protocol", CONFIG_KEY_SECURITY_KAFKA_PROTOCOL},
+    {"*", "sasl.mechanism", CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM},
+    {"*", "sasl.mechanisms", CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM},
+    {"*", "sasl.username", CONFIG_KEY_SECURITY_KAFKA_SASL_CLIENT_USERNAME},
+    {"*", "sasl.oauthbearer.method", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_METHOD},
+    {"*", "sasl.oauthbearer.client.id", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_CLIENT_ID},
+    {"*", "sasl.oauthbearer.scope", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_SCOPE},
+    {"*", "sasl.oauthbearer.token.endpoint.url", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_TOKEN_ENDPOINT_URL},
+    {"*", "sasl.oauthbearer.extensions", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_EXTENSIONS},
+    {"*", "ssl.certificate.location", CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_CRT_PATH},
+    {"*", "ssl.key.location", CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_KEY_PATH},
+    {"*", "ssl.ca.location", CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_BROKER_CA_PATH},
+    {"*", "ssl.endpoint.identification.algorithm", CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_ENDPOINT_IDENTIFICATION_ALGORITHM},
     {"topics", "replicationFactor", CONFIG_KEY_KAFKA_TOPICS_REPLICATION_FACTOR},
     {"topics", "numPartitions", CONFIG_KEY_KAFKA_TOPICS_NUM_PARTITIONS},
 };
@@ -184,13 +197,54 @@ static void bootstrap_inside(struct config_loader *l, struct str value,
                        STR_ARG(value), STR_ARG(l->c->kafka_bootstrap));
 }
 
+/* Secrets in kafka.json: @FILE, which is the key's path. */
+static const struct {
+    const char *name;
+    enum config_key key;
+} rdkafka_secrets[] = {
+    {"sasl.password", CONFIG_KEY_SECURITY_KAFKA_SASL_CLIENT_PASSWORD_PATH},
+    {"sasl.oauthbearer.client.secret", CONFIG_KEY_SECURITY_KAFKA_SASL_OAUTH_CLIENT_SECRET_PATH},
+};
+
+/* There is one login for everything, which the two sections may repeat. */
+static void security_inside(struct config_loader *l, enum config_key key, struct str value, const struct config_place *at)
+{
+    AUTO(buf_fini) struct buf now = {0};
+
+    if (l->c->origins[key].from != CONFIG_KAFKA_JSON) {
+        config_set_text(l, key, value, at);
+        return;
+    }
+    config_put_value(l->c, key, &now);
+    if (!str_eq(buf_str(&now), value)) config_problem(l, at, "contradicts " STR_FMT ": both say %s", STR_ARG(l->c->origins[key].detail), config_rows[key].key);
+}
+
+static bool json_secret(struct config_loader *l, const char *section, struct str name, struct str value, const struct config_place *at)
+{
+    for (size_t i = 0; i < countof(rdkafka_secrets); i++) {
+        if (!strcmp(section, "topics") || !str_is(name, rdkafka_secrets[i].name)) continue;
+        if (str_starts(value, STR("@")) && value.n > 1)
+            security_inside(l, rdkafka_secrets[i].key, (struct str){value.p + 1, value.n - 1}, at);
+        else
+            config_problem(l, at, "a secret does not stand in this file: give @FILE, which is %s", config_rows[rdkafka_secrets[i].key].key);
+        return true;
+    }
+    return false;
+}
+
 static void json_entry(struct config_loader *l, const char *section, enum config_key rest,
                        struct str name, const struct yaml_node *n, const struct config_place *at)
 {
     if (!integer_or_text(l, n, at)) return;
+    if (json_secret(l, section, name, n->text, at)) return;
     for (size_t i = 0; i < countof(rdkafka_keys); i++) {
-        if (strcmp(rdkafka_keys[i].section, section) || !str_is(name, rdkafka_keys[i].name))
-            continue;
+        bool both = rdkafka_keys[i].section[0] == '*' && strcmp(section, "topics") != 0;
+
+        if ((!both && strcmp(rdkafka_keys[i].section, section) != 0) || !str_is(name, rdkafka_keys[i].name)) continue;
+        if (both) {
+            security_inside(l, rdkafka_keys[i].key, n->text, at);
+            return;
+        }
         config_set_text(l, rdkafka_keys[i].key, n->text, at);
         return;
     }

@@ -108,10 +108,47 @@ static struct remote_property *properties(const struct config_map *m)
     return p;
 }
 
+static struct remote_file file_of(const struct config *c, enum config_key key, struct str path, bool may_lack)
+{
+    return (struct remote_file){path, may_lack && c->origins[key].from == CONFIG_ENV};
+}
+
+/* The original's chart always sets the paths of certificates, whether or not there are any: where they come from the environment
+ * and nothing depends on them, a file that is not there is no mistake (the log says what is used). */
+static struct remote_security security_of(const struct config *c)
+{
+    bool aside = c->security_kafka_protocol != CONFIG_SECURITY_KAFKA_PROTOCOL_SSL; /* a client certificate beside SASL */
+
+    return (struct remote_security){
+        .protocol = (enum remote_protocol)c->security_kafka_protocol,
+        .mechanism = config_choice_text(CONFIG_KEY_SECURITY_KAFKA_SASL_MECHANISM, (int)c->security_kafka_sasl_mechanism),
+        .username = c->security_kafka_sasl_client_username,
+        .sasl_secret = c->security_kafka_sasl_client_secret,
+        .password = {c->security_kafka_sasl_client_password_path, false},
+        .oauth_method = c->security_kafka_sasl_oauth_method,
+        .oauth_client_id = c->security_kafka_sasl_oauth_client_id,
+        .oauth_client_secret_path = c->security_kafka_sasl_oauth_client_secret_path,
+        .oauth_scope = c->security_kafka_sasl_oauth_scope,
+        .oauth_token_endpoint_url = c->security_kafka_sasl_oauth_token_endpoint_url,
+        .oauth_extensions = c->security_kafka_sasl_oauth_extensions,
+        .aws_region = c->security_kafka_sasl_aws_region,
+        .aws_role_arn = c->security_kafka_sasl_aws_role_arn,
+        .tls_secret = c->security_kafka_ssl_client_secret,
+        .brokers_secret = c->security_kafka_ssl_client_broker_validation_secret,
+        .crt = file_of(c, CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_CRT_PATH, c->security_kafka_ssl_client_crt_path, aside),
+        .key = file_of(c, CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_KEY_PATH, c->security_kafka_ssl_client_key_path, aside),
+        .ca = file_of(c, CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_CA_PATH, c->security_kafka_ssl_client_ca_path, true),
+        .brokers_ca = file_of(c, CONFIG_KEY_SECURITY_KAFKA_SSL_CLIENT_BROKER_CA_PATH, c->security_kafka_ssl_client_broker_ca_path, true),
+        .any_name = c->security_kafka_ssl_client_endpoint_identification_algorithm == CONFIG_SECURITY_KAFKA_SSL_CLIENT_ENDPOINT_IDENTIFICATION_ALGORITHM_NONE,
+    };
+}
+
 static enum rc remote_open(struct log_side *s, const struct config *c, struct err *e)
 {
     struct remote_property *consumer = properties(&c->kafka_consumer_properties), *producer = properties(&c->kafka_producer_properties);
+    struct remote_security  security = security_of(c);
     struct remote_options   o = {
+        .security = &security,
         .bootstrap = c->kafka_bootstrap,
         .debug = c->kafka_debug,
         .session_timeout_ms = c->kafka_consumer_session_timeout_ms,

@@ -3,11 +3,13 @@
 #include "base/diag.h"
 #include "base/rng.h"
 #include "bus/remote_core.h"
+#include "bus/remote_kind.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <time.h>
 #include <unistd.h>
 
 enum {
@@ -98,9 +100,11 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
 {
     const struct kafka_lib *k = r->k;
     rd_kafka_conf_t *conf = k->rd_kafka_conf_new();
+    AUTO(access_until_fini) struct access_until until = {0};
     char why[512];
     rd_kafka_t *rk;
 
+    if (r->access && access_conf(r->access, conf, &until, e)) goto refused;
     for (size_t i = 0; i < sets_n; i++)
         for (size_t j = 0; j < sets[i].n; j++)
             if (set(r, conf, &sets[i].v[j], e)) goto refused;
@@ -116,6 +120,10 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
     if (!rk) {
         err_set(e, RC_INVALID, "Kafka client: %s", why);
         goto refused;
+    }
+    if (r->access && access_wants_token(r->access) && access_refresh(r->access, rk, e)) {
+        k->rd_kafka_destroy(rk);
+        return e->rc;
     }
     *ret = rk;
     return RC_OK;
@@ -196,15 +204,22 @@ void remote_up(struct remote *r)
 
 void remote_error(struct remote *r, int code, const char *text)
 {
+    AUTO(buf_fini) struct buf more = {0};
     struct trouble t;
 
     if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) remote_down(r);
-    if (trouble_of_code(code, text, &t)) trouble_say(&t);
-    else diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
+    if (r->access && access_certificate_put(r->access, text, &more)) text = buf_cstr(&more);
+    if (!trouble_of_code(code, text, &t)) {
+        diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
+        return;
+    }
+    trouble_say(&t);
+    if (r->access && t.kind == TROUBLE_SASL) access_refused(r->access);
 }
 
 static void remote_free(struct remote *r)
 {
+    access_stop(r->access);
     workers_free(r->workers);
     workers_free(r->primers);
     if (r->loop) mailbox_drain(loop_mailbox(r->loop));
@@ -212,6 +227,7 @@ static void remote_free(struct remote *r)
     remote_member_free(r);
     for (size_t i = 0; i < r->consumers_n; i++)
         r->k->rd_kafka_destroy(r->consumers[i].rk);
+    access_free(r->access);
     loop_free(r->loop);
     for (size_t i = 0; i < r->consumer_conf_n; i++)
         free((void *)(uintptr_t)r->consumer_conf[i].name.p);
@@ -297,6 +313,30 @@ static void conf_number(struct remote_property **list, size_t *n, struct str nam
              (struct str){text, (size_t)snprintf(text, sizeof text, "%" PRIu64, value)});
 }
 
+/* What this kind of cluster wants; said once. */
+static void presets_add(struct remote_property **list, size_t *n, struct str bootstrap, bool say)
+{
+    enum remote_kind kind = remote_kind_of(bootstrap);
+
+    for (const struct remote_preset *p = remote_kind_presets(kind); p->name; p++) {
+        conf_add(list, n, str_of(p->name), str_of(p->value));
+        if (say) diag(DIAG_INFO, "kafka.preset", KV_CSTR("for", remote_kind_name(kind)), KV_CSTR(p->name, p->value), KV_CSTR("why", p->why));
+    }
+}
+
+/* A record that the cluster would hang up on is refused here. */
+static size_t produce_max(const struct remote_options *o)
+{
+    enum { ROOM = 16384 };                       /* for what is around it in a request */
+    enum remote_kind kind = remote_kind_of(o->bootstrap);
+    size_t most = remote_kind_request_max(kind);
+
+    if (!most || o->produce_bytes_max <= most - ROOM) return o->produce_bytes_max;
+    diag(DIAG_INFO, "kafka.preset", KV_CSTR("for", remote_kind_name(kind)), KV_U64("message.max.bytes", most - ROOM),
+         KV_CSTR("why", "the connection is closed there on a larger request"));
+    return most - ROOM;
+}
+
 static void confs_make(struct remote *r, const struct remote_options *o)
 {
     struct remote_property **c = &r->consumer_conf, **p = &r->producer_conf;
@@ -313,6 +353,7 @@ static void confs_make(struct remote *r, const struct remote_options *o)
         conf_number(list, n, STR("topic.metadata.refresh.interval.ms"), o->metadata_refresh_ms);
         conf_number(list, n, STR("topic.metadata.propagation.max.ms"), o->metadata_propagation_ms);
         if (o->debug.n) conf_add(list, n, STR("debug"), o->debug);
+        presets_add(list, n, o->bootstrap, i == 0);
     }
     conf_number(c, cn, STR("session.timeout.ms"), o->session_timeout_ms);
     conf_add(c, cn, STR("auto.offset.reset"),
@@ -327,7 +368,7 @@ static void confs_make(struct remote *r, const struct remote_options *o)
     conf_number(c, cn, STR("receive.message.max.bytes"), fetch_max + (1 << 20));
     conf_add(c, cn, STR("queued.max.messages.kbytes"), STR("16384"));
     conf_number(p, pn, STR("linger.ms"), o->linger_ms);
-    conf_number(p, pn, STR("message.max.bytes"), o->produce_bytes_max);
+    conf_number(p, pn, STR("message.max.bytes"), r->produce_bytes_max);
     conf_number(p, pn, STR("message.timeout.ms"), MESSAGE_TIMEOUT_MS);
     conf_number(p, pn, STR("queue.buffering.max.messages"), SENDING_MAX);
     for (size_t i = 0; i < o->consumer_n; i++)
@@ -386,13 +427,58 @@ static enum rc facts_learn(struct remote *r, const struct remote_options *o, str
     return RC_OK;
 }
 
+/* ---- secrets ---- */
+
+static void refresh(struct remote *r, rd_kafka_t *rk)
+{
+    struct err e;
+
+    if (rk && access_refresh(r->access, rk, &e)) diag(DIAG_WARN, "kafka.credentials", KV_CSTR("error", e.text));
+}
+
+static void on_credentials(void *ctx)
+{
+    struct remote *r = ctx;
+
+    for (int i = 0; i < LANES_N; i++)
+        if (r->senders[i]) refresh(r, r->senders[i]->rk);
+    list_each(it, &r->retired) refresh(r, container_of(it, struct remote_sender, link)->rk);
+    for (size_t i = 0; i < r->consumers_n; i++)
+        refresh(r, r->consumers[i].rk);
+    refresh(r, remote_member_client(r));
+}
+
+static void on_certificates(void *ctx)
+{
+    (void)ctx;
+    diag(DIAG_WARN, "kafka.credentials", KV_CSTR("what", "the new certificates are used after a restart"));
+}
+
+/* The API server, or the token's endpoint, may be away for a moment. */
+static enum rc access_await(struct remote *r, const struct remote_options *o, struct err *e)
+{
+    const struct access_options a = {.security = o->security, .k = r->k, .bootstrap = o->bootstrap, .loop = r->loop, .workers = r->workers, .stop = &r->ending,
+                                     .news = {on_credentials, on_certificates, r}};
+    uint64_t until = clock_mono_ms(&clock_real) + o->connect_ms;
+
+    while (access_open(&a, &r->access, e)) {
+        if (!e->retry || clock_mono_ms(&clock_real) >= until) return e->rc;
+        diag(DIAG_WARN, "kafka.waiting", KV_CSTR("why", e->text));
+        for (int i = 0; i < SAY_EVERY_MS / LOOK_MS / 5; i++) {
+            if (o->go_on && !o->go_on(o->ctx)) return err_set(e, RC_CANCELLED, "ended while waiting for the credentials of Kafka");
+            nanosleep(&(struct timespec){.tv_nsec = LOOK_MS * 1000000}, NULL);
+        }
+    }
+    return RC_OK;
+}
+
 enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct err *e)
 {
     struct remote *r = xnew(struct remote);
 
     r->bus.ops = &remote_ops;
     atomic_init(&r->primes, 1);                  /* 0: never */
-    r->produce_bytes_max = o->produce_bytes_max;
+    r->produce_bytes_max = produce_max(o);
     r->metadata_propagation_ms = o->metadata_propagation_ms;
     r->session_timeout_ms = o->session_timeout_ms;
     list_init(&r->sending);
@@ -402,8 +488,10 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
         workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e))
         goto fail;
     confs_make(r, o);
+    if (o->security && o->security->protocol != REMOTE_PLAINTEXT && access_await(r, o, e)) goto fail;
     if (remote_sender_open(r, LANE_ALL, &r->senders[LANE_ALL], e)) goto fail;
     r->admin = r->senders[LANE_ALL]->rk;
+    if (r->access) access_watch(r->access);
     if (facts_learn(r, o, e)) goto fail;
     if (thread_start("mr-remote", remote_main, r, &r->thread, e)) goto fail;
     diag(DIAG_INFO, "kafka.connected", KV_STR("bootstrap", o->bootstrap),

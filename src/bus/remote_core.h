@@ -5,6 +5,7 @@
 #include "base/list.h"
 #include "base/map.h"
 #include "bus/remote.h"
+#include "bus/remote_access.h"
 #include "bus/remote_lib.h"
 #include "bus/trouble.h"
 #include "net/loop.h"
@@ -46,6 +47,7 @@ struct remote {
     struct thread          *thread;
     struct workers         *workers;             /* administration */
     struct workers         *primers;             /* one thread: see remote_prime.c */
+    struct access          *access;              /* NULL: PLAINTEXT */
     rd_kafka_t             *admin;               /* the first producer's client: it lives as long as the bus */
     struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
     struct list             retired;             /* struct remote_sender */
@@ -122,6 +124,7 @@ void remote_leave(struct bus *b, struct bus_member *m);
 void remote_member_close(struct remote *r);      /* what is left of it on the way down */
 void remote_member_free(struct remote *r);       /* … when the loop has ended */
 bool remote_member_leaves(const struct remote *r, const rd_kafka_t *rk);      /* a worker is at it */
+rd_kafka_t *remote_member_client(const struct remote *r);   /* NULL: none */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg);
 
 /* remote_admin.c; any thread */

@@ -47,6 +47,8 @@
     X(rd_kafka_ListConsumerGroups_result_valid) X(rd_kafka_MemberAssignment_partitions)                                \
     X(rd_kafka_MemberDescription_assignment) X(rd_kafka_event_DeleteConsumerGroupOffsets_result)                       \
     X(rd_kafka_event_DescribeConsumerGroups_result) X(rd_kafka_event_ListConsumerGroups_result)                        \
+    X(rd_kafka_conf_set_oauthbearer_token_refresh_cb) X(rd_kafka_conf_set_ssl_cert_verify_cb)                          \
+    X(rd_kafka_oauthbearer_set_token) X(rd_kafka_oauthbearer_set_token_failure) X(rd_kafka_sasl_set_credentials)       \
     X(rd_kafka_topic_partition_list_copy) X(rd_kafka_version_str)
 
 struct kafka_lib {

@@ -365,6 +365,11 @@ void remote_leave(struct bus *b, struct bus_member *m)
     wish_post(b, on_leave);
 }
 
+rd_kafka_t *remote_member_client(const struct remote *r)
+{
+    return r->member && !r->member->leaving ? r->member->rk : NULL;
+}
+
 void remote_member_close(struct remote *r)
 {
     struct membership *s = r->member;

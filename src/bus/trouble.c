@@ -60,6 +60,8 @@ static const struct {
      "check security.kafka.sasl.oauth: the token endpoint, client id, client secret and scope; and what the broker wants of a token"},
     {ANY_CODE, "connecting to a plaintext", TROUBLE_TLS,
      "the listener there speaks no TLS: check security.kafka.protocol and the port in kafka.bootstrap"},
+    {ANY_CODE, "unexpected eof", TROUBLE_TLS,
+     "the listener there seems to speak no TLS: check security.kafka.protocol and the port in kafka.bootstrap"},
     {ANY_CODE, "wrong version number", TROUBLE_TLS,
      "the listener there speaks no TLS: check security.kafka.protocol and the port in kafka.bootstrap"},
     {ANY_CODE, "certificate required", TROUBLE_TLS,

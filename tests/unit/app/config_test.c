@@ -255,7 +255,7 @@ static void mistakes_in_kafka_json_are_all_told(void **state)
         NULL,
         "{\"bootstrap.server\": \"k:1\",\n \"bootstrap.servers\": \"k:1\", \"consumer\": "
         "{\"session.timeout.ms\": 1.5, \"a\": [1],\n"
-        "  \"bootstrap.servers\": \"other:1\", \"security.protocol\": \"SSL\", "
+        "  \"bootstrap.servers\": \"other:1\", \"sasl.password\": \"not-so-\", "
         "\"fetch.min.bytes\": null},\n \"producer\": 3, \"topicPrefix\": \"a b\", \"debug\": 1}",
         NULL, NULL);
     assert_int_equal(l.rc, RC_INVALID);
@@ -268,8 +268,8 @@ static void mistakes_in_kafka_json_are_all_told(void **state)
                     "kafka.json:2:75: consumer.a: a text, a whole number, true or false is wanted\n"
                     "kafka.json:3:24: consumer.bootstrap.servers: \"other:1\" is another cluster "
                     "than \"k:1\"; there is one bootstrap for everything\n"
-                    "kafka.json:3:56: consumer.security.protocol: cannot be set here: "
-                    "security.kafka.protocol says it\n"
+                    "kafka.json:3:52: consumer.sasl.password: a secret does not stand in this file: "
+                    "give @FILE, which is security.kafka.sasl.client.passwordPath\n"
                     "kafka.json:3:82: consumer.fetch.min.bytes: a text, a whole number, true or "
                     "false is wanted\n"
                     "kafka.json:4:14: producer: names with values are wanted here\n"
@@ -433,6 +433,63 @@ static void the_mechanism_is_plain_when_only_the_environment_speaks_of_sasl(void
     drop(&l);
 }
 
+#define KAFKA "kafka: {bootstrap: 'k:9093'}\n"
+
+static void security_of_the_client_comes_from_everywhere(void **state)
+{
+    (void)state;
+    struct loaded l = good(KAFKA "security: {kafka: {protocol: SASL_SSL, ssl: {client: {brokerCaPath: ca.crt}}}}\n",
+                           "{\"consumer\": {\"security.protocol\": \"SSL\", \"sasl.username\": \"json\", \"sasl.password\": \"@pw\"},"
+                           " \"producer\": {\"sasl.username\": \"json\"}}",
+                           ENV("KAFKA_SASL_MECHANISM=SCRAM-SHA-256", "SELDON_KAFKA_SASL_MECHANISM=SCRAM-SHA-256",
+                               "KAFKA_CLIENT_TLS_ENDPOINT_IDENTIFICATION_ALGORITHM="), NULL);
+    const struct config *c = l.c;
+    assert_int_equal(c->security_kafka_protocol, CONFIG_SECURITY_KAFKA_PROTOCOL_SASL_SSL);
+    assert_int_equal(c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_SCRAM_SHA_256);
+    assert_str(c->security_kafka_sasl_client_username, "json");
+    assert_str(c->security_kafka_sasl_client_password_path, "pw");
+    assert_str(c->security_kafka_ssl_client_broker_ca_path, "ca.crt");
+    assert_int_equal(c->security_kafka_ssl_client_endpoint_identification_algorithm,
+                     CONFIG_SECURITY_KAFKA_SSL_CLIENT_ENDPOINT_IDENTIFICATION_ALGORITHM_HTTPS);
+    assert_int_equal(c->notes.n, 0);
+    drop(&l);
+    l = good(KAFKA, NULL, ENV("KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT"), NULL);
+    assert_int_equal(l.c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_PLAIN);
+    assert_str(l.c->security_kafka_sasl_client_username, "seldon");
+    assert_int_equal(l.c->notes.n, 1); /* it travels in the clear */
+    drop(&l);
+    l = good("kafka: {bootstrap: 'ns.servicebus.windows.net:9093'}\nsecurity: {kafka: {protocol: SASL_SSL}}\n", NULL, NULL, NULL);
+    assert_int_equal(l.c->security_kafka_sasl_mechanism, CONFIG_SECURITY_KAFKA_SASL_MECHANISM_PLAIN);
+    assert_str(l.c->security_kafka_sasl_client_username, "$ConnectionString");
+    drop(&l);
+    l = good(KAFKA "security: {kafka: {sasl: {client: {secret: s}}}}\n", NULL, NULL, NULL);
+    assert_int_equal(l.c->notes.n, 1); /* nothing of it is used */
+    drop(&l);
+}
+
+static void security_of_the_client_that_cannot_be_is_refused(void **state)
+{
+    (void)state;
+    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n", NULL, NULL,
+                   "config.yaml:2:21: security.kafka.protocol: client security has no meaning with the embedded broker, which is not reached over a socket\n");
+    assert_refused(KAFKA "security:\n  kafka: {protocol: SASL}\n", NULL, NULL,
+                   "config.yaml:3:21: security.kafka.protocol: PLAINTEXT, SSL, SASL_SSL or SASL_PLAINTEXT is wanted, not \"SASL\"\n");
+    assert_refused(KAFKA "security:\n  kafka: {protocol: SSL, ssl: {client: {crtPath: c}}}\n", NULL, NULL,
+                   "config.yaml:3:50: security.kafka.ssl.client.crtPath: a certificate without its key: give security.kafka.ssl.client.keyPath as well "
+                   "(KAFKA_CLIENT_TLS_KEY_LOCATION)\n");
+    assert_refused(KAFKA, ENV("KAFKA_SECURITY_PROTOCOL=SASL_PLAINTEXT", "KAFKA_SASL_MECHANISM=AWS_MSK_IAM"), NULL,
+                   "KAFKA_SECURITY_PROTOCOL: AWS_MSK_IAM is spoken over TLS: SASL_SSL is wanted, not SASL_PLAINTEXT\n");
+    assert_refused(KAFKA "security:\n  kafka: {protocol: SASL_SSL, sasl: {mechanism: OAUTHBEARER, oauth: {method: x, clientId: i}}}\n", NULL, NULL,
+                   "config.yaml:3:78: security.kafka.sasl.oauth.method: OIDC is wanted, not \"x\"\n"
+                   "security.kafka.sasl.oauth.tokenEndpointUrl: OAUTHBEARER wants it, or security.kafka.sasl.client.secret, a Secret with the key token_endpoint_url\n"
+                   "security.kafka.sasl.oauth.clientSecretPath: OAUTHBEARER wants it, or security.kafka.sasl.client.secret, a Secret with the key client_secret\n");
+    assert_refused(KAFKA, ENV("KAFKA_CLIENT_SASL_USERNAME=a", "SELDON_KAFKA_SASL_USERNAME=b"), NULL,
+                   "SELDON_KAFKA_SASL_USERNAME: \"b\" contradicts KAFKA_CLIENT_SASL_USERNAME, which is \"a\"; both say security.kafka.sasl.client.username\n");
+    struct loaded l = load(KAFKA, "{\"consumer\": {\"sasl.username\": \"a\"}, \"producer\": {\"sasl.username\": \"b\"}}", NULL, NULL);
+    assert_problems(&l, "kafka.json:1:68: producer.sasl.username: contradicts kafka.json:1:32: both say security.kafka.sasl.client.username\n");
+    drop(&l);
+}
+
 static void an_empty_endpoint_identification_means_https(void **state)
 {
     (void)state;
@@ -508,10 +565,6 @@ static void a_folder_without_a_registrys_file_is_refused(void **state)
 static void features_of_later_versions_are_refused_not_ignored(void **state)
 {
     (void)state;
-    assert_refused("security:\n  kafka: {protocol: SASL_SSL}\n",
-                   NULL, NULL,
-                   "config.yaml:2:21: security.kafka.protocol: SASL_SSL comes with a later version "
-                   "of millrace; this one takes PLAINTEXT\n");
     assert_refused(
         "security:\n  kafka: {protocol: PLAINTEXT}\n  gateway: {tokens: t}\n"
         "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
@@ -715,6 +768,8 @@ int main(void)
         cmocka_unit_test(the_two_families_of_variables_must_agree),
         cmocka_unit_test(the_pods_namespace_file_comes_before_the_variable),
         cmocka_unit_test(the_mechanism_is_plain_when_only_the_environment_speaks_of_sasl),
+        cmocka_unit_test(security_of_the_client_comes_from_everywhere),
+        cmocka_unit_test(security_of_the_client_that_cannot_be_is_refused),
         cmocka_unit_test(an_empty_endpoint_identification_means_https),
         cmocka_unit_test(flags_are_read_strictly),
         cmocka_unit_test(what_cannot_stand_together_is_refused),
