@@ -16,6 +16,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 MILLRACE = os.environ.get("MILLRACE_BIN", str(ROOT / "build/millrace"))
 TOY_SERVER = os.environ.get("TOY_SERVER_BIN", str(ROOT / "build/release/tests/toy_server"))
+CRED_PROBE = os.environ.get("CRED_PROBE_BIN", str(pathlib.Path(TOY_SERVER).parent / "cred_probe"))
 KAFKA381 = os.environ.get("KAFKA381_DIR", str(ROOT / "build/kafka381"))
 
 

@@ -1,4 +1,4 @@
-/* The tokens were made by aws-msk-iam-sasl-signer-python 1.0.2 with its clock stopped; tests/e2e/test_110_credentials.py asks it again.
+/* The tokens were made by aws-msk-iam-sasl-signer-python 1.0.2 with its clock stopped; tests/e2e/test_110_aws_credentials.py asks it again.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "cred/msk.h"
 #include "test.h"
