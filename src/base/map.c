@@ -65,6 +65,15 @@ void map_fini(struct map *m)
     *m = (struct map){0};
 }
 
+void map_fini_each(struct map *m, void (*drop)(void *value))
+{
+    void *value;
+
+    for (size_t at = 0; map_next(m, &at, NULL, &value);)
+        drop(value);
+    map_fini(m);
+}
+
 static struct map_slot *find(const struct map *m, struct bytes key, uint64_t h)
 {
     if (!m->cap) return NULL;

@@ -9,6 +9,7 @@ struct map_slot;
 struct map { struct map_slot *slots; size_t n, cap, tombs; };
 
 void  map_fini(struct map *m);                                        /* values are not touched */
+void  map_fini_each(struct map *m, void (*drop)(void *value));        /* … but each is given to drop, which may be free() */
 void *map_get(const struct map *m, struct bytes key);                 /* NULL when absent */
 void *map_put(struct map *m, struct bytes key, void *value);          /* value not NULL; returns the one replaced, or NULL */
 void *map_del(struct map *m, struct bytes key);                       /* returns what was there, or NULL */

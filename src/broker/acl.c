@@ -85,8 +85,10 @@ static void entry_fini(struct acl_entry *e)
     str_drop(&e->host);
 }
 
-static void node_delete(struct acl_node *n)
+static void node_delete(void *p)
 {
+    struct acl_node *n = p;
+
     for (size_t i = 0; i < n->n; i++)
         entry_fini(&n->entries[i]);
     free(n->entries);
@@ -208,12 +210,7 @@ bool acls_is_super(const struct acls *a, struct str principal)
 
 void acls_fini(struct acls *a)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&a->nodes, &at, &key, &value);)
-        node_delete(value);
-    map_fini(&a->nodes);
+    map_fini_each(&a->nodes, node_delete);
     map_fini(&a->super);
     for (size_t i = 0; i < ACL_RESOURCES; i++) {
         free(a->prefixes[i].lengths);

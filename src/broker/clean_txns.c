@@ -9,16 +9,15 @@ struct producer_txns {
     size_t  n, at;
 };
 
+static void producer_drop(void *p)
+{
+    free(((struct producer_txns *)p)->aborted);
+    free(p);
+}
+
 void clean_txns_fini(struct clean_txns *ts)
 {
-    struct bytes key;
-    void        *v;
-
-    for (size_t at = 0; map_next(&ts->producers, &at, &key, &v);) {
-        free(((struct producer_txns *)v)->aborted);
-        free(v);
-    }
-    map_fini(&ts->producers);
+    map_fini_each(&ts->producers, producer_drop);
 }
 
 static struct producer_txns *producer_of(struct clean_txns *ts, int64_t id)

@@ -114,8 +114,10 @@ struct client_metrics *client_metrics_get(const struct map *all, struct str name
     return map_get_str(all, name);
 }
 
-static void metrics_free(struct client_metrics *m)
+static void metrics_free(void *p)
 {
+    struct client_metrics *m = p;
+
     if (!m) return;
     for (int i = 0; i < CLIENT_METRICS_KEYS; i++)
         free(m->value[i]);
@@ -145,10 +147,5 @@ void client_metrics_set(struct map *all, struct str name, char *const value[CLIE
 
 void client_metrics_fini(struct map *all)
 {
-    struct bytes key;
-    void *m;
-
-    for (size_t at = 0; map_next(all, &at, &key, &m);)
-        metrics_free(m);
-    map_fini(all);
+    map_fini_each(all, metrics_free);
 }

@@ -123,10 +123,5 @@ void group_config_set(struct map *all, struct str group, const struct group_conf
 
 void group_config_fini(struct map *all)
 {
-    struct bytes key;
-    void *own;
-
-    for (size_t at = 0; map_next(all, &at, &key, &own);)
-        free(own);
-    map_fini(all);
+    map_fini_each(all, free);
 }

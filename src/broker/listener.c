@@ -65,12 +65,7 @@ struct trouble { uint64_t until_ms; };
 
 void troubles_fini(struct broker *b)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&b->troubles, &at, &key, &value);)
-        free(value);
-    map_fini(&b->troubles);
+    map_fini_each(&b->troubles, free);
 }
 
 bool trouble_is_new(struct broker *b, const char *event, const struct broker_conn *c)

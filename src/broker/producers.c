@@ -13,11 +13,7 @@ enum { SNAPSHOT_HEAD = 10, SNAPSHOT_ROW = 46, SNAPSHOT_VERSION = 1 };
 
 void producers_fini(struct producers *ps)
 {
-    struct bytes key;
-    void        *p;
-
-    for (size_t at = 0; map_next(&ps->by_id, &at, &key, &p);) free(p);
-    map_fini(&ps->by_id);
+    map_fini_each(&ps->by_id, free);
     free(ps->spans);
     *ps = (struct producers){0};
 }

@@ -217,11 +217,9 @@ void quotas_fini(struct quotas *q)
 
     for (size_t at = 0; map_next(&q->entities, &at, &key, &value);)
         quota_free(value);
-    for (size_t at = 0; map_next(&q->meters, &at, &key, &value);)
-        free(value);
-    free(q->overflow);
     map_fini(&q->entities);
-    map_fini(&q->meters);
+    map_fini_each(&q->meters, free);
+    free(q->overflow);
     memset(q, 0, sizeof *q);
 }
 

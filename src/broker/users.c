@@ -3,8 +3,10 @@
 
 #include <openssl/crypto.h>
 
-static void user_delete(struct user *u)
+static void user_delete(void *p)
 {
+    struct user *u = p;
+
     OPENSSL_cleanse(u->credential, sizeof u->credential);
     str_drop(&u->name);
     free(u);
@@ -12,12 +14,7 @@ static void user_delete(struct user *u)
 
 void users_fini(struct users *u)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&u->map, &at, &key, &value);)
-        user_delete(value);
-    map_fini(&u->map);
+    map_fini_each(&u->map, user_delete);
 }
 
 const struct user *users_get(const struct users *u, struct str name)

@@ -215,12 +215,7 @@ void count_write(void *ctx, struct metrics *m)
 
 void count_free(struct gateway *g)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&g->series, &at, &key, &value);)
-        free(value);
-    map_fini(&g->series);
+    map_fini_each(&g->series, free);
 }
 
 /* ---- GET /metrics ---- */

@@ -28,12 +28,7 @@ struct strikes *strikes_new(void)
 
 static void forget_all(struct strikes *s)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&s->map, &at, &key, &value);)
-        free(value);
-    map_fini(&s->map);
+    map_fini_each(&s->map, free);
 }
 
 struct strikes *strikes_free(struct strikes *s)

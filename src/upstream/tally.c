@@ -78,10 +78,5 @@ void upstream_tallies(const struct upstream *u,
 
 void tallies_free(struct upstream *u)
 {
-    struct bytes key;
-    void *value;
-
-    for (size_t at = 0; map_next(&u->tallies, &at, &key, &value);)
-        free(value);
-    map_fini(&u->tallies);
+    map_fini_each(&u->tallies, free);
 }

@@ -43,8 +43,34 @@ static void a_map_agrees_with_an_array(void **state)
     map_fini(&m);
 }
 
+static void count_drop(void *value)
+{
+    ++*(int *)value;
+}
+
+static void each_value_is_dropped_once_at_the_end(void **state)
+{
+    int dropped[3] = {0};
+    struct map m = {0};
+
+    (void)state;
+    for (size_t i = 0; i < 3; i++)
+        map_put_u64(&m, i, &dropped[i]);
+    map_del_u64(&m, 1);
+    map_fini_each(&m, count_drop);
+    assert_int_equal(dropped[0], 1);
+    assert_int_equal(dropped[1], 0);
+    assert_int_equal(dropped[2], 1);
+    assert_int_equal(m.n, 0);
+    map_fini_each(&m, count_drop);
+    assert_int_equal(dropped[0], 1);
+}
+
 int main(void)
 {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(a_map_agrees_with_an_array)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_map_agrees_with_an_array),
+        cmocka_unit_test(each_value_is_dropped_once_at_the_end),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
