@@ -139,6 +139,7 @@ struct broker_conn {
     bool     parked;                     /* the last request is: later ones wait */
     bool     waits;                      /* was told LATER */
     bool     closing;
+    bool     inside;                     /* this process asks: may do everything */
     uint64_t muted_until_ms;             /* above a quota: what it sends waits until then */
     struct timer mute_timer;
     char     peer[64];                   /* address and port, for diag */
@@ -151,6 +152,10 @@ struct broker_conn {
 void broker_conn_init(struct broker_conn *c, struct broker *b, struct broker_listener *listener,
                       const struct broker_conn_ops *ops, struct str peer);
 void broker_conn_fini(struct broker_conn *c);            /* the peer is gone: parked requests are dropped */
+/* After init: the peer is this process itself, in whose name nobody is asked and everything allowed. Its listener only says which
+ * address answers name. */
+void broker_conn_inside(struct broker_conn *c);
+struct broker_listener *broker_listener_first(const struct broker *b);         /* NULL: none */
 
 enum broker_frame_result {
     BROKER_FRAME_DONE,                   /* taken; the bytes may be overwritten */

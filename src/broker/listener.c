@@ -53,6 +53,11 @@ struct broker_listener *broker_listener_add(struct broker *b, struct str name, s
     return l;
 }
 
+struct broker_listener *broker_listener_first(const struct broker *b)
+{
+    return list_empty(&b->listeners) ? NULL : container_of(b->listeners.next, struct broker_listener, link);
+}
+
 void broker_listener_delete(struct broker_listener *l)
 {
     listener_fini(l);

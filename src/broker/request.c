@@ -610,6 +610,12 @@ void broker_conn_init(struct broker_conn *c, struct broker *b, struct broker_lis
     b->stats.connections_total++;
 }
 
+void broker_conn_inside(struct broker_conn *c)
+{
+    c->inside = true;
+    c->sasl = sasl_free(c->sasl);
+}
+
 void broker_conn_fini(struct broker_conn *c)
 {
     struct broker *b = c->broker;

@@ -1,5 +1,6 @@
 /* The door: dispatch, and what both implementations share. SPDX-License-Identifier: Apache-2.0 */
 #include "bus/bus.h"
+#include "kafka/api.h"
 
 void bus_append(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n)
 {
@@ -121,6 +122,68 @@ void bus_given(struct bus *b, struct bus_member *m)
 void bus_leave(struct bus *b, struct bus_member *m)
 {
     b->ops->leave(b, m);
+}
+
+/* What administration asks. Nothing here carries records, waits for others, or joins a group. */
+static bool asks_administration(int16_t key)
+{
+    switch (key) {
+    case KAFKA_LIST_OFFSETS:
+    case KAFKA_METADATA:
+    case KAFKA_OFFSET_COMMIT:
+    case KAFKA_OFFSET_FETCH:
+    case KAFKA_FIND_COORDINATOR:
+    case KAFKA_DESCRIBE_GROUPS:
+    case KAFKA_LIST_GROUPS:
+    case KAFKA_API_VERSIONS:
+    case KAFKA_CREATE_TOPICS:
+    case KAFKA_DELETE_TOPICS:
+    case KAFKA_DELETE_RECORDS:
+    case KAFKA_DESCRIBE_ACLS:
+    case KAFKA_CREATE_ACLS:
+    case KAFKA_DELETE_ACLS:
+    case KAFKA_DESCRIBE_CONFIGS:
+    case KAFKA_INCREMENTAL_ALTER_CONFIGS:
+    case KAFKA_DESCRIBE_LOG_DIRS:
+    case KAFKA_CREATE_PARTITIONS:
+    case KAFKA_DELETE_GROUPS:
+    case KAFKA_OFFSET_DELETE:
+    case KAFKA_DESCRIBE_CLIENT_QUOTAS:
+    case KAFKA_ALTER_CLIENT_QUOTAS:
+    case KAFKA_DESCRIBE_USER_SCRAM_CREDENTIALS:
+    case KAFKA_ALTER_USER_SCRAM_CREDENTIALS:
+    case KAFKA_DESCRIBE_CLUSTER:
+    case KAFKA_CONSUMER_GROUP_DESCRIBE: return true;
+    default: return false;
+    }
+}
+
+bool bus_ask_allows(struct bytes frame)
+{
+    struct kafka_request_header h;
+    struct rd r;
+
+    rd_init(&r, frame);
+    return frame.n <= BUS_ASK_BYTES_MAX && kafka_request_header_decode(&r, &h) && h.api && asks_administration(h.api_key);
+}
+
+void bus_ask(struct bus *b, struct bus_ask *a)
+{
+    a->answer = (struct buf){0};
+    a->op.err = (struct err){0};
+    if (b->ops->ask && bus_ask_allows(a->frame)) {
+        b->ops->ask(b, a);
+        return;
+    }
+    if (b->ops->ask) err_set(&a->op.err, RC_INVALID, "this is no request in Kafka's protocol that administration needs");
+    else err_set(&a->op.err, RC_UNSUPPORTED, "this log does not speak Kafka's protocol");
+    a->op.msg.run = refused;
+    mailbox_post(a->op.reply_to, &a->op.msg);
+}
+
+void bus_ask_fini(struct bus_ask *a)
+{
+    buf_fini(&a->answer);
 }
 
 const struct bus_facts *bus_facts(const struct bus *b)

@@ -157,6 +157,21 @@ void bus_join(struct bus *b, struct bus_member *m);
 void bus_given(struct bus *b, struct bus_member *m);
 void bus_leave(struct bus *b, struct bus_member *m);
 
+/* One request in Kafka's own protocol, in the name of this process, and its answer: administration for which the bus has no words
+ * of its own. Embedded nothing is refused for lack of a right; on remote the cluster decides, and each request is a connection.
+ * RC_INVALID: not a request that administration needs (bus_ask_allows). */
+enum { BUS_ASK_ANY = -1, BUS_ASK_CONTROLLER = -2, BUS_ASK_BYTES_MAX = 16 << 20 };
+struct bus_ask {
+    struct bus_op op;
+    struct bytes frame;                          /* in: header and body without the size in front; borrowed until done */
+    int32_t node;                                /* in: the broker's number, or one of the above. Embedded there is only one */
+    struct buf answer;                           /* out, owned by the op: header and body without the size */
+    void *priv;
+};
+void bus_ask(struct bus *b, struct bus_ask *a);
+void bus_ask_fini(struct bus_ask *a);
+bool bus_ask_allows(struct bytes frame);         /* whole header, and an API for administration: nothing with records, no waiting */
+
 /* Facts that never change while the bus is open. */
 struct bus_facts {
     char cluster_id[64];
@@ -186,6 +201,7 @@ struct bus_ops {
     void (*join)(struct bus *b, struct bus_member *m);       /* these three may be NULL: RC_UNSUPPORTED */
     void (*given)(struct bus *b, struct bus_member *m);
     void (*leave)(struct bus *b, struct bus_member *m);
+    void (*ask)(struct bus *b, struct bus_ask *a);
     bool (*ready)(const struct bus *b, struct str *ret_why);
     void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
 };

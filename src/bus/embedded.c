@@ -308,6 +308,7 @@ static void embedded_close(struct bus *b)
     appends_close(em);
     embedded_reads_close(em);
     embedded_waits_close(em);
+    embedded_asks_close(em);
     embedded_unref(em);
 }
 
@@ -326,6 +327,7 @@ static const struct bus_ops ops = {
     .committed = embedded_committed,
     .group_delete = embedded_group_delete,
     .readers = embedded_readers,
+    .ask = embedded_ask,
     .ready = embedded_ready,
     .close = embedded_close,
 };
@@ -350,6 +352,7 @@ struct bus *bus_embedded(const struct bus_embedded_options *opt)
     list_init(&em->fetches);
     list_init(&em->watches);
     list_init(&em->waits);
+    list_init(&em->asks);
     embedded_check_ready(em);
     return &em->bus;
 }

@@ -24,7 +24,7 @@ struct embedded {
     atomic_size_t refs;                  /* operations on their way, and the open bus itself */
 
     bool closing;
-    struct list appends, fetches, watches, waits;        /* under way at the broker */
+    struct list appends, fetches, watches, waits, asks;  /* under way at the broker */
     struct timer sweep;                  /* looks after deadlines of appends */
 
     atomic_uint why;                     /* 0: ready; else 1 + the slot that says why not */
@@ -70,6 +70,10 @@ void embedded_watch_more(struct bus *b, struct bus_watch *w);
 void embedded_watch_tell(struct bus *b, struct bus_watch *w);
 void embedded_watch_stop(struct bus *b, struct bus_watch *w);
 void embedded_reads_close(struct embedded *em);
+
+/* embedded_ask.c */
+void embedded_ask(struct bus *b, struct bus_ask *a);
+void embedded_asks_close(struct embedded *em);
 
 void embedded_topic_ensure(struct bus *b, struct bus_topic *t);
 void embedded_topic_describe(struct bus *b, struct bus_topic *t);

@@ -287,6 +287,7 @@ static const struct bus_ops remote_ops = {
     .committed = remote_committed,
     .group_delete = remote_group_delete,
     .readers = remote_readers,
+    .ask = remote_ask,
     .join = remote_join,
     .given = remote_given,
     .leave = remote_leave,

@@ -347,6 +347,75 @@ static bool route(struct exchange *x, struct request *r)
     return false;
 }
 
+/* ---- a request in Kafka's protocol ---- */
+
+struct asking {
+    struct bus_ask ask;
+    struct exchange *x; /* NULL: the client went away */
+    struct buf frame;
+};
+
+static void asker_gone(struct exchange *x)
+{
+    struct asking *k = x->priv;
+    k->x = NULL;
+}
+
+static void asked(struct bus_op *op)
+{
+    struct asking *k = container_of(container_of(op, struct bus_ask, op), struct asking, ask);
+    const struct header h[] = {HEADER("content-type", STR("application/octet-stream")),
+                               HEADER("cache-control", STR("no-store"))};
+
+    if (k->x) {
+        k->x->gone = NULL;
+        if (op->err.rc)
+            respond_error(k->x, status_of(op->err.rc), str_of(op->err.text), STR(""));
+        else
+            exchange_respond(k->x, 200, h, countof(h), &k->ask.answer);
+    }
+    bus_ask_fini(&k->ask);
+    buf_fini(&k->frame);
+    free(k);
+}
+
+static bool node_asked(struct exchange *x, int32_t *ret)
+{
+    struct str text;
+    int64_t node;
+
+    if (exchange_query(x, STR("node"), &text) && str_is(text, "controller")) {
+        *ret = BUS_ASK_CONTROLLER;
+        return true;
+    }
+    if (!query_number(x, "node", 0, INT32_MAX, BUS_ASK_ANY, &node)) return false;
+    *ret = (int32_t)node;
+    return true;
+}
+
+static void kafka_request(struct control_api *api, struct exchange *x)
+{
+    struct asking *k;
+    int32_t node;
+
+    if (!str_is(x->method, "POST")) {
+        respond_error(x, 405, STR("a request to Kafka is sent with POST"), STR(""));
+        return;
+    }
+    if (!node_asked(x, &node)) return;
+    k = xnew(struct asking);
+    k->x = x;
+    k->frame = buf_take(&x->body);
+    k->ask = (struct bus_ask){.op = {.reply_to = loop_mailbox(api->loop),
+                                     .deadline_ms = loop_now_ms(api->loop) + DEADLINE_MS,
+                                     .done = asked},
+                              .frame = buf_view(&k->frame),
+                              .node = node};
+    x->priv = k;
+    x->gone = asker_gone;
+    bus_ask(control_bus(api->control), &k->ask);
+}
+
 /* A page of some web site must not manage this process through the browser of the one who sits here. */
 static bool origin_good(const struct exchange *x)
 {
@@ -386,6 +455,10 @@ void control_api_request(void *ctx, struct exchange *x)
         return;
     }
     if (!allowed(x)) return;
+    if (str_is(x->path, CONTROL_API_PREFIX "kafka")) {
+        kafka_request(api, x);
+        return;
+    }
     r = xnew(struct request);
     r->api = api;
     r->x = x;

@@ -5,6 +5,8 @@
  *   DELETE {kind}/{name}[?force=true]
  *   GET    info · topics[?all=true] · topics/{topic}/records[?partition=&offset=&limit=]
  *   GET    trace/{request id}[?pipeline=] · inspect/{expression}[?limit=]
+ *   POST   kafka[?node=N|controller]  one request in Kafka's protocol without its size, answered likewise (application/octet-stream):
+ *          what administration needs and has no page of its own (bus_ask); commands are made of it
  * Errors: {"error": "…"}. Only from this machine: other addresses are refused until there are tokens.
  * One per gateway loop; everything is called on that loop. Used by: app.     SPDX-License-Identifier: Apache-2.0
  */

@@ -137,6 +137,11 @@ void control_cleared(struct control *c, bool model, struct str name)
     control_call(c, &k->call);
 }
 
+struct bus *control_bus(const struct control *c)
+{
+    return c->o.bus;
+}
+
 void control_call_fini(struct control_call *call)
 {
     for (size_t i = 0; i < call->items_n; i++)

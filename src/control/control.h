@@ -87,5 +87,6 @@ struct control_call {                            /* lent until done */
 };
 void control_call(struct control *c, struct control_call *call);
 void control_call_fini(struct control_call *call);
+struct bus *control_bus(const struct control *c);         /* the log that it lives on; any thread */
 /* Any thread, as long as control_call() may be called: executors have cleared away what a deleted pipeline or model left. */
 void control_cleared(struct control *c, bool model, struct str name);

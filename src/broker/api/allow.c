@@ -30,7 +30,8 @@ bool request_allows(struct request *r, enum acl_operation op, enum acl_resource 
 {
     const struct acls *a = &r->broker->acls;
 
-    if (!a->on || acls_allow(a, request_principal(r), str_of(r->conn->host), op, type, name))
+    if (!a->on || r->conn->inside ||
+        acls_allow(a, request_principal(r), str_of(r->conn->host), op, type, name))
         return true;
     return refused(r, op, type, name);
 }
@@ -39,7 +40,8 @@ bool request_allows_any(struct request *r, enum acl_operation op, enum acl_resou
 {
     const struct acls *a = &r->broker->acls;
 
-    if (!a->on || acls_allow_any(a, request_principal(r), str_of(r->conn->host), op, type))
+    if (!a->on || r->conn->inside ||
+        acls_allow_any(a, request_principal(r), str_of(r->conn->host), op, type))
         return true;
     return refused(r, op, type, STR("any"));
 }
@@ -62,7 +64,7 @@ int32_t request_operations(struct request *r, enum acl_resource type, struct str
     const struct acls *a = &r->broker->acls;
     uint32_t all = operations_of(type), given = 0;
 
-    if (!a->on) return (int32_t)all;
+    if (!a->on || r->conn->inside) return (int32_t)all;
     for (int op = ACL_READ; op < ACL_OPERATIONS; op++)
         if (all & 1u << op && acls_allow(a, request_principal(r), str_of(r->conn->host),
                                          (enum acl_operation)op, type, name))

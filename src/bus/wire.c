@@ -1,0 +1,557 @@
+/* Design note: an address is tried, then the next one; TLS and SASL come before the first request, as for any client. What a
+ * certificate lacks is asked of OpenSSL right after the handshake, while it still knows. SPDX-License-Identifier: Apache-2.0 */
+#include "bus/wire.h"
+#include "base/base64.h"
+#include "base/rng.h"
+#include "bus/bus.h"
+#include "kafka/msg/api_versions.h"
+#include "kafka/msg/metadata.h"
+#include "kafka/msg/sasl_authenticate.h"
+#include "kafka/msg/sasl_handshake.h"
+#include "kafka/message.h"
+#include "net/addr.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/err.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
+#include <openssl/pem.h>
+#include <openssl/ssl.h>
+#include <openssl/x509v3.h>
+#include <poll.h>
+#include <stdio.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+enum { ANSWER_BYTES_MAX = 256 << 20, KEY_BYTES_MAX = 64, NONCE_BYTES = 24, ITERATIONS_MAX = 1 << 20, SIZE_BYTES = 4 };
+
+struct wire {
+    const struct wire_options *o;
+    int fd;
+    SSL_CTX *ctx;
+    SSL *ssl;
+    struct buf peer;
+};
+
+/* ---- properties ---- */
+
+static struct str property(const struct wire *w, const char *name, const char *absent)
+{
+    for (size_t i = w->o->properties_n; i-- > 0;)
+        if (str_is(w->o->properties[i].name, name)) return w->o->properties[i].value;
+    return str_of(absent);
+}
+
+static const char *text(const struct wire *w, const char *name)
+{
+    struct str s = property(w, name, "");
+
+    return s.n ? s.p : NULL;                     /* they end with a NUL */
+}
+
+/* ---- frames ---- */
+
+void wire_encode(int16_t key, int16_t version, const void *request, struct buf *ret)
+{
+    const struct kafka_message *m = kafka_message_of(KAFKA_MESSAGE_REQUEST, key);
+    struct kafka_request_header h = {.api_key = key, .api_version = version, .correlation_id = 1, .client_id = STR("millrace"), .api = kafka_api_of(key)};
+    struct wr w;
+
+    wr_init(&w, ret);
+    kafka_request_header_encode(&w, &h);
+    must(m->encode(&w, version, request));
+    wr_fini(&w);
+}
+
+enum rc wire_decode(int16_t key, int16_t version, struct bytes answer, struct arena *a, void *ret, struct err *e)
+{
+    const struct kafka_message *m = kafka_message_of(KAFKA_MESSAGE_RESPONSE, key);
+    int32_t correlation;
+    struct rd r;
+
+    rd_init(&r, answer);
+    if (kafka_response_header_decode(&r, kafka_api_of(key), version, &correlation) && m->decode(&r, version, a, ret)) return RC_OK;
+    return rd_err(&r, e);
+}
+
+int16_t wire_version(const struct api_versions_response *theirs, int16_t key)
+{
+    const struct kafka_api *ours = kafka_api_of(key);
+
+    for (size_t i = 0; i < theirs->api_keys_n; i++)
+        if (theirs->api_keys[i].api_key == key && theirs->api_keys[i].min_version <= ours->max && theirs->api_keys[i].max_version >= ours->min)
+            return MIN(theirs->api_keys[i].max_version, ours->max);
+    return -1;
+}
+
+/* ---- bytes ---- */
+
+static enum rc lost(const struct wire *w, const char *what, int sys, struct err *e)
+{
+    bool late = sys == EAGAIN || sys == EWOULDBLOCK;
+
+    return err_set(e, RC_UNAVAILABLE, "Broker not available: " STR_FMT ": %s: %s (check that Kafka runs, and kafka.bootstrap)", STR_ARG(wire_peer(w)), what,
+                   late ? "no answer in time" : sys ? strerror(sys) : "the connection was closed");
+}
+
+static enum rc put(struct wire *w, struct bytes b, struct err *e)
+{
+    while (b.n) {
+        ssize_t n = w->ssl ? SSL_write(w->ssl, b.p, (int)MIN(b.n, (size_t)1 << 30)) : send(w->fd, b.p, b.n, MSG_NOSIGNAL);
+
+        if (n <= 0 && !(n < 0 && !w->ssl && errno == EINTR)) return lost(w, "sending", n < 0 || w->ssl ? errno : 0, e);
+        if (n > 0) b = (struct bytes){b.p + n, b.n - (size_t)n};
+    }
+    return RC_OK;
+}
+
+static enum rc get(struct wire *w, uint8_t *p, size_t want, struct err *e)
+{
+    while (want) {
+        ssize_t n = (errno = 0, w->ssl ? SSL_read(w->ssl, p, (int)MIN(want, (size_t)1 << 30)) : recv(w->fd, p, want, 0));
+
+        if (n <= 0 && !(n < 0 && !w->ssl && errno == EINTR)) return lost(w, "waiting for an answer", n < 0 || w->ssl ? errno : 0, e);
+        if (n > 0) {
+            p += n;
+            want -= (size_t)n;
+        }
+    }
+    return RC_OK;
+}
+
+enum rc wire_ask(struct wire *w, struct bytes frame, struct buf *ret, struct err *e)
+{
+    AUTO(buf_fini) struct buf whole = {0};
+    uint8_t size[SIZE_BYTES];
+
+    store_be32(buf_grow(&whole, SIZE_BYTES), (uint32_t)frame.n);
+    buf_append(&whole, frame);
+    buf_clear(ret);
+    if (put(w, buf_view(&whole), e) || get(w, size, sizeof size, e)) return e->rc;
+    if (load_be32(size) > ANSWER_BYTES_MAX)
+        return err_set(e, RC_UNAVAILABLE, "Broker not available: " STR_FMT " does not speak Kafka's protocol in the clear (is security.protocol right?)", STR_ARG(wire_peer(w)));
+    return get(w, buf_grow(ret, load_be32(size)), load_be32(size), e);
+}
+
+static enum rc call(struct wire *w, int16_t key, int16_t version, const void *request, struct arena *a, struct buf *answer, void *ret, struct err *e)
+{
+    AUTO(buf_fini) struct buf frame = {0};
+
+    wire_encode(key, version, request, &frame);
+    if (wire_ask(w, buf_view(&frame), answer, e)) return e->rc;
+    return wire_decode(key, version, buf_view(answer), a, ret, e);
+}
+
+/* ---- TCP ---- */
+
+static int connect_to(const struct addr *a, uint64_t timeout_ms)
+{
+    struct timeval tv = {.tv_sec = (time_t)(timeout_ms / 1000), .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
+    int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), sys = 0;
+    socklen_t n = sizeof sys;
+
+    if (fd < 0) return -1;
+    if (connect(fd, &a->u.sa, a->n)) {
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
+
+        sys = errno == EINPROGRESS ? 0 : errno;
+        if (!sys && poll(&p, 1, (int)MIN(timeout_ms, (uint64_t)INT32_MAX)) <= 0) sys = ETIMEDOUT;
+        if (!sys && getsockopt(fd, SOL_SOCKET, SO_ERROR, &sys, &n)) sys = errno;
+    }
+    if (sys) {
+        close(fd);
+        errno = sys;
+        return -1;
+    }
+    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
+    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
+    return fd;
+}
+
+static enum rc dial(struct wire *w, struct str at, struct err *e)
+{
+    struct addrs addrs;
+
+    buf_clear(&w->peer);
+    buf_append_str(&w->peer, at);
+    if (err_keep(addr_resolve(at, &addrs, e), e)) {
+        struct err why = *e;
+        return err_set(e, RC_UNAVAILABLE, "Broker not available: %s (check kafka.bootstrap)", why.text);
+    }
+    errno = 0;
+    for (size_t i = 0; i < addrs.n; i++)
+        if ((w->fd = connect_to(&addrs.a[i], w->o->timeout_ms)) >= 0) return RC_OK;
+    return lost(w, "connecting", errno, e);
+}
+
+/* ---- TLS ---- */
+
+static const char *reason(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *why = code ? ERR_reason_error_string(code) : NULL;
+
+    return why ? why : "the connection was closed";
+}
+
+static enum rc tls_refused(const struct wire *w, const char *what, struct err *e)
+{
+    return err_set(e, RC_AUTH, "SSL handshake failed: " STR_FMT ": %s: %s (check the certificates, their chain and dates)", STR_ARG(wire_peer(w)), what, reason());
+}
+
+static void put_name(const X509_NAME *name, struct buf *b)
+{
+    char line[256] = "";
+
+    X509_NAME_oneline(name, line, sizeof line - 1);
+    buf_append_str(b, str_of(line));
+}
+
+static void put_date(const ASN1_TIME *t, struct buf *b)
+{
+    struct tm tm;
+    char line[40] = "?";
+
+    if (ASN1_TIME_to_tm(t, &tm)) strftime(line, sizeof line, "%Y-%m-%d", &tm);
+    buf_append_str(b, str_of(line));
+}
+
+/* Which certificate, which name, which date. */
+static enum rc certificate_refused(const struct wire *w, struct err *e)
+{
+    AUTO(buf_fini) struct buf of = {0};
+    X509 *crt = SSL_get0_peer_certificate(w->ssl);
+    long verdict = SSL_get_verify_result(w->ssl);
+
+    if (crt) {
+        put_name(X509_get_subject_name(crt), &of);
+        buf_append_str(&of, STR(", issued by "));
+        put_name(X509_get_issuer_name(crt), &of);
+        buf_append_str(&of, STR(", valid from "));
+        put_date(X509_get0_notBefore(crt), &of);
+        buf_append_str(&of, STR(" to "));
+        put_date(X509_get0_notAfter(crt), &of);
+    }
+    return err_set(e, RC_AUTH, "SSL handshake failed: " STR_FMT ": %s; its certificate is " STR_FMT " (check the certificates, their chain and dates)",
+                   STR_ARG(wire_peer(w)), X509_verify_cert_error_string(verdict), STR_ARG(buf_str(&of)));
+}
+
+static bool trust(struct wire *w)
+{
+    const char *file = text(w, "ssl.ca.location"), *pem = text(w, "ssl.ca.pem");
+    BIO *bio;
+    X509 *one;
+    bool any = false;
+
+    if (file) return SSL_CTX_load_verify_locations(w->ctx, file, NULL) == 1;
+    if (!pem) return SSL_CTX_set_default_verify_paths(w->ctx) == 1;
+    bio = BIO_new_mem_buf(pem, -1);
+    while ((one = PEM_read_bio_X509(bio, NULL, NULL, NULL))) {
+        any |= X509_STORE_add_cert(SSL_CTX_get_cert_store(w->ctx), one) == 1;
+        X509_free(one);
+    }
+    BIO_free(bio);
+    ERR_clear_error();
+    return any;
+}
+
+static int on_password(char *to, int n, int writing, void *ctx)
+{
+    const char *password = text(ctx, "ssl.key.password");
+
+    (void)writing;
+    return snprintf(to, (size_t)n, "%s", password ? password : "");
+}
+
+/* The client's own certificate and key, from files or from the property itself. */
+static bool identify(struct wire *w)
+{
+    const char *crt = text(w, "ssl.certificate.location"), *key = text(w, "ssl.key.location"), *crt_pem = text(w, "ssl.certificate.pem"),
+               *key_pem = text(w, "ssl.key.pem");
+    X509 *one = NULL;
+    EVP_PKEY *secret = NULL;
+    bool good = true;
+    BIO *bio;
+
+    SSL_CTX_set_default_passwd_cb(w->ctx, on_password);
+    SSL_CTX_set_default_passwd_cb_userdata(w->ctx, w);
+    if (crt && SSL_CTX_use_certificate_chain_file(w->ctx, crt) != 1) return false;
+    if (key && SSL_CTX_use_PrivateKey_file(w->ctx, key, SSL_FILETYPE_PEM) != 1) return false;
+    if (crt_pem) {
+        bio = BIO_new_mem_buf(crt_pem, -1);
+        one = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+        good = one && SSL_CTX_use_certificate(w->ctx, one) == 1;
+        while (good) {
+            X509 *link = PEM_read_bio_X509(bio, NULL, NULL, NULL);
+
+            if (!link) break;
+            SSL_CTX_add0_chain_cert(w->ctx, link);
+        }
+        BIO_free(bio);
+        X509_free(one);
+        ERR_clear_error();
+    }
+    if (good && key_pem) {
+        bio = BIO_new_mem_buf(key_pem, -1);
+        secret = PEM_read_bio_PrivateKey(bio, NULL, on_password, w);
+        good = secret && SSL_CTX_use_PrivateKey(w->ctx, secret) == 1;
+        BIO_free(bio);
+        EVP_PKEY_free(secret);
+    }
+    return good;
+}
+
+static enum rc encrypt(struct wire *w, struct err *e)
+{
+    bool verify = !str_is(property(w, "enable.ssl.certificate.verification", "true"), "false");
+    bool named = verify && !str_is(property(w, "ssl.endpoint.identification.algorithm", "https"), "none");
+    struct str host;
+    uint16_t port;
+    char name[256];
+    struct addr literal;
+
+    ERR_clear_error();
+    w->ctx = SSL_CTX_new(TLS_client_method());
+    if (!w->ctx || SSL_CTX_set_min_proto_version(w->ctx, TLS1_2_VERSION) != 1 || !trust(w)) return tls_refused(w, "reading the trusted certificates", e);
+    if (!identify(w)) return tls_refused(w, "reading the client's certificate and key", e);
+    SSL_CTX_set_verify(w->ctx, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    w->ssl = SSL_new(w->ctx);
+    must(w->ssl && SSL_set_fd(w->ssl, w->fd) == 1);
+    if (addr_split(buf_str(&w->peer), &host, &port, e)) return e->rc;
+    snprintf(name, sizeof name, STR_FMT, STR_ARG(host));
+    if (addr_literal(buf_str(&w->peer), &literal)) {
+        if (named) X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), name);
+    } else {
+        SSL_set_tlsext_host_name(w->ssl, name);
+        if (named) SSL_set1_host(w->ssl, name);
+    }
+    if (SSL_connect(w->ssl) == 1) return RC_OK;
+    return SSL_get_verify_result(w->ssl) != X509_V_OK ? certificate_refused(w, e) : tls_refused(w, "the broker ended it", e);
+}
+
+/* ---- SASL ---- */
+
+static enum rc sasl_refused(const struct wire *w, const char *mechanism, struct str why, struct err *e)
+{
+    return err_set(e, RC_AUTH, "SASL authentication failed: " STR_FMT ", %s: " STR_FMT " (check username, password and mechanism)", STR_ARG(wire_peer(w)), mechanism,
+                   STR_ARG(why));
+}
+
+static enum rc token(struct wire *w, const char *mechanism, struct bytes mine, struct buf *theirs, struct err *e)
+{
+    struct sasl_authenticate_request q = {.auth_bytes = mine};
+    struct sasl_authenticate_response a;
+    AUTO(arena_fini) struct arena arena = {0};
+    AUTO(buf_fini) struct buf answer = {0};
+
+    if (call(w, KAFKA_SASL_AUTHENTICATE, 0, &q, &arena, &answer, &a, e)) {
+        struct err why = *e;
+        return why.rc == RC_UNAVAILABLE ? sasl_refused(w, mechanism, STR("the broker closed the connection"), e) : e->rc;
+    }
+    if (a.error_code) return sasl_refused(w, mechanism, a.error_message.n ? a.error_message : str_of(kafka_error_text(a.error_code)), e);
+    buf_clear(theirs);
+    buf_append(theirs, a.auth_bytes);
+    return RC_OK;
+}
+
+static enum rc plain(struct wire *w, struct err *e)
+{
+    AUTO(buf_fini) struct buf mine = {0}, theirs = {0};
+    enum rc rc;
+
+    buf_append_byte(&mine, 0);
+    buf_append_str(&mine, property(w, "sasl.username", ""));
+    buf_append_byte(&mine, 0);
+    buf_append_str(&mine, property(w, "sasl.password", ""));
+    rc = token(w, "PLAIN", buf_view(&mine), &theirs, e);
+    if (mine.n) OPENSSL_cleanse(mine.p, mine.n);
+    return rc;
+}
+
+/* One attribute of a SCRAM message: "r=…,s=…,i=…". */
+static struct str attribute(struct str message, char name)
+{
+    struct str one, rest = message;
+
+    while (rest.n) {
+        if (!str_cut(rest, ',', &one, &rest)) {
+            one = rest;
+            rest = STR("");
+        }
+        if (one.n > 1 && one.p[0] == name && one.p[1] == '=') return (struct str){one.p + 2, one.n - 2};
+    }
+    return STR("");
+}
+
+static void put_scram_name(struct str name, struct buf *b)
+{
+    for (size_t i = 0; i < name.n; i++) {
+        if (name.p[i] == '=') buf_append_str(b, STR("=3D"));
+        else if (name.p[i] == ',') buf_append_str(b, STR("=2C"));
+        else buf_append_byte(b, (uint8_t)name.p[i]);
+    }
+}
+
+/* RFC 5802: the proof that answers the server's challenge, and the signature that it must give back. */
+static bool prove(const EVP_MD *md, struct str password, struct bytes salt, int64_t iterations, struct str signed_text, uint8_t *proof, uint8_t *signature)
+{
+    uint8_t salted[KEY_BYTES_MAX], client[KEY_BYTES_MAX], stored[KEY_BYTES_MAX], server[KEY_BYTES_MAX];
+    int n = EVP_MD_get_size(md);
+    const uint8_t *of = (const uint8_t *)signed_text.p;
+    bool good = PKCS5_PBKDF2_HMAC(password.p, (int)password.n, salt.p, (int)salt.n, (int)iterations, md, n, salted) == 1 &&
+                HMAC(md, salted, n, (const uint8_t *)"Client Key", 10, client, NULL) && EVP_Digest(client, (size_t)n, stored, NULL, md, NULL) == 1 &&
+                HMAC(md, stored, n, of, signed_text.n, proof, NULL) && HMAC(md, salted, n, (const uint8_t *)"Server Key", 10, server, NULL) &&
+                HMAC(md, server, n, of, signed_text.n, signature, NULL);
+
+    for (int i = 0; good && i < n; i++) proof[i] ^= client[i];
+    OPENSSL_cleanse(salted, sizeof salted);
+    OPENSSL_cleanse(client, sizeof client);
+    return good;
+}
+
+static enum rc scram(struct wire *w, const char *mechanism, const EVP_MD *md, struct err *e)
+{
+    AUTO(buf_fini) struct buf first = {0}, theirs = {0}, all = {0}, salt = {0}, last = {0}, nonce = {0}, said = {0};
+    uint8_t random[NONCE_BYTES], proof[KEY_BYTES_MAX], signature[KEY_BYTES_MAX];
+    struct str challenge, r;
+    int64_t iterations = 0;
+    size_t n = (size_t)EVP_MD_get_size(md);
+
+    random_bytes(random, sizeof random);
+    base64_encode(bytes_of(random, sizeof random), &nonce);
+    buf_append_str(&first, STR("n,,n="));
+    put_scram_name(property(w, "sasl.username", ""), &first);
+    buf_printf(&first, ",r=" STR_FMT, STR_ARG(buf_str(&nonce)));
+    if (token(w, mechanism, buf_view(&first), &theirs, e)) return e->rc;
+    challenge = buf_str(&theirs);
+    r = attribute(challenge, 'r');
+    if (!str_starts(r, buf_str(&nonce)) || !base64_decode(attribute(challenge, 's'), &salt) || !str_to_i64(attribute(challenge, 'i'), &iterations) || iterations < 1 ||
+        iterations > ITERATIONS_MAX)
+        return sasl_refused(w, mechanism, STR("the broker's challenge cannot be used"), e);
+    buf_printf(&all, STR_FMT "," STR_FMT ",c=biws,r=" STR_FMT, (int)(first.n - 3), (const char *)first.p + 3, STR_ARG(challenge), STR_ARG(r));
+    if (!prove(md, property(w, "sasl.password", ""), buf_view(&salt), iterations, buf_str(&all), proof, signature))
+        return sasl_refused(w, mechanism, STR("OpenSSL does not have this hash"), e);
+    buf_printf(&last, "c=biws,r=" STR_FMT ",p=", STR_ARG(r));
+    base64_encode(bytes_of(proof, n), &last);
+    if (token(w, mechanism, buf_view(&last), &theirs, e)) return e->rc;
+    if (!base64_decode(attribute(buf_str(&theirs), 'v'), &said) || said.n != n || CRYPTO_memcmp(said.p, signature, n) != 0)
+        return sasl_refused(w, mechanism, STR("the broker does not know the password either: it is another one"), e);
+    return RC_OK;
+}
+
+static enum rc authenticate(struct wire *w, struct err *e)
+{
+    struct str mechanism = property(w, "sasl.mechanism", ""), many = property(w, "sasl.mechanisms", "");
+    struct sasl_handshake_request q = {.mechanism = mechanism.n ? mechanism : many};
+    struct sasl_handshake_response a;
+    AUTO(arena_fini) struct arena arena = {0};
+    AUTO(buf_fini) struct buf answer = {0}, offered = {0};
+
+    if (call(w, KAFKA_SASL_HANDSHAKE, 1, &q, &arena, &answer, &a, e)) return e->rc;
+    if (a.error_code) {
+        for (size_t i = 0; i < a.mechanisms_n; i++) buf_printf(&offered, "%s" STR_FMT, i ? ", " : "", STR_ARG(a.mechanisms[i]));
+        return err_set(e, RC_AUTH, "SASL authentication failed: " STR_FMT " does not take " STR_FMT ", but " STR_FMT " (check username, password and mechanism)",
+                       STR_ARG(wire_peer(w)), STR_ARG(q.mechanism), STR_ARG(buf_str(&offered)));
+    }
+    if (str_is(q.mechanism, "PLAIN")) return plain(w, e);
+    if (str_is(q.mechanism, "SCRAM-SHA-256")) return scram(w, "SCRAM-SHA-256", EVP_sha256(), e);
+    if (str_is(q.mechanism, "SCRAM-SHA-512")) return scram(w, "SCRAM-SHA-512", EVP_sha512(), e);
+    return err_set(e, RC_UNSUPPORTED, "this can be done with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or a client certificate, not with " STR_FMT, STR_ARG(q.mechanism));
+}
+
+/* ---- open and close ---- */
+
+static void hang_up(struct wire *w)
+{
+    if (w->ssl) SSL_free(w->ssl);
+    if (w->ctx) SSL_CTX_free(w->ctx);
+    if (w->fd >= 0) close(w->fd);
+    w->ssl = NULL;
+    w->ctx = NULL;
+    w->fd = -1;
+}
+
+static enum rc connect_as_told(struct wire *w, struct str at, struct err *e)
+{
+    struct str protocol = property(w, "security.protocol", "plaintext");
+    bool tls = str_eq_nocase(protocol, STR("ssl")) || str_eq_nocase(protocol, STR("sasl_ssl"));
+    bool sasl = str_eq_nocase(protocol, STR("sasl_plaintext")) || str_eq_nocase(protocol, STR("sasl_ssl"));
+
+    hang_up(w);
+    if (dial(w, at, e)) return e->rc;
+    if (tls && encrypt(w, e)) return e->rc;
+    return sasl ? authenticate(w, e) : RC_OK;
+}
+
+/* Any of the bootstrap servers, the first that works; else the reason of the last. */
+static enum rc bootstrap(struct wire *w, struct err *e)
+{
+    struct str rest = property(w, "bootstrap.servers", ""), one;
+
+    err_set(e, RC_INVALID, "kafka.bootstrap names no broker");
+    while (rest.n) {
+        if (!str_cut(rest, ',', &one, &rest)) {
+            one = rest;
+            rest = STR("");
+        }
+        while (one.n && one.p[0] == ' ') one = (struct str){one.p + 1, one.n - 1};
+        if (!one.n) continue;
+        if (w->o->go_on && !w->o->go_on(w->o->ctx)) return err_set(e, RC_CANCELLED, "ended while connecting to Kafka");
+        if (!connect_as_told(w, one, e)) return RC_OK;
+        if (e->rc == RC_AUTH || e->rc == RC_UNSUPPORTED) return e->rc;
+    }
+    return e->rc;
+}
+
+/* On to the broker that is meant, by what this one says of the cluster. */
+static enum rc move(struct wire *w, int32_t node, struct err *e)
+{
+    struct metadata_request q;
+    struct metadata_response a;
+    AUTO(arena_fini) struct arena arena = {0};
+    AUTO(buf_fini) struct buf answer = {0}, at = {0};
+
+    metadata_request_init_defaults(&q);
+    if (call(w, KAFKA_METADATA, 1, &q, &arena, &answer, &a, e)) return e->rc;
+    if (node == BUS_ASK_CONTROLLER) node = a.controller_id;
+    for (size_t i = 0; i < a.brokers_n; i++) {
+        struct str host = a.brokers[i].host;
+        bool six = host.n && memchr(host.p, ':', host.n);
+
+        if (a.brokers[i].node_id != node) continue;
+        buf_printf(&at, "%s" STR_FMT "%s:%d", six ? "[" : "", STR_ARG(host), six ? "]" : "", a.brokers[i].port);
+        return str_eq(buf_str(&at), buf_str(&w->peer)) ? RC_OK : connect_as_told(w, buf_str(&at), e);
+    }
+    return err_set(e, RC_NOT_FOUND, "the cluster has no broker %d", node);
+}
+
+enum rc wire_open(const struct wire_options *o, struct wire **ret, struct err *e)
+{
+    struct wire *w = xnew(struct wire);
+
+    w->o = o;
+    w->fd = -1;
+    if (bootstrap(w, e) || (o->node != BUS_ASK_ANY && move(w, o->node, e))) {
+        wire_close(w);
+        return e->rc;
+    }
+    *ret = w;
+    return RC_OK;
+}
+
+struct wire *wire_close(struct wire *w)
+{
+    if (!w) return NULL;
+    hang_up(w);
+    buf_fini(&w->peer);
+    free(w);
+    return NULL;
+}
+
+struct str wire_peer(const struct wire *w)
+{
+    return buf_str(&w->peer);
+}
