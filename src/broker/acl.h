@@ -6,27 +6,15 @@
  *   READ, WRITE, DELETE and ALTER allow DESCRIBE too, and ALTER_CONFIGS allows DESCRIBE_CONFIGS; a denial implies nothing;
  *   without any entry about the resource it is `allow_everyone` that decides; else what is not allowed is denied.
  * A decision looks up the name, the wildcard, and the name's beginnings in the lengths there are, so it costs the same with
- * ten entries and with ten thousand. Owns its texts. The numbers are those of the wire.
+ * ten entries and with ten thousand. Owns its texts.
  * Lives on: the broker loop.   Used by: broker/, broker/api/.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/map.h"
+#include "kafka/security.h"
 
-enum acl_resource { ACL_RESOURCE_ANY = 1, ACL_TOPIC, ACL_GROUP, ACL_CLUSTER, ACL_TRANSACTIONAL_ID, ACL_DELEGATION_TOKEN, ACL_USER, ACL_RESOURCES };
-enum acl_pattern { ACL_PATTERN_ANY = 1, ACL_MATCH, ACL_LITERAL, ACL_PREFIXED, ACL_PATTERNS };
-enum acl_operation {
-    ACL_OPERATION_ANY = 1, ACL_ALL, ACL_READ, ACL_WRITE, ACL_CREATE, ACL_DELETE, ACL_ALTER, ACL_DESCRIBE, ACL_CLUSTER_ACTION,
-    ACL_DESCRIBE_CONFIGS, ACL_ALTER_CONFIGS, ACL_IDEMPOTENT_WRITE, ACL_CREATE_TOKENS, ACL_DESCRIBE_TOKENS, ACL_OPERATIONS
-};
-enum acl_permission { ACL_PERMISSION_ANY = 1, ACL_DENY, ACL_ALLOW, ACL_PERMISSIONS };
-
-#define ACL_CLUSTER_NAME STR("kafka-cluster")
 enum { ACL_ENTRIES_MAX = 100000, ACL_TEXT_BYTES_MAX = 4096 };
 
-struct acl {
-    int8_t type, pattern, operation, permission;
-    struct str name, principal, host;    /* principal: "User:alice", "User:*"; host: an address, or * */
-};
 /* A filter: ANY in the numbers and .p NULL in the texts match everything; ACL_MATCH with a name matches every pattern that
  * would apply to it. */
 bool acl_matches(const struct acl *filter, const struct acl *one);
@@ -55,7 +43,3 @@ bool acls_allow(const struct acls *a, struct str principal, struct str host, enu
                 struct str name);
 /* On at least one resource of that type (KIP-679: an idempotent producer may write to some topic). */
 bool acls_allow_any(const struct acls *a, struct str principal, struct str host, enum acl_operation op, enum acl_resource type);
-
-/* As kafka-acls writes them: "Topic", "DescribeConfigs", … NULL: no such number. */
-const char *acl_resource_name(int8_t type);
-const char *acl_operation_name(int8_t operation);

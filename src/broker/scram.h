@@ -11,9 +11,9 @@
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
+#include "kafka/security.h"
 
-enum scram_hash { SCRAM_SHA_256 = 1, SCRAM_SHA_512 = 2 };        /* the wire's numbers */
-enum { SCRAM_KEY_BYTES_MAX = 64, SCRAM_SALT_BYTES_MAX = 64, SCRAM_ITERATIONS_MIN = 4096, SCRAM_ITERATIONS_MAX = 16384,
+enum { SCRAM_KEY_BYTES_MAX = 64, SCRAM_SALT_BYTES_MAX = 64,
        SCRAM_NAME_BYTES_MAX = 512, SCRAM_NONCE_BYTES_MAX = 256 };
 
 struct scram_credential {

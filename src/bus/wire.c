@@ -4,6 +4,7 @@
 #include "base/base64.h"
 #include "base/rng.h"
 #include "bus/bus.h"
+#include "bus/trouble.h"
 #include "kafka/msg/api_versions.h"
 #include "kafka/msg/metadata.h"
 #include "kafka/msg/sasl_authenticate.h"
@@ -12,6 +13,7 @@
 #include "net/addr.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <librdkafka/rdkafka.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
@@ -86,14 +88,30 @@ int16_t wire_version(const struct api_versions_response *theirs, int16_t key)
     return -1;
 }
 
+/* ---- what goes wrong ---- */
+
+/* The words of the field: by the library's code, and what the text says. */
+PRINTF(4, 5) static enum rc found(const struct wire *w, int code, struct err *e, const char *fmt, ...)
+{
+    AUTO(buf_fini) struct buf cause = {0};
+    struct trouble t;
+    va_list ap;
+
+    buf_printf(&cause, STR_FMT ": ", STR_ARG(wire_peer(w)));
+    va_start(ap, fmt);
+    buf_vprintf(&cause, fmt, ap);
+    va_end(ap);
+    must(trouble_of_code(code, buf_cstr(&cause), &t));
+    return trouble_err(&t, e);
+}
+
 /* ---- bytes ---- */
 
 static enum rc lost(const struct wire *w, const char *what, int sys, struct err *e)
 {
     bool late = sys == EAGAIN || sys == EWOULDBLOCK;
 
-    return err_set(e, RC_UNAVAILABLE, "Broker not available: " STR_FMT ": %s: %s (check that Kafka runs, and kafka.bootstrap)", STR_ARG(wire_peer(w)), what,
-                   late ? "no answer in time" : sys ? strerror(sys) : "the connection was closed");
+    return found(w, RD_KAFKA_RESP_ERR__TRANSPORT, e, "%s: %s", what, late ? "no answer in time" : sys ? strerror(sys) : "the connection was closed");
 }
 
 static enum rc put(struct wire *w, struct bytes b, struct err *e)
@@ -131,7 +149,7 @@ enum rc wire_ask(struct wire *w, struct bytes frame, struct buf *ret, struct err
     buf_clear(ret);
     if (put(w, buf_view(&whole), e) || get(w, size, sizeof size, e)) return e->rc;
     if (load_be32(size) > ANSWER_BYTES_MAX)
-        return err_set(e, RC_UNAVAILABLE, "Broker not available: " STR_FMT " does not speak Kafka's protocol in the clear (is security.protocol right?)", STR_ARG(wire_peer(w)));
+        return found(w, RD_KAFKA_RESP_ERR__TRANSPORT, e, "it does not answer in Kafka's protocol (SSL listener?)");
     return get(w, buf_grow(ret, load_be32(size)), load_be32(size), e);
 }
 
@@ -179,7 +197,7 @@ static enum rc dial(struct wire *w, struct str at, struct err *e)
     buf_append_str(&w->peer, at);
     if (err_keep(addr_resolve(at, &addrs, e), e)) {
         struct err why = *e;
-        return err_set(e, RC_UNAVAILABLE, "Broker not available: %s (check kafka.bootstrap)", why.text);
+        return found(w, RD_KAFKA_RESP_ERR__RESOLVE, e, "%s", why.text);
     }
     errno = 0;
     for (size_t i = 0; i < addrs.n; i++)
@@ -199,7 +217,7 @@ static const char *reason(void)
 
 static enum rc tls_refused(const struct wire *w, const char *what, struct err *e)
 {
-    return err_set(e, RC_AUTH, "SSL handshake failed: " STR_FMT ": %s: %s (check the certificates, their chain and dates)", STR_ARG(wire_peer(w)), what, reason());
+    return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s: %s", what, reason());
 }
 
 static void put_name(const X509_NAME *name, struct buf *b)
@@ -235,8 +253,7 @@ static enum rc certificate_refused(const struct wire *w, struct err *e)
         buf_append_str(&of, STR(" to "));
         put_date(X509_get0_notAfter(crt), &of);
     }
-    return err_set(e, RC_AUTH, "SSL handshake failed: " STR_FMT ": %s; its certificate is " STR_FMT " (check the certificates, their chain and dates)",
-                   STR_ARG(wire_peer(w)), X509_verify_cert_error_string(verdict), STR_ARG(buf_str(&of)));
+    return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s; its certificate is " STR_FMT, X509_verify_cert_error_string(verdict), STR_ARG(buf_str(&of)));
 }
 
 static bool trust(struct wire *w)
@@ -336,20 +353,20 @@ static enum rc encrypt(struct wire *w, struct err *e)
 
 static enum rc sasl_refused(const struct wire *w, const char *mechanism, struct str why, struct err *e)
 {
-    return err_set(e, RC_AUTH, "SASL authentication failed: " STR_FMT ", %s: " STR_FMT " (check username, password and mechanism)", STR_ARG(wire_peer(w)), mechanism,
-                   STR_ARG(why));
+    return found(w, RD_KAFKA_RESP_ERR__AUTHENTICATION, e, "%s: " STR_FMT, mechanism, STR_ARG(why));
 }
 
 static enum rc token(struct wire *w, const char *mechanism, struct bytes mine, struct buf *theirs, struct err *e)
 {
     struct sasl_authenticate_request q = {.auth_bytes = mine};
     struct sasl_authenticate_response a;
+    struct trouble t;
     AUTO(arena_fini) struct arena arena = {0};
     AUTO(buf_fini) struct buf answer = {0};
 
     if (call(w, KAFKA_SASL_AUTHENTICATE, 0, &q, &arena, &answer, &a, e)) {
         struct err why = *e;
-        return why.rc == RC_UNAVAILABLE ? sasl_refused(w, mechanism, STR("the broker closed the connection"), e) : e->rc;
+        return trouble_of_err(&why, &t) ? sasl_refused(w, mechanism, STR("the broker closed the connection"), e) : e->rc;
     }
     if (a.error_code) return sasl_refused(w, mechanism, a.error_message.n ? a.error_message : str_of(kafka_error_text(a.error_code)), e);
     buf_clear(theirs);
@@ -377,10 +394,7 @@ static struct str attribute(struct str message, char name)
     struct str one, rest = message;
 
     while (rest.n) {
-        if (!str_cut(rest, ',', &one, &rest)) {
-            one = rest;
-            rest = STR("");
-        }
+        str_cut(rest, ',', &one, &rest);
         if (one.n > 1 && one.p[0] == name && one.p[1] == '=') return (struct str){one.p + 2, one.n - 2};
     }
     return STR("");
@@ -453,8 +467,8 @@ static enum rc authenticate(struct wire *w, struct err *e)
     if (call(w, KAFKA_SASL_HANDSHAKE, 1, &q, &arena, &answer, &a, e)) return e->rc;
     if (a.error_code) {
         for (size_t i = 0; i < a.mechanisms_n; i++) buf_printf(&offered, "%s" STR_FMT, i ? ", " : "", STR_ARG(a.mechanisms[i]));
-        return err_set(e, RC_AUTH, "SASL authentication failed: " STR_FMT " does not take " STR_FMT ", but " STR_FMT " (check username, password and mechanism)",
-                       STR_ARG(wire_peer(w)), STR_ARG(q.mechanism), STR_ARG(buf_str(&offered)));
+        return found(w, RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM, e, "it does not take " STR_FMT ", but " STR_FMT, STR_ARG(q.mechanism),
+                     STR_ARG(buf_str(&offered)));
     }
     if (str_is(q.mechanism, "PLAIN")) return plain(w, e);
     if (str_is(q.mechanism, "SCRAM-SHA-256")) return scram(w, "SCRAM-SHA-256", EVP_sha256(), e);
@@ -490,18 +504,16 @@ static enum rc connect_as_told(struct wire *w, struct str at, struct err *e)
 static enum rc bootstrap(struct wire *w, struct err *e)
 {
     struct str rest = property(w, "bootstrap.servers", ""), one;
+    struct trouble t;
 
     err_set(e, RC_INVALID, "kafka.bootstrap names no broker");
     while (rest.n) {
-        if (!str_cut(rest, ',', &one, &rest)) {
-            one = rest;
-            rest = STR("");
-        }
+        str_cut(rest, ',', &one, &rest);
         while (one.n && one.p[0] == ' ') one = (struct str){one.p + 1, one.n - 1};
         if (!one.n) continue;
         if (w->o->go_on && !w->o->go_on(w->o->ctx)) return err_set(e, RC_CANCELLED, "ended while connecting to Kafka");
         if (!connect_as_told(w, one, e)) return RC_OK;
-        if (e->rc == RC_AUTH || e->rc == RC_UNSUPPORTED) return e->rc;
+        if (!trouble_of_err(e, &t) || t.kind != TROUBLE_BROKER) return e->rc;
     }
     return e->rc;
 }

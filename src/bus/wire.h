@@ -19,7 +19,7 @@ struct wire_options {
     bool   (*go_on)(void *ctx);                  /* false: give up. NULL is fine */
     void    *ctx;
 };
-/* RC_UNAVAILABLE, RC_AUTH: in the words of the field. RC_NOT_FOUND: no such broker. RC_UNSUPPORTED: the mechanism. */
+/* RC_UNAVAILABLE: one of bus/trouble.h, in its words. RC_NOT_FOUND: no such broker. RC_UNSUPPORTED: the mechanism. */
 enum rc wire_open(const struct wire_options *o, struct wire **ret, struct err *e) MUST_USE;
 struct wire *wire_close(struct wire *w);         /* NULL is fine; returns NULL */
 /* A request without its size, and its answer without it. */

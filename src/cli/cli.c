@@ -56,6 +56,15 @@ const struct command commands[] = {
      "records of a segment or of a partition (TOPIC-PARTITION), or the entries of an index or "
      "snapshot, one JSON object a line.",
      OPT_DATA | OPT_REPAIR | OPT_DUMP | OPT_OUTPUT, 1, 1, cmd_log},
+    {"user", "add | list | set-password | delete [NAME]", "users who log in with a name and a password",
+     "SCRAM and PLAIN check against them. The password is read from @FILE, from MILLRACE_USER_PASSWORD, or asked "
+     "for; it is salted here and travels nowhere. add and set-password make credentials for both hashes, unless "
+     "--mechanism names one. Works on the embedded broker and on a Kafka cluster alike.",
+     OPT_USER | OPT_KAFKA | OPT_DATA | OPT_OUTPUT | OPT_SERVER, 1, 2, cmd_user},
+    {"acl", "add | list | delete [RESOURCE AND PRINCIPAL]", "who may do what",
+     "The options are those of kafka-acls. add needs a resource and a principal; list and delete take what "
+     "matches. A principal is User:NAME or User:*.",
+     OPT_ACL | OPT_KAFKA | OPT_DATA | OPT_FORCE | OPT_OUTPUT | OPT_SERVER, 1, 1, cmd_acl},
     {"version", "", "print the version", "", 0, 0, 0, cmd_version},
     {"help", "[COMMAND | keys]", "print this, or all about one command",
      "keys: every configuration key as a flag, with its default.", 0, 0, 1, cmd_help},
@@ -64,7 +73,7 @@ const size_t commands_n = countof(commands);
 
 static const struct option {
     const char *name, *brief, *value;
-    unsigned bit;
+    unsigned bit;                                /* those of the commands that take it */
     const char *help;
 } options[] = {
     {"--output", "-o", "table|json|yaml", OPT_OUTPUT, "How to print results; table is for people."},
@@ -77,7 +86,7 @@ static const struct option {
     {"--data", NULL, "DIR", OPT_DATA, "The data folder. Else MILLRACE_DATA, else ./millrace-data."},
     {"--repair", NULL, NULL, OPT_REPAIR, "Put right what can be put right."},
     {"--dump", NULL, "FILE|TOPIC-PARTITION", OPT_DUMP, "Print what a file or partition holds."},
-    {"--force", NULL, NULL, OPT_FORCE, "Delete it although others need it."},
+    {"--force", NULL, NULL, OPT_FORCE, "Delete it although others need it; acl: every entry."},
     {"--grpc", NULL, NULL, OPT_GRPC, "Speak gRPC instead of REST."},
     {"--header", NULL, "'NAME: VALUE'", OPT_HEADER,
      "Send this header too. May be given several times."},
@@ -90,6 +99,36 @@ static const struct option {
     {"--from", NULL, "TIME", OPT_FROM,
      "2026-11-23T10:00:00Z, 2026-11-23, -15m (s, m, h, d ago), now, or milliseconds since 1970."},
     {"--to", NULL, "TIME", OPT_TO, "The same; what came at this time or later is not meant."},
+    {"--bootstrap", NULL, "HOST:PORT,...", OPT_KAFKA,
+     "Speak to this Kafka directly, not through a millrace."},
+    {"--offline", NULL, NULL, OPT_KAFKA,
+     "Change the data folder (--data DIR) of a broker that does not run: its first users, for one."},
+    {"--command-config", NULL, "FILE", OPT_KAFKA,
+     "With --bootstrap: properties for the connection, one NAME=VALUE a line (security.protocol, sasl.mechanism, "
+     "sasl.username, sasl.password, ssl.ca.location, ...)."},
+    {"--password", NULL, "@FILE", OPT_USER, "Where the password is; @- is standard input."},
+    {"--mechanism", NULL, "NAME", OPT_USER, "Only SCRAM-SHA-256 or SCRAM-SHA-512."},
+    {"--iterations", NULL, "N", OPT_USER, "How often the password is hashed: 4096, when not given, to 16384."},
+    {"--allow-principal", NULL, "User:NAME", OPT_ACL, "Who is allowed. May be given several times."},
+    {"--deny-principal", NULL, "User:NAME", OPT_ACL, "Who is denied, whatever else allows it."},
+    {"--allow-host", NULL, "ADDRESS", OPT_ACL, "From where; every host when not given."},
+    {"--deny-host", NULL, "ADDRESS", OPT_ACL, "The same of --deny-principal."},
+    {"--principal", NULL, "User:NAME", OPT_ACL, "list and delete: entries of this principal."},
+    {"--operation", NULL, "NAME", OPT_ACL,
+     "Read, Write, Create, Delete, Alter, Describe, ClusterAction, DescribeConfigs, AlterConfigs, "
+     "IdempotentWrite, CreateTokens, DescribeTokens or All. May be given several times."},
+    {"--topic", NULL, "NAME", OPT_ACL, "The topic; * is every one."},
+    {"--group", NULL, "NAME", OPT_ACL, "The consumer group; * is every one."},
+    {"--cluster", NULL, NULL, OPT_ACL, "The cluster itself."},
+    {"--transactional-id", NULL, "NAME", OPT_ACL, "The transactional id; * is every one."},
+    {"--delegation-token", NULL, "NAME", OPT_ACL, "The delegation token."},
+    {"--user-principal", NULL, "User:NAME", OPT_ACL, "The user that tokens are made for."},
+    {"--resource-pattern-type", NULL, "TYPE", OPT_ACL,
+     "literal, the default, or prefixed: names that begin so. list and delete also: any, or match (all patterns "
+     "that apply to the name)."},
+    {"--producer", NULL, NULL, OPT_ACL, "What a producer needs of --topic (and --transactional-id)."},
+    {"--consumer", NULL, NULL, OPT_ACL, "What a consumer needs of --topic and --group."},
+    {"--idempotent", NULL, NULL, OPT_ACL, "With --producer: what an idempotent one needs."},
     {"--all", NULL, NULL, OPT_ALL, "Topics of all namespaces, and foreign ones."},
 };
 
@@ -312,6 +351,13 @@ int cli_output_set(struct cli *cli, const char *text)
     return CLI_DONE;
 }
 
+const char *cli_given(const struct cli *cli, const char *name, size_t n)
+{
+    for (size_t i = 0; i < cli->given_n; i++)
+        if (!strcmp(cli->given[i].name, name) && n-- == 0) return cli->given[i].value;
+    return NULL;
+}
+
 static int option_set(struct cli *cli, const struct option *o, const char *value)
 {
     switch (o->bit) {
@@ -345,7 +391,10 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
             return cli_usage("--header: 'NAME: VALUE' is wanted, not \"%s\"", value);
         cli->headers[cli->headers_n++] = value;
         break;
-    default: must(false);
+    default:
+        if (cli->given_n == CLI_GIVEN_MAX) return cli_usage("more than %d options", CLI_GIVEN_MAX);
+        cli->given[cli->given_n].name = o->name;
+        cli->given[cli->given_n++].value = value ? value : "";
     }
     return CLI_DONE;
 }

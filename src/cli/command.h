@@ -7,7 +7,7 @@
 #include <jansson.h>
 
 enum cli_output { OUT_TABLE, OUT_JSON, OUT_YAML };
-enum { CLI_FILES_MAX = 64, CLI_HEADERS_MAX = 64, CLI_WORDS_MAX = 8 };
+enum { CLI_FILES_MAX = 64, CLI_HEADERS_MAX = 64, CLI_WORDS_MAX = 8, CLI_GIVEN_MAX = 256 };
 
 struct cli {
     int (*serve)(const struct config *c);
@@ -21,12 +21,15 @@ struct cli {
     const char *pipeline, *offset, *data, *dump, *from, *to, *into;
     int64_t limit, partition;                    /* -1: not given */
     bool grpc, all, check, force, repair;
+    struct { const char *name, *value; } given[CLI_GIVEN_MAX]; size_t given_n;   /* options of administration, in order */
 };
 
 enum cli_option {                                /* which options a command has */
     OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
     OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12,
-    OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15, OPT_FROM = 1 << 16, OPT_TO = 1 << 17, OPT_INTO = 1 << 18
+    OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15, OPT_FROM = 1 << 16, OPT_TO = 1 << 17, OPT_INTO = 1 << 18,
+    /* Several options have one of these, and land in `given`. */
+    OPT_KAFKA = 1 << 24, OPT_USER = 1 << 25, OPT_ACL = 1 << 26
 };
 
 struct command {
@@ -41,6 +44,8 @@ extern const size_t commands_n;
 /* output.c */
 int  cli_fail(const char *fmt, ...) PRINTF(1, 2);        /* "millrace: …" to standard error; returns CLI_FAILED */
 int  cli_usage(const char *fmt, ...) PRINTF(1, 2);       /* the same with CLI_USAGE */
+/* The n-th value of an option of administration: NULL when it was not given so often; "" when it has none. */
+const char *cli_given(const struct cli *cli, const char *name, size_t n);
 int  cli_output_set(struct cli *cli, const char *text);          /* --output; CLI_USAGE when it is none */
 void cli_put(struct str text);                   /* to standard output */
 void cli_put_json(const struct cli *cli, const json_t *j);       /* as JSON, or YAML when asked for */
@@ -51,10 +56,12 @@ void table_begin(struct table *t, const char *const *titles, size_t columns);
 void table_add(struct table *t, struct str cell);
 void table_addf(struct table *t, const char *fmt, ...) PRINTF(2, 3);
 void table_end(struct table *t);                 /* prints and frees */
+void table_drop(struct table *t);                /* frees */
 struct str json_text(const json_t *object, const char *key);     /* empty when it is no text */
 int64_t json_number(const json_t *object, const char *key);      /* 0 when it is none */
 
 /* A request to the management API. CLI_DONE: *ret is yours (json_decref). Otherwise the reason was printed. */
+int cli_refused(const struct cli *cli, const struct http_answer *a, const json_t *j);      /* prints why; CLI_FAILED */
 int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body, json_t **ret);
 
 /* infer.c: one ModelInferRequest to a pipeline or model, whatever name is in it. RC_INVALID: it is none. */
@@ -76,3 +83,5 @@ int cmd_inspect(struct cli *cli);
 int cmd_log(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
+int cmd_user(struct cli *cli);
+int cmd_acl(struct cli *cli);

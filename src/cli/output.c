@@ -238,9 +238,15 @@ void table_end(struct table *t)
         if (last) buf_append_byte(&out, '\n');
     }
     cli_put(buf_str(&out));
+    free(wide);
+    table_drop(t);
+}
+
+void table_drop(struct table *t)
+{
     buf_fini(&t->cells);
     free(t->ends);
-    free(wide);
+    *t = (struct table){0};
 }
 
 /* ---- JSON ---- */
@@ -258,7 +264,7 @@ int64_t json_number(const json_t *object, const char *key)
 
 /* ---- the management API ---- */
 
-static int refused(const struct cli *cli, const struct http_answer *a, const json_t *j)
+int cli_refused(const struct cli *cli, const struct http_answer *a, const json_t *j)
 {
     struct str text = json_text(j, "error");
 
@@ -297,7 +303,7 @@ int cli_manage(const struct cli *cli, const char *method, struct str path, struc
         *ret = j; /* the caller knows the places */
         status = CLI_FAILED;
     } else {
-        status = refused(cli, &a, j);
+        status = cli_refused(cli, &a, j);
         json_decref(j);
         *ret = NULL;
     }

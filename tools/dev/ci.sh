@@ -20,7 +20,7 @@ cmd_ci() {
     kafka381
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py --kafka "$modes" -k "kraft or zk"
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py --kafka "$modes" -k "kraft or zk"
     say "the broker killed 200 times under real clients"
     KILLS=200 pytest_suite venv tests/e2e/test_031_kill_loop.py
     say "faults under several data planes"
