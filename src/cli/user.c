@@ -5,15 +5,17 @@
 #include "kafka/msg/alter_user_scram_credentials.h"
 #include "kafka/msg/describe_user_scram_credentials.h"
 #include "kafka/security.h"
+#include "sys/clock.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <termios.h>
+#include <time.h>
 #include <unistd.h>
 
-enum { SALT_BYTES = 32, PASSWORD_BYTES_MAX = 4096, HASHES = SCRAM_SHA_512 + 1 };
+enum { SETTLE_MS = 5000, SALT_BYTES = 32, PASSWORD_BYTES_MAX = 4096, HASHES = SCRAM_SHA_512 + 1 };
 typedef struct describe_user_scram_credentials_response_result shown;
 
 static const char *const mechanisms[HASHES] = {[SCRAM_SHA_256] = "SCRAM-SHA-256", [SCRAM_SHA_512] = "SCRAM-SHA-512"};
@@ -174,6 +176,7 @@ static int list(struct kafka *k)
 
 /* ---- changes ---- */
 
+/* One credential a request: Apache Kafka takes no user twice (DUPLICATE_RESOURCE), whatever the mechanism. */
 static int alter(struct kafka *k, const char *name, const struct alter_user_scram_credentials_request *q)
 {
     struct alter_user_scram_credentials_response a;
@@ -181,6 +184,25 @@ static int alter(struct kafka *k, const char *name, const struct alter_user_scra
 
     for (size_t i = 0; !status && i < a.results_n; i++)
         if (a.results[i].error_code) status = kafka_fail("user", str_of(name), a.results[i].error_code, a.results[i].error_message);
+    return status;
+}
+
+static int32_t iterations_of(const shown *u, int hash)
+{
+    for (size_t i = 0; u && i < u->credential_infos_n; i++)
+        if (u->credential_infos[i].mechanism == hash) return u->credential_infos[i].iterations;
+    return 0;
+}
+
+/* A cluster's brokers learn of a change a little later than its controller: done is what they tell (iterations 0: none). */
+static int settle(struct kafka *k, const char *name, int hash, int64_t iterations)
+{
+    uint64_t until = clock_mono_ms(&clock_real) + SETTLE_MS;
+    const shown *there;
+    int status;
+
+    while (!(status = find(k, name, &there)) && iterations_of(there, hash) != iterations && clock_mono_ms(&clock_real) < until)
+        nanosleep(&(struct timespec){.tv_nsec = 20000000}, NULL);
     return status;
 }
 
@@ -229,8 +251,6 @@ static int mechanisms_get(const struct cli *cli, bool wanted[HASHES])
  * password is not left behind in the other one. */
 static int set(struct kafka *k, const char *name, bool add)
 {
-    struct alter_user_scram_credentials_request_upsertion rows[HASHES];
-    struct alter_user_scram_credentials_request q = {.upsertions = rows};
     bool wanted[HASHES] = {0}, named = cli_given(k->cli, "--mechanism", 0);
     struct password password = {0};
     const shown *there;
@@ -247,26 +267,32 @@ static int set(struct kafka *k, const char *name, bool add)
     status = password_get(k->cli, &password);
     for (int h = SCRAM_SHA_256; !status && h < HASHES; h++)
         if (wanted[h]) {
-            rows[q.upsertions_n] = (struct alter_user_scram_credentials_request_upsertion){.name = str_of(name)};
-            status = salt(&k->arena, h, &password, iterations, &rows[q.upsertions_n++]);
+            struct alter_user_scram_credentials_request_upsertion one = {.name = str_of(name)};
+
+            status = salt(&k->arena, h, &password, iterations, &one);
+            if (!status) status = alter(k, name, &(struct alter_user_scram_credentials_request){.upsertions = &one, .upsertions_n = 1});
+            if (!status) status = settle(k, name, h, iterations);
         }
     OPENSSL_cleanse(&password, sizeof password);
-    return status ? status : alter(k, name, &q);
+    return status;
 }
 
 static int delete(struct kafka *k, const char *name)
 {
-    struct alter_user_scram_credentials_request_deletion rows[HASHES];
-    struct alter_user_scram_credentials_request q = {.deletions = rows};
-    bool wanted[HASHES] = {0};
+    bool wanted[HASHES] = {0}, any = false;
     const shown *there;
     int status;
 
     if ((status = mechanisms_get(k->cli, wanted)) || (status = find(k, name, &there))) return status;
-    for (int h = SCRAM_SHA_256; h < HASHES; h++)
-        if (wanted[h] && has(there, h)) rows[q.deletions_n++] = (struct alter_user_scram_credentials_request_deletion){.name = str_of(name), .mechanism = (int8_t)h};
-    if (!q.deletions_n) return cli_fail("user %s %s", name, there ? "has no such credential" : "does not exist");
-    return alter(k, name, &q);
+    for (int h = SCRAM_SHA_256; !status && h < HASHES; h++)
+        if (wanted[h] && has(there, h)) {
+            struct alter_user_scram_credentials_request_deletion one = {.name = str_of(name), .mechanism = (int8_t)h};
+
+            any = true;
+            status = alter(k, name, &(struct alter_user_scram_credentials_request){.deletions = &one, .deletions_n = 1});
+            if (!status) status = settle(k, name, h, 0);
+        }
+    return any ? status : cli_fail("user %s %s", name, there ? "has no such credential" : "does not exist");
 }
 
 int cmd_user(struct cli *cli)

@@ -105,7 +105,7 @@ def test_entries_are_made_listed_and_deleted(at):
     at.cli("acl", "add", *ORDERS)  # twice is once
     at.cli("acl", "add", "--deny-principal", "User:eve", "--deny-host", "10.0.0.1", "--topic", "orders-eu")
     at.cli("acl", "add", "--allow-principal", "User:pro", "--producer", "--idempotent", "--topic", "orders-eu", "--transactional-id", "tx")
-    assert len(at.acls()) == 2 + 1 + 6
+    harness.wait_for(lambda: len(at.acls()) == 2 + 1 + 6, 10, "nine entries")  # a cluster's brokers learn of them a little later
     assert at.acls("--principal", "User:eve") == [
         {"resourceType": "TOPIC", "name": "orders-eu", "patternType": "LITERAL", "principal": "User:eve", "host": "10.0.0.1",
          "operation": "ALL", "permission": "DENY"}]
@@ -124,7 +124,7 @@ def test_entries_are_made_listed_and_deleted(at):
     assert "no entry is like that" in at.cli("acl", "delete", "--topic", "nothing", status=1).stderr
     assert "--force" in at.cli("acl", "delete", status=2).stderr
     at.cli("acl", "delete", "--force")
-    assert at.acls() == []
+    harness.wait_for(lambda: at.acls() == [], 10, "no entries")
 
 
 def test_what_cannot_be_meant_is_a_usage_error(ours):
