@@ -7,6 +7,7 @@
 #include "base/arena.h"
 #include "base/diag.h"
 #include "bus/remote_core.h"
+#include "bus/wire.h"
 #include "cred/msk.h"
 #include "cred/oidc.h"
 #include "cred/secret.h"
@@ -354,10 +355,42 @@ static enum rc tls_conf(struct access *a, rd_kafka_conf_t *conf, struct access_u
     return put(a, conf, "ssl.endpoint.identification.algorithm", a->any_name ? "none" : "https", e);
 }
 
+static void put_pem(void (*fn)(void *ctx, const char *name, struct str value), void *ctx, const char *name, const struct secret *from, struct str key)
+{
+    struct bytes pem;
+
+    if (from && key.n && secret_get(from, key, &pem)) fn(ctx, name, bytes_str(pem));
+}
+
+static const char *const protocols[] = {"PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"};
+
+void access_each_property(const struct access *a, void (*fn)(void *ctx, const char *name, struct str value), void *ctx)
+{
+    const struct secret *own = a->parts[PART_OWN].now;
+    AUTO(buf_fini) struct buf extensions = {0};
+
+    fn(ctx, "security.protocol", str_of(protocols[a->protocol]));
+    if (access_uses_tls(a)) {
+        put_pem(fn, ctx, "ssl.ca.pem", own, a->ca);
+        put_pem(fn, ctx, "ssl.ca.pem", a->parts[PART_BROKERS].now, a->brokers_ca);     /* the last one counts */
+        put_pem(fn, ctx, "ssl.certificate.pem", own, a->crt);
+        put_pem(fn, ctx, "ssl.key.pem", own, a->key);
+        fn(ctx, "ssl.endpoint.identification.algorithm", a->any_name ? STR("none") : STR("https"));
+    }
+    if (!uses_sasl(a)) return;
+    fn(ctx, "sasl.mechanism", str_of(a->mechanism));
+    if (a->tokens) {
+        for (size_t i = 0; i + 1 < a->token.extensions_n; i += 2) buf_printf(&extensions, "\1%s=%s", a->token.extensions[i], a->token.extensions[i + 1]);
+        fn(ctx, WIRE_TOKEN, buf_str(&a->token.value));
+        fn(ctx, WIRE_TOKEN_EXTENSIONS, buf_str(&extensions));
+        return;
+    }
+    fn(ctx, "sasl.username", str_of(a->username));
+    fn(ctx, "sasl.password", secret_text(a->parts[PART_LOGIN].now, a->password));
+}
+
 enum rc access_conf(struct access *a, rd_kafka_conf_t *conf, struct access_until *until, struct err *e)
 {
-    static const char *const protocols[] = {"PLAINTEXT", "SSL", "SASL_SSL", "SASL_PLAINTEXT"};
-
     if (put(a, conf, "security.protocol", protocols[a->protocol], e)) return e->rc;
     if (access_uses_tls(a) && tls_conf(a, conf, until, e)) return e->rc;
     if (!uses_sasl(a)) return RC_OK;

@@ -36,6 +36,8 @@ struct access_until { int fds[3]; size_t n; };
 enum rc access_conf(struct access *a, rd_kafka_conf_t *conf, struct access_until *until, struct err *e) MUST_USE;
 void access_until_fini(struct access_until *u);
 enum rc access_refresh(struct access *a, rd_kafka_t *rk, struct err *e) MUST_USE;      /* the password or the token of now */
+/* The same for a client of our own (bus/wire.h): librdkafka's names, PEM in place of files, and the token of now. `put` copies. */
+void access_each_property(const struct access *a, void (*put)(void *ctx, const char *name, struct str value), void *ctx);
 void access_refused(struct access *a);           /* a login was refused: is there something newer? */
 bool access_uses_tls(const struct access *a);
 bool access_wants_token(const struct access *a);  /* a new client has to be given one: access_refresh() */

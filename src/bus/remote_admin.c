@@ -33,7 +33,7 @@ static void job_done(struct work *w)
     op->done(op);
 }
 
-void remote_job_start(struct bus *b, struct bus_op *op,
+static void job_start(struct bus *b, struct bus_op *op,
                       void (*run)(struct remote *r, struct bus_op *op))
 {
     struct admin_job *j = xnew(struct admin_job);
@@ -276,7 +276,7 @@ static void ensure_run(struct remote *r, struct bus_op *op)
 
 void remote_topic_ensure(struct bus *b, struct bus_topic *t)
 {
-    remote_job_start(b, &t->op, ensure_run);
+    job_start(b, &t->op, ensure_run);
 }
 
 static void cleanup_policy(struct remote *r, struct bus_topic *t, const char *topic)
@@ -357,7 +357,7 @@ static void describe_run(struct remote *r, struct bus_op *op)
 
 void remote_topic_describe(struct bus *b, struct bus_topic *t)
 {
-    remote_job_start(b, &t->op, describe_run);
+    job_start(b, &t->op, describe_run);
 }
 
 /* Until the metadata no longer names it, so that who makes it again gets a new one. It is deleted, whatever is seen here. */
@@ -401,7 +401,7 @@ static void delete_run(struct remote *r, struct bus_op *op)
 
 void remote_topic_delete(struct bus *b, struct bus_topic *t)
 {
-    remote_job_start(b, &t->op, delete_run);
+    job_start(b, &t->op, delete_run);
 }
 
 static void topics_run(struct remote *r, struct bus_op *op)
@@ -436,7 +436,7 @@ static void topics_run(struct remote *r, struct bus_op *op)
 
 void remote_topics(struct bus *b, struct bus_topics *t)
 {
-    remote_job_start(b, &t->op, topics_run);
+    job_start(b, &t->op, topics_run);
 }
 
 /* ---- committed offsets ---- */
@@ -501,7 +501,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
 
 void remote_commit(struct bus *b, struct bus_commit *c)
 {
-    remote_job_start(b, &c->op, commit_run);
+    job_start(b, &c->op, commit_run);
 }
 
 /* offsets[partition] from the answer, texts behind the array in the same block. */
@@ -566,7 +566,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
 
 void remote_committed(struct bus *b, struct bus_commit *c)
 {
-    remote_job_start(b, &c->op, committed_run);
+    job_start(b, &c->op, committed_run);
 }
 
 /* Of one topic; the group may have others. */
@@ -630,7 +630,7 @@ static void group_delete_run(struct remote *r, struct bus_op *op)
 
 void remote_group_delete(struct bus *b, struct bus_commit *c)
 {
-    remote_job_start(b, &c->op, c->offsets_n ? offsets_delete_run : group_delete_run);
+    job_start(b, &c->op, c->offsets_n ? offsets_delete_run : group_delete_run);
 }
 
 /* ---- who else reads ---- */
@@ -702,5 +702,5 @@ static void readers_run(struct remote *r, struct bus_op *op)
 
 void remote_readers(struct bus *b, struct bus_readers *r)
 {
-    remote_job_start(b, &r->op, readers_run);
+    job_start(b, &r->op, readers_run);
 }

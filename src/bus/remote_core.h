@@ -128,8 +128,6 @@ rd_kafka_t *remote_member_client(const struct remote *r);   /* NULL: none */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg);
 
 /* remote_admin.c; any thread */
-/* remote_admin.c: runs on a worker; the operation goes home when it has. */
-void remote_job_start(struct bus *b, struct bus_op *op, void (*run)(struct remote *r, struct bus_op *op));
 void remote_ask(struct bus *b, struct bus_ask *a);
 void remote_topic_ensure(struct bus *b, struct bus_topic *t);
 void remote_topic_describe(struct bus *b, struct bus_topic *t);

@@ -456,6 +456,19 @@ static enum rc scram(struct wire *w, const char *mechanism, const EVP_MD *md, st
     return RC_OK;
 }
 
+/* RFC 7628, KIP-255. */
+static enum rc bearer(struct wire *w, struct err *e)
+{
+    AUTO(buf_fini) struct buf mine = {0}, theirs = {0};
+    enum rc rc;
+
+    buf_printf(&mine, "n,,\1auth=Bearer " STR_FMT STR_FMT "\1\1", STR_ARG(property(w, WIRE_TOKEN, "")), STR_ARG(property(w, WIRE_TOKEN_EXTENSIONS, "")));
+    rc = token(w, "OAUTHBEARER", buf_view(&mine), &theirs, e);
+    OPENSSL_cleanse(mine.p, mine.n);
+    if (!rc && theirs.n) return sasl_refused(w, "OAUTHBEARER", buf_str(&theirs), e); /* a refusal as JSON */
+    return rc;
+}
+
 static enum rc authenticate(struct wire *w, struct err *e)
 {
     struct str mechanism = property(w, "sasl.mechanism", ""), many = property(w, "sasl.mechanisms", "");
@@ -473,6 +486,7 @@ static enum rc authenticate(struct wire *w, struct err *e)
     if (str_is(q.mechanism, "PLAIN")) return plain(w, e);
     if (str_is(q.mechanism, "SCRAM-SHA-256")) return scram(w, "SCRAM-SHA-256", EVP_sha256(), e);
     if (str_is(q.mechanism, "SCRAM-SHA-512")) return scram(w, "SCRAM-SHA-512", EVP_sha512(), e);
+    if (str_is(q.mechanism, "OAUTHBEARER") && property(w, WIRE_TOKEN, "").n) return bearer(w, e);
     return err_set(e, RC_UNSUPPORTED, "this can be done with PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or a client certificate, not with " STR_FMT, STR_ARG(q.mechanism));
 }
 

@@ -1,7 +1,7 @@
 /* bus/wire.h - one connection to a broker in Kafka's own protocol, for administration that librdkafka has no call for.
  *
- * It speaks as librdkafka is told to: the properties are its (security.protocol, sasl.*, ssl.*), and so are their defaults. PLAIN
- * and SCRAM; tokens (OAUTHBEARER) are not known here. One request at a time; everything blocks, up to timeout_ms each.
+ * It speaks as librdkafka is told to: the properties are its (security.protocol, sasl.*, ssl.*), and so are their defaults; a token is
+ * given in a property of our own. One request at a time; everything blocks, up to timeout_ms each.
  * Lives on: a worker, or a command.   Used by: bus/remote_ask.c, cli.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -9,6 +9,10 @@
 #include "base/buf.h"
 #include "base/err.h"
 #include "bus/remote.h"
+
+/* A token for OAUTHBEARER, and what goes beside it: "\1name=value" each. */
+#define WIRE_TOKEN "millrace.token"
+#define WIRE_TOKEN_EXTENSIONS "millrace.token.extensions"
 
 struct wire;
 struct wire_options {

@@ -130,6 +130,7 @@ def test_a_pipeline_answers_on_a_secured_kafka(start, tmp_path, toy, kafka, auth
     config = plane_config(tmp_path / "plane.yaml", kafka.at[name], **more)
     plane = start("--no-broker", "--config", config, "--namespace", "t-" + setting.lower())
     infers(plane, tmp_path, toy)
+    assert f"{USER} " in plane.cli("user", "list").stdout  # administration logs in the same way
     shown = subprocess.run([harness.MILLRACE, "config", "--config", str(config)], capture_output=True, text=True, timeout=20)
     assert shown.returncode == 0, shown.stderr
     for text in (plane.log.read_text(), shown.stdout, open(f"/proc/{plane.pid}/cmdline").read()):
