@@ -373,6 +373,8 @@ def fetch(s):
             s.fetch(f'{p}a', offset=3)
         s.ask('DeleteRecords', v, {'topics': [{'name': f'{p}a', 'partitions': [{'partition_index': 9, 'offset': 0}, {'partition_index': 1, 'offset': 0}]},
                                               {'name': f'{p}none', 'partitions': [{'partition_index': 0, 'offset': 0}]}], 'timeout_ms': 10000}, note='unknown ones')
+        s.ask('DeleteRecords', v, {'topics': [{'name': f'{p}a', 'partitions': [{'partition_index': 0, 'offset': 99}, {'partition_index': 0, 'offset': 0}]},
+                                             {'name': f'{p}a', 'partitions': [{'partition_index': 9, 'offset': 0}] * 2}], 'timeout_ms': 10000}, note='twice')
         s.ask('DeleteRecords', v, {'topics': [], 'timeout_ms': 10000}, note='none')
         s.ask('DeleteRecords', v, {'topics': [{'name': '__consumer_offsets', 'partitions': [{'partition_index': 0, 'offset': 0}]}], 'timeout_ms': 10000}, note='internal')
 
@@ -447,6 +449,11 @@ def groups(s):
     s.each('OffsetCommit', commit | {'topics': [{'name': '', 'partitions': [{'partition_index': 0, 'committed_offset': 3, 'committed_metadata': 'm'}]}]}, note='no topic name')
     s.each('OffsetCommit', commit | {'topics': [{'name': f'{p}t', 'partitions': [{'partition_index': 0, 'committed_offset': 3, 'committed_metadata': 'm'},
                                                                                {'partition_index': 0, 'committed_offset': 4, 'committed_metadata': 'n'}]}]}, note='twice')
+    for note, rows in [('twice, the last has too much', [(0, 5, 'm'), (0, 6, 'x' * 5000)]), ('twice, the first has too much', [(0, 7, 'x' * 5000), (1, 7, ''), (0, 8, 'm')]),
+                       ('twice and unknown', [(9, 1, ''), (0, 9, ''), (9, 1, '')])]:
+        parts = [{'partition_index': i, 'committed_offset': o, 'committed_metadata': m} for i, o, m in rows]
+        s.last('OffsetCommit', commit | {'topics': [{'name': f'{p}t', 'partitions': parts[:1]}, {'name': f'{p}t', 'partitions': parts[1:]}]}, note=note)
+        s.last('OffsetFetch', {'groups': [{'group_id': g, 'topics': None}]}, note=note)
     s.each('OffsetFetch', lambda v: {'group_id': g, 'topics': None if v >= 2 else [], 'groups': [{'group_id': g, 'topics': None}]}, note='all')
     s.each('OffsetFetch', {'group_id': f'{p}none', 'topics': [{'name': f'{p}t', 'partition_indexes': [0]}], 'groups': [{'group_id': f'{p}none', 'topics': None}]}, note='unknown group')
     s.each('OffsetFetch', {'group_id': '', 'topics': [{'name': f'{p}t', 'partition_indexes': [0]}], 'groups': [{'group_id': '', 'topics': None}]}, note='no group')
@@ -668,6 +675,7 @@ def transaction(s, t, n, me, v, commit):
     row = {'name': f'{p}t', 'partitions': [{'partition_index': 0, 'committed_offset': 10 + v, 'committed_leader_epoch': 0, 'committed_metadata': 'm'},
                                            {'partition_index': 7, 'committed_offset': 10 + v, 'committed_metadata': None}]}
     s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': [row]})
+    s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': [row | {'partitions': [{'partition_index': 0, 'committed_offset': o, 'committed_metadata': ''} for o in (8, 9)]}]}, note='twice')
     s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': [row], 'generation_id': 4, 'member_id': 'nobody'}, note='a member that is not')
     s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': '', 'topics': [row]}, note='no group')
     s.ask('TxnOffsetCommit', min(v, 4), me | {'group_id': g, 'topics': []}, note='nothing')

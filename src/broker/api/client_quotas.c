@@ -127,17 +127,45 @@ void api_describe_client_quotas(struct request *r)
 
 /* ---- alter ---- */
 
-static int16_t entity_of(struct request *r, const struct alter_client_quotas_request_entry *q,
+typedef struct alter_client_quotas_request_entity part_type;
+
+static int by_type(const void *a, const void *b)
+{
+    const part_type *x = *(const part_type *const *)a, *y = *(const part_type *const *)b;
+    int c = str_cmp(x->entity_type, y->entity_type);
+
+    return c ? c : x < y ? -1 : x > y;
+}
+
+/* By type, whatever the order in the request; of a type that is there twice the last counts, as in Kafka. */
+static bool parts_of(struct request *r, const struct alter_client_quotas_request_entry *q,
+                     struct alter_client_quotas_response_entry *row)
+{
+    const part_type **parts = arena_array(&r->arena, const part_type *, q->entity_n);
+
+    row->entity = arena_array(&r->arena, struct alter_client_quotas_response_entity, q->entity_n);
+    if (q->entity_n && (!parts || !row->entity)) return false;
+    for (size_t i = 0; i < q->entity_n; i++)
+        parts[i] = &q->entity[i];
+    if (q->entity_n) qsort(parts, q->entity_n, sizeof(part_type *), by_type);
+    for (size_t i = 0; i < q->entity_n; i++)
+        if (i + 1 == q->entity_n || !str_eq(parts[i]->entity_type, parts[i + 1]->entity_type))
+            row->entity[row->entity_n++] = (struct alter_client_quotas_response_entity){
+                parts[i]->entity_type, parts[i]->entity_name};
+    return true;
+}
+
+static int16_t entity_of(struct request *r, const struct alter_client_quotas_response_entry *row,
                          struct quota_entity *ret, struct str *ret_why)
 {
     struct err e;
 
-    for (size_t i = 0; i < q->entity_n; i++) {
+    for (size_t i = 0; i < row->entity_n; i++) {
         enum quota_part p;
 
-        if (!quota_part_of(q->entity[i].entity_type, &p))
+        if (!quota_part_of(row->entity[i].entity_type, &p))
             return refuse(r, ret_why, KAFKA_ERR_INVALID_REQUEST, "no such type of entity");
-        ret->part[p] = (struct quota_name){true, q->entity[i].entity_name};
+        ret->part[p] = (struct quota_name){true, row->entity[i].entity_name};
     }
     if (quota_entity_check(ret, &e)) return refuse(r, ret_why, KAFKA_ERR_INVALID_REQUEST, e.text);
     return 0;
@@ -176,7 +204,8 @@ static bool differs(const struct quota *was, const struct quota *values)
     return false;
 }
 
-static int16_t one(struct request *r, const struct alter_client_quotas_request_entry *q, bool twice,
+static int16_t one(struct request *r, const struct alter_client_quotas_request_entry *q,
+                   const struct alter_client_quotas_response_entry *row, bool twice,
                    bool validate_only, uint64_t *seq, struct str *ret_why)
 {
     struct quota_entity who = {0};
@@ -189,7 +218,7 @@ static int16_t one(struct request *r, const struct alter_client_quotas_request_e
     if (!request_allows_cluster(r, ACL_ALTER_CONFIGS))
         return refuse(r, ret_why, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED,
                       "Cluster authorization failed.");
-    if ((code = entity_of(r, q, &who, ret_why))) return code;
+    if ((code = entity_of(r, row, &who, ret_why))) return code;
     if (twice)
         return refuse(r, ret_why, KAFKA_ERR_INVALID_REQUEST, "the entity is named more than once");
     if ((was = quotas_get(&r->broker->quotas, &who))) values = *was;
@@ -203,17 +232,16 @@ static int16_t one(struct request *r, const struct alter_client_quotas_request_e
     return 0;
 }
 
-/* Types and names in one text; the order is the request's. */
-static struct str text_of(struct request *r, const struct alter_client_quotas_request_entry *q)
+/* Types and names in one text. */
+static struct str text_of(struct request *r, const struct alter_client_quotas_response_entry *row)
 {
-    struct str text = STR("");
+    AUTO(buf_fini) struct buf text = {0};
 
-    for (size_t i = 0; i < q->entity_n; i++)
-        text = arena_printf(&r->arena, STR_FMT "%zu:%zu:" STR_FMT STR_FMT, STR_ARG(text),
-                            q->entity[i].entity_type.n,
-                            q->entity[i].entity_name.p ? q->entity[i].entity_name.n + 1 : 0,
-                            STR_ARG(q->entity[i].entity_type), STR_ARG(q->entity[i].entity_name));
-    return text;
+    for (size_t i = 0; i < row->entity_n; i++)
+        buf_printf(&text, "%zu:%zu:" STR_FMT STR_FMT, row->entity[i].entity_type.n,
+                   row->entity[i].entity_name.p ? row->entity[i].entity_name.n + 1 : 0,
+                   STR_ARG(row->entity[i].entity_type), STR_ARG(row->entity[i].entity_name));
+    return arena_dup_str(&r->arena, buf_str(&text));
 }
 
 void api_alter_client_quotas(struct request *r)
@@ -221,27 +249,27 @@ void api_alter_client_quotas(struct request *r)
     const struct alter_client_quotas_request *q = request_decode(r);
     AUTO(seen_fini) struct seen seen = {0}, told = {0};
     struct alter_client_quotas_response a = {0};
+    struct str *texts;
     uint64_t seq = 0;
 
     if (!q) return;
     a.entries = arena_array(&r->arena, struct alter_client_quotas_response_entry, q->entries_n);
-    for (size_t i = 0; i < q->entries_n; i++)
-        seen_add(&seen, text_of(r, &q->entries[i]), 0);
+    texts = arena_array(&r->arena, struct str, q->entries_n);
     for (size_t i = 0; i < q->entries_n; i++) {
-        struct str text = text_of(r, &q->entries[i]);
-        bool twice = seen_count(&seen, text, 0) > 1;
-        struct alter_client_quotas_response_entry *row;
+        if (!a.entries || !texts || !parts_of(r, &q->entries[i], &a.entries[i]))
+            return request_close(r, "alter client quotas: too many entities");
+        texts[i] = text_of(r, &a.entries[i]);
+        seen_add(&seen, texts[i], 0);
+    }
+    for (size_t i = 0; i < q->entries_n; i++) {
+        bool twice = seen_count(&seen, texts[i], 0) > 1;
+        struct alter_client_quotas_response_entry *row = &a.entries[a.entries_n];
 
-        if (twice && seen_add(&told, text, 0) > 1) continue;
-        row = &a.entries[a.entries_n++];
-        row->entity_n = q->entries[i].entity_n;
-        row->entity =
-            arena_array(&r->arena, struct alter_client_quotas_response_entity, row->entity_n);
-        for (size_t k = 0; k < row->entity_n; k++)
-            row->entity[k] = (struct alter_client_quotas_response_entity){
-                q->entries[i].entity[k].entity_type, q->entries[i].entity[k].entity_name};
+        if (twice && seen_add(&told, texts[i], 0) > 1) continue;
+        a.entries_n++;
+        *row = a.entries[i];
         row->error_code =
-            one(r, &q->entries[i], twice, q->validate_only, &seq, &row->error_message);
+            one(r, &q->entries[i], row, twice, q->validate_only, &seq, &row->error_message);
     }
     request_answer_when(r, &a, seq);
 }

@@ -3,6 +3,7 @@
  */
 #include "kafka/msg/delete_records.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 
 enum { TO_THE_END = -1 };
 
@@ -30,18 +31,37 @@ static int16_t one(struct request *r, struct str topic,
     return 0;
 }
 
+/* A partition that is named more than once: the last of them counts, as in Kafka, and none of the others deletes anything. */
+static void repeated_drop(struct delete_records_request *q)
+{
+    AUTO(seen_fini) struct seen seen = {0};
+
+    for (size_t i = q->topics_n; i-- > 0;) {
+        struct delete_records_request_topic *t = &q->topics[i];
+        size_t kept = t->partitions_n;
+
+        for (size_t k = t->partitions_n; k-- > 0;)
+            if (seen_add(&seen, t->name, t->partitions[k].partition_index) == 1)
+                t->partitions[--kept] = t->partitions[k];
+        t->partitions += kept;
+        t->partitions_n -= kept;
+    }
+}
+
 void api_delete_records(struct request *r)
 {
-    const struct delete_records_request *q = request_decode(r);
+    struct delete_records_request *q = request_decode(r);
     struct delete_records_response a = {0};
     uint64_t seq = 0;
 
     if (!q) return;
+    repeated_drop(q);
     a.topics = arena_array(&r->arena, struct delete_records_response_topic, q->topics_n);
-    a.topics_n = q->topics_n;
     for (size_t i = 0; i < q->topics_n; i++) {
-        struct delete_records_response_topic *t = &a.topics[i];
+        struct delete_records_response_topic *t = &a.topics[a.topics_n];
 
+        if (!q->topics[i].partitions_n) continue;
+        a.topics_n++;
         t->name = q->topics[i].name;
         t->partitions_n = q->topics[i].partitions_n;
         t->partitions =

@@ -13,7 +13,8 @@ enum {
     OLD_FORMATS_BELOW = 4,
     ZSTD_FROM_VERSION = 10,
     SESSION_EPOCH_NEW = 0,
-    SESSION_EPOCH_NONE = -1
+    SESSION_EPOCH_NONE = -1,
+    SINCE_IDS = 13 /* topics are named by their ids */
 };
 
 struct fetch {
@@ -160,7 +161,7 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
  * broker is not made to spin. */
 static bool look(struct fetch *f)
 {
-    bool by_id = request_version(f->r) >= 13;
+    bool by_id = request_version(f->r) >= SINCE_IDS;
 
     f->bytes = f->parts_n = f->parts_unknown = 0;
     f->at_once = false;
@@ -238,7 +239,7 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
 static bool same_topic(const struct fetch *f, const struct fetch_response_topic *t,
                        const struct fetch_part *p)
 {
-    return request_version(f->r) >= 13 ? uuid_eq(&t->topic_id, &p->id) : str_eq(t->topic, p->topic);
+    return request_version(f->r) >= SINCE_IDS ? uuid_eq(&t->topic_id, &p->id) : str_eq(t->topic, p->topic);
 }
 
 static void node_endpoint(struct fetch *f, struct fetch_response *a)
@@ -446,19 +447,34 @@ static void part_set(struct fetch_part *p, const struct fetch_request_partition 
     p->last_epoch = q->last_fetched_epoch;
 }
 
+static void part_add(struct fetch *f, struct map *by_key, const struct fetch_request_topic *t,
+                     const struct fetch_request_partition *q)
+{
+    uint8_t room[300];
+    struct bytes key = fetch_part_key(request_version(f->r) >= SINCE_IDS, t->topic, &t->topic_id,
+                                      q->partition, room);
+    struct fetch_part *p = map_get(by_key, key);
+
+    if (!p) {
+        p = arena_new(&f->r->arena, struct fetch_part);
+        p->topic = t->topic;
+        p->id = t->topic_id;
+        p->number = q->partition;
+        list_init(&p->wait);
+        list_push(&f->parts, &p->link);
+        (void)map_put(by_key, key, p);
+    }
+    part_set(p, q);
+}
+
+/* What is named more than once is one part: in its first place, with what was said last, as in Kafka. */
 static void parts_of_request(struct fetch *f)
 {
-    for (size_t i = 0; i < f->q->topics_n; i++)
-        for (size_t k = 0; k < f->q->topics[i].partitions_n; k++) {
-            struct fetch_part *p = arena_new(&f->r->arena, struct fetch_part);
+    AUTO(map_fini) struct map by_key = {0};
 
-            p->topic = f->q->topics[i].topic;
-            p->id = f->q->topics[i].topic_id;
-            p->number = f->q->topics[i].partitions[k].partition;
-            part_set(p, &f->q->topics[i].partitions[k]);
-            list_init(&p->wait);
-            list_push(&f->parts, &p->link);
-        }
+    for (size_t i = 0; i < f->q->topics_n; i++)
+        for (size_t k = 0; k < f->q->topics[i].partitions_n; k++)
+            part_add(f, &by_key, &f->q->topics[i], &f->q->topics[i].partitions[k]);
 }
 
 static void session_update(struct fetch *f)
@@ -512,7 +528,7 @@ static int16_t session_continue(struct fetch *f)
     struct fetch_session *s = fetch_session_find(b->sessions, q->session_id);
 
     if (!s) return KAFKA_ERR_FETCH_SESSION_ID_NOT_FOUND;
-    if (s->by_id != (request_version(f->r) >= 13)) return KAFKA_ERR_FETCH_SESSION_TOPIC_ID_ERROR;
+    if (s->by_id != (request_version(f->r) >= SINCE_IDS)) return KAFKA_ERR_FETCH_SESSION_TOPIC_ID_ERROR;
     if (s->epoch != q->session_epoch) return KAFKA_ERR_INVALID_FETCH_SESSION_EPOCH;
     session_free_up(s);
     s->epoch = s->epoch == INT32_MAX ? 1 : s->epoch + 1;
@@ -540,7 +556,7 @@ static int16_t session_choose(struct fetch *f)
         return session_continue(f);
     session_close(b, q->session_id);
     if (q->session_epoch == SESSION_EPOCH_NEW && parts)
-        f->session = fetch_session_new(b, parts, request_version(f->r) >= 13);
+        f->session = fetch_session_new(b, parts, request_version(f->r) >= SINCE_IDS);
     if (f->session)
         session_update(f);
     else

@@ -3,6 +3,7 @@
  */
 #include "kafka/msg/offset_commit.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/groups.h"
 
 enum { IN_ZOOKEEPER = 0 /* offsets kept there */, SINCE_MEMBER_EPOCH = 9 };
@@ -14,6 +15,8 @@ struct commit {
     struct offset_put *puts;
     int16_t **codes; /* of the puts, in the answer */
     size_t puts_n;
+    struct offset_commit_response_topic **rows; /* of each topic of the request, in the answer */
+    struct seen named, taken;
 };
 
 static size_t partitions_in(const struct offset_commit_request *q)
@@ -25,6 +28,33 @@ static size_t partitions_in(const struct offset_commit_request *q)
     return n;
 }
 
+/* Topics of one name are answered as one. Their rows come later; until then partitions_n says how many there may be. */
+static bool topics_shape(struct commit *c, struct arena *a)
+{
+    AUTO(map_fini) struct map by_name = {0};
+
+    for (size_t i = 0; i < c->q->topics_n; i++) {
+        const struct offset_commit_request_topic *from = &c->q->topics[i];
+
+        if (!(c->rows[i] = map_get_str(&by_name, from->name))) {
+            c->rows[i] = &c->a.topics[c->a.topics_n++];
+            c->rows[i]->name = from->name;
+            (void)map_put_str(&by_name, from->name, c->rows[i]);
+        }
+        c->rows[i]->partitions_n += from->partitions_n;
+        for (size_t k = 0; k < from->partitions_n; k++)
+            seen_add(&c->named, from->name, from->partitions[k].partition_index);
+    }
+    for (size_t i = 0; i < c->a.topics_n; i++) {
+        struct offset_commit_response_topic *to = &c->a.topics[i];
+
+        to->partitions = arena_array(a, struct offset_commit_response_partition, to->partitions_n);
+        if (to->partitions_n && !to->partitions) return false;
+        to->partitions_n = 0;
+    }
+    return true;
+}
+
 static bool answer_shape(struct commit *c)
 {
     struct arena *a = &c->r->arena;
@@ -32,21 +62,11 @@ static bool answer_shape(struct commit *c)
 
     c->puts = arena_array(a, struct offset_put, n);
     c->codes = arena_array(a, int16_t *, n);
+    c->rows = arena_array(a, struct offset_commit_response_topic *, c->q->topics_n);
     c->a.topics = arena_array(a, struct offset_commit_response_topic, c->q->topics_n);
-    if ((n && (!c->puts || !c->codes)) || (c->q->topics_n && !c->a.topics)) return false;
-    for (size_t i = 0; i < c->q->topics_n; i++) {
-        const struct offset_commit_request_topic *from = &c->q->topics[i];
-        struct offset_commit_response_topic *to = &c->a.topics[c->a.topics_n++];
-
-        to->name = from->name;
-        to->partitions =
-            arena_array(a, struct offset_commit_response_partition, from->partitions_n);
-        if (from->partitions_n && !to->partitions) return false;
-        to->partitions_n = from->partitions_n;
-        for (size_t k = 0; k < from->partitions_n; k++)
-            to->partitions[k].partition_index = from->partitions[k].partition_index;
-    }
-    return true;
+    if ((n && (!c->puts || !c->codes)) || (c->q->topics_n && (!c->rows || !c->a.topics)))
+        return false;
+    return topics_shape(c, a);
 }
 
 static struct committed committed_of(const struct commit *c,
@@ -63,6 +83,27 @@ static struct committed committed_of(const struct commit *c,
         .metadata = p->committed_metadata};
 }
 
+static int16_t *row_add(struct offset_commit_response_topic *to, int32_t partition, int16_t code)
+{
+    struct offset_commit_response_partition *row = &to->partitions[to->partitions_n++];
+
+    *row = (struct offset_commit_response_partition){partition, code};
+    return &row->error_code;
+}
+
+/* As in Kafka: of a partition that is named more than once the last counts, and is answered; those that are refused here
+ * are answered as often as they are named. */
+static void put_add(struct commit *c, const struct offset_commit_request_topic *t,
+                    const struct offset_commit_request_partition *p,
+                    struct offset_commit_response_topic *to)
+{
+    if (seen_add(&c->taken, t->name, p->partition_index) <
+        seen_count(&c->named, t->name, p->partition_index))
+        return;
+    c->codes[c->puts_n] = row_add(to, p->partition_index, 0);
+    c->puts[c->puts_n++] = (struct offset_put){t->name, committed_of(c, p)};
+}
+
 /* Kafka's order: unknown partitions say so whatever the group is like. */
 static void partitions_check(struct commit *c)
 {
@@ -74,20 +115,18 @@ static void partitions_check(struct commit *c)
         bool topic = !group || request_allows_topic(c->r, ACL_READ, t->name);
 
         for (size_t k = 0; k < t->partitions_n; k++) {
-            int16_t *code = &c->a.topics[i].partitions[k].error_code;
+            const struct offset_commit_request_partition *p = &t->partitions[k];
+            int16_t code = !group ? KAFKA_ERR_GROUP_AUTHORIZATION_FAILED
+                           : !topic ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
+                           : request_version(c->r) == IN_ZOOKEEPER ? KAFKA_ERR_UNSUPPORTED_VERSION
+                           : !broker_partition(b, t->name, p->partition_index)
+                               ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION
+                               : KAFKA_ERR_NONE;
 
-            if (!group || !topic) {
-                *code = group ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
-                              : KAFKA_ERR_GROUP_AUTHORIZATION_FAILED;
-            } else if (request_version(c->r) == IN_ZOOKEEPER) {
-                *code = KAFKA_ERR_UNSUPPORTED_VERSION;
-            } else if (!broker_partition(b, t->name, t->partitions[k].partition_index)) {
-                *code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
-            } else {
-                c->codes[c->puts_n] = code;
-                c->puts[c->puts_n++] =
-                    (struct offset_put){t->name, committed_of(c, &t->partitions[k])};
-            }
+            if (code)
+                (void)row_add(c->rows[i], p->partition_index, code);
+            else
+                put_add(c, t, p, c->rows[i]);
         }
     }
 }
@@ -161,18 +200,26 @@ static void topics_without_rows_drop(struct offset_commit_response *a)
     a->topics_n = kept;
 }
 
+static void handle(struct commit *c)
+{
+    uint64_t seq = 0;
+
+    if (!answer_shape(c)) {
+        request_close(c->r, "offset commit: too many partitions");
+        return;
+    }
+    partitions_check(c);
+    if (c->puts_n) seq = commit(c);
+    topics_without_rows_drop(&c->a);
+    request_answer_when(c->r, &c->a, seq);
+}
+
 void api_offset_commit(struct request *r)
 {
     struct commit c = {.r = r, .q = request_decode(r)};
-    uint64_t seq = 0;
 
     if (!c.q) return;
-    if (!answer_shape(&c)) {
-        request_close(r, "offset commit: too many partitions");
-        return;
-    }
-    partitions_check(&c);
-    if (c.puts_n) seq = commit(&c);
-    topics_without_rows_drop(&c.a);
-    request_answer_when(r, &c.a, seq);
+    handle(&c);
+    seen_fini(&c.named);
+    seen_fini(&c.taken);
 }

@@ -2,6 +2,7 @@
  * __consumer_offsets must take part in the transaction. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/txn_offset_commit.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/groups.h"
 #include "kafka/batch.h"
 
@@ -13,6 +14,7 @@ struct commit {
     struct txn_offset_commit_response a;
     struct offset_put *puts;
     size_t puts_n;
+    struct seen named, taken;
 };
 
 static bool shape(struct commit *c)
@@ -29,7 +31,8 @@ static bool shape(struct commit *c)
         t->name = c->q->topics[i].name;
         t->partitions = arena_array(a, struct txn_offset_commit_response_partition, rows);
         if (rows && !t->partitions) return false;
-        t->partitions_n = rows;
+        for (size_t k = 0; k < rows; k++)
+            seen_add(&c->named, t->name, c->q->topics[i].partitions[k].partition_index);
         n += rows;
     }
     c->puts = arena_array(a, struct offset_put, n);
@@ -46,9 +49,13 @@ static int16_t check_one(struct commit *c, struct str topic,
     if (!request_allows_topic(c->r, ACL_READ, topic)) return KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
     if (!broker_partition(c->r->broker, topic, p->partition_index))
         return KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
-    if ((int64_t)p->committed_metadata.n > c->r->broker->config.offset_metadata_max_bytes)
-        return KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
     return KAFKA_ERR_NONE;
+}
+
+/* The same partition comes again: the last of them counts, and is answered (as in offset_commit.c). */
+static bool comes_again(struct commit *c, struct str topic, int32_t partition)
+{
+    return seen_add(&c->taken, topic, partition) < seen_count(&c->named, topic, partition);
 }
 
 static void partitions_check(struct commit *c)
@@ -58,11 +65,16 @@ static void partitions_check(struct commit *c)
 
         for (size_t k = 0; k < t->partitions_n; k++) {
             const struct txn_offset_commit_request_partition *p = &t->partitions[k];
-            struct txn_offset_commit_response_partition *row = &c->a.topics[i].partitions[k];
+            struct txn_offset_commit_response_topic *to = &c->a.topics[i];
+            struct txn_offset_commit_response_partition *row = &to->partitions[to->partitions_n];
+            int16_t code = check_one(c, t->name, p);
 
-            row->partition_index = p->partition_index;
-            row->error_code = check_one(c, t->name, p);
-            if (row->error_code) continue;
+            if (!code && comes_again(c, t->name, p->partition_index)) continue;
+            if (!code && (int64_t)p->committed_metadata.n > c->r->broker->config.offset_metadata_max_bytes)
+                code = KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
+            *row = (struct txn_offset_commit_response_partition){p->partition_index, code};
+            to->partitions_n++;
+            if (code) continue;
             c->puts[c->puts_n++] = (struct offset_put){
                 t->name,
                 {.partition = p->partition_index,
@@ -138,17 +150,36 @@ static uint64_t commit(struct commit *c)
     return ge ? ge->seq : 0;
 }
 
+/* A topic without partitions is not answered. */
+static void topics_without_rows_drop(struct txn_offset_commit_response *a)
+{
+    size_t kept = 0;
+
+    for (size_t i = 0; i < a->topics_n; i++)
+        if (a->topics[i].partitions_n) a->topics[kept++] = a->topics[i];
+    a->topics_n = kept;
+}
+
+static void handle(struct commit *c)
+{
+    uint64_t seq = 0;
+
+    if (!shape(c)) {
+        request_close(c->r, "transactional offset commit: too many partitions");
+        return;
+    }
+    partitions_check(c);
+    if (c->puts_n) seq = commit(c);
+    topics_without_rows_drop(&c->a);
+    request_answer_when(c->r, &c->a, seq);
+}
+
 void api_txn_offset_commit(struct request *r)
 {
     struct commit c = {.r = r, .q = request_decode(r)};
-    uint64_t seq = 0;
 
     if (!c.q) return;
-    if (!shape(&c)) {
-        request_close(r, "transactional offset commit: too many partitions");
-        return;
-    }
-    partitions_check(&c);
-    if (c.puts_n) seq = commit(&c);
-    request_answer_when(r, &c.a, seq);
+    handle(&c);
+    seen_fini(&c.named);
+    seen_fini(&c.taken);
 }

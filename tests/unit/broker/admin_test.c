@@ -86,6 +86,45 @@ static void quotas_survive_a_power_cut(void **state)
     }
 }
 
+static void an_entity_is_the_same_in_any_order_of_its_parts(void **state)
+{
+    enum { PARTS = 30000 };
+    struct box *x = box_open(3);
+    struct alter_client_quotas_request_entity *many =
+        xnew_array(struct alter_client_quotas_request_entity, PARTS);
+    struct alter_client_quotas_request_entity one[] = {
+        {STR("user"), STR("x")}, {STR("client-id"), STR("c")}, {STR("user"), STR("u")}};
+    struct alter_client_quotas_request_entity other[] = {{STR("client-id"), STR("c")},
+                                                         {STR("user"), STR("u")}};
+    struct alter_client_quotas_request_op op = {STR("producer_byte_rate"), 5, false};
+    struct alter_client_quotas_request_entry entries[] = {
+        {.entity = one, .entity_n = 3, .ops = &op, .ops_n = 1},
+        {.entity = other, .entity_n = 2, .ops = &op, .ops_n = 1}};
+    struct alter_client_quotas_request q = {.entries = entries, .entries_n = 2};
+    struct alter_client_quotas_response *a;
+
+    (void)state;
+    a = client_ask(&x->k, KAFKA_ALTER_CLIENT_QUOTAS, 1, &q);
+    assert_int_equal(a->entries_n, 1); /* named twice, and refused once */
+    assert_int_equal(a->entries[0].error_code, KAFKA_ERR_INVALID_REQUEST);
+    q.entries_n = 1;
+    a = client_ask(&x->k, KAFKA_ALTER_CLIENT_QUOTAS, 1, &q);
+    assert_int_equal(a->entries[0].error_code, 0);
+    assert_int_equal(a->entries[0].entity_n, 2);
+    assert_true(str_is(a->entries[0].entity[1].entity_name, "u")); /* the last of its type */
+
+    for (int i = 0; i < PARTS; i++) /* quickly, and without gigabytes of texts */
+        many[i] = (struct alter_client_quotas_request_entity){
+            arena_printf(&x->k.arena, "type %d", i), STR("")};
+    entries[0].entity = many;
+    entries[0].entity_n = PARTS;
+    assert_non_null(a = client_ask(&x->k, KAFKA_ALTER_CLIENT_QUOTAS, 1, &q));
+    assert_int_equal(a->entries[0].error_code, KAFKA_ERR_INVALID_REQUEST);
+    assert_int_equal(a->entries[0].entity_n, PARTS);
+    free(many);
+    box_close(x);
+}
+
 static void a_producer_above_its_rate_is_told_and_not_heard_for_so_long(void **state)
 {
     struct box *x = box_open(2);
@@ -528,6 +567,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quotas_survive_a_power_cut),
+        cmocka_unit_test(an_entity_is_the_same_in_any_order_of_its_parts),
         cmocka_unit_test(a_producer_above_its_rate_is_told_and_not_heard_for_so_long),
         cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
         cmocka_unit_test(topics_above_the_rate_of_changes_are_refused_to_those_who_know_the_error),

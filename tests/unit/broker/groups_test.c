@@ -295,6 +295,39 @@ static void offsets_of_live_members_do_not_expire(void **state)
     assert_int_equal(committed(h, "g", "t", 0), 3); /* it is subscribed to t */
 }
 
+/* Measured at Kafka 3.8.1: in two entries of one topic, twice the same partition, and one that is not there. */
+static void of_a_partition_that_is_named_twice_the_last_counts(void **state)
+{
+    enum { TOO_MUCH = 5000 };
+    static char much[TOO_MUCH];
+    struct house *h = *state;
+    struct offset_commit_request_partition p[] = {
+        {.partition_index = 9, .committed_offset = 1},
+        {.partition_index = 0, .committed_offset = 3, .committed_metadata = STR("")},
+        {.partition_index = 9, .committed_offset = 1},
+        {.partition_index = 0, .committed_offset = 2, .committed_metadata = {much, TOO_MUCH}}};
+    struct offset_commit_request_topic t[] = {{STR("t"), p, 2}, {STR("t"), p + 2, 2}};
+    struct offset_commit_request q = {.group_id = STR("g"),
+                                      .generation_id_or_member_epoch = -1,
+                                      .retention_time_ms = -1,
+                                      .topics = t,
+                                      .topics_n = 2};
+    struct offset_commit_response *a = call(&h->a, KAFKA_OFFSET_COMMIT, 8, &q, &h->arena);
+
+    assert_int_equal(a->topics_n, 1);
+    assert_int_equal(a->topics[0].partitions_n, 3);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(a->topics[0].partitions[i].error_code,
+                         KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(a->topics[0].partitions[2].partition_index, 0);
+    assert_int_equal(a->topics[0].partitions[2].error_code, KAFKA_ERR_OFFSET_METADATA_TOO_LARGE);
+    assert_int_equal(committed(h, "g", "t", 0), -1); /* the first one was not taken instead */
+    p[3].committed_metadata = STR("");
+    a = call(&h->a, KAFKA_OFFSET_COMMIT, 8, &q, &h->arena);
+    assert_int_equal(a->topics[0].partitions[2].error_code, 0);
+    assert_int_equal(committed(h, "g", "t", 0), 2);
+}
+
 /* ---- the newer protocol ---- */
 
 static int16_t consumer_beat(struct house *h, int32_t epoch, const char *topic, int32_t *ret_epoch)
@@ -576,6 +609,7 @@ int main(void)
         T(a_deleted_topic_takes_its_offsets_with_it),
         T(offsets_expire_when_their_group_has_long_been_empty),
         T(offsets_of_live_members_do_not_expire),
+        T(of_a_partition_that_is_named_twice_the_last_counts),
         T(a_member_of_the_newer_protocol_goes_on_after_a_power_cut),
         T(a_slow_regular_expression_holds_up_nobody),
         T(offsets_of_topics_that_members_no_longer_want_expire),
