@@ -149,6 +149,7 @@ static enum rc remote_open(struct log_side *s, const struct config *c, struct er
     struct remote_security  security = security_of(c);
     struct remote_options   o = {
         .security = &security,
+        .replication = (int32_t)c->kafka_topics_replication_factor,
         .bootstrap = c->kafka_bootstrap,
         .debug = c->kafka_debug,
         .session_timeout_ms = c->kafka_consumer_session_timeout_ms,

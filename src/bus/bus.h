@@ -183,6 +183,7 @@ const struct bus_facts *bus_facts(const struct bus *b);
 bool bus_ready(const struct bus *b, struct str *ret_why);
 
 /* An implementation is a struct of functions; `struct bus` is its first member. Same contracts as above. */
+struct capabilities;
 struct bus_ops {
     void (*append)(struct bus *b, struct bus_append *a, const struct bus_record *records, size_t n);
     void (*fetch)(struct bus *b, struct bus_fetch *f);
@@ -203,6 +204,7 @@ struct bus_ops {
     void (*leave)(struct bus *b, struct bus_member *m);
     void (*ask)(struct bus *b, struct bus_ask *a);
     bool (*ready)(const struct bus *b, struct str *ret_why);
+    enum rc (*capabilities)(struct bus *b, struct capabilities *ret, struct err *e);     /* may be NULL; see bus/capabilities.h */
     void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
 };
 void readers_add(struct bus_readers *r, struct str group, size_t topic);       /* for implementations: a pair was found */

@@ -71,10 +71,14 @@ void remote_wake_close(int wake[2])
 
 /* ---- clients ---- */
 
+static const struct kafka_lib *the_lib;          /* there is one in a process; set before the first client is made */
+
 /* What broke a connection is told as an error, too, and said in bus/trouble.h's words. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
-    (void)rk;
+    struct remote *r = rk ? the_lib->rd_kafka_opaque(rk) : NULL;
+
+    if (r && remote_probe_log(r, facility, text) && !*r->debug) return;
     diag(!strcmp(facility, "FAIL") ? DIAG_DEBUG
          : level <= 3              ? DIAG_WARN
          : level <= 5              ? DIAG_INFO
@@ -157,11 +161,14 @@ static void knock_again(struct timer *t);
 static void knock_run(struct work *w)
 {
     struct remote *r = container_of(w, struct remote, knock);
+    struct remote_sender *admin = remote_admin_hold(r);
     const struct rd_kafka_metadata *md;
 
-    if (r->k->rd_kafka_metadata(r->admin, 0, NULL, &md, KNOCK_MS)) return;
-    r->k->rd_kafka_metadata_destroy(md);
-    remote_up(r);
+    if (!r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, KNOCK_MS)) {
+        r->k->rd_kafka_metadata_destroy(md);
+        remote_up(r);
+    }
+    remote_admin_drop(admin);
 }
 
 static void knock_done(struct work *w)
@@ -235,6 +242,9 @@ static void remote_free(struct remote *r)
         free((void *)(uintptr_t)r->producer_conf[i].name.p);
     free(r->consumer_conf);
     free(r->producer_conf);
+    free(r->bootstrap);
+    free(r->debug);
+    pthread_mutex_destroy(&r->admin_lock);
     free(r);
 }
 
@@ -292,6 +302,7 @@ static const struct bus_ops remote_ops = {
     .given = remote_given,
     .leave = remote_leave,
     .ready = remote_ready,
+    .capabilities = remote_capabilities,
     .close = remote_close,
 };
 
@@ -393,7 +404,7 @@ static enum rc cluster_await(struct remote *r, const struct remote_options *o, c
     while (waited < o->connect_ms) {
         AUTO(buf_fini) struct buf text = {0};
 
-        *ret = r->k->rd_kafka_clusterid(r->admin, LOOK_MS);
+        *ret = r->k->rd_kafka_clusterid(r->admin->rk, LOOK_MS);
         loop_turn(r->loop, 0);
         waited = clock_mono_ms(&clock_real) - begun;
         if (*ret) return RC_OK;
@@ -421,7 +432,7 @@ static enum rc facts_learn(struct remote *r, const struct remote_options *o, str
     if (cluster_await(r, o, &id, e)) return e->rc;
     remote_up(r);
     snprintf(r->bus.facts.cluster_id, sizeof r->bus.facts.cluster_id, "%s", id);
-    r->k->rd_kafka_mem_free(r->admin, id);
+    r->k->rd_kafka_mem_free(r->admin->rk, id);
     random_bytes(random, sizeof random);
     for (size_t i = 0; i < sizeof random; i++)
         snprintf(r->bus.facts.incarnation + 2 * i, 3, "%02x", random[i]);
@@ -473,11 +484,37 @@ static enum rc access_await(struct remote *r, const struct remote_options *o, st
     return RC_OK;
 }
 
+static char *text_dup(struct str s)
+{
+    char *text = xcalloc(1, s.n + 1);
+
+    if (s.n) memcpy(text, s.p, s.n);
+    return text;
+}
+
+/* Without idempotent producers the first one, which is such a one, would fail with its first record. */
+static enum rc at_least_once(struct remote *r, struct err *e)
+{
+    struct remote_sender *plain;
+
+    if (remote_probe_idempotent(r)) return RC_OK;
+    r->at_least_once = true;
+    if (remote_sender_open(r, LANE_ALL, &plain, e)) return e->rc;
+    list_push(&r->retired, &r->senders[LANE_ALL]->link); /* it goes on with administration */
+    r->senders[LANE_ALL]->retired = true;
+    r->senders[LANE_ALL] = plain;
+    return RC_OK;
+}
+
 enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct err *e)
 {
     struct remote *r = xnew(struct remote);
 
     r->bus.ops = &remote_ops;
+    pthread_mutex_init(&r->admin_lock, NULL);
+    r->bootstrap = text_dup(o->bootstrap);
+    r->debug = text_dup(o->debug);
+    r->replication = o->replication;
     atomic_init(&r->primes, 1);                  /* 0: never */
     r->produce_bytes_max = produce_max(o);
     r->metadata_propagation_ms = o->metadata_propagation_ms;
@@ -485,19 +522,22 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
     list_init(&r->sending);
     list_init(&r->readers);
     list_init(&r->retired);
-    if (kafka_lib_get(&r->k, e) || loop_new(&clock_real, &r->loop, e) ||
+    if (kafka_lib_get(&r->k, e)) goto fail;
+    the_lib = r->k;
+    if (loop_new(&clock_real, &r->loop, e) ||
         workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e))
         goto fail;
     confs_make(r, o);
     if (o->security && o->security->protocol != REMOTE_PLAINTEXT && access_await(r, o, e)) goto fail;
     if (remote_sender_open(r, LANE_ALL, &r->senders[LANE_ALL], e)) goto fail;
-    r->admin = r->senders[LANE_ALL]->rk;
+    r->admin = r->senders[LANE_ALL];
     if (r->access) access_watch(r->access);
-    if (facts_learn(r, o, e)) goto fail;
+    if (facts_learn(r, o, e) || at_least_once(r, e)) goto fail;
     if (thread_start("mr-remote", remote_main, r, &r->thread, e)) goto fail;
     diag(DIAG_INFO, "kafka.connected", KV_STR("bootstrap", o->bootstrap),
          KV_CSTR("cluster", r->bus.facts.cluster_id),
          KV_CSTR("librdkafka", r->k->rd_kafka_version_str()));
+    remote_probe_start(r);
     *ret = &r->bus;
     return RC_OK;
 fail:

@@ -16,6 +16,7 @@ struct remote_options {                                  /* borrowed for the cal
     size_t     consume_bytes_max, produce_bytes_max;     /* messageMaxBytes of either side */
     const struct remote_property *consumer, *producer;   /* any other property; wins over ours */
     size_t     consumer_n, producer_n;
+    int32_t    replication;                              /* wanted of topics: the capability table compares it */
     const struct remote_security *security;              /* NULL: PLAINTEXT */
     uint64_t   connect_ms;                               /* how long to look for the cluster at the start */
     bool     (*go_on)(void *ctx);                        /* asked ten times a second meanwhile; false: give up. NULL is fine */

@@ -57,6 +57,11 @@ bool access_uses_tls(const struct access *a)
     return a->protocol == REMOTE_SASL_SSL || a->protocol == REMOTE_SSL;
 }
 
+bool access_uses_scram(const struct access *a)
+{
+    return a->mechanism && !strncmp(a->mechanism, "SCRAM", 5);
+}
+
 bool access_wants_token(const struct access *a)
 {
     return a->tokens;

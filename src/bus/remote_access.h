@@ -40,6 +40,7 @@ enum rc access_refresh(struct access *a, rd_kafka_t *rk, struct err *e) MUST_USE
 void access_each_property(const struct access *a, void (*put)(void *ctx, const char *name, struct str value), void *ctx);
 void access_refused(struct access *a);           /* a login was refused: is there something newer? */
 bool access_uses_tls(const struct access *a);
+bool access_uses_scram(const struct access *a);
 bool access_wants_token(const struct access *a);  /* a new client has to be given one: access_refresh() */
 
 /* "certificate verify failed" in a text of the library: with which certificate of whom, for whom, from when to when. Appends;

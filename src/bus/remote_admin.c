@@ -16,12 +16,22 @@ struct admin_job {
     void (*run)(struct remote *r, struct bus_op *op);
 };
 
+/* The client that this thread's job uses. */
+static _Thread_local rd_kafka_t *admin;
+
 static void job_run(struct work *w)
 {
     struct admin_job *j = container_of(w, struct admin_job, work);
+    struct remote_sender *held;
 
-    if (atomic_load(&j->r->ending)) err_set(&j->op->err, RC_CANCELLED, "the bus is closing");
-    else j->run(j->r, j->op);
+    if (atomic_load(&j->r->ending)) {
+        err_set(&j->op->err, RC_CANCELLED, "the bus is closing");
+        return;
+    }
+    held = remote_admin_hold(j->r);
+    admin = held->rk;
+    j->run(j->r, j->op);
+    remote_admin_drop(held);
 }
 
 static void job_done(struct work *w)
@@ -93,7 +103,7 @@ static int patience_ms(const struct bus_op *op, int most)
 static rd_kafka_AdminOptions_t *options(struct remote *r, const struct bus_op *op,
                                         rd_kafka_admin_op_t what)
 {
-    rd_kafka_AdminOptions_t *o = r->k->rd_kafka_AdminOptions_new(r->admin, what);
+    rd_kafka_AdminOptions_t *o = r->k->rd_kafka_AdminOptions_new(admin, what);
     char why[ERRSTR_BYTES];
 
     r->k->rd_kafka_AdminOptions_set_request_timeout(o, patience_ms(op, ADMIN_MS), why, sizeof why);
@@ -121,11 +131,11 @@ static enum rc look(struct remote *r, struct bus_topic *t, const char *topic)
 {
     const struct kafka_lib *k = r->k;
     const struct rd_kafka_metadata *md;
-    rd_kafka_topic_t *rkt = k->rd_kafka_topic_new(r->admin, topic, NULL);
+    rd_kafka_topic_t *rkt = k->rd_kafka_topic_new(admin, topic, NULL);
     rd_kafka_resp_err_t code;
 
     if (!rkt) return err_set(&t->op.err, RC_INVALID, "topic name %s", topic);
-    code = k->rd_kafka_metadata(r->admin, 0, rkt, &md, patience_ms(&t->op, METADATA_MS));
+    code = k->rd_kafka_metadata(admin, 0, rkt, &md, patience_ms(&t->op, METADATA_MS));
     k->rd_kafka_topic_destroy(rkt);
     if (code) return kafka_lib_error(k, code, NULL, &t->op.err);
     t->partitions = t->replication = 0;
@@ -168,9 +178,9 @@ static enum rc create(struct remote *r, const struct bus_topic *t, const char *t
         if (!(want->refused >> i & 1))
             k->rd_kafka_NewTopic_set_config(nt, cstr(name, sizeof name, t->configs[i].name),
                                             cstr(value, sizeof value, t->configs[i].value));
-    queue = k->rd_kafka_queue_new(r->admin);
+    queue = k->rd_kafka_queue_new(admin);
     o = options(r, &t->op, RD_KAFKA_ADMIN_OP_CREATETOPICS);
-    k->rd_kafka_CreateTopics(r->admin, &nt, 1, o, queue);
+    k->rd_kafka_CreateTopics(admin, &nt, 1, o, queue);
     *e = (struct err){0};
     ev = answer(r, queue, e);
     if (ev) {
@@ -284,13 +294,13 @@ static void cleanup_policy(struct remote *r, struct bus_topic *t, const char *to
     const struct kafka_lib *k = r->k;
     rd_kafka_ConfigResource_t *resource =
         k->rd_kafka_ConfigResource_new(RD_KAFKA_RESOURCE_TOPIC, topic);
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, &t->op, RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS);
     rd_kafka_event_t *ev;
     struct err e;
     size_t n, entries = 0;
 
-    k->rd_kafka_DescribeConfigs(r->admin, &resource, 1, o, queue);
+    k->rd_kafka_DescribeConfigs(admin, &resource, 1, o, queue);
     ev = answer(r, queue, &e);
     if (ev) {
         const rd_kafka_ConfigResource_t **found = k->rd_kafka_DescribeConfigs_result_resources(
@@ -326,7 +336,7 @@ static rd_kafka_resp_err_t ends_of(struct remote *r, struct bus_topic *t, const 
     uint64_t until = clock_mono_ms(&clock_real) + (uint64_t)patience_ms(&t->op, METADATA_MS);
     rd_kafka_resp_err_t code;
 
-    while ((code = r->k->rd_kafka_query_watermark_offsets(r->admin, topic, p, &t->start_offsets[p],
+    while ((code = r->k->rd_kafka_query_watermark_offsets(admin, topic, p, &t->start_offsets[p],
                                                           &t->end_offsets[p],
                                                           patience_ms(&t->op, METADATA_MS))) &&
            has_no_leader(code) && clock_mono_ms(&clock_real) < until && !atomic_load(&r->ending))
@@ -377,12 +387,12 @@ static void delete_run(struct remote *r, struct bus_op *op)
     struct bus_topic *t = container_of(op, struct bus_topic, op);
     char topic[256];
     rd_kafka_DeleteTopic_t *dt = k->rd_kafka_DeleteTopic_new(cstr(topic, sizeof topic, t->topic));
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETETOPICS);
     rd_kafka_event_t *ev;
     size_t n;
 
-    k->rd_kafka_DeleteTopics(r->admin, &dt, 1, o, queue);
+    k->rd_kafka_DeleteTopics(admin, &dt, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_topic_result_t **results =
@@ -409,7 +419,7 @@ static void topics_run(struct remote *r, struct bus_op *op)
     struct bus_topics *t = container_of(op, struct bus_topics, op);
     const struct rd_kafka_metadata *md;
     rd_kafka_resp_err_t code =
-        r->k->rd_kafka_metadata(r->admin, 1, NULL, &md, patience_ms(op, METADATA_MS));
+        r->k->rd_kafka_metadata(admin, 1, NULL, &md, patience_ms(op, METADATA_MS));
     size_t bytes = 0;
     char *at;
 
@@ -463,7 +473,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
     char topic[256], group[512];
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_AlterConsumerGroupOffsets_t *request;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_ALTERCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
@@ -483,7 +493,7 @@ static void commit_run(struct remote *r, struct bus_op *op)
         }
     }
     request = k->rd_kafka_AlterConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
-    k->rd_kafka_AlterConsumerGroupOffsets(r->admin, &request, 1, o, queue);
+    k->rd_kafka_AlterConsumerGroupOffsets(admin, &request, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups =
@@ -536,7 +546,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
     char topic[256], group[512];
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_ListConsumerGroupOffsets_t *request;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
@@ -546,7 +556,7 @@ static void committed_run(struct remote *r, struct bus_op *op)
         k->rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
     c->offsets = NULL;
     request = k->rd_kafka_ListConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
-    k->rd_kafka_ListConsumerGroupOffsets(r->admin, &request, 1, o, queue);
+    k->rd_kafka_ListConsumerGroupOffsets(admin, &request, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups = k->rd_kafka_ListConsumerGroupOffsets_result_groups(
@@ -577,7 +587,7 @@ static void offsets_delete_run(struct remote *r, struct bus_op *op)
     char topic[256], group[512];
     rd_kafka_topic_partition_list_t *list = k->rd_kafka_topic_partition_list_new((int)c->offsets_n);
     rd_kafka_DeleteConsumerGroupOffsets_t *request;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETECONSUMERGROUPOFFSETS);
     rd_kafka_event_t *ev;
     size_t n;
@@ -586,7 +596,7 @@ static void offsets_delete_run(struct remote *r, struct bus_op *op)
     for (size_t i = 0; i < c->offsets_n; i++)
         k->rd_kafka_topic_partition_list_add(list, topic, (int32_t)i);
     request = k->rd_kafka_DeleteConsumerGroupOffsets_new(cstr(group, sizeof group, c->group), list);
-    k->rd_kafka_DeleteConsumerGroupOffsets(r->admin, &request, 1, o, queue);
+    k->rd_kafka_DeleteConsumerGroupOffsets(admin, &request, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups =
@@ -608,12 +618,12 @@ static void group_delete_run(struct remote *r, struct bus_op *op)
     struct bus_commit *c = container_of(op, struct bus_commit, op);
     char group[512];
     rd_kafka_DeleteGroup_t *dg = k->rd_kafka_DeleteGroup_new(cstr(group, sizeof group, c->group));
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_DELETEGROUPS);
     rd_kafka_event_t *ev;
     size_t n;
 
-    k->rd_kafka_DeleteGroups(r->admin, &dg, 1, o, queue);
+    k->rd_kafka_DeleteGroups(admin, &dg, 1, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_group_result_t **groups =
@@ -652,12 +662,12 @@ static void group_look(const struct kafka_lib *k, const rd_kafka_ConsumerGroupDe
 static void groups_describe(struct remote *r, struct bus_readers *into, const char **ids, size_t ids_n)
 {
     const struct kafka_lib *k = r->k;
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, &into->op, RD_KAFKA_ADMIN_OP_DESCRIBECONSUMERGROUPS);
     rd_kafka_event_t *ev;
     size_t n;
 
-    k->rd_kafka_DescribeConsumerGroups(r->admin, ids, ids_n, o, queue);
+    k->rd_kafka_DescribeConsumerGroups(admin, ids, ids_n, o, queue);
     ev = answer(r, queue, &into->op.err);
     if (ev) {
         const rd_kafka_ConsumerGroupDescription_t **groups =
@@ -676,13 +686,13 @@ static void readers_run(struct remote *r, struct bus_op *op)
 {
     const struct kafka_lib *k = r->k;
     struct bus_readers *into = container_of(op, struct bus_readers, op);
-    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(r->admin);
+    rd_kafka_queue_t *queue = k->rd_kafka_queue_new(admin);
     rd_kafka_AdminOptions_t *o = options(r, op, RD_KAFKA_ADMIN_OP_LISTCONSUMERGROUPS);
     const char *ids[BUS_READERS_MAX];
     size_t n, ids_n = 0;
     rd_kafka_event_t *ev;
 
-    k->rd_kafka_ListConsumerGroups(r->admin, o, queue);
+    k->rd_kafka_ListConsumerGroups(admin, o, queue);
     ev = answer(r, queue, &op->err);
     if (ev) {
         const rd_kafka_ConsumerGroupListing_t **groups =

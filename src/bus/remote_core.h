@@ -11,6 +11,7 @@
 #include "net/loop.h"
 #include "sys/thread.h"
 #include "sys/worker.h"
+#include <pthread.h>
 #include <stdatomic.h>
 
 /* A broker answers the requests of a connection one after the other: what nobody waits for has producers of its own, which
@@ -27,6 +28,7 @@ struct remote_sender {                           /* a producer; on the loop but 
     enum remote_lane  lane;
     struct map        topics;                    /* asked about by this client */
     size_t            out;                       /* records whose report has not come, and questions on their way */
+    unsigned          held;                      /* jobs of administration that use it; under remote.admin_lock */
     bool              retired;                   /* another has taken its place */
 };
 
@@ -36,7 +38,7 @@ struct membership;                               /* remote_member.c */
 /* The library allows a partition once per client: two readers of one partition use two. Those that are watched and those
  * that are fetched from sit on different clients, since a client has one request per broker under way and a new reader waits
  * for its answer: long where records are waited for, short where somebody waits for the first answer. */
-enum { CONSUMERS_MAX = 16 };
+enum { CONSUMERS_MAX = 16, REMOTE_APIS_MAX = 128 };
 enum remote_use { REMOTE_FETCHES, REMOTE_WATCHES };
 struct remote_consumer { rd_kafka_t *rk; enum remote_use use; };
 
@@ -48,9 +50,15 @@ struct remote {
     struct workers         *workers;             /* administration */
     struct workers         *primers;             /* one thread: see remote_prime.c */
     struct access          *access;              /* NULL: PLAINTEXT */
-    rd_kafka_t             *admin;               /* the first producer's client: it lives as long as the bus */
+    pthread_mutex_t         admin_lock;
+    struct remote_sender   *admin;               /* whose client administration uses: the first one, or one with newer certificates */
     struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
     struct list             retired;             /* struct remote_sender */
+    char                   *bootstrap, *debug;
+    int32_t                 replication;         /* wanted */
+    atomic_uint_least16_t   apis[REMOTE_APIS_MAX];       /* what the brokers speak: lowest version, highest + 1; 0: not told */
+    bool                    at_least_once;       /* the cluster has no idempotent producers */
+    struct work             probe;
     size_t                  produce_bytes_max;
     uint64_t                metadata_propagation_ms, session_timeout_ms;
     struct list             sending;             /* struct sending, oldest first */
@@ -107,6 +115,17 @@ void remote_append(struct bus *b, struct bus_append *a, const struct bus_record 
 enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remote_sender **ret, struct err *e) MUST_USE;
 void remote_senders_finish(struct remote *r);    /* what was not reported by now is purged, and its report says so */
 void remote_senders_free(struct remote *r);
+
+/* Whose client administration uses, kept until it is let go. Any thread. */
+struct remote_sender *remote_admin_hold(struct remote *r);
+void remote_admin_drop(struct remote_sender *s);
+
+/* remote_probe.c */
+bool remote_probe_log(struct remote *r, const char *facility, const char *text);     /* a thread of the library; true: it was for us */
+bool remote_probe_idempotent(const struct remote *r);
+void remote_probe_start(struct remote *r);
+struct capabilities;
+enum rc remote_capabilities(struct bus *b, struct capabilities *ret, struct err *e) MUST_USE;
 
 /* remote_read.c; on the loop */
 void remote_fetch(struct bus *b, struct bus_fetch *f);

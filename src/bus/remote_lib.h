@@ -49,7 +49,7 @@
     X(rd_kafka_event_DescribeConsumerGroups_result) X(rd_kafka_event_ListConsumerGroups_result)                        \
     X(rd_kafka_conf_set_oauthbearer_token_refresh_cb) X(rd_kafka_conf_set_ssl_cert_verify_cb)                          \
     X(rd_kafka_oauthbearer_set_token) X(rd_kafka_oauthbearer_set_token_failure) X(rd_kafka_sasl_set_credentials)       \
-    X(rd_kafka_topic_partition_list_copy) X(rd_kafka_version_str)
+    X(rd_kafka_topic_partition_list_copy) X(rd_kafka_version) X(rd_kafka_version_str)
 
 struct kafka_lib {
 #define KAFKA_LIB_FIELD(name) __typeof__(name) *name;

@@ -176,10 +176,15 @@ enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remot
     bool one = lane == LANE_ONE || lane == LANE_ONE_ASIDE, aside = lane == LANE_ALL_ASIDE || lane == LANE_ONE_ASIDE;
     const struct remote_property acks[] = {
         {STR("acks"), one ? STR("1") : STR("all")},
-        {STR("enable.idempotence"), one ? STR("false") : STR("true")}};
+        {STR("enable.idempotence"), one || r->at_least_once ? STR("false") : STR("true")}};
+    AUTO(buf_fini) struct buf contexts = {0};
     const struct remote_property linger = {STR("linger.ms"), STR(ASIDE_LINGER_MS)};
-    const struct remote_set sets[] = {{acks, countof(acks)}, {r->producer_conf, r->producer_conf_n}, {&linger, aside}};
+    struct remote_property debug = {STR("debug"), {0}};
+    const struct remote_set sets[] = {{acks, countof(acks)}, {r->producer_conf, r->producer_conf_n}, {&linger, aside}, {&debug, !r->admin}};
     struct remote_sender *s = xnew(struct remote_sender);
+
+    buf_printf(&contexts, "%s%sfeature", r->debug, *r->debug ? "," : ""); /* the first one tells what the brokers speak */
+    debug.value = buf_str(&contexts);
 
     s->r = r;
     s->lane = lane;
@@ -225,14 +230,44 @@ static void sender_renew(struct remote_sender *s)
         diag(DIAG_ERROR, "kafka.producer.renewed", KV_CSTR("why", e.text));
 }
 
-/* The first one's client stays: administration uses it, which a fatal error does not concern. */
+struct remote_sender *remote_admin_hold(struct remote *r)
+{
+    struct remote_sender *s;
+
+    pthread_mutex_lock(&r->admin_lock);
+    s = r->admin;
+    s->held++;
+    pthread_mutex_unlock(&r->admin_lock);
+    return s;
+}
+
+void remote_admin_drop(struct remote_sender *s)
+{
+    pthread_mutex_t *lock = &s->r->admin_lock;
+
+    pthread_mutex_lock(lock);
+    s->held--;
+    pthread_mutex_unlock(lock);
+}
+
+/* Such a one stays: a fatal error of a producer does not concern administration. */
+static bool administers(struct remote_sender *s)
+{
+    bool yes;
+
+    pthread_mutex_lock(&s->r->admin_lock);
+    yes = s == s->r->admin || s->held;
+    pthread_mutex_unlock(&s->r->admin_lock);
+    return yes;
+}
+
 static void senders_tidy(struct remote *r)
 {
     list_each_safe(it, &r->retired)
     {
         struct remote_sender *s = container_of(it, struct remote_sender, link);
 
-        if (!s->out && s->rk != r->admin) sender_free(s);
+        if (!s->out && !administers(s)) sender_free(s);
     }
 }
 
@@ -278,7 +313,7 @@ static void on_primed(struct prime *p)
  * was made sure of.) */
 static void topic_met(struct remote_sender *s, const char *topic)
 {
-    if (s->rk == s->r->admin || s->r->closing || map_get_str(&s->topics, str_of(topic))) return;
+    if (s == s->r->admin || s->r->closing || map_get_str(&s->topics, str_of(topic))) return;
     map_put_str(&s->topics, str_of(topic), s);
     s->out++;
     remote_prime(s->r, s->rk, topic, s, on_primed);

@@ -185,3 +185,13 @@ def test_a_secret_that_is_not_there_is_named_at_once(tmp_path, kafka, authority)
     said = refused(tmp_path, kafka.at["sasl"], protocol="SASL_PLAINTEXT",
                    sasl={"client": {"username": USER, "passwordPath": str(tmp_path / "nothing")}})
     assert "the SASL password" in said and "nothing" in said, said
+
+
+def test_what_the_cluster_can_do_is_said_once(start, tmp_path, kafka, bus_kind):
+    plane = start("--no-broker", "--bootstrap", kafka.at["open"], "--namespace", "t-table", "--kafka.topics.replicationFactor", "3")
+    said = wait_for(lambda: [line for line in plane.log.read_text().splitlines() if "event=kafka.capabilities" in line], 20, "no table")
+    assert len(said) == 1
+    for text in ('protocol="Produce ', "idempotence=yes", "transactions=yes", "message_size=", "wanted 3", "auto-create=", 'kind="Apache Kafka"'):
+        assert text in said[0], said[0]
+    degraded = [line for line in plane.log.read_text().splitlines() if "event=kafka.degraded" in line]
+    assert any("what=replication" in line and "3 replicas on 1 brokers" in line for line in degraded), degraded
