@@ -139,6 +139,34 @@ struct call *client_ask_offset(struct client *c, uint32_t log, int64_t timestamp
     return k;
 }
 
+struct call *client_ask_fetch(struct client *c, uint32_t log, int64_t from, struct fetch_terms terms,
+                              void (*done)(struct client *c, struct call *k, const void *response))
+{
+    struct fetch_request_partition p;
+    struct fetch_request_topic t;
+    struct fetch_request q;
+    struct call *k;
+
+    fetch_request_init_defaults(&q);
+    fetch_request_topic_init_defaults(&t);
+    fetch_request_partition_init_defaults(&p);
+    q.max_wait_ms = terms.max_wait_ms;
+    q.min_bytes = 1;
+    q.isolation_level = terms.committed;
+    q.session_epoch = -1;
+    q.topics = &t;
+    q.topics_n = t.partitions_n = 1;
+    t.topic = str_of(data_logs[log].topic);
+    t.partitions = &p;
+    p.partition = data_logs[log].partition;
+    p.current_leader_epoch = -1;
+    p.fetch_offset = from;
+    p.partition_max_bytes = terms.bytes_max;
+    k = client_ask(c, KAFKA_FETCH, 11, &q, done);
+    k->log = log;
+    return k;
+}
+
 void client_tell(struct client *c, int16_t key, int16_t version, const void *request)
 {
     send(c, key, version, request);
@@ -236,4 +264,40 @@ void records_take(struct client *c, uint32_t log, bool committed, uint32_t txn,
     if (*position == from) return;
     world_event(c->w, (struct event){.kind = EVENT_POLLED, .client = c->id, .log = log, .begun = begun,
                                      .committed = committed, .offset = from, .next = *position});
+}
+
+/* ---- who has a share of the logs ---- */
+
+uint32_t any_of_share(struct world *w, const bool owns[DATA_LOGS])
+{
+    uint32_t log = (uint32_t)world_pick(w, DATA_LOGS);
+
+    for (unsigned i = 0; i < DATA_LOGS; i++, log = (log + 1) % DATA_LOGS)
+        if (owns[log]) return log;
+    return DATA_LOGS;
+}
+
+void share_fetch(struct client *c, uint32_t log, int64_t from, void (*done)(struct client *c, struct call *k, const void *response))
+{
+    struct fetch_terms terms = {.max_wait_ms = (int32_t)world_pick(c->w, 50), .bytes_max = 10000};
+
+    client_ask_fetch(c, log, from, terms, done);
+}
+
+void share_take(struct client *c, struct call *k, const struct fetch_response *a, int64_t *position, unsigned *quiet,
+                void (*on_start)(struct client *c, struct call *k, const void *response))
+{
+    const struct fetch_response_partition *p;
+    int64_t before = *position;
+
+    if (!a) return;
+    p = &a->topics[0].partitions[0];
+    if (p->error_code == KAFKA_ERR_OFFSET_OUT_OF_RANGE) {
+        client_ask_offset(c, k->log, -2, false, on_start);
+        return;
+    }
+    if (!p->error_code) records_take(c, k->log, false, 0, p, position);
+    if (*position != before) *quiet = 2 * DATA_LOGS;
+    else if (*quiet && c->w->written_us) (*quiet)--;
+    client_wake(c, world_duration(c->w, 1, 10000));
 }

@@ -56,6 +56,10 @@ struct call *client_ask(struct client *c, int16_t key, int16_t version, const vo
 /* ListOffsets of one log: -2 the start, -1 the end; committed: the last stable offset. */
 struct call *client_ask_offset(struct client *c, uint32_t log, int64_t timestamp, bool committed,
                                void (*done)(struct client *c, struct call *k, const void *response));
+/* Fetch of one log alone, without a session. */
+struct fetch_terms { int32_t max_wait_ms, bytes_max; bool committed; };
+struct call *client_ask_fetch(struct client *c, uint32_t log, int64_t from, struct fetch_terms terms,
+                              void (*done)(struct client *c, struct call *k, const void *response));
 void client_tell(struct client *c, int16_t key, int16_t version, const void *request);     /* no answer will come */
 void client_frame(struct client *c, struct bytes frame);      /* the world's */
 void client_lost(struct client *c);                           /* the world's */
@@ -72,6 +76,16 @@ uint32_t data_log_of(struct str topic, int32_t partition);
  * moves on. txn: the transaction in which it was read, or 0. */
 void records_take(struct client *c, uint32_t log, bool committed, uint32_t txn,
                   const struct fetch_response_partition *p, int64_t *position);
+
+/* ---- who has a share of the logs ---- */
+
+/* One of those he owns; DATA_LOGS: there is none. */
+uint32_t any_of_share(struct world *w, const bool owns[DATA_LOGS]);
+void share_fetch(struct client *c, uint32_t log, int64_t from, void (*done)(struct client *c, struct call *k, const void *response));
+/* What it brought goes into the history, and wakes him again; where nothing is left to read, *quiet counts down. A position that
+ * is out of range: the log's start is asked for. */
+void share_take(struct client *c, struct call *k, const struct fetch_response *a, int64_t *position, unsigned *quiet,
+                void (*on_start)(struct client *c, struct call *k, const void *response));
 
 /* ---- the kinds ---- */
 struct client *producer_new(struct world *w);

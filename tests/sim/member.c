@@ -161,48 +161,15 @@ static void on_start(struct client *c, struct call *k, const void *response)
 
 static void on_fetched(struct client *c, struct call *k, const void *response)
 {
-    struct member *m = member_of(c);
-    const struct fetch_response *a = response;
-    const struct fetch_response_partition *p;
-    int64_t before = m->position[k->log];
-
-    if (!a) return;
-    p = &a->topics[0].partitions[0];
-    if (p->error_code == KAFKA_ERR_OFFSET_OUT_OF_RANGE) {
-        client_ask_offset(c, k->log, -2, false, on_start);
-        return;
-    }
-    if (!p->error_code) records_take(c, k->log, false, 0, p, &m->position[k->log]);
-    if (m->position[k->log] != before) m->quiet = 2 * DATA_LOGS;
-    else if (m->quiet && c->w->written_us) m->quiet--;
-    client_wake(c, world_duration(c->w, 1, 10000));
+    share_take(c, k, response, &member_of(c)->position[k->log], &member_of(c)->quiet, on_start);
 }
 
 static bool fetch_one(struct member *m)
 {
-    struct fetch_request_partition p;
-    struct fetch_request_topic t;
-    struct fetch_request q;
-    uint32_t log = (uint32_t)world_pick(m->c.w, DATA_LOGS);
+    uint32_t log = any_of_share(m->c.w, m->owns);
 
-    for (unsigned i = 0; i < DATA_LOGS && !m->owns[log]; i++)
-        log = (log + 1) % DATA_LOGS;
-    if (!m->owns[log]) return false;
-    fetch_request_init_defaults(&q);
-    fetch_request_topic_init_defaults(&t);
-    fetch_request_partition_init_defaults(&p);
-    q.max_wait_ms = (int32_t)world_pick(m->c.w, 50);
-    q.min_bytes = 1;
-    q.session_epoch = -1;
-    q.topics = &t;
-    q.topics_n = t.partitions_n = 1;
-    t.topic = str_of(data_logs[log].topic);
-    t.partitions = &p;
-    p.partition = data_logs[log].partition;
-    p.current_leader_epoch = -1;
-    p.fetch_offset = m->position[log];
-    p.partition_max_bytes = 10000;
-    client_ask(&m->c, KAFKA_FETCH, 11, &q, on_fetched)->log = log;
+    if (log == DATA_LOGS) return false;
+    share_fetch(&m->c, log, m->position[log], on_fetched);
     return true;
 }
 

@@ -240,26 +240,9 @@ static void on_fetched(struct client *c, struct call *k, const void *response)
 
 static void consume(struct processor *p)
 {
-    struct fetch_request_partition part;
-    struct fetch_request_topic t;
-    struct fetch_request q;
+    struct fetch_terms terms = {.max_wait_ms = (int32_t)world_pick(p->c.w, 50), .bytes_max = BYTES_MAX, .committed = true};
 
-    fetch_request_init_defaults(&q);
-    fetch_request_topic_init_defaults(&t);
-    fetch_request_partition_init_defaults(&part);
-    q.max_wait_ms = (int32_t)world_pick(p->c.w, 50);
-    q.min_bytes = 1;
-    q.isolation_level = 1;
-    q.session_epoch = -1;
-    q.topics = &t;
-    q.topics_n = t.partitions_n = 1;
-    t.topic = str_of(data_logs[INPUT].topic);
-    t.partitions = &part;
-    part.partition = data_logs[INPUT].partition;
-    part.current_leader_epoch = -1;
-    part.fetch_offset = p->position;
-    part.partition_max_bytes = BYTES_MAX;
-    client_ask(&p->c, KAFKA_FETCH, 11, &q, on_fetched);
+    client_ask_fetch(&p->c, INPUT, p->position, terms, on_fetched);
 }
 
 /* ---- produce ---- */

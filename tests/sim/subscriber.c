@@ -200,44 +200,7 @@ static void on_offsets(struct client *c, struct call *k, const void *response)
 
 static void on_fetched(struct client *c, struct call *k, const void *response)
 {
-    struct subscriber *s = subscriber_of(c);
-    const struct fetch_response *a = response;
-    const struct fetch_response_partition *p;
-    int64_t before = s->position[k->log];
-
-    if (!a) return;
-    p = &a->topics[0].partitions[0];
-    if (p->error_code == KAFKA_ERR_OFFSET_OUT_OF_RANGE) {
-        client_ask_offset(c, k->log, -2, false, on_start);
-        return;
-    }
-    if (!p->error_code) records_take(c, k->log, false, 0, p, &s->position[k->log]);
-    if (s->position[k->log] != before) s->quiet = 2 * DATA_LOGS;
-    else if (s->quiet && c->w->written_us) s->quiet--;
-    client_wake(c, world_duration(c->w, 1, 10000));
-}
-
-static void fetch(struct subscriber *s, uint32_t log)
-{
-    struct fetch_request_partition p;
-    struct fetch_request_topic t;
-    struct fetch_request q;
-
-    fetch_request_init_defaults(&q);
-    fetch_request_topic_init_defaults(&t);
-    fetch_request_partition_init_defaults(&p);
-    q.max_wait_ms = (int32_t)world_pick(s->c.w, 50);
-    q.min_bytes = 1;
-    q.session_epoch = -1;
-    q.topics = &t;
-    q.topics_n = t.partitions_n = 1;
-    t.topic = str_of(data_logs[log].topic);
-    t.partitions = &p;
-    p.partition = data_logs[log].partition;
-    p.current_leader_epoch = -1;
-    p.fetch_offset = s->position[log];
-    p.partition_max_bytes = 10000;
-    client_ask(&s->c, KAFKA_FETCH, 11, &q, on_fetched)->log = log;
+    share_take(c, k, response, &subscriber_of(c)->position[k->log], &subscriber_of(c)->quiet, on_start);
 }
 
 static void on_committed(struct client *c, struct call *k, const void *response)
@@ -251,19 +214,9 @@ static void on_committed(struct client *c, struct call *k, const void *response)
     if (response) client_wake(c, world_duration(c->w, 1, 10000));
 }
 
-/* One of its logs; DATA_LOGS: it has none. */
-static uint32_t any_log(const struct subscriber *s)
-{
-    uint32_t log = (uint32_t)world_pick(s->c.w, DATA_LOGS);
-
-    for (unsigned i = 0; i < DATA_LOGS; i++, log = (log + 1) % DATA_LOGS)
-        if (s->owns[log]) return log;
-    return DATA_LOGS;
-}
-
 static void work(struct subscriber *s)
 {
-    uint32_t log = any_log(s);
+    uint32_t log = any_of_share(s->c.w, s->owns);
     struct committing by = by_it(s);
 
     if (log == DATA_LOGS) {
@@ -274,7 +227,7 @@ static void work(struct subscriber *s)
     } else if (world_chance(s->c.w, 15)) {
         (void)commit_ask(&s->c, &by, log, s->position[log], on_committed);
     } else {
-        fetch(s, log);
+        share_fetch(&s->c, log, s->position[log], on_fetched);
     }
 }
 
