@@ -279,11 +279,40 @@ static const char *state_of(struct house *h)
     return arena_dup_str(&h->arena, group_entry_state(group(h))).p;
 }
 
-/* A classic member with all partitions, then one of the newer protocol; both settle on two each. */
-static void mixed(struct house *h, struct classic *c, struct newer *n)
+/* ---- a broker, and a consumer of each protocol that has not come yet ---- */
+
+struct two {
+    struct house h;
+    struct classic c;
+    struct newer n;
+};
+
+static struct two *two_begin(struct two *t, const char *policy)
 {
-    *c = (struct classic){.h = h, .instance_id = c->instance_id, .protocol = c->protocol};
-    *n = (struct newer){.h = h, .id = "n", .instance_id = n->instance_id};
+    *t = (struct two){.c = {.h = &t->h}, .n = {.h = &t->h, .id = "n"}};
+    house_begin(&t->h, policy);
+    return t;
+}
+
+static int set_up(void **state)
+{
+    *state = two_begin(xnew(struct two), "bidirectional");
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    house_end(&((struct two *)*state)->h);
+    free(*state);
+    return 0;
+}
+
+/* A classic member with all partitions, then one of the newer protocol; both settle on two each. */
+static void mixed(struct two *t)
+{
+    struct classic *c = &t->c;
+    struct newer *n = &t->n;
+
     assert_int_equal(join(c), 0);
     lead(c);
     assert_int_equal(commit(c, 1, 5), 0);
@@ -305,195 +334,159 @@ static void mixed(struct house *h, struct classic *c, struct newer *n)
 static void the_first_consumer_of_the_newer_protocol_takes_the_others_along(void **state)
 {
     struct consumer_group_describe_response *d;
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two *t = *state;
     struct str g = STR("g");
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    mixed(&h, &c, &n);
-    assert_int_equal(c.generation, 2);
-    assert_int_equal(n.epoch, 2);
-    assert_int_equal(commit(&c, 1, 9), KAFKA_ERR_ILLEGAL_GENERATION);
-    assert_int_equal(commit(&c, 2, 9), 0);
-    d = call(&h.a, KAFKA_CONSUMER_GROUP_DESCRIBE, 1,
+    mixed(t);
+    assert_int_equal(t->c.generation, 2);
+    assert_int_equal(t->n.epoch, 2);
+    assert_int_equal(commit(&t->c, 1, 9), KAFKA_ERR_ILLEGAL_GENERATION);
+    assert_int_equal(commit(&t->c, 2, 9), 0);
+    d = call(&t->h.a, KAFKA_CONSUMER_GROUP_DESCRIBE, 1,
              &(struct consumer_group_describe_request){.group_ids = &g, .group_ids_n = 1},
-             &h.arena);
+             &t->h.arena);
     assert_int_equal(d->groups[0].members_n, 2);
     assert_int_equal(d->groups[0].members[0].member_type, 0);
     assert_int_equal(d->groups[0].members[1].member_type, 1);
     assert_str(d->groups[0].group_state, "Stable");
-    house_end(&h);
 }
 
 static void a_mixed_group_survives_a_power_cut(void **state)
 {
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    mixed(&h, &c, &n);
-    house_restart(&h);
-    assert_int_equal(beat(&c), 0);
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(sync_up(&c), 0);
-    assert_int_equal(count(c.has), 2);
-    assert_true(apart(c.has, n.has));
-    assert_int_equal(commit(&c, 2, 7), 0);
-    rig_advance(&h.rig, 10000); /* a session of its own length: that of the other is 45 s */
-    assert_int_equal(beat(&c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(newer_beat(&n), 0);
-    house_end(&h);
+    mixed(t);
+    house_restart(&t->h);
+    assert_int_equal(beat(&t->c), 0);
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(sync_up(&t->c), 0);
+    assert_int_equal(count(t->c.has), 2);
+    assert_true(apart(t->c.has, t->n.has));
+    assert_int_equal(commit(&t->c, 2, 7), 0);
+    rig_advance(&t->h.rig, 10000); /* a session of its own length: that of the other is 45 s */
+    assert_int_equal(beat(&t->c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(newer_beat(&t->n), 0);
 }
 
 static void when_the_last_of_the_newer_protocol_leaves_the_others_share_out_themselves(void **state)
 {
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two two, *t = &two;
 
     (void)state;
     for (int cut = 0; cut < 2; cut++) {
-        house_begin(&h, "bidirectional");
-        c = (struct classic){0}, n = (struct newer){0};
-        mixed(&h, &c, &n);
-        newer_leave(&n);
-        assert_null(group(&h)->c);
-        assert_string_equal(state_of(&h), "PreparingRebalance");
-        if (cut) house_restart(&h); /* nobody goes on as if nothing had happened */
-        assert_str(group_entry_type(group(&h)), "classic");
-        assert_int_equal(beat(&c),
+        mixed(two_begin(t, "bidirectional"));
+        newer_leave(&t->n);
+        assert_null(group(&t->h)->c);
+        assert_string_equal(state_of(&t->h), "PreparingRebalance");
+        if (cut) house_restart(&t->h); /* nobody goes on as if nothing had happened */
+        assert_str(group_entry_type(group(&t->h)), "classic");
+        assert_int_equal(beat(&t->c),
                          cut ? KAFKA_ERR_ILLEGAL_GENERATION : KAFKA_ERR_REBALANCE_IN_PROGRESS);
-        give_up_all(&c);
-        assert_int_equal(join(&c), 0);
-        assert_int_equal(c.generation, 3 + cut);
-        lead(&c);
-        assert_int_equal(count(c.has), 4);
-        house_restart(&h);
-        assert_int_equal(beat(&c), 0);
-        house_end(&h);
+        give_up_all(&t->c);
+        assert_int_equal(join(&t->c), 0);
+        assert_int_equal(t->c.generation, 3 + cut);
+        lead(&t->c);
+        assert_int_equal(count(t->c.has), 4);
+        house_restart(&t->h);
+        assert_int_equal(beat(&t->c), 0);
+        house_end(&t->h);
     }
 }
 
 static void one_that_falls_silent_is_as_good_as_gone(void **state)
 {
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    mixed(&h, &c, &n);
-    for (int i = 0; i < 9 && group(&h)->c; i++) {
-        rig_advance(&h.rig, 5000);
-        (void)beat(&c);
+    mixed(t);
+    for (int i = 0; i < 9 && group(&t->h)->c; i++) {
+        rig_advance(&t->h.rig, 5000);
+        (void)beat(&t->c);
     }
-    assert_null(group(&h)->c);
-    assert_string_equal(state_of(&h), "PreparingRebalance");
-    house_end(&h);
+    assert_null(group(&t->h)->c);
+    assert_string_equal(state_of(&t->h), "PreparingRebalance");
 }
 
 static void a_cooperative_member_keeps_what_it_may_and_joins_twice(void **state)
 {
-    struct house h;
-    struct classic c = {.protocol = "cooperative-sticky"};
-    struct newer n = {.id = "n"};
+    struct two *t = *state;
     bool before[4];
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    c.h = n.h = &h;
-    assert_int_equal(join(&c), 0);
-    lead(&c);
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(beat(&c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
-    assert_int_equal(join(&c), 0); /* gives up nothing yet */
-    memcpy(before, c.has, sizeof before);
-    assert_int_equal(sync_up(&c), 0);
-    assert_int_equal(c.generation, 1);
-    assert_int_equal(count(c.has), 2);
-    assert_int_equal(commit(&c, 1, 3), 0); /* of what it gives up */
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(count(n.has), 0); /* it has not said so */
-    assert_int_equal(beat(&c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
-    assert_int_equal(join(&c), 0);
-    assert_int_equal(c.generation, 2);
-    assert_int_equal(sync_up(&c), 0);
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(count(n.has), 2);
-    assert_true(apart(c.has, n.has));
-    assert_int_equal(beat(&c), 0);
-    house_end(&h);
+    t->c.protocol = "cooperative-sticky";
+    assert_int_equal(join(&t->c), 0);
+    lead(&t->c);
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(beat(&t->c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(join(&t->c), 0); /* gives up nothing yet */
+    memcpy(before, t->c.has, sizeof before);
+    assert_int_equal(sync_up(&t->c), 0);
+    assert_int_equal(t->c.generation, 1);
+    assert_int_equal(count(t->c.has), 2);
+    assert_int_equal(commit(&t->c, 1, 3), 0); /* of what it gives up */
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(count(t->n.has), 0); /* it has not said so */
+    assert_int_equal(beat(&t->c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(join(&t->c), 0);
+    assert_int_equal(t->c.generation, 2);
+    assert_int_equal(sync_up(&t->c), 0);
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(count(t->n.has), 2);
+    assert_true(apart(t->c.has, t->n.has));
+    assert_int_equal(beat(&t->c), 0);
 }
 
 static void who_is_told_to_join_and_does_not_is_out(void **state)
 {
-    struct house h;
-    struct classic c = {.h = &h};
-    struct newer n = {.h = &h, .id = "n"};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    assert_int_equal(join(&c), 0);
-    lead(&c);
-    assert_int_equal(newer_beat(&n), 0);
+    assert_int_equal(join(&t->c), 0);
+    lead(&t->c);
+    assert_int_equal(newer_beat(&t->n), 0);
     for (int i = 0; i < 4; i++) { /* 20 s: its rebalance timeout */
-        assert_int_equal(beat(&c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
-        rig_advance(&h.rig, 5000);
-        assert_int_equal(newer_beat(&n), 0);
+        assert_int_equal(beat(&t->c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+        rig_advance(&t->h.rig, 5000);
+        assert_int_equal(newer_beat(&t->n), 0);
     }
-    assert_int_equal(beat(&c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(count(n.has), 4);
-    house_end(&h);
+    assert_int_equal(beat(&t->c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(count(t->n.has), 4);
 }
 
 static void who_joins_and_does_not_sync_is_out(void **state)
 {
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    mixed(&h, &c, &n);
-    assert_int_equal(join(&c), 0);
+    mixed(t);
+    assert_int_equal(join(&t->c), 0);
     for (int i = 0; i < 4; i++) {
-        assert_int_equal(beat(&c), 0);
-        rig_advance(&h.rig, 5000);
+        assert_int_equal(beat(&t->c), 0);
+        rig_advance(&t->h.rig, 5000);
     }
-    assert_int_equal(beat(&c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
-    house_end(&h);
+    assert_int_equal(beat(&t->c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
 }
 
 static void a_static_member_changes_its_protocol_without_a_rebalance(void **state)
 {
-    struct house h;
-    struct classic c = {.h = &h, .instance_id = STR("i")}, old;
-    struct newer n = {.h = &h, .id = "n", .instance_id = "i"};
+    struct two *t = *state;
+    struct classic old;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    assert_int_equal(join(&c), 0);
-    lead(&c);
-    old = c;
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(n.epoch, 1);
-    assert_int_equal(count(n.has), 4);
+    t->c.instance_id = STR("i");
+    t->n.instance_id = "i";
+    assert_int_equal(join(&t->c), 0);
+    lead(&t->c);
+    old = t->c;
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(t->n.epoch, 1);
+    assert_int_equal(count(t->n.has), 4);
     assert_int_equal(beat(&old), KAFKA_ERR_FENCED_INSTANCE_ID);
 
-    c = (struct classic){.h = &h, .instance_id = STR("i")};
-    assert_int_equal(join(&c),
-                     0); /* and back: at once a classic group, and nobody has to join again */
-    assert_null(group(&h)->c);
-    assert_int_equal(sync_up(&c), 0);
-    assert_int_equal(count(c.has), 4);
-    assert_int_equal(beat(&c), 0);
-    assert_int_equal(newer_beat(&n), KAFKA_ERR_GROUP_ID_NOT_FOUND);
-    house_end(&h);
+    /* And back: at once a classic group, and nobody has to join again. */
+    t->c = (struct classic){.h = &t->h, .instance_id = STR("i")};
+    assert_int_equal(join(&t->c), 0);
+    assert_null(group(&t->h)->c);
+    assert_int_equal(sync_up(&t->c), 0);
+    assert_int_equal(count(t->c.has), 4);
+    assert_int_equal(beat(&t->c), 0);
+    assert_int_equal(newer_beat(&t->n), KAFKA_ERR_GROUP_ID_NOT_FOUND);
 }
 
 static void the_policy_says_which_way_is_open(void **state)
@@ -505,110 +498,91 @@ static void the_policy_says_which_way_is_open(void **state)
 
     (void)state;
     for (size_t i = 0; i < countof(rows); i++) {
-        struct house h;
-        struct classic c = {.h = &h}, late = {.h = &h};
-        struct newer n = {.h = &h, .id = "n"};
+        struct two two, *t = two_begin(&two, rows[i].policy);
+        struct classic late = {.h = &t->h};
 
-        house_begin(&h, rows[i].policy);
-        assert_int_equal(join(&c), 0);
-        lead(&c);
-        assert_int_equal(newer_beat(&n), rows[i].up ? 0 : KAFKA_ERR_GROUP_ID_NOT_FOUND);
-        assert_int_equal(group(&h)->c != NULL, rows[i].up);
-        if (!rows[i]
-                 .up) { /* begin with one of the newer: who comes with the classic protocol may */
-            assert_int_equal(leave(&h, c.id), 0);
-            assert_int_equal(newer_beat(&n), 0);
+        assert_int_equal(join(&t->c), 0);
+        lead(&t->c);
+        assert_int_equal(newer_beat(&t->n), rows[i].up ? 0 : KAFKA_ERR_GROUP_ID_NOT_FOUND);
+        assert_int_equal(group(&t->h)->c != NULL, rows[i].up);
+        if (!rows[i].up) { /* begin with one of the newer: who comes with the classic protocol may */
+            assert_int_equal(leave(&t->h, t->c.id), 0);
+            assert_int_equal(newer_beat(&t->n), 0);
         }
         assert_int_equal(join(&late), 0);
-        newer_leave(&n);
-        assert_int_equal(group(&h)->c == NULL, rows[i].down);
-        house_end(&h);
+        newer_leave(&t->n);
+        assert_int_equal(group(&t->h)->c == NULL, rows[i].down);
+        house_end(&t->h);
     }
 }
 
 static void only_the_embedded_protocol_of_consumers_can_be_served(void **state)
 {
-    struct house h;
-    struct classic c = {.h = &h}, odd = {.h = &h, .id = STR("odd")};
-    struct newer n = {.h = &h, .id = "n"};
+    struct two *t = *state;
+    struct classic odd = {.h = &t->h, .id = STR("odd")};
     struct join_group_response *a;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    a = join_ask(&c, str_bytes(STR("abc")));
-    c.id = arena_dup_str(&h.arena, a->member_id);
-    a = join_ask(&c, str_bytes(STR("abc")));
+    a = join_ask(&t->c, str_bytes(STR("abc")));
+    t->c.id = arena_dup_str(&t->h.arena, a->member_id);
+    a = join_ask(&t->c, str_bytes(STR("abc")));
     assert_int_equal(a->error_code, 0);
-    c.generation = a->generation_id;
-    lead(&c);
-    assert_int_equal(newer_beat(&n), KAFKA_ERR_GROUP_ID_NOT_FOUND);
-    assert_int_equal(beat(&c), 0); /* as before */
-    assert_int_equal(leave(&h, c.id), 0);
+    t->c.generation = a->generation_id;
+    lead(&t->c);
+    assert_int_equal(newer_beat(&t->n), KAFKA_ERR_GROUP_ID_NOT_FOUND);
+    assert_int_equal(beat(&t->c), 0); /* as before */
+    assert_int_equal(leave(&t->h, t->c.id), 0);
 
-    assert_int_equal(newer_beat(&n), 0);
+    assert_int_equal(newer_beat(&t->n), 0);
     a = join_ask(&odd, str_bytes(STR("abc")));
     assert_int_equal(a->error_code, KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
-    c = (struct classic){.h = &h};
-    assert_int_equal(join(&c), 0);
-    odd =
-        (struct classic){.h = &h, .protocol = "sticky"}; /* nothing in common with the other one */
+    t->c = (struct classic){.h = &t->h};
+    assert_int_equal(join(&t->c), 0);
+    odd = (struct classic){.h = &t->h, .protocol = "sticky"}; /* nothing in common with the other one */
     assert_int_equal(join(&odd), KAFKA_ERR_INCONSISTENT_GROUP_PROTOCOL);
-    house_end(&h);
 }
 
 static void who_waits_for_a_rebalance_is_told_that_there_is_another(void **state)
 {
-    struct house h;
-    struct classic c = {.h = &h};
-    struct newer n = {.h = &h, .id = "n"};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    assert_int_equal(join(&c), 0); /* the leader has not said yet who gets what */
-    assert_int_equal(newer_beat(&n), 0);
-    assert_int_equal(count(n.has), 2); /* nobody had anything */
-    assert_int_equal(sync_up(&c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
-    assert_int_equal(join(&c), 0);
-    assert_int_equal(sync_up(&c), 0);
-    assert_int_equal(count(c.has), 2);
-    house_end(&h);
+    assert_int_equal(join(&t->c), 0); /* the leader has not said yet who gets what */
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(count(t->n.has), 2); /* nobody had anything */
+    assert_int_equal(sync_up(&t->c), KAFKA_ERR_REBALANCE_IN_PROGRESS);
+    assert_int_equal(join(&t->c), 0);
+    assert_int_equal(sync_up(&t->c), 0);
+    assert_int_equal(count(t->c.has), 2);
 }
 
 static void leave_group_ends_members_of_either_protocol(void **state)
 {
-    struct house h;
-    struct classic c = {0};
-    struct newer n = {0};
+    struct two *t = *state;
 
-    (void)state;
-    house_begin(&h, "bidirectional");
-    mixed(&h, &c, &n);
-    assert_int_equal(leave(&h, STR("n")), 0);
-    assert_null(group(&h)->c);
-    assert_int_equal(leave(&h, c.id), 0);
-    assert_string_equal(state_of(&h), "Empty");
-    house_restart(&h);
-    assert_string_equal(state_of(&h), "Empty");
-    assert_str(group_entry_type(group(&h)), "classic");
-    house_end(&h);
+    mixed(t);
+    assert_int_equal(leave(&t->h, STR("n")), 0);
+    assert_null(group(&t->h)->c);
+    assert_int_equal(leave(&t->h, t->c.id), 0);
+    assert_string_equal(state_of(&t->h), "Empty");
+    house_restart(&t->h);
+    assert_string_equal(state_of(&t->h), "Empty");
+    assert_str(group_entry_type(group(&t->h)), "classic");
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_first_consumer_of_the_newer_protocol_takes_the_others_along),
-        cmocka_unit_test(a_mixed_group_survives_a_power_cut),
-        cmocka_unit_test(
-            when_the_last_of_the_newer_protocol_leaves_the_others_share_out_themselves),
-        cmocka_unit_test(one_that_falls_silent_is_as_good_as_gone),
-        cmocka_unit_test(a_cooperative_member_keeps_what_it_may_and_joins_twice),
-        cmocka_unit_test(who_is_told_to_join_and_does_not_is_out),
-        cmocka_unit_test(who_joins_and_does_not_sync_is_out),
-        cmocka_unit_test(a_static_member_changes_its_protocol_without_a_rebalance),
+        cmocka_unit_test_setup_teardown(the_first_consumer_of_the_newer_protocol_takes_the_others_along, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_mixed_group_survives_a_power_cut, set_up, tear_down),
+        cmocka_unit_test(when_the_last_of_the_newer_protocol_leaves_the_others_share_out_themselves),
+        cmocka_unit_test_setup_teardown(one_that_falls_silent_is_as_good_as_gone, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_cooperative_member_keeps_what_it_may_and_joins_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_is_told_to_join_and_does_not_is_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_joins_and_does_not_sync_is_out, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_static_member_changes_its_protocol_without_a_rebalance, set_up, tear_down),
         cmocka_unit_test(the_policy_says_which_way_is_open),
-        cmocka_unit_test(only_the_embedded_protocol_of_consumers_can_be_served),
-        cmocka_unit_test(who_waits_for_a_rebalance_is_told_that_there_is_another),
-        cmocka_unit_test(leave_group_ends_members_of_either_protocol),
+        cmocka_unit_test_setup_teardown(only_the_embedded_protocol_of_consumers_can_be_served, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(who_waits_for_a_rebalance_is_told_that_there_is_another, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(leave_group_ends_members_of_either_protocol, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
