@@ -2,6 +2,7 @@
  * null). What is read is written again as the same, and a group made of it keeps its books whatever happens next.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "broker/offsets_record.h"
+#include "one_record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -13,20 +14,6 @@ static void write_again(struct batch_builder *w, const struct offsets_record *r,
         group_record_add_gone(w, r->group, 1);
     else
         group_record_add(w, g, 1);
-}
-
-static void read_again(struct bytes batch, struct arena *a, struct offsets_record *ret)
-{
-    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
-    AUTO(buf_fini) struct buf scratch = {0};
-    struct records it;
-    struct record rec;
-    struct batch b;
-    struct err e;
-
-    must(!batch_view(batch, &b) && !batch_check(&b));
-    must(!records_open(&it, &b, codecs, 1 << 30, &scratch) && records_next(&it, &rec));
-    must(!offsets_record_decode(&rec, a, ret, &e));
 }
 
 static void check_same(const struct offsets_record *was, const struct offsets_record *is)
@@ -60,17 +47,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO(arena_fini) struct arena a = {0};
     AUTO(buf_fini) struct buf out = {0};
     struct offsets_record r, again;
-    struct record rec = {0};
+    struct record rec;
     struct batch_builder w;
     struct group g;
     struct bytes view;
     struct err e;
-    size_t key;
 
     if (!size) return 0;
-    key = MIN((size_t)data[0], size - 1);
-    rec.key = bytes_of(data + 1, key);
-    if (size - 1 > key) rec.value = bytes_of(data + 1 + key, size - 1 - key);
+    rec = one_record(data, size);
     if (offsets_record_decode(&rec, &a, &r, &e) || r.kind == OFFSETS_RECORD_OTHER) return 0;
 
     group_init(&g, r.group, &group_config_default, 0);
@@ -78,7 +62,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     batch_begin(&w, &out, NULL);
     write_again(&w, &r, &g);
     must(!batch_end(&w, NULL, &view, &e));
-    read_again(view, &a, &again);
+    rec = only_record(view, &a);
+    must(!offsets_record_decode(&rec, &a, &again, &e));
     check_same(&r, &again);
     live_on(&g);
     group_fini(&g);

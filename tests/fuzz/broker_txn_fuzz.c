@@ -2,24 +2,9 @@
  * What is read is written again as the same, in no state that is never on record, and every request about it is answered.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "broker/txn_record.h"
+#include "one_record.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-static void read_again(struct bytes batch, struct arena *a, struct txn *ret, struct str *ret_id, bool *ret_gone)
-{
-    AUTO(codecs_freep) struct codecs *codecs = codecs_new();
-    AUTO(buf_fini) struct buf scratch = {0};
-    struct records it;
-    struct record rec;
-    struct batch b;
-    struct err e;
-
-    must(!batch_view(batch, &b) && !batch_check(&b));
-    must(!records_open(&it, &b, codecs, 1 << 30, &scratch) && records_next(&it, &rec));
-    rec.key = arena_dup(a, rec.key);
-    if (rec.value.p) rec.value = arena_dup(a, rec.value);
-    must(!txn_record_decode(&rec, a, ret, ret_id, ret_gone, &e));
-}
 
 static void check_same(const struct txn *was, const struct txn *is)
 {
@@ -49,23 +34,21 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     AUTO(arena_fini) struct arena a = {0};
     AUTO(buf_fini) struct buf out = {0};
     struct txn t = {0}, again = {0};
-    struct record rec = {0};
+    struct record rec;
     struct batch_builder w;
     struct bytes view;
     struct str id, id_again;
     struct err e;
     bool gone, gone_again;
-    size_t key;
 
     if (!size) return 0;
-    key = MIN((size_t)data[0], size - 1);
-    rec.key = bytes_of(data + 1, key);
-    if (size - 1 > key) rec.value = bytes_of(data + 1 + key, size - 1 - key);
+    rec = one_record(data, size);
     if (!txn_record_decode(&rec, &a, &t, &id, &gone, &e)) {
         batch_begin(&w, &out, NULL);
         txn_record_add(&w, id, gone ? NULL : &t, 1);
         must(!batch_end(&w, NULL, &view, &e));
-        read_again(view, &a, &again, &id_again, &gone_again);
+        rec = only_record(view, &a);
+        must(!txn_record_decode(&rec, &a, &again, &id_again, &gone_again, &e));
         must(str_eq(id, id_again) && gone == gone_again);
         if (!gone) check_same(&t, &again), ask(&t);
     }
