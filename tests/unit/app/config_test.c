@@ -578,23 +578,32 @@ static void features_of_later_versions_are_refused_not_ignored(void **state)
                    "of millrace; this one takes true\n");
 }
 
+/* A listener of the broker that says this. */
+static void assert_listener_refused(const char *how, const char *why)
+{
+    AUTO(buf_fini) struct buf yaml = {0};
+
+    buf_printf(&yaml, "broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', %s}]\n", how);
+    assert_refused(buf_cstr(&yaml), NULL, NULL, why);
+}
+
 static void listeners_say_what_their_security_lacks(void **state)
 {
     (void)state;
-    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: TLS}]\n", NULL, NULL,
-                   "config.yaml:2:58: broker.listeners[0].protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted, not \"TLS\"\n");
-    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_SSL, sasl: [GSSAPI]}]\n", NULL, NULL,
-                   "config.yaml:2:15: broker.listeners[0].tls: SASL_SSL wants crtPath and keyPath\n"
-                   "config.yaml:2:75: broker.listeners[0].sasl: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER is wanted, not \"GSSAPI\"\n");
-    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT}]\n", NULL, NULL,
-                   "config.yaml:2:15: broker.listeners[0].sasl: SASL_PLAINTEXT wants at least one mechanism, such as SCRAM-SHA-512\n");
-    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', sasl: [PLAIN], clientAuth: required}]\n", NULL, NULL,
-                   "config.yaml:2:55: broker.listeners[0].sasl: mechanisms belong to the protocols SASL_PLAINTEXT and SASL_SSL, and this is PLAINTEXT\n"
-                   "config.yaml:2:75: broker.listeners[0].clientAuth: clients' certificates are checked against tls.clientCaPath, which is missing\n");
+    assert_listener_refused("protocol: TLS",
+                            "config.yaml:2:58: broker.listeners[0].protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted, not \"TLS\"\n");
+    assert_listener_refused("protocol: SASL_SSL, sasl: [GSSAPI]",
+                            "config.yaml:2:15: broker.listeners[0].tls: SASL_SSL wants crtPath and keyPath\n"
+                            "config.yaml:2:75: broker.listeners[0].sasl: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER is wanted, not \"GSSAPI\"\n");
+    assert_listener_refused("protocol: SASL_PLAINTEXT",
+                            "config.yaml:2:15: broker.listeners[0].sasl: SASL_PLAINTEXT wants at least one mechanism, such as SCRAM-SHA-512\n");
+    assert_listener_refused("sasl: [PLAIN], clientAuth: required",
+                            "config.yaml:2:55: broker.listeners[0].sasl: mechanisms belong to the protocols SASL_PLAINTEXT and SASL_SSL, and this is PLAINTEXT\n"
+                            "config.yaml:2:75: broker.listeners[0].clientAuth: clients' certificates are checked against tls.clientCaPath, which is missing\n");
     assert_refused("broker: {superUsers: [admin]}\n", NULL, NULL,
                    "config.yaml:1:22: broker.superUsers: a principal is User:NAME, not \"admin\": it would match nobody\n");
-    assert_refused("broker:\n  listeners: [{name: a, listen: '127.0.0.1:1', protocol: SASL_PLAINTEXT, sasl: [OAUTHBEARER]}]\n", NULL, NULL,
-                   "config.yaml:2:14: broker.listeners: a: OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against\n");
+    assert_listener_refused("protocol: SASL_PLAINTEXT, sasl: [OAUTHBEARER]",
+                            "config.yaml:2:14: broker.listeners: a: OAUTHBEARER wants broker.oauth.jwks, the keys that tokens are checked against\n");
 }
 
 #define DUS "ENVOY_UPSTREAM_SERVER_TLS_CRT_LOCATION=/dus/tls.crt", "ENVOY_UPSTREAM_SERVER_TLS_KEY_LOCATION=/dus/tls.key"
