@@ -177,7 +177,7 @@ static bool is_loopback(struct str listen)
 /* Does the inference port know who calls, whoever it is? */
 static bool gateway_asks(const struct config *c)
 {
-    return config_gateway_encrypts(c) && config_gateway_client_auth(c) == TLS_CLIENT_REQUIRED;
+    return c->security_gateway_tokens.n || (config_gateway_encrypts(c) && config_gateway_client_auth(c) == TLS_CLIENT_REQUIRED);
 }
 
 static void check_gateway_tls(struct config_loader *l)
@@ -211,7 +211,7 @@ static void check_public(struct config_loader *l)
         if (!is_loopback(c->gateway_listeners.list[i].listen))
             refuse(l, CONFIG_KEY_GATEWAY_LISTENERS,
                    STR_FMT " can be reached from other machines and asks nobody who they are: "
-                           "ask for certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, "
+                           "ask for tokens (security.gateway.tokens) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, "
                            "or say --allow-unauthenticated",
                    STR_ARG(c->gateway_listeners.list[i].listen));
 }
@@ -219,6 +219,19 @@ static void check_public(struct config_loader *l)
 static bool asks_who(const struct config_listener *one)
 {
     return one->sasl || one->client_auth == TLS_CLIENT_REQUIRED;
+}
+
+/* Whoever listens to the network could take a token from it. */
+static void note_clear_tokens(struct config_loader *l)
+{
+    const struct config *c = l->c;
+
+    if (!config_runs_gateway(c) || !c->security_gateway_tokens.n || config_gateway_encrypts(c)) return;
+    for (size_t i = 0; i < c->gateway_listeners.n; i++)
+        if (!is_loopback(c->gateway_listeners.list[i].listen)) {
+            config_note(l, "gateway.listeners " STR_FMT ": tokens travel in the clear; security.gateway.tls hides them", STR_ARG(c->gateway_listeners.list[i].name));
+            return;
+        }
 }
 
 static void check_users(struct config_loader *l)
@@ -301,4 +314,5 @@ void config_check(struct config_loader *l)
     note_public_broker(l);
     check_users(l);
     note_weak(l);
+    note_clear_tokens(l);
 }

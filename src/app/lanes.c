@@ -122,6 +122,7 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
         .status_seldon = c->compat_status == CONFIG_COMPAT_STATUS_SELDON,
         .metrics = c->telemetry_metrics,
         .sources = &l->sources,
+        .auth = l->auth,
         .name = STR("millrace"),
         .version = STR(MILLRACE_VERSION),
         .ready = ready->ready,
@@ -185,6 +186,27 @@ static enum rc schemas_open(struct lanes *l, const struct config *c, struct err 
     return registry_new(&(struct registry_options){r->url, r->username, r->password, r->ca_path}, &l->schemas, e);
 }
 
+static unsigned certificate_roles(const struct config *c)
+{
+    switch (c->security_gateway_tls_client_role) {
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_ROLE_NONE: return 0;
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_ROLE_INFER: return ROLE_INFER;
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_ROLE_READ: return ROLE_READ;
+    case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_ROLE_ADMIN: return ROLE_ADMIN;
+    }
+    return 0;
+}
+
+static enum rc auth_open(struct lanes *l, const struct config *c, struct err *e)
+{
+    const struct auth_options o = {.tokens_path = c->security_gateway_tokens.p,
+                                   .certificates = config_gateway_encrypts(c) && config_gateway_client_auth(c) != TLS_CLIENT_NONE,
+                                   .certificate_roles = certificate_roles(c),
+                                   .trust_loopback = c->security_gateway_trust_loopback};
+
+    return auth_new(&o, &l->auth, e);
+}
+
 enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log, struct workers *workers,
                    bool (*ready)(void *ctx, struct str *ret_why), void *ctx, struct err *e)
 {
@@ -194,7 +216,7 @@ enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log
     l->n = lanes_wanted(c);
     l->list = xnew_array(struct lane, l->n);
     l->ceiling.max = (unsigned)c->broker_connections_max;
-    if (schemas_open(l, c, e)) return e->rc;
+    if (schemas_open(l, c, e) || auth_open(l, c, e)) return e->rc;
     flow_options_fill(l, c);
     for (unsigned i = 0; i < l->n; i++) {
         l->list[i].lanes = l;
@@ -338,6 +360,7 @@ void lanes_free(struct lanes *l)
         loop_free(l->list[i].loop);
     }
     free(l->list);
+    auth_free(l->auth);
     free(l->sources_list);
     free(l->topic_configs);
     buf_fini(&l->ready);

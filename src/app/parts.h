@@ -59,6 +59,7 @@ struct lanes {
     struct gateway_door *doors[16];
     unsigned             doors_n;
     struct tcp_ceiling   ceiling;
+    struct auth         *auth;                   /* who may call */
     struct metrics_sources sources;
     struct metrics_source *sources_list;
     struct control      *control;                /* told what executors cleared away */

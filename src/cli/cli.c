@@ -77,8 +77,14 @@ static const struct option {
     const char *help;
 } options[] = {
     {"--output", "-o", "table|json|yaml", OPT_OUTPUT, "How to print results; table is for people."},
-    {"--server", NULL, "HOST:PORT", OPT_SERVER,
+    {"--server", NULL, "[https://]HOST:PORT", OPT_SERVER,
      "Where millrace listens for inference. Else MILLRACE_SERVER, else 127.0.0.1:9000."},
+    {"--token", NULL, "@FILE", OPT_TOKEN,
+     "The token to show, from a file. Else MILLRACE_TOKEN, a token or @FILE."},
+    {"--cacert", NULL, "FILE", OPT_CACERT,
+     "Whose certificates are trusted (PEM), with https://. Else MILLRACE_CACERT, else the system's."},
+    {"--cert", NULL, "FILE", OPT_CERT, "The certificate to show (PEM). Else MILLRACE_CERT."},
+    {"--key", NULL, "FILE", OPT_KEY, "Its private key (PEM). Else MILLRACE_KEY."},
     {"--file", "-f", "FILE", OPT_FILE,
      "What to read; - is standard input. May be given several times."},
     {"--check", NULL, NULL, OPT_CHECK,
@@ -131,6 +137,11 @@ static const struct option {
     {"--idempotent", NULL, NULL, OPT_ACL, "With --producer: what an idempotent one needs."},
     {"--all", NULL, NULL, OPT_ALL, "Topics of all namespaces, and foreign ones."},
 };
+
+static unsigned options_of(const struct command *c)
+{
+    return c->options | (c->options & OPT_SERVER ? OPT_WHO : 0);
+}
 
 /* ---- help ---- */
 
@@ -203,7 +214,7 @@ static void help_one(const struct command *c, struct buf *b)
                c->summary, *c->help ? "\n\n" : "", c->help);
     if (c->options & ~(unsigned)OPT_CONFIG) {
         buf_append_str(b, STR("\noptions:\n"));
-        put_options(c->options, b);
+        put_options(options_of(c), b);
     }
     if (c->options & OPT_CONFIG) {
         put_flags(b);
@@ -303,6 +314,8 @@ static void man_page(struct buf *b)
                        "folder in use, 4 damage found.\n"
                        ".SH ENVIRONMENT\n.TP\n.B MILLRACE_SERVER\nHOST:PORT of the inference "
                        "port, for every command but serve and config.\n"
+                       ".TP\n.B MILLRACE_TOKEN, MILLRACE_CACERT, MILLRACE_CERT, MILLRACE_KEY\n"
+                       "Who they are: a token or @FILE, and files of certificates.\n"
                        ".PP\nThe variables that serve reads are listed in docs/config.md.\n"));
 }
 
@@ -366,6 +379,13 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
         cli->server = value;
         cli->server_given = true;
         break;
+    case OPT_TOKEN:
+        cli->who.token = value;
+        cli->who.token_given = true;
+        break;
+    case OPT_CACERT: cli->who.cacert = value; break;
+    case OPT_CERT: cli->who.cert = value; break;
+    case OPT_KEY: cli->who.key = value; break;
     case OPT_GRPC: cli->grpc = true; break;
     case OPT_ALL: cli->all = true; break;
     case OPT_CHECK: cli->check = true; break;
@@ -402,7 +422,7 @@ static int option_set(struct cli *cli, const struct option *o, const char *value
 static const struct option *option_find(struct str name, const struct command *c)
 {
     for (size_t i = 0; i < countof(options); i++)
-        if ((options[i].bit & c->options) &&
+        if ((options[i].bit & options_of(c)) &&
             (str_is(name, options[i].name) || (options[i].brief && str_is(name, options[i].brief))))
             return &options[i];
     return NULL;
@@ -414,7 +434,7 @@ static int option_unknown(struct str name, const struct command *c)
 
     nearest_begin(&meant, name);
     for (size_t i = 0; i < countof(options); i++)
-        if (options[i].bit & c->options) nearest_offer(&meant, str_of(options[i].name));
+        if (options[i].bit & options_of(c)) nearest_offer(&meant, str_of(options[i].name));
     if (meant.best.n)
         return cli_usage("%s: unknown option " STR_FMT "; did you mean " STR_FMT
                          "? millrace help %s",
@@ -480,6 +500,7 @@ static int run(const struct command *c, struct cli *cli, char *const *args, int 
     if (http_server_name(str_of(cli->server), &server, &e))
         return cli_usage("%s: %s", cli->server_given ? "--server" : "MILLRACE_SERVER", e.text);
     cli->server = buf_cstr(&server);
+    if (c->options & OPT_SERVER && http_identify(&cli->who, &e)) return cli_usage("%s", e.text);
     return c->run(cli);
 }
 
@@ -490,7 +511,8 @@ int cli_main(int argc, char **argv, int (*serve)(const struct config *c))
     struct cli cli = {.serve = serve,
                       .server = server && *server ? server : "127.0.0.1:9000",
                       .limit = -1,
-                      .partition = -1};
+                      .partition = -1,
+                      .who = {getenv("MILLRACE_TOKEN"), false, getenv("MILLRACE_CACERT"), getenv("MILLRACE_CERT"), getenv("MILLRACE_KEY")}};
     const struct command *c;
     int status;
 

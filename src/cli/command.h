@@ -22,9 +22,11 @@ struct cli {
     int64_t limit, partition;                    /* -1: not given */
     bool grpc, all, check, force, repair;
     struct { const char *name, *value; } given[CLI_GIVEN_MAX]; size_t given_n;   /* options of administration, in order */
+    struct http_identity who;
 };
 
-enum cli_option {                                /* which options a command has */
+enum cli_option {                                /* which options a command has; those of OPT_WHO come with OPT_SERVER */
+    OPT_TOKEN = 1 << 27, OPT_CACERT = 1 << 28, OPT_CERT = 1 << 29, OPT_KEY = 1 << 30, OPT_WHO = OPT_TOKEN | OPT_CACERT | OPT_CERT | OPT_KEY,
     OPT_OUTPUT = 1 << 0, OPT_SERVER = 1 << 1, OPT_FILE = 1 << 2, OPT_GRPC = 1 << 3, OPT_HEADER = 1 << 4, OPT_LIMIT = 1 << 5, OPT_PARTITION = 1 << 6,
     OPT_OFFSET = 1 << 7, OPT_ALL = 1 << 8, OPT_PIPELINE = 1 << 9, OPT_CHECK = 1 << 10, OPT_CONFIG = 1 << 11, OPT_FORCE = 1 << 12,
     OPT_DATA = 1 << 13, OPT_REPAIR = 1 << 14, OPT_DUMP = 1 << 15, OPT_FROM = 1 << 16, OPT_TO = 1 << 17, OPT_INTO = 1 << 18,

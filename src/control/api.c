@@ -421,9 +421,10 @@ static bool origin_good(const struct exchange *x)
 {
     struct str origin, host, port;
 
-    if (!exchange_header(x, STR("origin"), &origin)) return true;
-    if (!str_starts(origin, STR("http://")) ||
-        !str_eq((struct str){origin.p + 7, origin.n - 7}, x->authority))
+    if (x->token || !exchange_header(x, STR("origin"), &origin)) return true;
+    host = x->secure ? STR("https://") : STR("http://");
+    if (!str_starts(origin, host) ||
+        !str_eq((struct str){origin.p + host.n, origin.n - host.n}, x->authority))
         return false;
     str_cut(x->authority, ':', &host, &port);
     return str_is(host, "127.0.0.1") || str_is(host, "localhost") ||
@@ -432,16 +433,8 @@ static bool origin_good(const struct exchange *x)
 
 static bool allowed(struct exchange *x)
 {
-    if (x->peer && !addr_loopback(x->peer))
-        respond_error(x, 403,
-                      STR("management is possible from this machine only; tokens for others come "
-                          "with a later version"),
-                      STR(""));
-    else if (!origin_good(x))
-        respond_error(x, 403, STR("this page was asked for on behalf of another web site"),
-                      STR(""));
-    else
-        return true;
+    if (origin_good(x)) return true;
+    respond_error(x, 403, STR("this page was asked for on behalf of another web site"), STR(""));
     return false;
 }
 

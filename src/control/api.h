@@ -7,7 +7,7 @@
  *   GET    trace/{request id}[?pipeline=] · inspect/{expression}[?limit=]
  *   POST   kafka[?node=N|controller]  one request in Kafka's protocol without its size, answered likewise (application/octet-stream):
  *          what administration needs and has no page of its own (bus_ask); commands are made of it
- * Errors: {"error": "…"}. Only from this machine: other addresses are refused until there are tokens.
+ * Errors: {"error": "…"}. Who may ask is decided before, by the gateway.
  * One per gateway loop; everything is called on that loop. Used by: app.     SPDX-License-Identifier: Apache-2.0
  */
 #pragma once

@@ -12,6 +12,7 @@ enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000, EXPIRY_WARN_S = 14 *
 
 static void on_begin(void *ctx, struct exchange *x)
 {
+    if (!admit(ctx, x)) return;
     if (x->grpc) service_begin(ctx, x);
 }
 

@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "flow/flow.h"
+#include "gateway/auth.h"
 #include "gateway/metrics.h"
 #include "net/http_server.h"
 #include "net/tcp.h"
@@ -25,6 +26,7 @@ struct gateway_options {                         /* the gateway: and compat: key
     bool metrics;                                /* telemetry.metrics */
     const struct metrics_sources *sources;       /* what /metrics shows; NULL: nothing but the gateway itself */
     struct str name, version;                    /* of the server, for metadata */
+    struct auth *auth;                           /* shared by all loops; NULL: nobody is asked who calls */
     /* Is this process ready to serve? False: *ret_why says why not. Any loop. NULL: always. */
     bool (*ready)(void *ctx, struct str *ret_why);
     void *ready_ctx;

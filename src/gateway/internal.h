@@ -18,6 +18,7 @@ struct gateway {
     size_t routes_n;
     uint32_t in_flight;
     uint64_t overload, admitted;
+    uint64_t refused[AUTH_BARRED + 1];           /* by verdict */
     struct map series;                           /* by kind, method, code, name -> struct series */
     struct { uint8_t unique[5]; uint32_t counter; } id;
     struct rng rng;
@@ -39,6 +40,9 @@ void answer_err(struct exchange *x, const struct err *e);        /* by http_stat
 void answer_json(struct exchange *x, int status, struct buf *body);
 void answer_message(struct exchange *x, struct buf *message);    /* gRPC, OK */
 void answer_empty(struct exchange *x, int status);
+
+/* ---- admit.c: false: answered with 401, 403 or 429 ---- */
+bool admit(struct gateway *g, struct exchange *x);
 
 /* ---- names.c: who is meant, by whom, until when ---- */
 struct resource { struct str name; bool model; const struct flow_experiment *experiment; };

@@ -32,6 +32,7 @@ struct exchange {
     struct arena arena;                          /* dies with the exchange; the handler may use it */
     /* The handler's. */
     void *priv;
+    bool token;                                  /* a bearer token said who calls: no page of another web site could have */
     void (*gone)(struct exchange *x);
     /* gRPC streams in both directions: set by `begin` (then `request` is not called). A message is borrowed for the call. */
     void (*message)(struct exchange *x, struct bytes message);

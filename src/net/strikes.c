@@ -26,15 +26,10 @@ struct strikes *strikes_new(void)
     return s;
 }
 
-static void forget_all(struct strikes *s)
-{
-    map_fini_each(&s->map, free);
-}
-
 struct strikes *strikes_free(struct strikes *s)
 {
     if (!s) return NULL;
-    forget_all(s);
+    map_fini_each(&s->map, free);
     pthread_mutex_destroy(&s->lock);
     free(s);
     return NULL;
@@ -57,7 +52,7 @@ uint32_t strikes_note(struct strikes *s, struct bytes who, uint64_t now_ms)
     pthread_mutex_lock(&s->lock);
     one = find(s, who, now_ms);
     if (!one) {
-        if (s->map.n >= ADDRESSES_MAX) forget_all(s);
+        if (s->map.n >= ADDRESSES_MAX) map_fini_each(&s->map, free);
         one = xnew(struct strike);
         one->since_ms = now_ms;
         map_put(&s->map, who, one);

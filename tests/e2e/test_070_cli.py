@@ -172,7 +172,7 @@ def test_the_server_is_named_in_short_forms():
     for said, called in (("127.0.0.1", "127.0.0.1:9000"), (":9", "127.0.0.1:9"), ("http://127.0.0.1:9/", "127.0.0.1:9"), ("[::1]", "[::1]:9000")):
         done = run("topic", "read", "nosuch-topic-anywhere", env={"MILLRACE_SERVER": said})
         assert done.returncode == 1 and (called in done.stderr or "nosuch" in done.stderr), (said, done)
-    for said in ("a:b:c", "https://h:1", "h:1/x", "h:0", "h:99999"):
+    for said in ("a:b:c", "https://h:1/x", "ftp://h:1", "h:1/x", "h:0", "h:99999"):
         done = run("get", "--server", said)
         assert done.returncode == 2 and "--server" in done.stderr and "HOST:PORT" in done.stderr, (said, done)
 

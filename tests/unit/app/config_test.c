@@ -549,7 +549,7 @@ static void what_cannot_stand_together_is_refused(void **state)
                    "config.yaml:1:22: gateway.listeners: at least one listener is wanted\n");
     assert_refused(NULL, NULL, "--infer-listen 0.0.0.0:9000",
                    "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks "
-                   "nobody who they are: ask for certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say "
+                   "nobody who they are: ask for tokens (security.gateway.tokens) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say "
                    "--allow-unauthenticated\n");
     assert_refused(NULL, NULL, "--no-broker --broker-only",
                    "--broker-only: contradicts --no-broker\n");
@@ -566,12 +566,10 @@ static void features_of_later_versions_are_refused_not_ignored(void **state)
 {
     (void)state;
     assert_refused(
-        "security:\n  kafka: {protocol: PLAINTEXT}\n  gateway: {tokens: t}\n"
+        "security:\n  kafka: {protocol: PLAINTEXT}\n"
         "control: {scheduler: {listen: '127.0.0.1:9004'}}\n",
         NULL, NULL,
-        "config.yaml:3:21: security.gateway.tokens: this comes with a later version of millrace; "
-        "leave it out\n"
-        "config.yaml:4:31: control.scheduler.listen: this comes with a later version of millrace; "
+        "config.yaml:3:31: control.scheduler.listen: this comes with a later version of millrace; "
         "leave it out\n");
     assert_refused("telemetry: {tracing: {disable: false}}\n", NULL, NULL,
                    "config.yaml:1:32: telemetry.tracing.disable: false comes with a later version "
@@ -637,7 +635,7 @@ static void certificates_of_the_inference_port_come_from_the_file_or_as_the_orig
     assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientAuth: required}}}\n", NULL, NULL,
                    "config.yaml:1:64: security.gateway.tls.clientAuth: callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing\n");
     assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientCaPath: c, clientAuth: requested}}}\n", NULL, "--infer-listen 0.0.0.0:9000",
-                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: ask for certificates "
+                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: ask for tokens (security.gateway.tokens) or certificates "
                    "(security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say --allow-unauthenticated\n");
 }
 

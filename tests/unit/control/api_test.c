@@ -241,13 +241,11 @@ static void what_is_wrong_gets_its_status(void **state)
     world_free(&w);
 }
 
-static void only_this_machine_may_manage_and_no_web_page(void **state)
+static void no_web_page_may_manage(void **state)
 {
     (void)state;
     struct world w;
     world_new(&w);
-    w.peer = "192.0.2.7:1234";
-    assert_in(ask(&w, "GET /millrace/v1/info", "", ""), "403 Forbidden");
     w.peer = "[::1]:99";
     assert_in(ask(&w, "GET /millrace/v1/info", "", ""), "200 OK");
     assert_in(ask(&w, "POST /millrace/v1/apply", "Origin: http://evil.example\r\n", M("m")),
@@ -282,7 +280,7 @@ int main(void)
         cmocka_unit_test(problems_come_with_their_places),
         cmocka_unit_test(one_requests_records_are_found_and_decoded),
         cmocka_unit_test(what_is_wrong_gets_its_status),
-        cmocka_unit_test(only_this_machine_may_manage_and_no_web_page),
+        cmocka_unit_test(no_web_page_may_manage),
         cmocka_unit_test(a_client_that_goes_away_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
