@@ -76,11 +76,14 @@ static void put_value(struct str topic, const struct bus_record *r, struct str t
                       struct buf *b)
 {
     struct str unused;
+    bool lost = record_header(r, "millrace-lost", &unused);
     bool error = record_header(r, "seldon-pipeline-errors", &unused) ||
                  str_ends(topic, STR(".errors.errors"));
 
     if (!r->value.p)
         buf_append_str(b, STR("\"kind\":\"null\",\"value\":null"));
+    else if (lost)
+        put_opaque(r->value, "lost", b);
     else if (error)
         put_opaque(r->value, "error", b);
     else if (str_ends(topic, STR(".inputs")) && put_message(schema_message(r->value), INFER_REQUEST, tensor, b))

@@ -5,7 +5,7 @@
 #include "bus/bus.h"
 
 /* Appends {"topic":…,"partition":…,"offset":…,"timestampMs":…,"key":…,"headers":[…],"kind":…,"value":…}. What the value is
- * follows from the topic's name and the headers: kind is request, response, error, text, bytes (base64) or null.
+ * follows from the topic's name and the headers: kind is request, response, error, lost (a record that could not be written), text, bytes (base64) or null.
  * `tensor` not empty: only that tensor of the message. raw: bytes whatever it is. Never fails: what cannot be decoded is
  * text or bytes. */
 void record_put_json(struct str topic, int32_t partition, const struct bus_record *r, struct str tensor, bool raw, struct buf *b);

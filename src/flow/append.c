@@ -1,6 +1,7 @@
 /* Records on their way to the bus. The bus copies what it is given at once, so headers are gathered
  * in a scratch buffer; the operation itself is lent until its answer comes. Hop records are written
- * beside the execution: nobody waits for them, failures are counted.
+ * beside the execution: nobody waits for them. One that fails is counted, and the errors topic gets a record that names its
+ * topic and says why, so that `trace` knows of it; the run may be gone by then, so what that record needs is kept beside it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/executor.h"
@@ -29,13 +30,87 @@ static void append_recycle(struct flow *f, struct flow_append *a)
     f->spare_appends_n++;
 }
 
+/* ---- lost hops ---- */
+
+struct hop_of { uint32_t refs; struct bytes key; struct str id, pipeline, request_id; int32_t partition; char text[]; };
+
+static struct str keep(char **at, struct str s)
+{
+    struct str kept = {*at, s.n};
+
+    if (s.n) memcpy(*at, s.p, s.n);
+    *at += s.n;
+    return kept;
+}
+
+/* One for all hops of the run. */
+static struct hop_of *hop_ref(struct flow_run *r)
+{
+    const struct str *request_id = headers_get(r->run.points[0].headers, "x-request-id");
+    struct str id = request_id ? *request_id : (struct str){0}, pipeline = r->run.graph->name;
+    struct hop_of *h = r->hops;
+    char *at;
+
+    if (!h) {
+        h = r->hops = xcalloc(1, sizeof *h + r->key.n + r->id.n + pipeline.n + id.n);
+        at = h->text;
+        h->refs = 1;
+        h->partition = r->partition;
+        if (r->key.p) h->key = str_bytes(keep(&at, bytes_str(r->key)));
+        h->id = keep(&at, r->id);
+        h->pipeline = keep(&at, pipeline);
+        h->request_id = keep(&at, id);
+    }
+    h->refs++;
+    return h;
+}
+
+void hop_unref(struct hop_of **h)
+{
+    if (*h && --(*h)->refs == 0) free(*h);
+    *h = NULL;
+}
+
+static void append_done(struct bus_op *op);
+
+/* Not tried again, and not said of itself: what cannot be written here is counted, and in the diagnostics. */
+static void loss_write(struct flow *f, const struct flow_append *lost)
+{
+    const struct hop_of *h = lost->of;
+    struct bus_header headers[] = {{STR(RUN_ID_HEADER), str_bytes(h->id)},
+                                   {STR("pipeline"), str_bytes(h->pipeline)},
+                                   {STR("millrace-lost"), str_bytes(lost->a.topic)},
+                                   {STR("x-request-id"), str_bytes(h->request_id)}};
+    AUTO(buf_fini) struct buf text = {0};
+    struct bus_record record = {.timestamp_ms = clock_wall_ms(loop_clock(f->loop)), .key = h->key, .headers = headers,
+                                .headers_n = countof(headers) - (h->request_id.n == 0)};
+    struct flow_append *a = append_new(f);
+
+    buf_printf(&text, "a record for " STR_FMT " could not be written: %s", STR_ARG(lost->a.topic), lost->a.op.err.text);
+    record.value = buf_view(&text);
+    a->f = f;
+    a->kind = APPEND_LOSS;
+    a->a.op.reply_to = loop_mailbox(f->loop);
+    a->a.op.done = append_done;
+    a->a.topic = f->errors.name;
+    a->a.partition = f->errors.partitions > 0 ? h->partition % f->errors.partitions : h->partition;
+    a->a.durability = f->o.durability;
+    a->a.aside = true;
+    f->lent++;
+    f->counters.records_appended++;
+    bus_append(f->bus, &a->a, &record, 1);
+}
+
 static void hop_done(struct flow *f, const struct flow_append *a)
 {
-    if (!a->a.op.err.rc) return;
+    if (!a->a.op.err.rc || a->kind == APPEND_LOSS) return;
     f->counters.hop_records_failed++;
     diag(DIAG_WARN, "flow.record-lost", KV_STR("topic", a->a.topic), KV_I64("partition", a->a.partition),
          KV_CSTR("why", a->a.op.err.text));
+    if (a->of && !f->drain_over) loss_write(f, a);
 }
+
+/* ---- answers ---- */
 
 /* Somebody deleted it: it is made again, for the records to come. */
 static void topic_gone(struct flow *f, const struct flow_append *a)
@@ -60,6 +135,7 @@ static void append_done(struct bus_op *op)
         }
         if (p) place_unref(p);
     }
+    hop_unref(&a->of);
     append_recycle(f, a);
     flow_returned(f);
 }
@@ -129,6 +205,8 @@ void append_record(struct flow_run *r, const struct append_what *w)
     if (w->kind != APPEND_HOP) {
         a->r = r;
         list_push(&r->appends, &a->link);
+    } else if (w->place) {
+        a->of = hop_ref(r);
     }
     if (w->place) w->place->refs++;
     if (w->inputs) commit_touch(w->place);

@@ -193,6 +193,7 @@ struct flow_run {
     struct list calls_done;
     struct list windows;
     struct list appends;                         /* input and outcome on their way */
+    struct hop_of *hops;                         /* NULL: it has no hop record yet */
     struct timer deadline;
     uint64_t from_ms, deadline_ms, last_ms;      /* when it came; the caller's; of branches beside the output */
     bool started, stepping;
@@ -211,7 +212,8 @@ struct flow_run {
     size_t bytes_counted;
 };
 
-enum append_kind { APPEND_HOP, APPEND_INPUT, APPEND_OUTCOME };
+enum append_kind { APPEND_HOP, APPEND_LOSS, APPEND_INPUT, APPEND_OUTCOME };     /* LOSS: what is said of a hop record */
+struct hop_of;                                   /* append.c: what a lost hop record is said with */
 struct flow_append {
     struct bus_append a;
     struct flow *f;
@@ -219,6 +221,7 @@ struct flow_append {
     struct place *place;                         /* whose topic it goes to; NULL: the errors topic */
     enum append_kind kind;
     bool inputs;
+    struct hop_of *of;                           /* a hop record's; NULL: its loss cannot be written down either */
     struct list link;
 };
 
@@ -452,6 +455,7 @@ struct append_what {
     struct str lacks;                            /* text: what was left out of it already */
 };
 void append_record(struct flow_run *r, const struct append_what *w);
+void hop_unref(struct hop_of **h);               /* NULL is fine */
 
 /* redact.c: the message as a record may have it, in `store` where something had to go, and the names of what it lacks. */
 #define REDACTED_HEADER "millrace-redacted"

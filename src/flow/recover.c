@@ -115,11 +115,12 @@ bool scan_run_id(const struct bus_record *rec, struct run_id *ret)
     return false;
 }
 
+/* The errors topic has those of all runs, and more than one of some. */
 static void outcome_sort(struct scan *s, const struct bus_record *rec)
 {
     struct run_id id;
 
-    if (scan_run_id(rec, &id) && map_put_str(&s->done, id.identity, s)) s->f->counters.repeats++;
+    if (scan_run_id(rec, &id) && str_eq(id.topic, str_of(s->in->p->inputs.id)) && map_put_str(&s->done, id.identity, s)) s->f->counters.repeats++;
 }
 
 static void outside_sort(struct scan *s, const struct bus_record *rec)

@@ -91,6 +91,7 @@ static void run_recycle(struct flow_run *r)
         if (r->calls[i].model) place_unref(r->calls[i].model);
     }
     run_fini(&r->run);
+    hop_unref(&r->hops);
     flow_snapshot_unref(&r->snapshot);
     if (keep) {
         list_push(&f->spare_runs, &r->link);

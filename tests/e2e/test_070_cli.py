@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 
+import confluent_kafka.admin
 import harness
 import pytest
 import resources
@@ -292,6 +293,17 @@ def test_one_requests_way_is_shown_in_order(loaded):
     shown = loaded.cli("inspect", "chain.mul10.outputs.OUTPUT", "-n", "1").stdout
     assert "way-2" in shown and "way-1" not in shown and "10 20 30 40" in shown
     assert loaded.cli("inspect", "chain.nostep", check=False).returncode == 1
+
+
+def test_a_record_that_could_not_be_written_is_named(loaded):
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": loaded.kafka})
+    small = confluent_kafka.admin.ConfigResource("topic", "seldon.default.model.mul10.outputs", set_config={"max.message.bytes": "100"})
+    for done in admin.alter_configs([small]).values():
+        done.result(20)
+    loaded.cli("infer", "pipeline", "chain", REQUEST, "--header", "x-request-id: lost-1")
+    lines = loaded.cli("trace", "lost-1").stdout.splitlines()[1:]
+    named = [line for line in lines if "seldon.default.errors.errors" in line]
+    assert len(lines) == 6 and len(named) == 1 and " lost " in named[0] and "seldon.default.model.mul10.outputs" in named[0], lines
 
 
 def test_topics_are_listed_and_read(loaded):
