@@ -1,6 +1,7 @@
 """Pipelines over a model server, on the embedded broker and on a real Apache Kafka: answers and records."""
 
 import concurrent.futures
+import socket
 import time
 
 import confluent_kafka
@@ -53,31 +54,34 @@ def topics_of(plane):
     return names
 
 
-SLOWEST = "---".join([*(resources.model(f"slow-{n}") for n in "abc"), resources.pipeline("slowest", """
+@pytest.fixture
+def waiting():
+    """A pipeline whose model takes calls and never answers: a request to it is at work for as long as the test wants."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        yield "---".join([
+            resources.server("127.0.0.1:%d" % silent.getsockname()[1]).replace("name: toy", "name: silent").replace("[toy]", "[silence]"),
+            resources.model("hang", "silence"), resources.pipeline("waits", """
 dataflow: {cleanTopicsOnDelete: true}
 steps:
-- {name: slow}
-- {name: slow-a, inputs: [slow]}
-- {name: slow-b, inputs: [slow-a]}
-- {name: slow-c, inputs: [slow-b]}
-output: {steps: [slow-c]}
+- {name: hang}
+output: {steps: [hang]}
 """)])
 
 
-def test_the_topics_of_a_deleted_pipeline_go_also_when_the_process_was_killed_before(plane, start, toy, tmp_path, kafka_cluster):
-    plane.apply(tmp_path, "---".join([resources.toys(toy), SLOWEST, resources.CHAIN]))
-    url = f"http://{plane.infer}/v2/pipelines/slowest/infer"
+def test_the_topics_of_a_deleted_pipeline_go_also_when_the_process_was_killed_before(plane, start, toy, waiting, tmp_path, kafka_cluster):
+    plane.apply(tmp_path, "---".join([resources.toys(toy), waiting, resources.CHAIN]))
+    url = f"http://{plane.infer}/v2/pipelines/waits/infer"
     with concurrent.futures.ThreadPoolExecutor() as pool:
         call = pool.submit(lambda: requests.post(url, json={"inputs": [resources.fp32([1])]}, timeout=60))
-        read_topic(plane, "pipeline.slowest.inputs")
-        plane.cli("delete", "pipeline", "slowest")
-        assert any(".slowest." in name for name in topics_of(plane))  # the request that runs needs them
+        read_topic(plane, "pipeline.waits.inputs")
+        plane.cli("delete", "pipeline", "waits")
+        assert any(".waits." in name for name in topics_of(plane))  # the request that runs needs them
         plane.kill()
         assert call.exception(timeout=30)
     where = [] if kafka_cluster is None else ["--no-broker", "--bootstrap", kafka_cluster.address]
     again = start(*where, "--namespace", plane.namespace)
     again.bootstrap = again.kafka if kafka_cluster is None else kafka_cluster.address
-    wait_for(lambda: not any(".slowest." in name for name in topics_of(again)), 30, "the topics are still there")
+    wait_for(lambda: not any(".waits." in name for name in topics_of(again)), 30, "the topics are still there")
     assert f"seldon.{plane.namespace}.pipeline.chain.inputs" in topics_of(again)
 
 
