@@ -193,17 +193,17 @@ static void changes_make(struct applying *a)
         struct str key = record_key(&m->arena, r->kind, r->name);
         const struct resource *old = current(a->c, key);
         uint32_t version = (old ? old->version : gone_get(a->c, key).version) + 1;
-        if (old && str_eq(old->json, r->json)) {
+        if (old && !old->overtaken.n && str_eq(old->json, r->json)) {
             result(&m->answer, i == 0, r, old->version, "unchanged");
             continue;
         }
         struct str value = envelope_next(&m->arena, a->c, r, old, version, now_ms);
-        if (old && old->why_not.n && old->version == 0)
+        if (old && (old->overtaken.n || (old->why_not.n && old->version == 0)))
             problem_add(&a->problems, STR(""), 0, 0,
                         "%s " STR_FMT
                         " is stored already, but this version does not understand it (" STR_FMT
                         "); delete it first, or use the newer version",
-                        resource_kind_name(r->kind), STR_ARG(r->name), STR_ARG(old->why_not));
+                        resource_kind_name(r->kind), STR_ARG(r->name), STR_ARG(old->overtaken.n ? old->overtaken : old->why_not));
         if (value.n > a->c->o.message_bytes_max)
             problem_add(&a->problems, STR(""), 0, 0,
                         "%s " STR_FMT " takes %zu bytes; a record may have %zu",

@@ -26,7 +26,7 @@ static void put_older(struct buf *b, uint32_t version, int64_t until_ms, struct 
 static void envelope_begin(struct buf *b, uint32_t version, int64_t created_ms, struct str json)
 {
     buf_printf(b,
-               "{\"format\":%d,\"version\":%" PRIu32 ",\"createdMs\":%" PRId64
+               "{\"format\":%d" NEXT_FIELD ",\"version\":%" PRIu32 ",\"createdMs\":%" PRId64
                ",\"resource\":" STR_FMT,
                RECORD_FORMAT, version, created_ms, STR_ARG(json));
 }
@@ -67,7 +67,7 @@ static const char *const clear_names[] = {[CLEAR_NOTHING] = "", [CLEAR_OFFSETS] 
 struct change gone_change(struct arena *a, struct str key, struct gone g)
 {
     return (struct change){.key = arena_printf(a, GONE_PREFIX STR_FMT, STR_ARG(key)),
-                           .value = arena_printf(a, "{\"format\":%d,\"version\":%" PRIu32 "%s}",
+                           .value = arena_printf(a, "{\"format\":%d" NEXT_FIELD ",\"version\":%" PRIu32 "%s}",
                                                  RECORD_FORMAT, g.version, clear_names[g.clear])};
 }
 
@@ -189,6 +189,17 @@ static enum rc envelope_read(struct control *c, struct str value, struct resourc
     return RC_OK;
 }
 
+/* A later record of what is there, which this version does not take: whoever wrote it goes on with that, this process with what
+ * it has. It is not gone: its requests are served, and what it has in the log is not cleared away. */
+static bool overtaken(struct control *c, struct str key, const struct err *why)
+{
+    struct resource *r = map_get_str(&c->by_key, key);
+
+    if (!r || r->why_not.n) return false;
+    r->overtaken = arena_dup_str(&r->arena, str_of(why->text));
+    return true;
+}
+
 /* What cannot be used is kept by name, so that it is listed and not overwritten by chance. */
 static struct resource *unusable(struct str key, struct str value, const struct err *why)
 {
@@ -255,6 +266,7 @@ void control_record(struct control *c, struct str key, struct str value, bool go
     if (!gone && envelope_read(c, value, &r, &e)) {
         diag(DIAG_WARN, "control.record_left_alone", KV_STR("key", key), KV_I64("offset", offset),
              KV_CSTR("why", e.text));
+        if (overtaken(c, key, &e)) return;
         r = unusable(key, value, &e);
     }
     if (r) {

@@ -139,6 +139,10 @@ static void item_make(struct control_item *item, const struct resource *r,
         json_put_str(b, r->why_not);
         return;
     }
+    if (r->overtaken.n) {
+        buf_append_str(b, STR(",\"overtaken\":"));
+        json_put_str(b, r->overtaken);
+    }
     switch (r->kind) {
     case RESOURCE_SERVER:
         item->rest = !r->server.address.n;

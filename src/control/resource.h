@@ -36,6 +36,7 @@ struct resource {
     struct str json;                             /* apiVersion, kind, metadata and spec as declared */
     struct str seldon_uid;                       /* pipelines: annotation millrace.io/seldon-uid; empty: none */
     struct str why_not;                          /* stored once, but this version does not take it; empty: fine */
+    struct str overtaken;                        /* why a later record of it is not taken: it stays what it was; empty: there is none */
     union {
         struct resource_server server;
         struct resource_model model;

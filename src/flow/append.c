@@ -158,6 +158,9 @@ static size_t gather_headers(struct flow_run *r, const struct append_what *w, st
     if (w->kind == APPEND_INPUT && !r->place->model) put_header(f, STR(VERSION_HEADER), r->run.graph->version);
     if (w->extra_name.n) put_header(f, w->extra_name, w->extra_value);
     if (lacks.n) put_header(f, STR(REDACTED_HEADER), lacks);
+#ifdef MILLRACE_NEXT
+    put_header(f, STR("millrace-next"), STR("what a later version may add"));
+#endif
     return f->header_scratch.n / sizeof(struct bus_header);
 }
 

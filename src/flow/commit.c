@@ -32,7 +32,11 @@ void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_erro
 
 struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors)
 {
+#ifdef MILLRACE_NEXT
+    return arena_printf(a, "next=%d outputs=%" PRId64 " later=x errors=%" PRId64, 1, outputs, errors);
+#else
     return arena_printf(a, "outputs=%" PRId64 " errors=%" PRId64, outputs, errors);
+#endif
 }
 
 /* ---- floors ---- */

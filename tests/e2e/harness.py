@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 MILLRACE = os.environ.get("MILLRACE_BIN", str(ROOT / "build/millrace"))
 TOY_SERVER = os.environ.get("TOY_SERVER_BIN", str(ROOT / "build/release/tests/toy_server"))
 CRED_PROBE = os.environ.get("CRED_PROBE_BIN", str(pathlib.Path(TOY_SERVER).parent / "cred_probe"))
+MILLRACE_NEXT = os.environ.get("MILLRACE_NEXT_BIN", str(ROOT / "build/release/tests/millrace-next"))
 KAFKA381 = os.environ.get("KAFKA381_DIR", str(ROOT / "build/kafka381"))
 
 
@@ -73,9 +74,10 @@ class Process:
 
 
 class Millrace(Process):
-    def __init__(self, data, *options, env=None, timeout=30, kafka_listen="127.0.0.1:0", infer_listen="127.0.0.1:0"):
+    def __init__(self, data, *options, env=None, timeout=30, kafka_listen="127.0.0.1:0", infer_listen="127.0.0.1:0",
+                 binary=None):
         self.data = pathlib.Path(data)
-        args = [MILLRACE, "serve", "--data", self.data]
+        args = [binary or MILLRACE, "serve", "--data", self.data]
         if "--no-broker" not in options:
             args += ["--kafka-listen", kafka_listen]
         if "--broker-only" not in options:

@@ -19,11 +19,11 @@ class Fleet:
         self.start, self.bootstrap, self.namespace, self.options = start, address, namespace, options
         self.members, self.n = [], 0
 
-    def add(self, *more, bootstrap=None, asked=True):
-        """One more; asked=False: not yet among those that Load asks."""
+    def add(self, *more, bootstrap=None, asked=True, binary=None):
+        """One more; asked=False: not yet among those that Load asks. binary: another millrace."""
         self.n += 1
         member = self.start("--no-broker", "--bootstrap", bootstrap or self.bootstrap, "--namespace", self.namespace,
-                            *FAST, *self.options, *more, data=f"replica{self.n}")
+                            *FAST, *self.options, *more, data=f"replica{self.n}", binary=binary)
         if asked:
             self.members.append(member)
         return member

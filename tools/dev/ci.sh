@@ -1,5 +1,15 @@
 # ./dev ci [--full]: what .ci/run adds to ./dev test. --full: everything, with more rounds and seeds.
 
+# Builds the program of OLD (MILLRACE_OLD, or fifty commits ago); false without history.
+older() {
+    OLD=$(git rev-parse --verify -q "${MILLRACE_OLD:-HEAD~50}^{commit}") || { say "there is no history here: no older millrace is tried"; return 1; }
+    rm -rf build/older
+    mkdir -p build/older
+    git archive "$OLD" | tar -x -C build/older
+    meson setup build/older/release build/older --buildtype=release >build/older/meson.log 2>&1 && ninja -C build/older/release millrace >build/older/ninja.log 2>&1 ||
+        { say "an older millrace ($OLD) does not build"; FAILED=$((FAILED + 1)); return 1; }
+}
+
 cmd_ci() {
     local full=0 modes=kraft
     case ${1:-} in --full) full=1 modes=kraft,zk ;; '') ;; *) die "ci: unknown option $1 (--full)" ;; esac
@@ -20,9 +30,14 @@ cmd_ci() {
     kafka381
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py --kafka "$modes" -k "kraft or zk"
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py \
+        tests/e2e/test_049_keys_on_replicas.py tests/e2e/test_051_two_versions.py --kafka "$modes" -k "kraft or zk"
     say "the broker killed 200 times under real clients"
     KILLS=200 pytest_suite venv tests/e2e/test_031_kill_loop.py
+    if [ $full = 1 ] && older; then
+        say "an older millrace ($(git log -1 --format='%h, %cs' "$OLD")) beside this one"
+        MILLRACE_OLD_BIN=$PWD/build/older/release/millrace pytest_suite venv tests/e2e/test_051_two_versions.py --kafka kraft -k older
+    fi
     say "faults under several data planes"
     if [ $full = 1 ]; then pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka "$modes"
     else pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka kraft -k "embedded or sleeps"; fi

@@ -367,6 +367,32 @@ static void what_another_replica_applies_arrives_here(void **state)
     house_free(h);
 }
 
+static void a_later_record_that_cannot_be_used_leaves_what_is_there_as_it_was(void **state)
+{
+    (void)state;
+    struct house *h = house_new();
+    start(h);
+    asked_free(APPLY(h, M("kept")));
+    produce(h, "Model/kept", "{\"format\":2,\"whatever\":true}");
+    assert_int_equal(h->snapshot->models_n, 1);
+    assert_int_equal(h->snapshot->gone_n, 0);
+    struct asked *a = ask(h, CONTROL_LIST, "", "", "");
+    assert_int_equal(a->call.items_n, 1);
+    assert_true(a->call.items[0].usable);
+    assert_true(memmem(a->call.items[0].json.p, a->call.items[0].json.n, "\"overtaken\":\"written in format 2", 32) != NULL);
+    asked_free(a);
+    a = APPLY(h, M("kept"));
+    assert_int_equal(a->call.err.rc, RC_INVALID);
+    assert_true(memmem(a->call.json.p, a->call.json.n, "is stored already, but this version does not understand it", 50) != NULL);
+    asked_free(a);
+    produce(h, "Model/kept", "{\"format\":1,\"version\":9,\"resource\":{\"kind\":\"Model\",\"metadata\":{\"name\":\"kept\"},\"spec\":{}}}");
+    a = ask(h, CONTROL_LIST, "", "", "");
+    assert_null(memmem(a->call.items[0].json.p, a->call.items[0].json.n, "overtaken", 9));
+    assert_non_null(memmem(a->call.items[0].json.p, a->call.items[0].json.n, "\"version\":9", 11));
+    asked_free(a);
+    house_free(h);
+}
+
 static void records_that_cannot_be_used_are_left_alone_and_shown(void **state)
 {
     (void)state;
@@ -912,6 +938,7 @@ int main(void)
         cmocka_unit_test(deleting_writes_a_tombstone),
         cmocka_unit_test(a_restart_finds_everything_again),
         cmocka_unit_test(what_another_replica_applies_arrives_here),
+        cmocka_unit_test(a_later_record_that_cannot_be_used_leaves_what_is_there_as_it_was),
         cmocka_unit_test(records_that_cannot_be_used_are_left_alone_and_shown),
         cmocka_unit_test(a_topic_that_is_not_compacted_is_refused_with_the_remedy),
         cmocka_unit_test(while_the_log_is_away_the_start_is_tried_again),
