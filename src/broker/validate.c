@@ -5,6 +5,8 @@
 #include "kafka/batch_build.h"
 #include "kafka/errors.h"
 
+enum { NO_TIMESTAMP = -1 }; /* any other is one, also below zero */
+
 const char *record_fault_text(enum record_fault f)
 {
     switch (f) {
@@ -36,8 +38,8 @@ static void fault(struct batch_verdict *v, int32_t index, enum record_fault f)
 
 static bool in_range(int64_t ts, const struct batch_rules *rules)
 {
-    if (ts < 0) return true; /* none given */
-    if (ts <= rules->now_ms) return rules->now_ms - ts <= rules->before_max_ms;
+    if (ts == NO_TIMESTAMP) return true;
+    if (ts <= rules->now_ms) return ts >= rules->now_ms - rules->before_max_ms;
     return ts - rules->now_ms <= rules->after_max_ms;
 }
 
@@ -45,7 +47,7 @@ static void check_record(const struct batch *b, const struct record *rec,
                          const struct batch_rules *rules, struct batch_verdict *v)
 {
     if (rules->compacted && !rec->key.p) fault(v, rec->index, RECORD_NO_KEY);
-    if (batch_is(b, BATCH_LOG_APPEND_TIME) && (rules->log_append_time || rec->timestamp < 0))
+    if (batch_is(b, BATCH_LOG_APPEND_TIME) && (rules->log_append_time || rec->timestamp == NO_TIMESTAMP))
         fault(v, rec->index, RECORD_TIME_TYPE);
     else if (!rules->log_append_time && !in_range(rec->timestamp, rules))
         fault(v, rec->index, RECORD_TIME_RANGE);

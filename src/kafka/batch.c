@@ -30,6 +30,7 @@ const char *batch_fault_name(enum batch_fault f)
     case BATCH_COUNT:         return "record count and last offset delta do not agree";
     case BATCH_PAYLOAD:       return "the compressed records cannot be read";
     case BATCH_PAYLOAD_LARGE: return "the compressed records expand beyond the limit";
+    case BATCH_TIMESTAMP:     return "a timestamp that cannot be";
     case BATCH_RECORD:        return "a record is malformed";
     case BATCH_TRAILING:      return "bytes are left behind the last record";
     }

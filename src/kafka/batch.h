@@ -38,6 +38,7 @@ enum batch_fault {
     BATCH_COUNT,         /* last_offset_delta + 1 is not record_count, or not above 0 */
     BATCH_PAYLOAD,       /* the codec cannot read it */
     BATCH_PAYLOAD_LARGE, /* expands beyond the limit */
+    BATCH_TIMESTAMP,     /* of a message of the older formats: one that cannot be */
     BATCH_RECORD,        /* a record that does not parse, or is not as long as it says */
     BATCH_TRAILING,      /* something is left behind the last record */
 };

@@ -2,7 +2,7 @@
 #include "kafka/message_set.h"
 #include <isa-l/crc.h>
 
-enum { AT_MAGIC = 4, CODEC_MASK = 7 };        /* the magic follows the checksum */
+enum { AT_MAGIC = 4, CODEC_MASK = 7, LOG_APPEND_TIME = 8 };     /* the magic follows the checksum */
 
 struct message {
     uint8_t      attributes;
@@ -12,7 +12,7 @@ struct message {
 
 struct conversion {
     struct codecs       *codecs;
-    size_t               bytes_max;           /* that a compressed message may expand to */
+    struct message_set_rules rules;
     struct buf          *scratch;
     struct batch_builder to;
     int8_t               magic;
@@ -47,9 +47,19 @@ static enum batch_fault message_read(struct bytes in, int8_t magic, struct messa
     return r.why || rd_left(&r) ? BATCH_RECORD : BATCH_OK;
 }
 
-static void message_add(struct conversion *v, const struct message *m)
+static bool has_append_bit(const struct conversion *v, const struct message *m) { return v->magic > 0 && (m->attributes & LOG_APPEND_TIME); }
+
+/* As Kafka has it: who says that it is the broker's time has to give one, and may not say so where the broker's time counts. */
+static enum batch_fault check_append_bit(const struct conversion *v, const struct message *m)
 {
-    batch_add(&v->to, &(struct record_new){.timestamp = MAX(m->timestamp, (int64_t)-1), .key = m->key, .value = m->value});
+    return has_append_bit(v, m) && (v->rules.log_append_time || m->timestamp < 0) ? BATCH_TIMESTAMP : BATCH_OK;
+}
+
+static enum batch_fault message_add(struct conversion *v, const struct message *m)
+{
+    if (m->timestamp < -1) return BATCH_TIMESTAMP;
+    batch_add(&v->to, &(struct record_new){.timestamp = m->timestamp, .key = m->key, .value = m->value});
+    return BATCH_OK;
 }
 
 /* The messages inside of a compressed one. */
@@ -67,13 +77,14 @@ static enum batch_fault inner_add(struct conversion *v, const struct message *ou
     if (!outer->value.p) return BATCH_RECORD;
     v->to.opt.codec = codec;
     buf_clear(v->scratch);
-    rc = kafka_decompress(v->codecs, codec, outer->value, v->bytes_max, v->scratch, &e);
+    rc = kafka_decompress(v->codecs, codec, outer->value, v->rules.bytes_max, v->scratch, &e);
     if (rc) return rc == RC_TOO_LARGE ? BATCH_PAYLOAD_LARGE : BATCH_PAYLOAD;
     rd_init(&set, buf_view(v->scratch));
     while (message_next(&set, &in)) {
         if ((fault = message_read(in, v->magic, &m))) return fault;
         if (m.attributes & CODEC_MASK) return BATCH_RECORD;
-        message_add(v, &m);
+        if (has_append_bit(v, outer)) m.timestamp = outer->timestamp;     /* it is that of all */
+        if ((fault = message_add(v, &m))) return fault;
     }
     return BATCH_OK;
 }
@@ -93,16 +104,16 @@ static enum batch_fault messages_add(struct conversion *v, struct rd *set)
         if ((fault = message_read(in, v->magic, &m))) break;
         compressed = (m.attributes & CODEC_MASK) != 0;
         if (compressed && v->to.count) return BATCH_RECORD;
-        if (compressed) fault = inner_add(v, &m);
-        else message_add(v, &m);
+        if ((fault = check_append_bit(v, &m))) break;
+        fault = compressed ? inner_add(v, &m) : message_add(v, &m);
     }
     if (fault) return fault;
     return v->to.count ? BATCH_OK : BATCH_NONE;
 }
 
-enum batch_fault message_set_convert(struct bytes set, struct codecs *c, size_t bytes_max, struct buf *scratch, struct buf *into)
+enum batch_fault message_set_convert(struct bytes set, struct codecs *c, struct message_set_rules rules, struct buf *scratch, struct buf *into)
 {
-    struct conversion v = {.codecs = c, .bytes_max = bytes_max, .scratch = scratch, .magic = -1};
+    struct conversion v = {.codecs = c, .rules = rules, .scratch = scratch, .magic = -1};
     size_t            before = into->n;
     enum batch_fault  fault;
     struct bytes      made;

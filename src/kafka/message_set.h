@@ -8,10 +8,14 @@
 #include "kafka/batch_build.h"
 
 enum { MESSAGE_SET_MAGIC_MAX = 1 };
+struct message_set_rules {
+    size_t bytes_max;                     /* that a compressed message may expand to */
+    bool   log_append_time;               /* the topic's times are the broker's */
+};
 
-/* Appends a batch with the set's messages, in the codec they came in, to *into. `scratch` is used for compressed ones, which may expand to
- * bytes_max. A message that is cut off at the end is left out. On failure *into is as before:
+/* Appends a batch with the set's messages, in the codec they came in, to *into. `scratch` is used for compressed ones. A message that is cut off at the end is left out. On failure *into is as before:
  *   BATCH_NONE     no whole message            BATCH_CRC     a checksum does not match
  *   BATCH_CODEC    a codec these formats do not have           BATCH_PAYLOAD, BATCH_PAYLOAD_LARGE   as for batches
+ *   BATCH_TIMESTAMP   one below -1, or one that says that it is the broker's where that may not be said
  *   BATCH_RECORD   a message that does not parse, of another format than the first, or compressed and not the only one */
-enum batch_fault message_set_convert(struct bytes set, struct codecs *c, size_t bytes_max, struct buf *scratch, struct buf *into) MUST_USE;
+enum batch_fault message_set_convert(struct bytes set, struct codecs *c, struct message_set_rules rules, struct buf *scratch, struct buf *into) MUST_USE;

@@ -87,7 +87,7 @@ static void convert(struct bytes in)
     struct record             rec;
     struct batch              b;
 
-    if (message_set_convert(in, codecs, PAYLOAD_MAX, &scratch, &made)) {
+    if (message_set_convert(in, codecs, (struct message_set_rules){PAYLOAD_MAX, false}, &scratch, &made)) {
         must(made.n == 0);
         return;
     }

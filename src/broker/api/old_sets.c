@@ -13,6 +13,7 @@ static int16_t code_of(enum batch_fault fault)
     case BATCH_OK:            return KAFKA_ERR_NONE;
     case BATCH_CRC:           return KAFKA_ERR_CORRUPT_MESSAGE;
     case BATCH_PAYLOAD_LARGE: return KAFKA_ERR_MESSAGE_TOO_LARGE;
+    case BATCH_TIMESTAMP:     return KAFKA_ERR_INVALID_TIMESTAMP;
     case BATCH_NONE: case BATCH_LENGTH: case BATCH_LENGTH_SHORT: case BATCH_MAGIC_UNKNOWN: case BATCH_MAGIC_OLD: case BATCH_CUT: case BATCH_CODEC: case BATCH_COUNT:
     case BATCH_PAYLOAD: case BATCH_RECORD: case BATCH_TRAILING: break;
     }
@@ -34,13 +35,15 @@ static bool has_old(const struct produce_request *q)
     return false;
 }
 
-static int16_t take(struct broker *b, struct bytes *records, size_t *left, struct buf *into)
+static int16_t take(struct broker *b, struct str topic, struct bytes *records, size_t *left, struct buf *into)
 {
+    const struct topic *t = broker_topic(b, topic);
     size_t           at = into->n, may = MIN(*left, (size_t)EXPANDED_BYTES_MAX);
+    struct message_set_rules rules = {.bytes_max = may, .log_append_time = t && t->config.log_append_time};
     enum batch_fault fault = BATCH_OK;
 
     buf_clear(&b->scratch);
-    if (is_old(*records)) fault = message_set_convert(*records, b->codecs, may, &b->scratch, into);
+    if (is_old(*records)) fault = message_set_convert(*records, b->codecs, rules, &b->scratch, into);
     else buf_append(into, *records);
     *left -= fault == BATCH_PAYLOAD || fault == BATCH_PAYLOAD_LARGE ? may : b->scratch.n;      /* in vain is not for nothing */
     records->n = into->n - at;
@@ -56,7 +59,7 @@ int16_t **old_sets_convert(struct request *r, struct produce_request *q, struct 
     codes = arena_array(&r->arena, int16_t *, q->topics_n);
     for (size_t i = 0; i < q->topics_n; i++) {
         codes[i] = arena_array(&r->arena, int16_t, q->topics[i].partitions_n);
-        for (size_t k = 0; k < q->topics[i].partitions_n; k++) codes[i][k] = take(r->broker, &q->topics[i].partitions[k].records, &left, into);
+        for (size_t k = 0; k < q->topics[i].partitions_n; k++) codes[i][k] = take(r->broker, q->topics[i].name, &q->topics[i].partitions[k].records, &left, into);
     }
     if (r->broker->scratch.cap > SCRATCH_KEPT_BYTES) buf_fini(&r->broker->scratch);
     for (size_t i = 0; i < q->topics_n; i++) {                    /* now that the buffer stays where it is */

@@ -35,6 +35,7 @@ int16_t produce_check_structure(const struct request *r, const struct produce_re
     case BATCH_COUNT:
     case BATCH_PAYLOAD:
     case BATCH_RECORD:
+    case BATCH_TIMESTAMP:
     case BATCH_TRAILING: return KAFKA_ERR_CORRUPT_MESSAGE;
     case BATCH_PAYLOAD_LARGE: return KAFKA_ERR_MESSAGE_TOO_LARGE;
     }

@@ -2,6 +2,7 @@
 #include "broker/validate.h"
 #include "base/diag.h"
 #include "kafka/batch_build.h"
+#include "kafka/errors.h"
 #include "test.h"
 #include <lz4frame.h>
 
@@ -89,10 +90,54 @@ static void levels_make_a_difference_and_are_read_back(void **state)
     buf_fini(&back);
 }
 
+static int16_t code_for(int64_t timestamp, bool append_bit, struct batch_rules rules)
+{
+    struct batch_options o = {.producer_id = -1, .base_sequence = -1, .leader_epoch = -1, .log_append_time = append_bit, .log_append_time_ms = timestamp};
+    struct buf           out = {0}, scratch = {0};
+    struct batch_builder w;
+    struct batch_verdict v;
+    struct bytes         view;
+    struct batch         b;
+    struct err           e;
+
+    batch_begin(&w, &out, &o);
+    batch_add(&w, &(struct record_new){.timestamp = timestamp, .key = bytes_of("k", 1), .value = bytes_of("v", 1)});
+    assert_int_equal(batch_end(&w, NULL, &view, &e), RC_OK);
+    assert_int_equal(batch_view(view, &b), BATCH_OK);
+    batch_validate(&b, &rules, NULL, &scratch, &v);
+    buf_fini(&out);
+    buf_fini(&scratch);
+    return v.code;
+}
+
+/* Measured at Kafka 3.8.1: only -1 is no time; what is below zero is an old one. */
+static void of_times_below_zero_only_minus_one_is_none(void **state)
+{
+    struct batch_rules any = {.now_ms = 1700000000000, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX, .codec = -1};
+    struct batch_rules near = any, ours = any;
+
+    (void)state;
+    near.before_max_ms = 1000;
+    ours.log_append_time = true;
+    assert_int_equal(code_for(-1, false, any), 0);
+    assert_int_equal(code_for(-2, false, any), 0);
+    assert_int_equal(code_for(-(INT64_C(1) << 62), false, any), 0);
+    assert_int_equal(code_for(-1, false, near), 0);
+    assert_int_equal(code_for(-2, false, near), KAFKA_ERR_INVALID_TIMESTAMP);
+    assert_int_equal(code_for(INT64_MIN, false, near), KAFKA_ERR_INVALID_TIMESTAMP);
+    assert_int_equal(code_for(near.now_ms - 1000, false, near), 0);
+    assert_int_equal(code_for(near.now_ms - 1001, false, near), KAFKA_ERR_INVALID_TIMESTAMP);
+    assert_int_equal(code_for(-1, true, any), KAFKA_ERR_INVALID_TIMESTAMP);
+    assert_int_equal(code_for(-2, true, any), 0);
+    assert_int_equal(code_for(-2, false, ours), 0);
+    assert_int_equal(code_for(5, true, ours), KAFKA_ERR_INVALID_TIMESTAMP);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lz4_blocks_that_depend_on_each_other_are_stored_independent),
+        cmocka_unit_test(of_times_below_zero_only_minus_one_is_none),
         cmocka_unit_test(levels_make_a_difference_and_are_read_back),
     };
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "test.h"
+#include <isa-l/crc.h>
 #include <stdio.h>
 #include "kafka/message_set.h"
 
@@ -21,6 +22,7 @@ struct rig {
     struct buf     scratch, payload, made;
     uint8_t        set[400];
     size_t         n;
+    bool           log_append_time;           /* of the topic */
 };
 
 static void rig_init(struct rig *r, const char *hex)
@@ -45,7 +47,7 @@ static void rig_fini(struct rig *r)
 
 static enum batch_fault convert(struct rig *r)
 {
-    return message_set_convert(bytes_of(r->set, r->n), r->codecs, 1000, &r->scratch, &r->made);
+    return message_set_convert(bytes_of(r->set, r->n), r->codecs, (struct message_set_rules){1000, r->log_append_time}, &r->scratch, &r->made);
 }
 
 /* "k=v@time " for each record; "-" is null. */
@@ -145,7 +147,61 @@ static void what_expands_beyond_the_limit_is_refused(void **state)
 
     (void)state;
     rig_init(&r, format_1_gzip);
-    assert_int_equal(message_set_convert(bytes_of(r.set, r.n), r.codecs, 20, &r.scratch, &r.made), BATCH_PAYLOAD_LARGE);
+    assert_int_equal(message_set_convert(bytes_of(r.set, r.n), r.codecs, (struct message_set_rules){20, false}, &r.scratch, &r.made), BATCH_PAYLOAD_LARGE);
+    rig_fini(&r);
+}
+
+/* The first message gets these attributes and this timestamp, and a right checksum; what comes of the set. */
+static enum batch_fault with(struct rig *r, const char *hex, uint8_t attributes, int64_t timestamp)
+{
+    uint32_t size;
+
+    rig_init(r, hex);
+    size = load_be32(r->set + 8);
+    r->set[17] = attributes;
+    store_be64(r->set + 18, (uint64_t)timestamp);
+    store_be32(r->set + 12, crc32_gzip_refl(0, r->set + 16, size - 4));
+    return convert(r);
+}
+
+/* Measured at Kafka 3.8.1, which says -1 where it is refused for being below -1. */
+static void of_times_only_what_can_be_is_taken(void **state)
+{
+    static const struct { const char *hex; uint8_t attributes; int64_t timestamp; enum batch_fault wanted; const char *text; } cases[] = {
+        {format_1, 0, -1, BATCH_OK, "k=v@-1 -=@1700000000005 "},
+        {format_1, 0, -2, BATCH_TIMESTAMP, ""},
+        {format_1, 0, INT64_MIN, BATCH_TIMESTAMP, ""},
+        {format_1, 8, 1700000000001, BATCH_OK, "k=v@1700000000001 -=@1700000000005 "},
+        {format_1, 8, -1, BATCH_TIMESTAMP, ""},
+        {format_1, 0xf0, 1700000000001, BATCH_OK, "k=v@1700000000001 -=@1700000000005 "},
+        {format_1_gzip, 1, -9, BATCH_OK, "v@1700000000000 -=@1700000000005 "},
+        {format_1_gzip, 9, 1700000000099, BATCH_OK, "v@1700000000099 -=@1700000000099 "},
+        {format_1_gzip, 9, -1, BATCH_TIMESTAMP, ""},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        AUTO(buf_fini) struct buf text = {0};
+        struct rig                r;
+
+        assert_int_equal(with(&r, cases[i].hex, cases[i].attributes, cases[i].timestamp), cases[i].wanted);
+        if (!cases[i].wanted) assert_true(str_ends(str_of(text_of(&r, &text)), str_of(cases[i].text)));
+        else assert_int_equal(r.made.n, 0);
+        rig_fini(&r);
+    }
+}
+
+static void where_the_brokers_time_counts_nobody_else_says_so(void **state)
+{
+    struct rig r;
+
+    (void)state;
+    rig_init(&r, format_1);
+    r.log_append_time = true;
+    assert_int_equal(convert(&r), BATCH_OK);
+    r.set[17] = 8;
+    store_be32(r.set + 12, crc32_gzip_refl(0, r.set + 16, load_be32(r.set + 8) - 4));
+    assert_int_equal(convert(&r), BATCH_TIMESTAMP);
     rig_fini(&r);
 }
 
@@ -158,6 +214,8 @@ int main(void)
         cmocka_unit_test(a_message_that_is_cut_off_is_left_out),
         cmocka_unit_test(every_flipped_bit_behind_the_size_is_found),
         cmocka_unit_test(what_expands_beyond_the_limit_is_refused),
+        cmocka_unit_test(of_times_only_what_can_be_is_taken),
+        cmocka_unit_test(where_the_brokers_time_counts_nobody_else_says_so),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
