@@ -130,6 +130,7 @@ static struct remote_security security_of(const struct config *c)
         .oauth_client_secret_path = c->security_kafka_sasl_oauth_client_secret_path,
         .oauth_scope = c->security_kafka_sasl_oauth_scope,
         .oauth_token_endpoint_url = c->security_kafka_sasl_oauth_token_endpoint_url,
+        .oauth_ca_path = c->security_kafka_sasl_oauth_ca_path,
         .oauth_extensions = c->security_kafka_sasl_oauth_extensions,
         .aws_region = c->security_kafka_sasl_aws_region,
         .aws_role_arn = c->security_kafka_sasl_aws_role_arn,

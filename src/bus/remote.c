@@ -54,6 +54,12 @@ enum rc remote_wake_open(int wake[2], struct err *e)
     return RC_OK;
 }
 
+/* The library does so when its queue stops being empty. */
+void remote_wake(int wake[2])
+{
+    must(write(wake[1], "", 1) == 1);
+}
+
 void remote_wake_drain(int wake[2])
 {
     char sink[256];

@@ -117,7 +117,7 @@ static enum rc oidc_source(struct access *a, const struct remote_security *s, st
     const struct secret_item own[] = {{.path = s->oauth_client_secret_path}};
     bool named = s->sasl_secret.n > 0;
     struct oidc_options o = {.method = s->oauth_method, .client_id = s->oauth_client_id, .scope = s->oauth_scope,
-                             .token_endpoint_url = s->oauth_token_endpoint_url, .extensions = s->oauth_extensions};
+                             .token_endpoint_url = s->oauth_token_endpoint_url, .extensions = s->oauth_extensions, .ca_path = s->oauth_ca_path};
 
     o.secret = secret_source_new(&(struct secret_options){.what = STR("the OAuth secret"), .name = s->sasl_secret, .items = named ? oidc_items : own,
                                                           .items_n = named ? countof(oidc_items) : countof(own)});

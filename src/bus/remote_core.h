@@ -83,6 +83,7 @@ struct remote {
 
 /* A descriptor pair that librdkafka writes to when a queue has something. */
 enum rc remote_wake_open(int wake[2], struct err *e) MUST_USE;
+void remote_wake(int wake[2]);
 void remote_wake_drain(int wake[2]);
 void remote_wake_close(int wake[2]);
 

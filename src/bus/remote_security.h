@@ -15,7 +15,7 @@ struct remote_security {                         /* borrowed for the call */
     struct str username;
     struct str sasl_secret;                      /* Secrets: a name, or a folder (cred/secret.h); empty: files */
     struct remote_file password;
-    struct str oauth_method, oauth_client_id, oauth_client_secret_path, oauth_scope, oauth_token_endpoint_url, oauth_extensions;
+    struct str oauth_method, oauth_client_id, oauth_client_secret_path, oauth_scope, oauth_token_endpoint_url, oauth_extensions, oauth_ca_path;
     struct str aws_region, aws_role_arn;
     struct str tls_secret, brokers_secret;
     struct remote_file crt, key, ca;             /* the client's own; in tls_secret by default tls.crt, tls.key, ca.crt */

@@ -196,6 +196,7 @@ enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remot
     if (remote_wake_open(s->wake, e)) goto fail;
     r->k->rd_kafka_queue_io_event_enable(s->queue, s->wake[1], "", 1);
     if (loop_watch(r->loop, &s->watch, s->wake[0], EPOLLIN, sender_ready, e)) goto fail;
+    remote_wake(s->wake);                        /* what lies there from before (its wish for a token) would hide all that follows */
     *ret = s;
     return RC_OK;
 fail:

