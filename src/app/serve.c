@@ -3,6 +3,7 @@
  * when the resources have been read and every lane uses them. The way down is the reverse: requests first, the log last.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "app/serve.h"
+#include "app/harden.h"
 #include "app/parts.h"
 #include "base/diag.h"
 #include "bus/bus.h"
@@ -75,6 +76,7 @@ static void say_ready(struct serve *s)
         if (n > 0) at += (size_t)n;
     }
     s->started = true;
+    harden_look(s->config);
     log_started(s);
 }
 
@@ -259,6 +261,7 @@ int app_serve(const struct config *c)
     diag_set_json(c->telemetry_log_format == CONFIG_TELEMETRY_LOG_FORMAT_JSON);
     for (size_t i = 0; i < c->notes.n; i++) diag(DIAG_WARN, "config.note", KV_STR("note", c->notes.list[i]));
     descriptors_raise();
+    harden_process(c);
     if (serve_open(&s, &e)) {
         fail(&s, &e);
     } else {

@@ -134,12 +134,12 @@ static int open_flags(unsigned flags)
 static enum rc real_open(struct fs *fs, const char *path, unsigned flags, struct file **ret, struct err *e)
 {
     bool direct = flags & FS_DIRECT;
-    int  fd = open(path, open_flags(flags) | (direct ? O_DIRECT : 0), 0640);
+    int  fd = open(path, open_flags(flags) | (direct ? O_DIRECT : 0), 0600);
 
     (void)fs;
     if (fd < 0 && direct && errno == EINVAL) {
         direct = false;
-        fd = open(path, open_flags(flags & ~FS_EXCL), 0640);      /* the refused open may have made it */
+        fd = open(path, open_flags(flags & ~FS_EXCL), 0600);      /* the refused open may have made it */
     }
     if (fd < 0) return err_sys(e, "open %s", path);
     *ret = real_file_new(path, fd, direct);
@@ -163,7 +163,7 @@ static enum rc real_unlink(struct fs *fs, const char *path, struct err *e)
 static enum rc real_mkdir(struct fs *fs, const char *path, struct err *e)
 {
     (void)fs;
-    if (mkdir(path, 0750)) return err_sys(e, "make folder %s", path);
+    if (mkdir(path, 0700)) return err_sys(e, "make folder %s", path);
     return RC_OK;
 }
 
@@ -239,7 +239,7 @@ static enum rc real_space(struct fs *fs, const char *path, uint64_t *ret_free, u
 
 static enum rc real_lock(struct fs *fs, const char *path, struct file **ret, struct err *e)
 {
-    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0640);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
 
     (void)fs;
     if (fd < 0) return err_sys(e, "open %s", path);
