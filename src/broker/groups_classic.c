@@ -32,7 +32,7 @@ void groups_classic_reset(struct group_entry *ge)
     str_drop(&id);
 }
 
-int16_t groups_upgrade(struct group_entry *ge, const struct cgroup_world *world,
+int16_t groups_upgrade(struct group_entry *ge, struct str joins, const struct cgroup_world *world,
                        const char **ret_why)
 {
     struct groups *gs = ge->groups;
@@ -45,6 +45,10 @@ int16_t groups_upgrade(struct group_entry *ge, const struct cgroup_world *world,
     else if (ge->g.members_n >= config->members_max)
         *ret_why = "the group has more members than one of the newer protocol may have";
     if (*ret_why) return KAFKA_ERR_GROUP_ID_NOT_FOUND;
+    if (group_member(&ge->g, joins)) {
+        *ret_why = "the member has a generation of the classic protocol already: leave first, or come with another id";
+        return KAFKA_ERR_FENCED_MEMBER_EPOCH;
+    }
     groups_consumer_new(ge);
     if (!cgroup_from_group(ge->c, &ge->g, world, broker_now_ms(gs->broker))) {
         groups_consumer_free(ge);

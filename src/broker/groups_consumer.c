@@ -171,7 +171,7 @@ static struct group_entry *entry_of(struct groups *gs, struct str group,
         return NULL;
     }
     if (ge && ge->g.members_n) {
-        int16_t error = groups_upgrade(ge, world, &why);
+        int16_t error = groups_upgrade(ge, q->member_id, world, &why);
 
         if (error) refuse(ret, error, why);
         return error ? NULL : ge;

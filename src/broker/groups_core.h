@@ -55,8 +55,9 @@ int16_t groups_consumer_persist(struct group_entry *ge);
 struct cgroup_world groups_world(struct groups *gs);
 
 /* ---- groups_classic.c ---- */
-/* A group with classic members becomes one of the newer protocol, ge->c. Kafka's code; *ret_why says why not. */
-int16_t groups_upgrade(struct group_entry *ge, const struct cgroup_world *world, const char **ret_why);
+/* A group with classic members becomes one of the newer protocol, ge->c, for the sake of a member that joins, which must be none of
+ * them. Kafka's code; *ret_why says why not. */
+int16_t groups_upgrade(struct group_entry *ge, struct str joins, const struct cgroup_world *world, const char **ret_why);
 void groups_classic_reset(struct group_entry *ge);         /* ge->g is as if nobody had ever come */
 /* Back, where it is time for that. True: ge->c is NULL. */
 bool groups_downgrade(struct group_entry *ge);

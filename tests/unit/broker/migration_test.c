@@ -516,6 +516,36 @@ static void the_policy_says_which_way_is_open(void **state)
     }
 }
 
+static void a_member_does_not_begin_again_under_its_id_of_the_classic_protocol(void **state)
+{
+    struct two *t = *state;
+    struct newer same = {.h = &t->h};
+
+    assert_int_equal(join(&t->c), 0);
+    lead(&t->c);
+    same.id = arena_printf(&t->h.arena, STR_FMT, STR_ARG(t->c.id)).p;
+    assert_int_equal(newer_ask(&same, 0), KAFKA_ERR_FENCED_MEMBER_EPOCH);
+    assert_null(group(&t->h)->c); /* and nobody has noticed */
+    assert_int_equal(beat(&t->c), 0);
+    assert_int_equal(newer_beat(&t->n), 0);
+    assert_int_equal(newer_ask(&same, 0), KAFKA_ERR_FENCED_MEMBER_EPOCH);
+}
+
+static void a_classic_member_that_was_put_out_is_taken_in_under_its_old_id(void **state)
+{
+    struct two *t = *state;
+    struct str id;
+
+    mixed(t);
+    id = t->c.id;
+    assert_int_equal(leave(&t->h, id), 0);
+    assert_int_equal(beat(&t->c), KAFKA_ERR_UNKNOWN_MEMBER_ID);
+    give_up_all(&t->c);
+    assert_int_equal(join(&t->c), 0);
+    assert_true(str_eq(t->c.id, id));
+    assert_int_equal(group(&t->h)->c->members_n, 2);
+}
+
 static void only_the_embedded_protocol_of_consumers_can_be_served(void **state)
 {
     struct two *t = *state;
@@ -580,6 +610,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_joins_and_does_not_sync_is_out, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_static_member_changes_its_protocol_without_a_rebalance, set_up, tear_down),
         cmocka_unit_test(the_policy_says_which_way_is_open),
+        cmocka_unit_test_setup_teardown(a_member_does_not_begin_again_under_its_id_of_the_classic_protocol, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_classic_member_that_was_put_out_is_taken_in_under_its_old_id, set_up, tear_down),
         cmocka_unit_test_setup_teardown(only_the_embedded_protocol_of_consumers_can_be_served, set_up, tear_down),
         cmocka_unit_test_setup_teardown(who_waits_for_a_rebalance_is_told_that_there_is_another, set_up, tear_down),
         cmocka_unit_test_setup_teardown(leave_group_ends_members_of_either_protocol, set_up, tear_down),
