@@ -174,7 +174,7 @@ static enum rc keys_fresh(struct oauth *o, bool missed, int64_t now_s, struct er
                                    "the keys at %s could not be had a moment ago", o->jwks);
     if (!keys_read(o, now_s, e)) return RC_OK;
     diag(DIAG_WARN, "oauth.keys_not_read", KV_CSTR("why", e->text));
-    return o->keys_n ? RC_OK : e->rc;
+    return o->keys_n ? RC_OK : (e->rc = RC_UNAVAILABLE);
 }
 
 /* ---- tokens ---- */
