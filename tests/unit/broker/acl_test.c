@@ -88,6 +88,10 @@ static void super_users_and_resources_without_entries(void **state)
     assert_false(may(&a, "User:alice", ACL_WRITE, "t"));
     assert_true(may(&a, "User:admin", ACL_WRITE, "t"));
     assert_true(may(&a, "User:alice", ACL_WRITE, "free"));
+    add(&a, ACL_LITERAL, "of-bob", "User:bob", "*", ACL_ALL, ACL_ALLOW);      /* so it is no resource without entries */
+    assert_false(may(&a, "User:alice", ACL_READ, "of-bob"));
+    add(&a, ACL_PREFIXED, "of-", "User:carol", "*", ACL_READ, ACL_ALLOW);
+    assert_false(may(&a, "User:alice", ACL_READ, "of-nobody"));
 }
 
 static void removed_is_as_never_added(void **state)

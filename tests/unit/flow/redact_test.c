@@ -130,6 +130,21 @@ static void a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it(void
     fixture_close(&x);
 }
 
+static void however_the_steps_are_ordered_all_names_of_a_tensor_are_left_out(void **state)
+{
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    open(&x, "p: echo-b < echo map=echo.outputs.A:B; echo map=p.inputs.SECRET:A; out < echo-b");
+    a = ask(&x, "SECRET=123457;INPUT=77");
+    assert_string_equal(asked_text(a), "B=123457;INPUT=77");
+    asked_free(a);
+    assert_int_equal(records_with_float(&x, 77), 6);
+    assert_int_equal(records_with_float(&x, 123457.0f), 0);
+    fixture_close(&x);
+}
+
 static void an_error_and_a_batch_and_a_model_called_directly_hold_nothing_of_it_either(void **state)
 {
     struct fixture x;
@@ -236,6 +251,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(in_no_topic_of_a_chain_is_what_is_redacted_and_models_and_callers_get_it),
         cmocka_unit_test(a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it),
+        cmocka_unit_test(however_the_steps_are_ordered_all_names_of_a_tensor_are_left_out),
         cmocka_unit_test(an_error_and_a_batch_and_a_model_called_directly_hold_nothing_of_it_either),
         cmocka_unit_test(an_input_that_lacks_something_is_not_run_again_but_ended),
         cmocka_unit_test(an_answer_that_is_not_kept_whole_is_not_given_again),

@@ -16,6 +16,19 @@ static const char format_1[] =
 static const char format_1_gzip[] =
     "000000000000000100000055b2eca05201010000018bcfe56805ffffffff0000003f1f8b080000000000020363608083e0ce"
     "279c8b19810cc6eef34f3340228cd940c2a68c0200351a64aa98c9d9eced70e359ff0301480a00d59a231081000000";
+/* What must not be: a plain message before a compressed one or behind it, and a compressed one inside of a compressed one. */
+static const char plain_then_gzip[] =
+    "000000000000000000000018c49deaf7010000000000000000050000000161000000016200000000000000000000003c95d26e02"
+    "01010000000000000005ffffffff000000261f8b08000000000002036360800389fa3bb26f18613c562066cc0611650039dcb218"
+    "24000000";
+static const char gzip_then_plain[] =
+    "00000000000000000000003c95d26e0201010000000000000005ffffffff000000261f8b08000000000002036360800389fa3bb2"
+    "6f18613c562066cc0611650039dcb21824000000000000000000000000000018c49deaf701000000000000000005000000016100"
+    "00000162";
+static const char gzip_in_gzip[] =
+    "00000000000000000000005f2474af5101010000000000000005ffffffff000000491f8b0800000000000203636080039ba997f2"
+    "981819a13cd6ff4000a4d5e4bb39c0024cccc9090dcc9dbfac37e54b24da8429a49d61134c65b0bcb3494205280b0016416f9648"
+    "000000";
 
 struct rig {
     struct codecs *codecs;
@@ -205,6 +218,21 @@ static void where_the_brokers_time_counts_nobody_else_says_so(void **state)
     rig_fini(&r);
 }
 
+static void a_compressed_message_stands_alone_and_holds_none(void **state)
+{
+    static const char *const sets[] = {plain_then_gzip, gzip_then_plain, gzip_in_gzip};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sets / sizeof *sets; i++) {
+        struct rig r;
+
+        rig_init(&r, sets[i]);
+        assert_int_equal(convert(&r), BATCH_RECORD);
+        assert_int_equal(r.made.n, 0);
+        rig_fini(&r);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +241,7 @@ int main(void)
         cmocka_unit_test(a_compressed_message_is_taken_apart_and_its_codec_kept),
         cmocka_unit_test(a_message_that_is_cut_off_is_left_out),
         cmocka_unit_test(every_flipped_bit_behind_the_size_is_found),
+        cmocka_unit_test(a_compressed_message_stands_alone_and_holds_none),
         cmocka_unit_test(what_expands_beyond_the_limit_is_refused),
         cmocka_unit_test(of_times_only_what_can_be_is_taken),
         cmocka_unit_test(where_the_brokers_time_counts_nobody_else_says_so),
