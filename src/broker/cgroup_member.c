@@ -222,8 +222,11 @@ static bool pattern_set(struct cgroup *g, struct cgroup_member *m, struct str te
 
     if (!text.p) text = now;
     if (str_eq(text, now)) {
-        if (old && old->recalled) m->pattern = cgroup_pattern_heard(g, old, reader);
-        if (!old || old->recalled || str_eq(old->reader, reader)) return false;
+        if (old && old->recalled) {
+            m->pattern = cgroup_pattern_heard(g, old, reader); /* old may be gone */
+            return false;
+        }
+        if (!old || str_eq(old->reader, reader)) return false;
     }
     m->pattern = text.n ? cgroup_pattern_take(g, text, reader) : NULL;
     cgroup_pattern_drop(g, old);
