@@ -266,6 +266,7 @@ static void on_close(struct msg *m)
     r->closing = true;
     timer_cancel(loop_timers(r->loop), &r->idle);
     timer_cancel(loop_timers(r->loop), &r->knock_timer);
+    timer_cancel(loop_timers(r->loop), &r->handover);
     remote_readers_close(r);
     remote_member_close(r);
     loop_stop(r->loop);
@@ -466,10 +467,20 @@ static void on_credentials(void *ctx)
     refresh(r, remote_member_client(r));
 }
 
+/* Clients read certificates when they are made. What cannot be used, such as a key without its certificate yet, changes nothing. */
 static void on_certificates(void *ctx)
 {
-    (void)ctx;
-    diag(DIAG_WARN, "kafka.credentials", KV_CSTR("what", "the new certificates are used after a restart"));
+    struct remote *r = ctx;
+    struct err e;
+
+    if (r->closing) return;
+    if (remote_senders_renew(r, &e)) {
+        diag(DIAG_WARN, "kafka.credentials", KV_CSTR("kept", "the certificates in use"), KV_CSTR("error", e.text));
+        return;
+    }
+    remote_readers_renew(r);
+    remote_member_renew(r);
+    diag(DIAG_INFO, "kafka.credentials", KV_CSTR("what", "clients with the new certificates take over"));
 }
 
 /* The API server, or the token's endpoint, may be away for a moment. */
@@ -528,6 +539,10 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
     list_init(&r->sending);
     list_init(&r->readers);
     list_init(&r->retired);
+    for (int i = 0; i < LANES_N; i++) {
+        list_init(&r->waiting[i]);
+        list_init(&r->again[i]);
+    }
     if (kafka_lib_get(&r->k, e)) goto fail;
     the_lib = r->k;
     if (loop_new(&clock_real, &r->loop, e) ||

@@ -30,6 +30,8 @@ struct remote_sender {                           /* a producer; on the loop but 
     size_t            out;                       /* records whose report has not come, and questions on their way */
     unsigned          held;                      /* jobs of administration that use it; under remote.admin_lock */
     bool              retired;                   /* another has taken its place */
+    bool              first;                     /* the bus's first: it was asked about topics when they were made sure of */
+    bool              gives_back;                /* purged for its successor, which takes what was certainly not written */
 };
 
 struct remote_reader;                            /* remote_read.c */
@@ -54,6 +56,9 @@ struct remote {
     struct remote_sender   *admin;               /* whose client administration uses: the first one, or one with newer certificates */
     struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
     struct list             retired;             /* struct remote_sender */
+    struct remote_sender   *next[LANES_N];       /* with newer certificates, taking over when the one before it has nothing out */
+    struct list             waiting[LANES_N], again[LANES_N];    /* struct sending, meanwhile: those that came, those given back */
+    struct timer            handover;
     char                   *bootstrap, *debug;
     int32_t                 replication;         /* wanted */
     atomic_uint_least16_t   apis[REMOTE_APIS_MAX];       /* what the brokers speak: lowest version, highest + 1; 0: not told */
@@ -109,6 +114,8 @@ struct prime {
     uint64_t made;                               /* when, on the clock of remote.primes */
     char topic[256];
 };
+/* Ends a client that nothing uses any more, after the questions on its behalf. */
+void remote_client_end(struct remote *r, rd_kafka_t *rk);
 struct prime *remote_prime(struct remote *r, rd_kafka_t *rk, const char *topic, void *owner, void (*done)(struct prime *p));
 
 /* remote_send.c; on the loop, but for the append itself */
@@ -116,6 +123,7 @@ void remote_append(struct bus *b, struct bus_append *a, const struct bus_record 
 enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remote_sender **ret, struct err *e) MUST_USE;
 void remote_senders_finish(struct remote *r);    /* what was not reported by now is purged, and its report says so */
 void remote_senders_free(struct remote *r);
+enum rc remote_senders_renew(struct remote *r, struct err *e) MUST_USE;    /* with the certificates of now; on an error nothing changes */
 
 /* Whose client administration uses, kept until it is let go. Any thread. */
 struct remote_sender *remote_admin_hold(struct remote *r);
@@ -135,6 +143,7 @@ void remote_watch_more(struct bus *b, struct bus_watch *w);
 void remote_watch_tell(struct bus *b, struct bus_watch *w);
 void remote_watch_stop(struct bus *b, struct bus_watch *w);
 void remote_readers_close(struct remote *r);
+void remote_readers_renew(struct remote *r);
 void remote_reader_error(rd_kafka_t *rk, int code, const char *text, void *arg);
 
 /* remote_member.c; on the loop */
@@ -144,6 +153,7 @@ void remote_leave(struct bus *b, struct bus_member *m);
 void remote_member_close(struct remote *r);      /* what is left of it on the way down */
 void remote_member_free(struct remote *r);       /* … when the loop has ended */
 bool remote_member_leaves(const struct remote *r, const rd_kafka_t *rk);      /* a worker is at it */
+void remote_member_renew(struct remote *r);      /* its client has old certificates: another joins when it has lost its numbers */
 rd_kafka_t *remote_member_client(const struct remote *r);   /* NULL: none */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg);
 

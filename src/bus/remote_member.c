@@ -24,6 +24,8 @@ struct membership {
     bool leaving, subscribed;
     bool assigned; /* it was given numbers, or told that there are none for it, at least once */
     bool refused;  /* by the group's coordinator */
+    bool stale;    /* its client has older certificates */
+    atomic_bool again; /* it leaves to join anew with another client */
     struct work end; /* leaving, on a worker */
 };
 
@@ -50,7 +52,7 @@ static void news_post(struct membership *s, const rd_kafka_topic_partition_list_
 {
     struct news *w;
 
-    if (!s->m || s->leaving) return;
+    if (!s->m || (s->leaving && !s->again)) return;
     w = xcalloc(1, sizeof *w + (size_t)list->cnt * sizeof w->numbers[0]);
     *w = (struct news){.msg.run = tell, .m = s->m, .taken = taken, .lost = lost, .n = (size_t)list->cnt};
     for (size_t i = 0; i < w->n; i++)
@@ -101,6 +103,9 @@ bool remote_member_leaves(const struct remote *r, const rd_kafka_t *rk)
     return r->member && r->member->rk == rk && r->member->leaving;
 }
 
+static void wish_post(struct bus *b, void (*run)(struct msg *msg));
+static void on_lost(struct msg *msg);
+
 /* On the loop, while the member is polled; on a worker, while it leaves. */
 void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t *list, void *arg)
 {
@@ -114,7 +119,7 @@ void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_
         take(s, list);
         return;
     }
-    lost = code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS || r->k->rd_kafka_assignment_lost(rk) != 0;
+    lost = code != RD_KAFKA_RESP_ERR__REVOKE_PARTITIONS || r->k->rd_kafka_assignment_lost(rk) != 0 || s->again;
     if (lost || s->leaving) {
         if (s->giving) r->k->rd_kafka_topic_partition_list_destroy(s->giving);
         s->giving = NULL;
@@ -123,6 +128,7 @@ void remote_member_rebalance(rd_kafka_t *rk, rd_kafka_resp_err_t code, rd_kafka_
         s->giving = r->k->rd_kafka_topic_partition_list_copy(list);
     }
     news_post(s, list, false, lost);
+    if (lost && s->stale && !s->leaving) wish_post(&r->bus, on_lost); /* not while the library is at it */
 }
 
 /* ---- life ---- */
@@ -182,10 +188,31 @@ static void left_run(struct work *w)
     s->r->k->rd_kafka_consumer_close(s->rk);
 }
 
+static enum rc membership_open(struct membership *s, struct err *e);
+
+/* The same membership with another client. */
+static void join_again(struct membership *s)
+{
+    struct err *e = &s->m->op.err;
+
+    s->r->k->rd_kafka_destroy(s->rk);
+    remote_wake_close(s->wake);
+    s->rk = NULL;
+    s->leaving = s->assigned = s->subscribed = s->stale = false;
+    atomic_store(&s->again, false);
+    if (!membership_open(s, e)) return;
+    membership_told(s);
+    membership_free(s);
+}
+
 static void left(struct work *w)
 {
     struct membership *s = container_of(w, struct membership, end);
 
+    if (s->again && s->m && !s->r->closing) {
+        join_again(s);
+        return;
+    }
     membership_told(s);
     membership_free(s);
 }
@@ -279,6 +306,20 @@ static enum rc subscribe(struct membership *s, struct err *e)
     return code ? kafka_lib_error(k, code, NULL, e) : RC_OK;
 }
 
+static enum rc membership_open(struct membership *s, struct err *e)
+{
+    struct remote *r = s->r;
+
+    if (client_open(s, e) || remote_wake_open(s->wake, e)) return e->rc;
+    if (loop_watch(r->loop, &s->watch, s->wake[0], EPOLLIN, poll_ready, e)) return e->rc;
+    s->queue = r->k->rd_kafka_queue_get_consumer(s->rk);
+    r->k->rd_kafka_queue_io_event_enable(s->queue, s->wake[1], "", 1);
+    if (subscribe(s, e)) return e->rc;
+    s->subscribed = true;
+    loop_timer(r->loop, &s->poll, POLL_MS, poll_due);
+    return RC_OK;
+}
+
 static void join_start(struct msg *msg)
 {
     struct membership *s = container_of(msg, struct membership, start);
@@ -293,17 +334,10 @@ static void join_start(struct msg *msg)
         return;
     }
     r->member = s;
-    if (client_open(s, e) || remote_wake_open(s->wake, e)) goto fail;
-    if (loop_watch(r->loop, &s->watch, s->wake[0], EPOLLIN, poll_ready, e)) goto fail;
-    s->queue = r->k->rd_kafka_queue_get_consumer(s->rk);
-    r->k->rd_kafka_queue_io_event_enable(s->queue, s->wake[1], "", 1);
-    if (subscribe(s, e)) goto fail;
-    s->subscribed = true;
-    loop_timer(r->loop, &s->poll, POLL_MS, poll_due);
-    return;
-fail:
-    membership_told(s);
-    membership_free(s);
+    if (err_keep(membership_open(s, e), e)) {
+        membership_told(s);
+        membership_free(s);
+    }
 }
 
 void remote_join(struct bus *b, struct bus_member *m)
@@ -341,6 +375,7 @@ static void on_leave(struct msg *msg)
     struct membership *s = wish->r->member;
 
     free(wish);
+    if (s) s->again = false; /* on its way out already: then for good */
     if (s) membership_end(s);
 }
 
@@ -363,6 +398,27 @@ void remote_leave(struct bus *b, struct bus_member *m)
 {
     (void)m;
     wish_post(b, on_leave);
+}
+
+/* ---- newer certificates ---- */
+
+/* A new client would give up every number and get others: what it runs would begin anew. So the one there is goes on until it
+ * loses its numbers, as it does when its connection fails. */
+void remote_member_renew(struct remote *r)
+{
+    if (r->member) r->member->stale = true;
+}
+
+static void on_lost(struct msg *msg)
+{
+    struct member_wish *wish = container_of(msg, struct member_wish, msg);
+    struct membership *s = wish->r->member;
+
+    free(wish);
+    if (!s || !s->stale || s->leaving || !may_close(s)) return;
+    diag(DIAG_INFO, "kafka.group", KV_STR("group", s->m->group), KV_CSTR("what", "a client with the new certificates joins"));
+    s->again = true;
+    membership_end(s);
 }
 
 rd_kafka_t *remote_member_client(const struct remote *r)

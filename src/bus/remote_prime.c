@@ -38,6 +38,39 @@ static void prime_run(struct work *w)
     k->rd_kafka_topic_destroy(rkt);
 }
 
+struct client_end {
+    struct work work;
+    struct remote *r;
+    rd_kafka_t *rk;
+};
+
+static void client_end_run(struct work *w)
+{
+    struct client_end *end = container_of(w, struct client_end, work);
+    struct remote *r = end->r;
+
+    for (size_t i = 0; i < countof(r->primed); i++)
+        if (r->primed[i].rk == end->rk) {
+            r->primed[i].rk = NULL;
+            r->primed[i].at = 0;
+        }
+    r->k->rd_kafka_destroy_flags(end->rk, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+static void client_ended(struct work *w)
+{
+    free(container_of(w, struct client_end, work));
+}
+
+/* On the questions' own thread, so after those that were put. */
+void remote_client_end(struct remote *r, rd_kafka_t *rk)
+{
+    struct client_end *end = xnew(struct client_end);
+
+    *end = (struct client_end){.work = {.run = client_end_run, .done = client_ended, .reply_to = loop_mailbox(r->loop)}, .r = r, .rk = rk};
+    workers_submit(r->primers, &end->work);
+}
+
 static void prime_end(struct work *w)
 {
     struct prime *p = container_of(w, struct prime, work);

@@ -62,19 +62,12 @@ static void reader_ready(struct watch *w, uint32_t events);
 static void fetch_step(struct reading *g);
 static void watch_step(struct reading *g);
 
+static void reader_shut(struct remote_reader *rd);
+
 static void reader_free(struct remote_reader *rd)
 {
-    const struct kafka_lib *k = rd->r->k;
-
     list_remove(&rd->link);
-    loop_unwatch(rd->r->loop, &rd->watch);
-    for (size_t i = 0; i < rd->held_n; i++)
-        k->rd_kafka_message_destroy(rd->held[i]);
-    if (rd->primes) rd->primes->owner = NULL;
-    if (rd->rkt && rd->queue) k->rd_kafka_consume_stop(rd->rkt, rd->partition);
-    if (rd->queue) k->rd_kafka_queue_destroy(rd->queue);
-    if (rd->rkt) k->rd_kafka_topic_destroy(rd->rkt);
-    remote_wake_close(rd->wake);
+    reader_shut(rd);
     free(rd);
 }
 
@@ -172,10 +165,43 @@ static bool topic_met(const struct remote_reader *rd)
     return false;
 }
 
+/* The library's side of a reader, from rd->next on. */
+static enum rc reader_open(struct remote_reader *rd, struct err *e)
+{
+    struct remote *r = rd->r;
+    const struct kafka_lib *k = r->k;
+
+    rd->rkt = k->rd_kafka_topic_new(rd->rk, rd->topic, NULL);
+    if (!rd->rkt) return err_set(e, RC_INVALID, "topic name %s", rd->topic);
+    if (remote_wake_open(rd->wake, e) || loop_watch(r->loop, &rd->watch, rd->wake[0], EPOLLIN, reader_ready, e)) return e->rc;
+    rd->queue = k->rd_kafka_queue_new(rd->rk);
+    k->rd_kafka_queue_io_event_enable(rd->queue, rd->wake[1], "", 1);
+    if (topic_met(rd)) reader_start(rd);
+    else rd->primes = remote_prime(r, rd->rk, rd->topic, rd, on_primed);
+    return RC_OK;
+}
+
+static void reader_shut(struct remote_reader *rd)
+{
+    const struct kafka_lib *k = rd->r->k;
+
+    loop_unwatch(rd->r->loop, &rd->watch);
+    for (size_t i = 0; i < rd->held_n; i++)
+        k->rd_kafka_message_destroy(rd->held[i]);
+    rd->held_n = rd->held_bytes = 0;
+    if (rd->primes) rd->primes->owner = NULL;
+    rd->primes = NULL;
+    if (rd->rkt && rd->queue) k->rd_kafka_consume_stop(rd->rkt, rd->partition);
+    if (rd->queue) k->rd_kafka_queue_destroy(rd->queue);
+    if (rd->rkt) k->rd_kafka_topic_destroy(rd->rkt);
+    rd->queue = NULL;
+    rd->rkt = NULL;
+    remote_wake_close(rd->wake);
+}
+
 static enum rc reader_new(struct remote *r, struct str topic, int32_t partition, int64_t offset, enum remote_use use,
                           struct remote_reader **ret, struct err *e)
 {
-    const struct kafka_lib *k = r->k;
     rd_kafka_t *rk = client_for(r, topic, partition, use, e);
     struct remote_reader *rd;
 
@@ -191,25 +217,12 @@ static enum rc reader_new(struct remote *r, struct str topic, int32_t partition,
                                  .end = -1,
                                  .wake = {-1, -1}};
     snprintf(rd->topic, sizeof rd->topic, STR_FMT, STR_ARG(topic));
-    rd->rkt = k->rd_kafka_topic_new(rk, rd->topic, NULL);
-    if (!rd->rkt) {
-        err_set(e, RC_INVALID, "topic name " STR_FMT, STR_ARG(topic));
-        goto fail;
+    if (reader_open(rd, e)) {
+        reader_free(rd);
+        return e->rc;
     }
-    if (remote_wake_open(rd->wake, e) ||
-        loop_watch(r->loop, &rd->watch, rd->wake[0], EPOLLIN, reader_ready, e))
-        goto fail;
-    rd->queue = k->rd_kafka_queue_new(rk);
-    k->rd_kafka_queue_io_event_enable(rd->queue, rd->wake[1], "", 1);
-    if (topic_met(rd))
-        reader_start(rd);
-    else
-        rd->primes = remote_prime(r, rk, rd->topic, rd, on_primed);
     *ret = rd;
     return RC_OK;
-fail:
-    reader_free(rd);
-    return e->rc;
 }
 
 static void on_idle(struct timer *t)
@@ -686,6 +699,42 @@ static void reader_ready(struct watch *w, uint32_t events)
     (void)events;
     remote_wake_drain(rd->wake);
     reader_step(rd);
+}
+
+/* From where it is: what it holds and has not handed over is read again. */
+static void reader_move(struct remote_reader *rd)
+{
+    int64_t next = rd->held_n ? rd->held[0]->offset : rd->next;
+    struct err e;
+
+    reader_shut(rd);
+    rd->next = next;
+    rd->at_end = false;
+    rd->rk = client_for(rd->r, str_of(rd->topic), rd->partition, rd->use, &e);
+    if (rd->rk && !reader_open(rd, &e)) return;
+    rd->why = e;
+    reader_step(rd);
+}
+
+void remote_readers_renew(struct remote *r)
+{
+    rd_kafka_t *old[CONSUMERS_MAX];
+    struct list all;
+    size_t n = r->consumers_n;
+
+    for (size_t i = 0; i < n; i++)
+        old[i] = r->consumers[i].rk;
+    r->consumers_n = 0;
+    list_move(&r->readers, &all);
+    for (struct list *at; (at = list_pop(&all));) {
+        struct remote_reader *rd = container_of(at, struct remote_reader, link);
+
+        list_push(&r->readers, &rd->link);
+        if (rd->reading) reader_move(rd);
+        else reader_free(rd);
+    }
+    for (size_t i = 0; i < n; i++)
+        remote_client_end(r, old[i]);
 }
 
 void remote_readers_close(struct remote *r)

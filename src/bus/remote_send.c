@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-enum { FLUSH_MS = 5000 };
+enum { FLUSH_MS = 5000, HANDOVER_MS = 5000 };
 #define ASIDE_LINGER_MS "5"
 
 /* ---- append ---- */
@@ -134,6 +134,15 @@ static void verdict(struct sending *s)
         err_set(e, RC_TIMEOUT, "Kafka did not acknowledge: outcome unknown");
 }
 
+/* None of it was written: its successor takes it. */
+static void sending_again(struct sending *s)
+{
+    s->a->op.err = (struct err){0};
+    s->reports_left = s->n;
+    list_remove(&s->link);
+    list_push(&s->r->again[s->lane], &s->link);
+}
+
 static void on_report(struct remote_sender *from, const rd_kafka_message_t *m)
 {
     struct remote *r = from->r;
@@ -149,6 +158,10 @@ static void on_report(struct remote_sender *from, const rd_kafka_message_t *m)
         remote_up(r);
     }
     if (--s->reports_left) return;
+    if (from->gives_back && s->a && s->a->op.err.rc && !s->written && !s->doubtful) {
+        sending_again(s);
+        return;
+    }
     if (s->a) verdict(s);
     sending_end(s);
     list_remove(&s->link);
@@ -188,6 +201,7 @@ enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remot
 
     s->r = r;
     s->lane = lane;
+    s->first = !r->admin;
     s->wake[0] = s->wake[1] = -1;
     list_init(&s->link);
     if (remote_client(r, RD_KAFKA_PRODUCER, sets, countof(sets), &s->rk, e))
@@ -212,6 +226,8 @@ static bool is_broken(const struct remote_sender *s)
     return s->r->k->rd_kafka_fatal_error(s->rk, why, sizeof why) != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
+static void lane_hand_over(struct remote *r, enum remote_lane lane);
+
 /* Another in its place. Without one (a property the library takes no more, no descriptors) the next append tries again. */
 static void sender_renew(struct remote_sender *s)
 {
@@ -221,13 +237,15 @@ static void sender_renew(struct remote_sender *s)
     struct err e;
 
     if (s->retired) return;
+    if (s == r->next[s->lane]) lane_hand_over(r, s->lane);
     s->retired = true;
     *place = NULL;
     list_push(&r->retired, &s->link);
     r->k->rd_kafka_fatal_error(s->rk, why, sizeof why);
     diag(DIAG_WARN, "kafka.producer.renewed", KV_CSTR("why", why), KV_U64("in_flight", s->out));
     r->k->rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
-    if (remote_sender_open(r, s->lane, place, &e))
+    if (r->next[s->lane]) lane_hand_over(r, s->lane);
+    else if (remote_sender_open(r, s->lane, place, &e))
         diag(DIAG_ERROR, "kafka.producer.renewed", KV_CSTR("why", e.text));
 }
 
@@ -280,6 +298,8 @@ static void on_error(struct remote_sender *from, rd_kafka_event_t *ev)
     if (is_broken(from)) sender_renew(from);
 }
 
+static void lanes_look(struct remote *r);
+
 static void sender_ready(struct watch *w, uint32_t events)
 {
     struct remote_sender *from = container_of(w, struct remote_sender, watch);
@@ -299,6 +319,7 @@ static void sender_ready(struct watch *w, uint32_t events)
                 on_report(from, m);
         k->rd_kafka_event_destroy(ev);
     }
+    lanes_look(r);
     senders_tidy(r);
 }
 
@@ -307,6 +328,7 @@ static void on_primed(struct prime *p)
     struct remote_sender *s = p->owner;
 
     s->out--;
+    lanes_look(s->r);
     senders_tidy(s->r);
 }
 
@@ -314,7 +336,7 @@ static void on_primed(struct prime *p)
  * was made sure of.) */
 static void topic_met(struct remote_sender *s, const char *topic)
 {
-    if (s == s->r->admin || s->r->closing || map_get_str(&s->topics, str_of(topic))) return;
+    if (s->first || s->r->closing || map_get_str(&s->topics, str_of(topic))) return;
     map_put_str(&s->topics, str_of(topic), s);
     s->out++;
     remote_prime(s->r, s->rk, topic, s, on_primed);
@@ -386,14 +408,18 @@ static struct remote_sender *sender_for(struct remote *r, enum remote_lane lane,
     return *place;
 }
 
-static void sending_start(struct msg *m)
+static void sending_go(struct sending *s)
 {
-    struct sending *s = container_of(m, struct sending, msg);
     struct remote *r = s->r;
-    struct bus_op *op = &s->a->op;
+    struct bus_op *op;
     rd_kafka_resp_err_t code;
     int tries = 0;
 
+    if (!s->a) { /* its deadline passed while it waited */
+        free(s);
+        return;
+    }
+    op = &s->a->op;
     do {
         struct remote_sender *to = sender_for(r, s->lane, &op->err);
 
@@ -408,12 +434,20 @@ static void sending_start(struct msg *m)
         if (!s->reports_left) goto refused;
     }
     list_push(&r->sending, &s->link);
-    if (op->deadline_ms)
-        timer_set(loop_timers(r->loop), &s->deadline, op->deadline_ms, on_deadline);
     return;
 refused:
     sending_end(s);
     free(s);
+}
+
+static void sending_start(struct msg *m)
+{
+    struct sending *s = container_of(m, struct sending, msg);
+    struct remote *r = s->r;
+
+    if (s->a->op.deadline_ms) timer_set(loop_timers(r->loop), &s->deadline, s->a->op.deadline_ms, on_deadline);
+    if (r->next[s->lane]) list_push(&r->waiting[s->lane], &s->link);
+    else sending_go(s);
 }
 
 void remote_append(struct bus *b, struct bus_append *a, const struct bus_record *records,
@@ -444,10 +478,95 @@ void remote_append(struct bus *b, struct bus_append *a, const struct bus_record 
 }
 
 
+/* ---- newer certificates ---- */
+
+/* The next one of a lane begins when the one before it has nothing out, so that records keep their order; what comes
+ * meanwhile waits. One that has got stuck is emptied: what it certainly did not write is written by the next one. */
+static void lane_hand_over(struct remote *r, enum remote_lane lane)
+{
+    struct remote_sender *old = r->senders[lane];
+
+    if (old) {
+        old->retired = true;
+        list_push(&r->retired, &old->link);
+    }
+    r->senders[lane] = r->next[lane];
+    r->next[lane] = NULL;
+    for (int given_back = 1; given_back >= 0; given_back--) {
+        struct list all;
+
+        list_move(given_back ? &r->again[lane] : &r->waiting[lane], &all);
+        for (struct list *at; (at = list_pop(&all));)
+            sending_go(container_of(at, struct sending, link));
+    }
+}
+
+static void lanes_look(struct remote *r)
+{
+    for (int lane = 0; lane < LANES_N; lane++)
+        if (r->next[lane] && (!r->senders[lane] || !r->senders[lane]->out)) lane_hand_over(r, (enum remote_lane)lane);
+}
+
+static void on_handover(struct timer *t)
+{
+    struct remote *r = container_of(t, struct remote, handover);
+
+    for (int lane = 0; lane < LANES_N; lane++) {
+        struct remote_sender *old = r->senders[lane];
+
+        if (!r->next[lane] || !old) continue;
+        diag(DIAG_WARN, "kafka.producer.renewed", KV_CSTR("why", "it has older certificates, and does not get rid of its records"), KV_U64("in_flight", old->out));
+        old->gives_back = true;
+        r->k->rd_kafka_purge(old->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
+    }
+}
+
+enum rc remote_senders_renew(struct remote *r, struct err *e)
+{
+    struct remote_sender *made[LANES_N] = {NULL};
+
+    for (int lane = 0; lane < LANES_N; lane++) {
+        if (lane != LANE_ALL && !r->senders[lane] && !r->next[lane]) continue;
+        if (!remote_sender_open(r, (enum remote_lane)lane, &made[lane], e)) continue;
+        for (int i = 0; i < lane; i++)
+            sender_free(made[i]);
+        return e->rc;
+    }
+    pthread_mutex_lock(&r->admin_lock);
+    r->admin = made[LANE_ALL];
+    pthread_mutex_unlock(&r->admin_lock);
+    for (int lane = 0; lane < LANES_N; lane++) {
+        if (r->next[lane]) { /* it has taken nothing yet */
+            r->next[lane]->retired = true;
+            list_push(&r->retired, &r->next[lane]->link);
+        }
+        r->next[lane] = made[lane];
+    }
+    loop_timer(r->loop, &r->handover, HANDOVER_MS, on_handover);
+    lanes_look(r);
+    senders_tidy(r);
+    return RC_OK;
+}
+
 /* ---- the end ---- */
+
+static void not_sent(struct list *waiting)
+{
+    for (struct list *at; (at = list_pop(waiting));) {
+        struct sending *s = container_of(at, struct sending, link);
+
+        if (s->a) err_set(&s->a->op.err, RC_CANCELLED, "the bus was closed: the record was not written");
+        sending_end(s);
+        free(s);
+    }
+}
 
 void remote_senders_finish(struct remote *r)
 {
+    for (int i = 0; i < LANES_N; i++) {
+        not_sent(&r->again[i]);
+        not_sent(&r->waiting[i]);
+    }
     for (int turns = 0; turns < FLUSH_MS / 20 && !list_empty(&r->sending); turns++)
         loop_turn(r->loop, 20);
     for (int i = 0; i < LANES_N; i++)
@@ -465,8 +584,10 @@ void remote_senders_finish(struct remote *r)
 
 void remote_senders_free(struct remote *r)
 {
-    for (int i = 0; i < LANES_N; i++)
+    for (int i = 0; i < LANES_N; i++) {
         sender_free(r->senders[i]);
+        sender_free(r->next[i]);
+    }
     while (!list_empty(&r->retired))
         sender_free(container_of(r->retired.next, struct remote_sender, link));
 }

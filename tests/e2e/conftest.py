@@ -21,7 +21,8 @@ def kafka_modes(config):
 
 def pytest_ignore_collect(collection_path, config):
     """What is only about a real Apache Kafka, or takes minutes beside it, is not collected without one."""
-    with_kafka = ("test_045_bus.py", "test_047_replica_faults.py", "test_048_crash_rounds.py", "test_051_two_versions.py")
+    with_kafka = ("test_045_bus.py", "test_047_replica_faults.py", "test_048_crash_rounds.py", "test_051_two_versions.py",
+                  "test_074_remote_security_kafka.py")
     return True if collection_path.name in with_kafka and not kafka_modes(config) else None
 
 
