@@ -31,7 +31,7 @@ bool config_gateway_encrypts(const struct config *c)
 
 enum tls_client_auth config_gateway_client_auth(const struct config *c)
 {
-    if (!c->security_gateway_tls_client_ca_path.n) return TLS_CLIENT_NONE;
+    if (!c->security_gateway_tls_client_ca_path.n && !c->security_gateway_tls_client_secret.n) return TLS_CLIENT_NONE;
     switch (c->security_gateway_tls_client_auth) {
     case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_NONE: return TLS_CLIENT_NONE;
     case CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_REQUESTED: return TLS_CLIENT_REQUESTED;
@@ -64,10 +64,12 @@ static void refuse(struct config_loader *l, enum config_key key, const char *fmt
 /* The original's chart sets the paths of the environment always, and the protocol says whether they count. */
 static void derive_gateway_protocol(struct config_loader *l)
 {
-    struct config_place at = {.from = CONFIG_DERIVED, .label = STR("security.gateway.tls.crtPath is given")};
-    enum config_from from = l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_CRT_PATH].from;
+    struct config_place at = {.from = CONFIG_DERIVED, .label = STR("security.gateway.tls names a certificate")};
+    enum config_from crt = l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_CRT_PATH].from, secret = l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_SECRET].from;
 
-    if (!given(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL) && l->c->security_gateway_tls_crt_path.n && (from == CONFIG_YAML || from == CONFIG_FLAG))
+    if (!given(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL) &&
+        ((l->c->security_gateway_tls_crt_path.n && (crt == CONFIG_YAML || crt == CONFIG_FLAG)) ||
+         (l->c->security_gateway_tls_secret.n && (secret == CONFIG_YAML || secret == CONFIG_FLAG))))
         config_set_text(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL, STR("SSL"), &at);
 }
 
@@ -190,9 +192,9 @@ static void check_gateway_tls(struct config_loader *l)
             config_note(l, "security.gateway.tls is given, but security.gateway.protocol is PLAINTEXT: nothing is encrypted");
         return;
     }
-    if (!c->security_gateway_tls_crt_path.n || !c->security_gateway_tls_key_path.n)
-        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL, "SSL wants security.gateway.tls.crtPath and keyPath");
-    if (c->security_gateway_tls_client_ca_path.n) return;
+    if (!c->security_gateway_tls_secret.n && (!c->security_gateway_tls_crt_path.n || !c->security_gateway_tls_key_path.n))
+        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL, "SSL wants security.gateway.tls.crtPath and keyPath, or security.gateway.tls.secret");
+    if (c->security_gateway_tls_client_ca_path.n || c->security_gateway_tls_client_secret.n) return;
     if (given(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH) && c->security_gateway_tls_client_auth != CONFIG_SECURITY_GATEWAY_TLS_CLIENT_AUTH_NONE)
         refuse(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH, "callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing");
     else if (l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_PROTOCOL].from == CONFIG_ENV && !given(l, CONFIG_KEY_SECURITY_GATEWAY_TLS_CLIENT_AUTH))

@@ -143,15 +143,13 @@ static enum rc lane_open(struct lane *lane, const struct config *c, struct bus *
     return gateway_new(&o, &lane->gateway, e);
 }
 
-static enum rc doors_open(struct lanes *l, const struct config *c, struct err *e)
+static enum rc doors_open(struct lanes *l, const struct config *c, struct workers *workers, struct err *e)
 {
     struct gateway *gateways[LANES_MAX];
-    const struct tls_options tls = {.crt_path = c->security_gateway_tls_crt_path.p,
-                                    .key_path = c->security_gateway_tls_key_path.p,
-                                    .client_ca_path = c->security_gateway_tls_client_ca_path.p,
-                                    .client_auth = config_gateway_client_auth(c),
-                                    .http = true};
+    struct tls_options tls;
 
+    if (gateway_secrets_open(&l->secrets, c, l->list[0].loop, workers, e)) return e->rc;
+    tls = gateway_secrets_tls(&l->secrets, c);
     for (unsigned i = 0; i < l->n; i++) gateways[i] = l->list[i].gateway;
     for (size_t i = 0; i < c->gateway_listeners.n; i++) {
         const struct config_listener *at = &c->gateway_listeners.list[i];
@@ -227,7 +225,7 @@ enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log
     flow_join(flows, l->n);
     free(flows);
     sources_fill(l, log);
-    return doors_open(l, c, e);
+    return doors_open(l, c, workers, e);
 }
 
 static void lane_main(void *arg)
@@ -336,6 +334,7 @@ void lanes_close(struct lanes *l)
             l->list[i].thread = thread_join(l->list[i].thread);
         }
     for (unsigned i = 0; i < l->doors_n; i++) l->doors[i] = gateway_door_close(l->doors[i]);
+    gateway_secrets_close(&l->secrets);
     for (unsigned i = 0; i < l->n; i++) {
         struct lane *lane = &l->list[i];
 

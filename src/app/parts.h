@@ -6,6 +6,7 @@
  */
 #pragma once
 #include "app/config.h"
+#include "app/gateway_secrets.h"
 #include "base/err.h"
 #include "gateway/gateway.h"
 #include "net/loop.h"
@@ -60,6 +61,7 @@ struct lanes {
     unsigned             doors_n;
     struct tcp_ceiling   ceiling;
     struct auth         *auth;                   /* who may call */
+    struct gateway_secrets secrets;
     struct metrics_sources sources;
     struct metrics_source *sources_list;
     struct control      *control;                /* told what executors cleared away */

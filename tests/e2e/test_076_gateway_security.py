@@ -247,6 +247,42 @@ def test_the_variables_of_the_originals_chart_mean_mutual_tls(start, authority):
     wait_for(lambda: "peer did not return a certificate" in server.errors(), 5, server.errors)
 
 
+def test_certificates_come_from_a_mounted_secret_and_change_with_it(start, tmp_path, authority):
+    """A name without a / is read through the API server in the same way (tests/e2e/test_111_secrets.py)."""
+    def mount(version):
+        crt, key = authority.make(version)
+        folder = tmp_path / "mounted" / f"..{version}"
+        folder.mkdir(parents=True)
+        for name, path in (("tls.crt", crt), ("tls.key", key), ("ca.crt", authority.ca)):
+            (folder / name).write_bytes(pathlib.Path(path).read_bytes())
+            if not (tmp_path / "mounted" / name).is_symlink():
+                (tmp_path / "mounted" / name).symlink_to(f"..data/{name}")
+        fresh = tmp_path / "mounted" / "..data_tmp"
+        fresh.symlink_to(folder.name)
+        fresh.rename(tmp_path / "mounted" / "..data")  # as the kubelet does it
+        return ssl.PEM_cert_to_DER_cert(pathlib.Path(crt).read_text())
+
+    first, pair = mount("first"), authority.make("envoy")
+    server = start(env={"ENVOY_SECURITY_PROTOCOL": "SSL", "ENVOY_UPSTREAM_SERVER_TLS_SECRET_NAME": f"{tmp_path}/mounted", "ENVOY_UPSTREAM_CLIENT_TLS_SECRET_NAME":
+                        f"{tmp_path}/mounted", "ENVOY_UPSTREAM_SERVER_TLS_CRT_LOCATION": "/tmp/certs/dus/tls.crt", "ENVOY_UPSTREAM_SERVER_TLS_KEY_LOCATION": "tls.key"})
+    host, port = server.infer.split(":")
+    context = ssl.create_default_context(cafile=authority.ca)
+    context.load_cert_chain(*pair)
+
+    def shown():
+        with socket.create_connection((host, int(port)), timeout=10) as s, context.wrap_socket(s, server_hostname="localhost") as t:
+            return t.getpeercert(True)
+
+    assert shown() == first
+    second = mount("second")
+    wait_for(lambda: shown() == second, 20, server.errors)
+    with pytest.raises(requests.exceptions.ConnectionError):
+        requests.get(f"https://{server.infer}/v2", verify=authority.ca, timeout=10)
+    missing = subprocess.run([MILLRACE, "serve", "--data", tmp_path / "other", "--infer-listen", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--security.gateway.tls.secret",
+                              "inference-tls"], capture_output=True, text=True, timeout=20)
+    assert missing.returncode == 1 and "security.gateway.tls.secret" in missing.stderr and "service account" in missing.stderr, missing
+
+
 def test_a_public_address_wants_somebody_to_be_asked(start, tmp_path):
     def refusal(*options):
         done = subprocess.run([MILLRACE, "serve", "--data", tmp_path / "data", "--infer-listen", "0.0.0.0:0", "--kafka-listen", "127.0.0.1:0", *options],

@@ -630,7 +630,7 @@ static void certificates_of_the_inference_port_come_from_the_file_or_as_the_orig
                         "(security.gateway.tls.clientCaPath) is missing; security.gateway.tls.clientAuth: none does without callers' certificates\n");
     drop(&l);
     l = load(NULL, NULL, ENV("ENVOY_SECURITY_PROTOCOL=SSL", "ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION=/duc/ca.crt"), NULL);
-    assert_problems(&l, "ENVOY_SECURITY_PROTOCOL: SSL wants security.gateway.tls.crtPath and keyPath\n");
+    assert_problems(&l, "ENVOY_SECURITY_PROTOCOL: SSL wants security.gateway.tls.crtPath and keyPath, or security.gateway.tls.secret\n");
     drop(&l);
     assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientAuth: required}}}\n", NULL, NULL,
                    "config.yaml:1:64: security.gateway.tls.clientAuth: callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing\n");
