@@ -62,6 +62,7 @@ def start(tmp_path):
         return server
 
     yield run
+    replicas.Load.stop_all()
     for server in reversed(running):  # a broker goes after those that use it
         if not server.killed:
             assert server.stop() == 0, server.errors()

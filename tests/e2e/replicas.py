@@ -74,16 +74,25 @@ class Fleet:
 
 
 class Load(threading.Thread):
-    """Callers, one after another in each of `callers` threads; every answer, or the lack of one, is kept."""
+    """Callers, one after another in each of `callers` threads; every answer, or the lack of one, is kept. What a test that failed
+    left at work is stopped by stop_all() (conftest.py)."""
+
+    begun = []
 
     def __init__(self, fleet, name="chain", callers=4, timeout_s=3, pause=0.01, prefix="r"):
-        super().__init__()
+        super().__init__(daemon=True)
         self.fleet, self.name_, self.timeout_s, self.pause, self.prefix = fleet, name, timeout_s, pause, prefix
         self.answers, self.stopping, self.next, self.lock = {}, threading.Event(), 0, threading.Lock()
         self.doubled, self.hung = [], []
-        self.threads = [threading.Thread(target=self.call, args=(i,)) for i in range(callers)]
+        Load.begun.append(self)
+        self.threads = [threading.Thread(target=self.call, args=(i,), daemon=True) for i in range(callers)]
         for t in self.threads:
             t.start()
+
+    @classmethod
+    def stop_all(cls):
+        while cls.begun:
+            cls.begun.pop().stopping.set()
 
     def call(self, i):
         rng = random.Random(i)

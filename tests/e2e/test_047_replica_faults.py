@@ -231,7 +231,7 @@ class Retrying(threading.Thread):
     """Sends a key to one replica after another until it has its answer, as clients do that must have something done once."""
 
     def __init__(self, planes, key, value):
-        super().__init__()
+        super().__init__(daemon=True)
         self.planes, self.key, self.value, self.answer, self.seen = planes, key, value, None, []
         self.start()
 

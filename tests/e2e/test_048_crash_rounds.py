@@ -18,7 +18,7 @@ class Outside(threading.Thread):
     """Produces inputs as somebody else would; what was acknowledged is kept by key."""
 
     def __init__(self, address, topic, value):
-        super().__init__()
+        super().__init__(daemon=True)
         self.topic, self.value, self.acknowledged, self.stopping = topic, value, set(), threading.Event()
         self.producer = confluent_kafka.Producer({
             "bootstrap.servers": address, "enable.idempotence": True, "log_level": 0, "reconnect.backoff.ms": 5,
@@ -44,7 +44,7 @@ class Callers(Load):
     def __init__(self, fleet):
         self.accepted = []
         super().__init__(fleet, callers=6, timeout_s=2, pause=0.002)
-        self.quiet = threading.Thread(target=self.call_quiet)
+        self.quiet = threading.Thread(target=self.call_quiet, daemon=True)
         self.quiet.start()
 
     def call_quiet(self):
