@@ -275,18 +275,21 @@ void run_admitted(struct flow_run *r)
 enum rc run_admit_tapped(struct place *p, const struct tap_input *in, struct flow_run **ret)
 {
     struct flow *f = p->f;
+    const struct graph *g = p->pipeline->graph;
+    struct headers h;
     struct flow_run *r;
     struct err e;
 
-    if (p->pipeline->graph->why.rc) return p->pipeline->graph->why.rc;
-    r = flow_run_new(f, p, p->pipeline->graph);
+    if (g->why.rc) return g->why.rc;
+    r = flow_run_new(f, p, g);
     r->counted = true;
     f->outside_now++;
     p->outside_now++;
     f->counters.outside++;
     r->from_ms = loop_now_ms(f->loop);
     r->deadline_ms = r->last_ms = r->from_ms + f->o.timeout_ms;
-    must(run_accept(&r->run, in->message, headers_copy_to(&r->run.arena, in->headers), in->timestamp_ms, &e) == RC_OK);
+    h = headers_rewrite(&r->run.arena, headers_copy_to(&r->run.arena, in->headers), g->name, g->version);
+    must(run_accept(&r->run, in->message, h, in->timestamp_ms, &e) == RC_OK);
     run_keep(&r->run);
     run_identify(r, in->partition, (struct str){0});
     r->key = in->key.p ? arena_dup(&r->run.arena, in->key) : (struct bytes){0};

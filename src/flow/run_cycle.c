@@ -299,7 +299,8 @@ static bool limit_reached(struct run *r, uint32_t node)
         ev.text = arena_printf(&r->arena, "the limit of visits is reached: the step has run %u times in this request (maxStepRevisits)",
                                r->nodes[node].visits);
     else ev.text = STR("the loop has used up the memory of its request");
-    r->nodes[node].failure = run_failure_new(r, &ev, g->nodes[node].name, r->points[0].headers);
+    r->nodes[node].failure = run_failure_new(r, &ev, g->nodes[node].name,
+                                             headers_rewrite(&r->arena, r->points[0].headers, g->name, g->version));
     if (r->failed_first < 0) r->failed_first = (int32_t)node;
     run_effect(r, RUN_FX_FAILED, node)->failure = r->nodes[node].failure;
     run_outcome_decide(r, RUN_ERROR, r->nodes[node].failure);

@@ -397,15 +397,16 @@ static bool names(const struct bus_record *rec, const char *header, struct str v
     return false;
 }
 
-static struct headers headers_keep(struct arena *a, const struct headers_deny *deny, const struct bus_record *rec, struct str name)
+/* The pipeline's name and version take the place of the source's when it becomes an input. */
+static struct headers headers_keep(struct arena *a, const struct headers_deny *deny, const struct bus_record *rec)
 {
-    struct headers h = {.v = arena_array(a, struct header, rec->headers_n + 1)};
+    struct headers h = {.v = arena_array(a, struct header, rec->headers_n)};
 
     for (size_t i = 0; i < rec->headers_n; i++)
         if (!str_starts(rec->headers[i].key, STR("millrace-")) && !headers_denied(deny, rec->headers[i].key))
             h.v[h.n++] = (struct header){arena_dup_str(a, rec->headers[i].key),
                                          arena_dup_str(a, bytes_str(rec->headers[i].value))};
-    return headers_rewrite(a, h, arena_dup_str(a, name), (struct str){0});
+    return h;
 }
 
 static bool wanted_there(const struct tap *t, const struct source *s, const struct infer_view *v)
@@ -434,7 +435,7 @@ static void source_take(struct tap *t, size_t i, struct part *pt, const struct b
         infer_parse(arena_dup(&j->arena, schema_message(rec->value)), s->outputs ? INFER_RESPONSE : INFER_REQUEST, &j->arena, &k->view, &e) == RC_OK &&
         infer_validate(&k->view, &e) == RC_OK && wanted_there(t, s, &k->view)) {
         k->had = HAD_RECORD;
-        k->headers = headers_keep(&j->arena, &t->f->deny, rec, t->p->name);
+        k->headers = headers_keep(&j->arena, &t->f->deny, rec);
         j->last = i;
     }
     k->bytes = j->arena.used - before;
