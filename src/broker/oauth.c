@@ -21,6 +21,8 @@ enum {
     NAME_BYTES_MAX = 1024,
 };
 
+static const int64_t SECONDS_MAX = INT64_C(253402300799); /* the end of the year 9999 */
+
 struct oauth {
     char *jwks;
     struct str issuer, audience, scope; /* owned */
@@ -260,6 +262,14 @@ static bool scope_has(const json_t *claim, struct str wanted)
     return false;
 }
 
+/* In a range that may be added to. */
+static int64_t seconds_of(const json_t *number)
+{
+    double s = json_number_value(number);
+
+    return s > SECONDS_MAX ? SECONDS_MAX : s > 0 ? (int64_t)s : 0;
+}
+
 static enum rc check_times(const json_t *claims, int64_t now_s, int64_t *ret_expires, struct err *e)
 {
     const json_t *exp = json_object_get(claims, "exp"), *nbf = json_object_get(claims, "nbf"),
@@ -268,12 +278,12 @@ static enum rc check_times(const json_t *claims, int64_t now_s, int64_t *ret_exp
 
     if (!json_is_number(exp))
         return err_set(e, RC_AUTH, "the token has no exp: it would be good for ever");
-    until = (int64_t)json_number_value(exp);
+    until = seconds_of(exp);
     if (until + SKEW_S <= now_s)
         return err_set(e, RC_AUTH, "the token has expired, %lld s ago", (long long)(now_s - until));
-    if (json_is_number(nbf) && (int64_t)json_number_value(nbf) - SKEW_S > now_s)
+    if (json_is_number(nbf) && seconds_of(nbf) - SKEW_S > now_s)
         return err_set(e, RC_AUTH, "the token is not good yet (nbf)");
-    if (json_is_number(iat) && (int64_t)json_number_value(iat) - SKEW_S > now_s)
+    if (json_is_number(iat) && seconds_of(iat) - SKEW_S > now_s)
         return err_set(e, RC_AUTH,
                        "the token was issued in the future (iat): do the clocks agree?");
     *ret_expires = until > now_s ? until : until + SKEW_S; /* a session has at least what its clock may be off */

@@ -79,14 +79,23 @@ static json_t *claims_of(struct str token)
     return base64_decode(buf_str(&text), &raw) ? wipe_json_load(buf_view(&raw)) : NULL;
 }
 
+/* 0: it is none, or one of a time without end. */
+static int64_t seconds_of(const json_t *number)
+{
+    double s = json_number_value(number);
+
+    return json_is_number(number) && s > 0 && s < 1e11 ? (int64_t)s : 0;
+}
+
 /* expires_in counts from now, so that no clocks are compared; some send it as a text. Else the token's own exp. */
 static int64_t expiry(const json_t *top, const json_t *claims, int64_t now_ms)
 {
     const json_t *in = json_object_get(top, "expires_in"), *exp = json_object_get(claims, "exp");
-    int64_t s = json_is_number(in) ? (int64_t)MIN(json_number_value(in), (double)LIFE_MAX_S) : 0;
+    int64_t s = seconds_of(in);
 
     if (json_is_string(in) && !str_to_i64(str_of(json_string_value(in)), &s)) s = 0;
-    if (s <= 0 && json_is_number(exp) && json_number_value(exp) < 1e11) return (int64_t)json_number_value(exp) * 1000;
+    if (s <= 0 && json_is_number(in) && json_number_value(in) > 0) s = LIFE_MAX_S;
+    if (s <= 0 && seconds_of(exp)) return seconds_of(exp) * 1000;
     return now_ms + (s <= 0 ? LIFE_UNKNOWN_S : MIN(s, (int64_t)LIFE_MAX_S)) * 1000;
 }
 
