@@ -93,6 +93,39 @@ enum rc oauth_message(struct str message, struct str *ret_token, struct err *e)
     return RC_OK;
 }
 
+/* ---- what cjose may see ---- */
+
+/* Base64url as RFC 7515 wants it, without padding. cjose ends the process at some of what is not (an `=` as the second of four). */
+static bool is_base64url(struct str s)
+{
+    static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
+    for (size_t i = 0; i < s.n; i++)
+        if (!s.p[i] || !strchr(alphabet, s.p[i])) return false;
+    return s.n % 4 != 1;
+}
+
+static bool is_compact_jws(struct str token)
+{
+    struct str part;
+
+    for (int i = 0; i < 2; i++)
+        if (!str_cut(token, '.', &part, &token) || !is_base64url(part)) return false;
+    return is_base64url(token);
+}
+
+static bool is_sound_key(const json_t *key)
+{
+    static const char *const numbers[] = {"n", "e", "d", "p", "q", "dp", "dq", "qi", "x", "y", "k"};
+
+    for (size_t i = 0; i < countof(numbers); i++) {
+        const json_t *v = json_object_get(key, numbers[i]);
+
+        if (json_is_string(v) && !is_base64url((struct str){json_string_value(v), json_string_length(v)})) return false;
+    }
+    return json_is_object(key);
+}
+
 /* ---- keys ---- */
 
 static bool is_address(const char *jwks)
@@ -129,7 +162,7 @@ static enum rc keys_parse(struct oauth *o, struct bytes text, struct err *e)
     {
         cjose_err unknown; /* a key of a kind that cjose does not have is passed over */
         cjose_jwk_t *key =
-            n < KEYS_MAX ? cjose_jwk_import_json((cjose_header_t *)one, &unknown) : NULL;
+            n < KEYS_MAX && is_sound_key(one) ? cjose_jwk_import_json((cjose_header_t *)one, &unknown) : NULL;
 
         if (key) made[n++] = key;
     }
@@ -338,7 +371,7 @@ enum rc oauth_verify(struct oauth *o, struct str token, int64_t now_s, struct oa
 
     if (!o) return err_set(e, RC_AUTH, "broker.oauth.jwks is not set");
     if (token.n > TOKEN_BYTES_MAX) return err_set(e, RC_AUTH, "the token has %zu bytes", token.n);
-    jws = cjose_jws_import(token.p, token.n, &why);
+    jws = is_compact_jws(token) ? cjose_jws_import(token.p, token.n, &why) : NULL;
     if (!jws) return err_set(e, RC_AUTH, "the token is no signed JWT");
     rc = verify(o, jws, now_s, ret, e);
     cjose_jws_release(jws);

@@ -1,6 +1,7 @@
 /* STS is asked for JSON and may answer in XML all the same (a proxy, a stand-in of another maker). Its XML is flat: the text between
  * <Name> and the next </Name>, with the five entities that XML has. SPDX-License-Identifier: Apache-2.0 */
 #include "cred/aws_core.h"
+#include "cred/http.h"
 #include "cred/wipe.h"
 #include <stdio.h>
 #include <time.h>
@@ -149,9 +150,13 @@ enum rc aws_answer_keys(struct bytes body, struct aws_keys *ret, struct err *e)
     return RC_OK;
 }
 
-static void say(struct str code, struct str message, char ret[256])
+static void say(const char *code, const char *message, char ret[256])
 {
-    snprintf(ret, 256, "%.80s%s%.160s", code.n ? code.p : "", code.n && message.n ? ": " : "", message.n ? message.p : "");
+    char quoted[2][160];
+
+    cred_quote(code, quoted[0], 80);
+    cred_quote(message, quoted[1], sizeof quoted[1]);
+    snprintf(ret, 256, "%s%s%s", quoted[0], *quoted[0] && *quoted[1] ? ": " : "", quoted[1]);
 }
 
 static void json_why(const json_t *top, char ret[256])
@@ -162,15 +167,17 @@ static void json_why(const json_t *top, char ret[256])
 
     if (!code.n) code = json_text(at, "code");
     if (!message.n) message = json_text(at, "message");
-    say(code, message, ret);
+    say(code.p, message.p, ret);
 }
 
 static void first_line(struct str text, char ret[256])
 {
     struct str rest;
+    char line[200];
 
     str_cut(text, '\n', &text, &rest);
-    snprintf(ret, 256, "%.*s", (int)MIN(text.n, (size_t)200), text.n ? text.p : "");
+    snprintf(line, sizeof line, STR_FMT, STR_ARG(text));
+    cred_quote(line, ret, sizeof line);
 }
 
 void aws_answer_why(struct bytes body, char ret[256])
@@ -184,7 +191,7 @@ void aws_answer_why(struct bytes body, char ret[256])
 
         if (xml_find(text, "Code", &part)) xml_text(part, &code);
         if (xml_find(text, "Message", &part)) xml_text(part, &message);
-        say(str_of(code.n ? buf_cstr(&code) : NULL), str_of(message.n ? buf_cstr(&message) : NULL), ret);
+        say(buf_cstr(&code), buf_cstr(&message), ret);
         return;
     }
     top = wipe_json_load(body);

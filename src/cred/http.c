@@ -44,6 +44,15 @@ void http_escape(struct str s, struct buf *ret)
             buf_printf(ret, "%%%02X", (uint8_t)s.p[i]);
 }
 
+void cred_quote(const char *text, char *ret, size_t room)
+{
+    size_t n = 0;
+
+    for (; text && text[n] && n + 1 < room; n++)
+        ret[n] = text[n] < ' ' || text[n] > '~' ? '?' : text[n];
+    ret[n] = 0;
+}
+
 static struct curl_slist *headers_of(const struct cred_ask *q, const struct curl_lib *lib)
 {
     struct curl_slist *list = lib->slist_append(NULL, "Expect:");

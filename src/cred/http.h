@@ -28,3 +28,5 @@ void cred_answer_fini(struct cred_answer *a);    /* clears the memory */
 /* Any status is RC_OK. Else RC_TIMEOUT, RC_UNAVAILABLE or RC_CANCELLED, with curl's words and the URL without its query. */
 enum rc cred_ask(const struct cred_ask *q, struct cred_answer *ret, struct err *e) MUST_USE;
 void http_escape(struct str s, struct buf *ret); /* appends with everything but A-Z a-z 0-9 - _ . ~ as %XX (RFC 3986) */
+/* What the other side says, for a sentence of ours: what is not printable becomes '?', and what is longer than fits is cut. NULL: nothing. */
+void cred_quote(const char *text, char *ret, size_t room);

@@ -64,10 +64,12 @@ static enum rc value_put(const char *key, const json_t *value, struct secret_dra
 {
     AUTO(buf_wipe) struct buf raw = {0};
     struct str text = {json_string_value(value), json_string_length(value)};
+    char name[100];
 
-    if (!json_is_string(value)) return err_set(e, RC_INVALID, "its key %.100s is no text", key);
+    cred_quote(key, name, sizeof name);
+    if (!json_is_string(value)) return err_set(e, RC_INVALID, "its key %s is no text", name);
     buf_reserve(&raw, text.n + 4);
-    if (!base64_decode(text, &raw)) return err_set(e, RC_INVALID, "its key %.100s is no base64", key);
+    if (!base64_decode(text, &raw)) return err_set(e, RC_INVALID, "its key %s is no base64", name);
     draft_put(into, str_of(key), &raw);
     return RC_OK;
 }
@@ -105,13 +107,12 @@ static enum rc found(const struct k8s_who *who, struct bytes body, struct secret
 enum rc k8s_answer(const struct k8s_who *who, long status, struct bytes body, struct secret_draft *ret, struct err *e)
 {
     json_t *top;
-    char said[MESSAGE_MAX + 4];
-    const char *message;
+    char message[MESSAGE_MAX], said[MESSAGE_MAX + 4];
 
     if (status == 200) return found(who, body, ret, e);
     top = wipe_json_load(body);
-    message = json_string_value(json_object_get(top, "message"));
-    snprintf(said, sizeof said, "%s%.*s%s", message ? " (" : "", MESSAGE_MAX, message ? message : "", message ? ")" : "");
+    cred_quote(json_string_value(json_object_get(top, "message")), message, sizeof message);
+    snprintf(said, sizeof said, "%s%s%s", *message ? " (" : "", message, *message ? ")" : "");
     json_decref(top);
     if (status == 401)
         return err_set(e, RC_AUTH, "the Kubernetes API server does not take the token of the pod's service account%s; check that the service account exists and the pod was started anew", said);

@@ -112,9 +112,11 @@ static enum rc token_read(const json_t *top, int64_t now_ms, const char *url, st
     const char *type = json_string_value(json_object_get(top, "token_type")), *subject;
     struct str token = {json_string_value(access), json_string_length(access)};
     json_t *claims;
+    char other[40];
 
+    cred_quote(type, other, sizeof other);
     if (!json_is_string(access) || !is_token(token)) return err_set(e, RC_INVALID, "%s answers without an access_token; is this the token endpoint of the provider?", url);
-    if (type && !str_eq_nocase(str_of(type), STR("Bearer"))) return err_set(e, RC_INVALID, "%s gives a token of type %.40s, and Bearer is wanted", url, type);
+    if (type && !str_eq_nocase(str_of(type), STR("Bearer"))) return err_set(e, RC_INVALID, "%s gives a token of type %s, and Bearer is wanted", url, other);
     claims = claims_of(token);
     subject = json_string_value(json_object_get(claims, "sub"));
     if (subject && is_value(str_of(subject))) snprintf(ret->principal, sizeof ret->principal, "%.250s", subject);
@@ -141,22 +143,12 @@ static const char *remedy(const char *error)
     return "check token_endpoint_url, client_id, client_secret and scope";
 }
 
-/* A provider's words, but no line ends, and not much of them. */
-static void quote(const char *text, char ret[200])
-{
-    size_t n = 0;
-
-    for (; text && text[n] && n < 160; n++)
-        ret[n] = text[n] < ' ' || text[n] > '~' ? '?' : text[n];
-    ret[n] = 0;
-}
-
 static enum rc refused(const json_t *top, long status, const char *url, struct err *e)
 {
-    char error[200], said[200];
+    char error[160], said[160];
 
-    quote(json_string_value(json_object_get(top, "error")), error);
-    quote(json_string_value(json_object_get(top, "error_description")), said);
+    cred_quote(json_string_value(json_object_get(top, "error")), error, sizeof error);
+    cred_quote(json_string_value(json_object_get(top, "error_description")), said, sizeof said);
     if (status == 429 || status >= 500) {
         err_set(e, RC_UNAVAILABLE, "%s answers %ld%s%s%s%s", url, status, *error ? ": " : "", error, *said ? ", " : "", said);
         e->retry = true;

@@ -243,6 +243,13 @@ def test_tokens_that_are_not_for_us_are_refused_with_the_reason_in_the_log(issue
     wait_for(lambda: why in issued.server.errors(), 10, issued.server.errors)
 
 
+@pytest.mark.parametrize("token", ["e=0.e30.AAAA", "eyJhbGciOiJSUzI1NiJ9.e30.A=", "eyJhbGciOiJSUzI1NiJ9.e=.AAAA", "eyJhbGciOiJSUzI1NiJ9.e30.AAAAA", "..", "a.b"])
+def test_a_token_in_bad_base64_is_refused_and_the_broker_lives(issued, token):
+    assert "invalid_token" in refusal(with_token(issued, token))
+    wait_for(lambda: "the token is no signed JWT" in issued.server.errors(), 10, issued.server.errors)
+    round_trip(with_token(issued, issued.token("one", **claims())), "t", n=1)
+
+
 def test_tokens_that_nobody_signed_are_refused(issued):
     forged = issued.token("one", **claims()).rsplit(".", 1)[0] + ".AAAA"
     for token, why in ((issued.token("one", "none", **claims()), "none"), (issued.token("two", **claims()), "a key that is not among"),

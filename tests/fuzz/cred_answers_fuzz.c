@@ -19,7 +19,7 @@ static void kubernetes(struct bytes body)
         struct err e;
 
         if (k8s_answer(&who, status, body, &d, &e)) {
-            must(!d.v && *e.text);
+            must(!d.v && *e.text && !strpbrk(e.text, "\r\n"));
             continue;
         }
         must(status == 200 && d.n <= SECRET_KEYS_MAX);
@@ -50,7 +50,7 @@ static void amazon(struct bytes body)
     struct err e;
 
     aws_answer_why(body, why);
-    must(strlen(why) < sizeof why);
+    must(strlen(why) < sizeof why && !strpbrk(why, "\r\n"));
     if (!aws_answer_keys(body, &k, &e)) must(*k.id && k.secret.n);
     else must(!k.secret.p && !k.session.p);
 }
