@@ -8,6 +8,7 @@ import socket
 import subprocess
 import types
 
+import confluent_kafka.admin as ck
 import harness
 import replicas
 import requests
@@ -155,3 +156,16 @@ def refused(tmp_path, bootstrap, **more):
                           capture_output=True, text=True, timeout=60, env={**os.environ})
     assert done.returncode == 1, done.stdout + done.stderr
     return done.stderr
+
+
+def allow(address, rights):
+    """Options of kafka-acls.sh as entries."""
+    admin = ck.AdminClient({"bootstrap.servers": address})
+    for text in rights:
+        words = text.split()
+        given = dict(zip(words[::2], words[1::2]))
+        kind = ck.ResourceType.TOPIC if "--topic" in given else ck.ResourceType.GROUP
+        entry = ck.AclBinding(kind, given.get("--topic") or given["--group"], ck.ResourcePatternType[given["--resource-pattern-type"].upper()], given["--allow-principal"],
+                              "*", ck.AclOperation[given["--operation"].upper()], ck.AclPermissionType.ALLOW)
+        for done in admin.create_acls([entry]).values():
+            done.result(20)
