@@ -52,8 +52,8 @@ static int prompt(const char *text, struct password *ret)
     }
     silent = kept;
     silent.c_lflag &= ~(tcflag_t)ECHO;
+    tcsetattr(tty, TCSAFLUSH, &silent);          /* before it asks: what comes at once is neither shown nor thrown away */
     dprintf(tty, "%s", text);
-    tcsetattr(tty, TCSAFLUSH, &silent);
     status = line_read(tty, "the terminal", ret);
     tcsetattr(tty, TCSAFLUSH, &kept);
     dprintf(tty, "\n");

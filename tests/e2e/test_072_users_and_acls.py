@@ -4,6 +4,7 @@ Kafka 3.8.1 with --kafka), by a connection of its own, and in a folder that nobo
 import json
 import os
 import pty
+import select
 import subprocess
 
 import confluent_kafka.admin as ck
@@ -182,6 +183,7 @@ def test_a_terminal_is_asked_twice_without_an_echo(ours):
     seen = b""
     for wanted, answer in ((b"Password: ", b"hidden\n"), (b"Again: ", b"hidden\n")):
         while not seen.endswith(wanted):
+            assert select.select([fd], [], [], 30)[0], f"it does not ask: {seen}"
             seen += os.read(fd, 1000)
         os.write(fd, answer)
     try:
