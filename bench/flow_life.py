@@ -120,19 +120,25 @@ class Insistent(threading.Thread):
             time.sleep(0.001)
 
 
+def all_answered(callers, more):
+    """Each of them so many times more."""
+    goals = [caller.answers + more for caller in callers]
+    harness.wait_for(lambda: all(caller.answers >= goal for caller, goal in zip(callers, goals)), 60, "callers get no answers")
+
+
 def restarted(toy):
     """The longest a caller that tries again every 2 ms waited for an answer while the process was stopped and started."""
     server = serve(toy, [chain(1)], "--flow.durability", "cache")
     worst = []
     for _ in range(5):
         callers = [Insistent(server.infer) for _ in range(4)]
-        time.sleep(1)
+        all_answered(callers, 100)
         address, data = server.infer, server.data
         server.child.send_signal(signal.SIGTERM)
         os.waitid(os.P_PID, server.pid, os.WEXITED | os.WNOWAIT)  # Popen.wait(timeout) looks every so often
         assert server.stop() == 0, server.errors()
         server = harness.Millrace(data, "--flow.durability", "cache", infer_listen=address)
-        time.sleep(1)
+        all_answered(callers, 100)
         for caller in callers:
             caller.going = False
         for caller in callers:

@@ -7,8 +7,8 @@ epoch: -1), and regular expressions, which Kafka resolves in its own time.
 
 import pathlib
 import sys
-import time
 
+from harness import wait_for
 from wire import Conn
 
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/kafka410/consumer_groups.txt"
@@ -64,12 +64,9 @@ class Scenario:
     def topic(self):
         spec = {"name": TOPIC, "num_partitions": 4, "replication_factor": 1, "assignments": [], "configs": []}
         self.conn.ask("create_topics", 5, topics=[spec], timeout_ms=10000)
-        deadline = time.monotonic() + 30
-        while self.conn.ask("find_coordinator", 3, key="x", key_type=0)["error_code"] and time.monotonic() < deadline:
-            time.sleep(0.1)
-        while time.monotonic() < deadline:       # a coordinator that loads says so
-            if self.conn.ask("consumer_group_heartbeat", 1, group_id="nobody", member_id="a", member_epoch=5)["error_code"] == 69:
-                return
+        wait_for(lambda: not self.conn.ask("find_coordinator", 3, key="x", key_type=0)["error_code"], 30, "there is no coordinator")
+        wait_for(lambda: self.conn.ask("consumer_group_heartbeat", 1, group_id="nobody", member_id="a", member_epoch=5)["error_code"] == 69,
+                 30, "the coordinator goes on loading")
 
     def refusals(self):
         self.join("no member id", "")
