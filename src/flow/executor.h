@@ -110,6 +110,7 @@ struct place {
     struct timer retry;
     uint32_t tries;
     int64_t *acked;                              /* by partition: the last input of this executor that was acknowledged */
+    int32_t acked_n;                             /* how many the inputs topic had when the place was made: no more are used */
     /* executor 0: */
     struct intake *intakes; size_t intakes_n;
     bool busy;                                   /* its offsets are being looked up or committed */

@@ -248,7 +248,7 @@ static void committed_known(struct place *p, const struct bus_commit *c)
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = &p->intakes[i];
 
-        if (in->open) continue;
+        if (in->open || i >= c->offsets_n) continue;     /* the second: the topic was made anew with fewer */
         in->committed = c->offsets[i].offset;
         commit_metadata_parse(c->offsets[i].metadata, &in->outputs_from, &in->errors_from);
     }

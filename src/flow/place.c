@@ -44,6 +44,17 @@ static void topic_failed(struct topic *t, struct err *why)
     loop_timer(t->f->loop, &t->retry, wait, topic_retry);
 }
 
+/* Somebody added partitions, or made the topic anew with more: they wait for the next start, which begins them at 0. */
+static int32_t partitions_used(const struct topic *t, int32_t n)
+{
+    const struct place *p = t->place;
+
+    if (!p || t != &p->inputs || !p->acked || n <= p->acked_n) return n;
+    diag(DIAG_WARN, "flow.partitions", KV_STR("topic", t->name), KV_I64("partitions", n), KV_I64("used", p->acked_n),
+         KV_CSTR("why", "the topic has more partitions than when it was opened; records in the new ones are run after the next start"));
+    return p->acked_n;
+}
+
 static void topic_ensured(struct bus_op *op)
 {
     struct topic_ask *ask = container_of(op, struct topic_ask, op.op);
@@ -57,7 +68,7 @@ static void topic_ensured(struct bus_op *op)
     } else if (!f->closed) {
         memcpy(id.b, ask->op.id.b, sizeof id.b);
         uuid_to_text(&id, t->id);
-        t->partitions = ask->op.partitions;
+        t->partitions = partitions_used(t, ask->op.partitions);
         t->made |= ask->op.created;
         why_set(&t->why, NULL);
         t->ready = !tag_wait(t);
@@ -260,6 +271,7 @@ void place_setup(struct place *p)
     if (p->state == PLACE_READY && p->intakes) intake_rewatch(p);
     if (p->state != PLACE_TOPICS || !p->inputs.ready || !p->outputs.ready) return;
     p->state = PLACE_OFFSETS;
+    p->acked_n = p->inputs.partitions;
     p->acked = xnew_array(int64_t, MAX(p->inputs.partitions, 1));
     for (int32_t i = 0; i < p->inputs.partitions; i++)
         p->acked[i] = -1;
