@@ -291,7 +291,7 @@ static enum rc settings_take(struct broker *b, const struct broker_options *opt,
     return RC_OK;
 }
 
-static void facts_note(struct broker *b)
+static void facts_note(struct broker *b, const struct broker_options *opt)
 {
     char text[16];
 
@@ -300,6 +300,12 @@ static void facts_note(struct broker *b)
     broker_config_note(&b->config, "broker.id", str_of(text));
     broker_config_note(&b->config, "log.dir", str_of(b->opt.dir));
     broker_config_note(&b->config, "log.dirs", str_of(b->opt.dir));
+    if (opt->oauth.jwks.n)
+        broker_config_note(&b->config, "sasl.oauthbearer.jwks.endpoint.url", opt->oauth.jwks);
+    if (opt->oauth.issuer.n)
+        broker_config_note(&b->config, "sasl.oauthbearer.expected.issuer", opt->oauth.issuer);
+    if (opt->oauth.audience.n)
+        broker_config_note(&b->config, "sasl.oauthbearer.expected.audience", opt->oauth.audience);
     if (b->acls.on)
         broker_config_note(&b->config, "authorizer.class.name", STR("org.apache.kafka.metadata.authorizer.StandardAuthorizer"));
 }
@@ -413,7 +419,7 @@ enum rc broker_new(const struct broker_options *opt, struct broker **ret, struct
     lists_init(b);
     rng_init(&b->rng, process_seed());
     if ((rc = settings_take(b, opt, e))) goto fail;
-    facts_note(b);
+    facts_note(b, opt);
     if ((rc = open_store(b, e))) goto fail;
     b->codecs = codecs_new();
     b->sessions = fetch_sessions_new((size_t)b->config.fetch_session_slots);

@@ -422,9 +422,20 @@ static void security_start(struct sock_listener *l, const struct broker_listen *
     timer_set(b->timers, &l->reload, broker_now_ms(b) + RELOAD_MS, on_reload);
 }
 
+static void note_mechanisms(struct broker *b, unsigned mechanisms)
+{
+    AUTO(buf_fini) struct buf text = {0};
+
+    for (unsigned m = 1; m < SASL_MECHANISMS; m <<= 1)
+        if (mechanisms & m)
+            buf_printf(&text, "%s%s", text.n ? "," : "", sasl_mechanism_name((enum sasl_mechanism)m));
+    if (text.n) broker_config_note(&b->config, "sasl.enabled.mechanisms", buf_str(&text));
+}
+
 static void note_listeners(struct broker *b)
 {
     AUTO(buf_fini) struct buf text = {0};
+    unsigned mechanisms = 0;
 
     list_each(it, &b->listeners)
     {
@@ -432,7 +443,9 @@ static void note_listeners(struct broker *b)
 
         buf_printf(&text, "%s%s://" STR_FMT ":%u", text.n ? "," : "", protocol_name(l->protocol),
                    STR_ARG(l->host), l->port);
+        mechanisms |= l->sasl;
     }
+    note_mechanisms(b, mechanisms);
     broker_config_note(&b->config, "listeners", buf_str(&text));
     broker_config_note(&b->config, "advertised.listeners", buf_str(&text));
 }

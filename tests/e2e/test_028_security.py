@@ -228,6 +228,26 @@ def test_keys_are_fetched_from_where_they_are_published(start, tmp_path):
     round_trip(with_token(issuer, issuer.token("one", **claims())), "t2", n=1)
 
 
+def settings(address):
+    admin = confluent_kafka.admin.AdminClient({"bootstrap.servers": address})
+    resource = confluent_kafka.admin.ConfigResource(confluent_kafka.admin.ConfigResource.Type.BROKER, "1")
+    rows = admin.describe_configs([resource], request_timeout=20)[resource].result(20)
+    return {name: row.value for name, row in rows.items()}
+
+
+def test_the_settings_of_the_broker_say_who_may_come_in(secure):
+    shown = settings(secure.kafka)
+    assert shown["sasl.enabled.mechanisms"] == "PLAIN,SCRAM-SHA-256,SCRAM-SHA-512"
+    assert shown["ssl.enabled.protocols"] == "TLSv1.2,TLSv1.3" and shown["sasl.oauthbearer.jwks.endpoint.url"] is None
+
+
+def test_the_settings_of_the_broker_say_whose_tokens_are_believed(issued):
+    shown = settings(issued.server.kafka)
+    assert shown["sasl.enabled.mechanisms"] == "OAUTHBEARER" and shown["sasl.oauthbearer.jwks.endpoint.url"] == str(issued.file)
+    assert (shown["sasl.oauthbearer.expected.issuer"], shown["sasl.oauthbearer.expected.audience"]) == ("https://issuer.test", "kafka")
+    assert "ssl.keystore.location" not in shown and "zookeeper.connect" not in shown
+
+
 def test_tokens_of_the_issuer_are_believed(issued):
     round_trip(with_token(issued, issued.token("one", **claims())), "t", n=1)
     issued.file.write_text(issued.jwks())  # a new key: no restart

@@ -194,9 +194,31 @@ static void the_old_limit_of_timestamps_sets_both_new_ones_where_they_are_not_se
     broker_config_fini(&c);
 }
 
+static void what_holds_here_and_nothing_else_is_shown_and_cannot_be_set(void **state)
+{
+    static const struct { const char *name, *wrong; } fixed[] = {
+        {"sasl.enabled.mechanisms", "GSSAPI"}, {"sasl.oauthbearer.sub.claim.name", "name"},
+        {"ssl.enabled.protocols", "TLSv1.1"}, {"group.coordinator.threads", "4"},
+        {"offsets.topic.compression.codec", "1"}, {"delegation.token.secret.key", "secret"}};
+    static const char *const absent[] = {"zookeeper.connect", "replica.lag.time.max.ms",
+                                         "controlled.shutdown.enable", "ssl.keystore.location"};
+    struct err e;
+
+    (void)state;
+    for (size_t i = 0; i < countof(fixed); i++) {
+        assert_int_not_equal(broker_config_find(str_of(fixed[i].name)), SIZE_MAX);
+        assert_int_equal(broker_config_check(CONFIG_SOURCE_STATIC, str_of(fixed[i].name),
+                                             str_of(fixed[i].wrong), &e),
+                         RC_INVALID);
+    }
+    for (size_t i = 0; i < countof(absent); i++)
+        assert_int_equal(broker_config_find(str_of(absent[i])), SIZE_MAX);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_holds_here_and_nothing_else_is_shown_and_cannot_be_set),
         cmocka_unit_test(the_defaults_are_kafkas),
         cmocka_unit_test(every_row_has_a_type_a_sentence_and_a_value_its_own_check_accepts),
         cmocka_unit_test(a_topics_own_value_beats_the_brokers_and_the_dynamic_one_the_files),
