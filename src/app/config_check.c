@@ -179,7 +179,7 @@ static bool is_loopback(struct str listen)
 /* Does the inference port know who calls, whoever it is? */
 static bool gateway_asks(const struct config *c)
 {
-    return c->security_gateway_tokens.n || (config_gateway_encrypts(c) && config_gateway_client_auth(c) == TLS_CLIENT_REQUIRED);
+    return c->security_gateway_tokens.n || c->security_gateway_jwt_jwks.n || (config_gateway_encrypts(c) && config_gateway_client_auth(c) == TLS_CLIENT_REQUIRED);
 }
 
 static void check_gateway_tls(struct config_loader *l)
@@ -187,6 +187,8 @@ static void check_gateway_tls(struct config_loader *l)
     const struct config *c = l->c;
 
     if (!config_runs_gateway(c)) return;
+    if (c->security_gateway_jwt_jwks.n && (!c->security_gateway_jwt_issuer.n || !c->security_gateway_jwt_audience.n))
+        refuse(l, CONFIG_KEY_SECURITY_GATEWAY_JWT_JWKS, "security.gateway.jwt.issuer and audience are wanted, too: else a token that was signed for somebody else would do");
     if (!config_gateway_encrypts(c)) {
         if (l->c->origins[CONFIG_KEY_SECURITY_GATEWAY_TLS_CRT_PATH].from == CONFIG_YAML)
             config_note(l, "security.gateway.tls is given, but security.gateway.protocol is PLAINTEXT: nothing is encrypted");
@@ -213,7 +215,7 @@ static void check_public(struct config_loader *l)
         if (!is_loopback(c->gateway_listeners.list[i].listen))
             refuse(l, CONFIG_KEY_GATEWAY_LISTENERS,
                    STR_FMT " can be reached from other machines and asks nobody who they are: "
-                           "ask for tokens (security.gateway.tokens) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, "
+                           "ask for tokens (security.gateway.tokens, security.gateway.jwt) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, "
                            "or say --allow-unauthenticated",
                    STR_ARG(c->gateway_listeners.list[i].listen));
 }
@@ -228,7 +230,7 @@ static void note_clear_tokens(struct config_loader *l)
 {
     const struct config *c = l->c;
 
-    if (!config_runs_gateway(c) || !c->security_gateway_tokens.n || config_gateway_encrypts(c)) return;
+    if (!config_runs_gateway(c) || !(c->security_gateway_tokens.n || c->security_gateway_jwt_jwks.n) || config_gateway_encrypts(c)) return;
     for (size_t i = 0; i < c->gateway_listeners.n; i++)
         if (!is_loopback(c->gateway_listeners.list[i].listen)) {
             config_note(l, "gateway.listeners " STR_FMT ": tokens travel in the clear; security.gateway.tls hides them", STR_ARG(c->gateway_listeners.list[i].name));

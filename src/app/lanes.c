@@ -148,7 +148,7 @@ static enum rc doors_open(struct lanes *l, const struct config *c, struct worker
     struct gateway *gateways[LANES_MAX];
     struct tls_options tls;
 
-    if (gateway_secrets_open(&l->secrets, c, l->list[0].loop, workers, e)) return e->rc;
+    if (gateway_secrets_open(&l->secrets, c, l->main_loop, workers, e)) return e->rc;
     tls = gateway_secrets_tls(&l->secrets, c);
     for (unsigned i = 0; i < l->n; i++) gateways[i] = l->list[i].gateway;
     for (size_t i = 0; i < c->gateway_listeners.n; i++) {
@@ -195,14 +195,23 @@ static unsigned certificate_roles(const struct config *c)
     return 0;
 }
 
-static enum rc auth_open(struct lanes *l, const struct config *c, struct err *e)
+static enum rc auth_open(struct lanes *l, const struct config *c, struct workers *workers, struct err *e)
 {
     const struct auth_options o = {.tokens_path = c->security_gateway_tokens.p,
+                                   .jwt = {.jwks = c->security_gateway_jwt_jwks,
+                                           .issuer = c->security_gateway_jwt_issuer,
+                                           .audience = c->security_gateway_jwt_audience,
+                                           .roles = c->security_gateway_jwt_roles_claim,
+                                           .what = "security.gateway.jwt",
+                                           .elsewhere = true},
+                                   .role_prefix = c->security_gateway_jwt_role_prefix,
                                    .certificates = config_gateway_encrypts(c) && config_gateway_client_auth(c) != TLS_CLIENT_NONE,
                                    .certificate_roles = certificate_roles(c),
                                    .trust_loopback = c->security_gateway_trust_loopback};
 
-    return auth_new(&o, &l->auth, e);
+    if (auth_new(&o, &l->auth, e)) return e->rc;
+    auth_start(l->auth, l->main_loop, workers);
+    return RC_OK;
 }
 
 enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log, struct workers *workers,
@@ -214,7 +223,7 @@ enum rc lanes_open(struct lanes *l, const struct config *c, struct log_side *log
     l->n = lanes_wanted(c);
     l->list = xnew_array(struct lane, l->n);
     l->ceiling.max = (unsigned)c->broker_connections_max;
-    if (schemas_open(l, c, e) || auth_open(l, c, e)) return e->rc;
+    if (schemas_open(l, c, e) || auth_open(l, c, workers, e)) return e->rc;
     flow_options_fill(l, c);
     for (unsigned i = 0; i < l->n; i++) {
         l->list[i].lanes = l;
@@ -335,6 +344,7 @@ void lanes_close(struct lanes *l)
         }
     for (unsigned i = 0; i < l->doors_n; i++) l->doors[i] = gateway_door_close(l->doors[i]);
     gateway_secrets_close(&l->secrets);
+    auth_stop(l->auth);
     for (unsigned i = 0; i < l->n; i++) {
         struct lane *lane = &l->list[i];
 

@@ -62,6 +62,7 @@ struct lanes {
     struct tcp_ceiling   ceiling;
     struct auth         *auth;                   /* who may call */
     struct gateway_secrets secrets;
+    struct loop         *main_loop;              /* set before; what workers do for all lanes answers there: it ends after them */
     struct metrics_sources sources;
     struct metrics_source *sources_list;
     struct control      *control;                /* told what executors cleared away */

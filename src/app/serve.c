@@ -229,6 +229,7 @@ static enum rc serve_open(struct serve *s, struct err *e)
     s->log.ctx = s;
     if (log_side_open(&s->log, c, s->workers, e)) return e->rc;
     s->lanes.shared_refused = shared_refused;
+    s->lanes.main_loop = s->loop;
     if (s->log.bus && lanes_open(&s->lanes, c, &s->log, s->workers, process_ready, s, e)) return e->rc;
     if (s->log.bus) {
         control_open(s);

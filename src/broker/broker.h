@@ -15,7 +15,7 @@
 #include "base/err.h"
 #include "base/list.h"
 #include "base/uuid.h"
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 #include "net/tls.h"
 #include "sys/timers.h"
 

@@ -20,15 +20,16 @@ static bool forwarded(const struct exchange *x)
 static void refuse(struct exchange *x, enum auth_verdict v, bool token, const struct err *e)
 {
     static const struct { int http, grpc; } codes[] = {
-        [AUTH_UNKNOWN] = {401, GRPC_UNAUTHENTICATED}, [AUTH_DENIED] = {403, GRPC_PERMISSION_DENIED}, [AUTH_BARRED] = {429, GRPC_RESOURCE_EXHAUSTED}};
+        [AUTH_UNKNOWN] = {401, GRPC_UNAUTHENTICATED}, [AUTH_DENIED] = {403, GRPC_PERMISSION_DENIED}, [AUTH_BARRED] = {429, GRPC_RESOURCE_EXHAUSTED},
+        [AUTH_LATER] = {503, GRPC_UNAVAILABLE}};
     struct header h[3];
     size_t n = 0;
     char digits[DECIMAL_MAX];
     struct buf body = {0};
     struct str ignored;
 
-    if (v == AUTH_BARRED)
-        h[n++] = HEADER("retry-after", decimal(BARRED_S, digits));
+    if (v == AUTH_BARRED || v == AUTH_LATER)
+        h[n++] = HEADER("retry-after", decimal(v == AUTH_BARRED ? BARRED_S : 1, digits));
     else if (v == AUTH_UNKNOWN)
         h[n++] = HEADER("www-authenticate", exchange_header(x, STR("authorization"), &ignored) ? STR("Bearer realm=\"millrace\", error=\"invalid_token\"")
                                                                                               : STR("Bearer realm=\"millrace\""));

@@ -5,13 +5,15 @@
 #include "base/diag.h"
 #include "base/map.h"
 #include "base/rng.h"
+#include "cred/errand.h"
 #include "net/strikes.h"
+#include "sys/clock.h"
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
 #include <pthread.h>
 #include <sys/stat.h>
 
-enum { LOOK_MS = 1000, SEEN_MAX = 10000, KEY_BYTES = 32, ADDRESS_BYTES_MAX = 16, BEARER_BYTES_MAX = 16 << 10 };
+enum { KEYS_LOOK_MS = 1000, LOOK_MS = 1000, SEEN_MAX = 10000, KEY_BYTES = 32, ADDRESS_BYTES_MAX = 16, BEARER_BYTES_MAX = 16 << 10 };
 
 struct auth {
     struct auth_options o;               /* the path is owned */
@@ -22,9 +24,14 @@ struct auth {
     struct map seen;                     /* digest of address and token -> struct seen */
     uint8_t key[KEY_BYTES];
     struct strikes *strikes;
+    struct oauth *jwt;                   /* NULL: no signed tokens */
+    char *jwks;
+    struct str role_prefix;              /* owned */
+    struct keys_errand *errand;
+    atomic_uint owners;                  /* the app, and an errand on its way */
 };
 
-struct seen { unsigned roles; };
+struct seen { unsigned roles; int64_t until_s; };                 /* 0: as long as the file has it */
 
 /* ---- the file ---- */
 
@@ -72,6 +79,12 @@ enum rc auth_new(const struct auth_options *o, struct auth **ret, struct err *e)
     must(pthread_mutex_init(&a->lock, NULL) == 0);
     a->strikes = strikes_new();
     random_bytes(a->key, sizeof a->key);
+    atomic_init(&a->owners, 1);
+    if (o->jwt.jwks.n) {
+        a->jwt = oauth_new(&o->jwt);
+        a->jwks = (char *)(uintptr_t)str_own(o->jwt.jwks).p;
+        a->role_prefix = str_own(o->role_prefix);
+    }
     if (a->o.tokens_path) {
         if (stat(a->o.tokens_path, &a->stat)) a->stat = (struct stat){0};
         if (tokens_load(a->o.tokens_path, &a->tokens, e)) {
@@ -87,7 +100,10 @@ enum rc auth_new(const struct auth_options *o, struct auth **ret, struct err *e)
 
 struct auth *auth_free(struct auth *a)
 {
-    if (!a) return NULL;
+    if (!a || atomic_fetch_sub(&a->owners, 1) != 1) return NULL;
+    oauth_free(a->jwt);
+    free(a->jwks);
+    str_drop(&a->role_prefix);
     tokens_free(a->tokens);
     map_fini_each(&a->seen, free);
     strikes_free(a->strikes);
@@ -96,6 +112,76 @@ struct auth *auth_free(struct auth *a)
     free((char *)(uintptr_t)a->o.tokens_path);
     free(a);
     return NULL;
+}
+
+/* ---- the keys of signed tokens ---- */
+
+struct keys_errand { struct errand errand; struct auth *auth; };
+
+static int64_t wall_s(void)
+{
+    return clock_wall_ms(&clock_real) / 1000;
+}
+
+/* On a worker; the lock is not held while somebody else is waited for. */
+static void keys_run(struct errand *errand)
+{
+    struct auth *a = container_of(errand, struct keys_errand, errand)->auth;
+    AUTO(buf_fini) struct buf text = {0};
+    struct err e;
+    enum rc rc;
+    bool wanted;
+
+    pthread_mutex_lock(&a->lock);
+    wanted = oauth_wants_keys(a->jwt, wall_s());
+    pthread_mutex_unlock(&a->lock);
+    if (!wanted) return;
+    rc = oauth_fetch(a->jwks, &text, &e);
+    if (!rc) {
+        pthread_mutex_lock(&a->lock);
+        rc = oauth_keys_put(a->jwt, buf_view(&text), wall_s(), &e);
+        pthread_mutex_unlock(&a->lock);
+    }
+    if (rc) diag(DIAG_WARN, "auth.keys_not_read", KV_CSTR("why", e.text));
+}
+
+static uint64_t keys_done(struct errand *errand)
+{
+    (void)errand;
+    return KEYS_LOOK_MS;
+}
+
+static void keys_drop(struct errand *errand)
+{
+    struct keys_errand *k = container_of(errand, struct keys_errand, errand);
+
+    auth_free(k->auth);
+    free(k);
+}
+
+void auth_start(struct auth *a, struct loop *loop, struct workers *workers)
+{
+    struct str scheme, rest;
+
+    if (!a->jwt || !str_cut(str_of(a->jwks), ':', &scheme, &rest) || !str_starts(rest, STR("//"))) return; /* a file is read where it is needed */
+    a->errand = xnew(struct keys_errand);
+    a->errand->auth = a;
+    atomic_fetch_add(&a->owners, 1);
+    a->errand->errand.loop = loop;
+    a->errand->errand.workers = workers;
+    a->errand->errand.run = keys_run;
+    a->errand->errand.done = keys_done;
+    a->errand->errand.drop = keys_drop;
+    errand_in(&a->errand->errand, 0);
+}
+
+void auth_stop(struct auth *a)
+{
+    struct keys_errand *k = a ? a->errand : NULL;
+
+    if (!k) return;
+    a->errand = NULL;
+    errand_end(&k->errand);
 }
 
 /* ---- tokens ---- */
@@ -116,23 +202,62 @@ static struct digest digest_of(const struct auth *a, struct bytes address, struc
     return d;
 }
 
-static void remember(struct auth *a, struct bytes key, unsigned roles)
+static void remember(struct auth *a, struct bytes key, unsigned roles, int64_t until_s)
 {
     struct seen *s = xnew(struct seen);
 
     if (a->seen.n >= SEEN_MAX) map_fini_each(&a->seen, free);
     s->roles = roles;
+    s->until_s = until_s;
     free(map_put(&a->seen, key, s));
 }
 
-static void note_wrong(struct auth *a, const struct auth_call *c, struct bytes address)
+static void note_wrong(struct auth *a, const struct auth_call *c, struct bytes address, const char *why)
 {
     char text[ADDR_TEXT_MAX] = "";
     uint32_t n = strikes_note(a->strikes, address, c->now_ms);
 
     if (n != 1 && n != STRIKES_MAX) return;
-    diag(DIAG_WARN, "auth.token_refused", KV_CSTR("why", n == 1 ? "it is not among security.gateway.tokens" : "too many wrong tokens: refused for a minute"),
+    diag(DIAG_WARN, "auth.token_refused", KV_CSTR("why", n == 1 ? why : "too many wrong tokens: refused for a minute"),
          KV_STR("peer", c->peer ? addr_text(c->peer, text) : STR("")));
+}
+
+/* Three parts of base64url with dots between them, the first an object: a JWT. */
+static bool is_signed(struct str token)
+{
+    size_t dots = 0;
+
+    for (size_t i = 0; i < token.n; i++) dots += token.p[i] == '.';
+    return dots == 2 && str_starts(token, STR("ey"));
+}
+
+/* Of the words in the claim those that are ours. */
+static unsigned roles_in(const struct auth *a, struct str words)
+{
+    unsigned roles = 0, one;
+    struct str word;
+
+    while (words.n) {
+        (void)str_cut(words, ' ', &word, &words);
+        if (str_starts(word, a->role_prefix) && roles_parse((struct str){word.p + a->role_prefix.n, word.n - a->role_prefix.n}, &one)) roles |= one;
+    }
+    return roles;
+}
+
+static enum auth_verdict signed_look(struct auth *a, const struct auth_call *c, struct str token, const struct digest *d, unsigned *ret_roles, struct err *e)
+{
+    struct oauth_login login = {0};
+    enum rc rc = oauth_verify(a->jwt, token, c->now_s, &login, e);
+
+    if (rc == RC_UNAVAILABLE) return AUTH_LATER;
+    if (rc) {
+        note_wrong(a, c, c->peer ? strikes_key(c->peer) : bytes_of("", 0), e->text);
+        return AUTH_UNKNOWN;
+    }
+    *ret_roles = roles_in(a, login.roles);
+    remember(a, bytes_of(d->p, sizeof d->p), *ret_roles, login.expires_s);
+    oauth_login_fini(&login);
+    return AUTH_GOOD;
 }
 
 /* Locked. */
@@ -143,7 +268,7 @@ static enum auth_verdict token_look(struct auth *a, const struct auth_call *c, s
     const struct seen *known = map_get(&a->seen, bytes_of(d.p, sizeof d.p));
     struct str name;
 
-    if (known) {
+    if (known && (!known->until_s || c->now_s < known->until_s)) {
         *ret_roles = known->roles;
         return AUTH_GOOD;
     }
@@ -152,10 +277,11 @@ static enum auth_verdict token_look(struct auth *a, const struct auth_call *c, s
         return AUTH_BARRED;
     }
     if (a->tokens && tokens_find(a->tokens, token, ret_roles, &name)) {
-        remember(a, bytes_of(d.p, sizeof d.p), *ret_roles);
+        remember(a, bytes_of(d.p, sizeof d.p), *ret_roles, 0);
         return AUTH_GOOD;
     }
-    note_wrong(a, c, address);
+    if (a->jwt && is_signed(token)) return signed_look(a, c, token, &d, ret_roles, e);
+    note_wrong(a, c, address, "it is not among security.gateway.tokens");
     err_set(e, RC_AUTH, "the token is not known here");
     return AUTH_UNKNOWN;
 }
@@ -203,7 +329,7 @@ static enum auth_verdict enough(const struct auth_call *c, unsigned roles, const
 
 static bool asks(const struct auth *a)
 {
-    return a && (a->tokens || a->o.certificates);
+    return a && (a->tokens || a->jwt || a->o.certificates);
 }
 
 enum auth_verdict auth_decide(struct auth *a, const struct auth_call *c, bool *ret_token, struct err *e)
@@ -219,7 +345,7 @@ enum auth_verdict auth_decide(struct auth *a, const struct auth_call *c, bool *r
                 roles_text(c->access.roles));
         return AUTH_DENIED;
     }
-    if (a->tokens && c->authorization.p) {
+    if ((a->tokens || a->jwt) && c->authorization.p) {
         if ((v = by_token(a, c, &roles, e))) return v;
         *ret_token = true;
         return enough(c, roles, "the token", e);
@@ -228,9 +354,9 @@ enum auth_verdict auth_decide(struct auth *a, const struct auth_call *c, bool *r
     if (c->access.management && a->o.trust_loopback && is_local(c)) return AUTH_GOOD;
     if (c->certified) {
         err_set(e, RC_DENIED, "a certificate is not enough here (security.gateway.tls.clientRole): a token is wanted, too: Authorization: Bearer TOKEN");
-        return a->tokens ? AUTH_UNKNOWN : AUTH_DENIED;
+        return a->tokens || a->jwt ? AUTH_UNKNOWN : AUTH_DENIED;
     }
     err_set(e, RC_AUTH, "who calls? %s is wanted",
-            a->tokens ? "a token (Authorization: Bearer TOKEN; millrace: --token @FILE or MILLRACE_TOKEN)" : "a client certificate");
+            a->tokens || a->jwt ? "a token (Authorization: Bearer TOKEN; millrace: --token @FILE or MILLRACE_TOKEN)" : "a client certificate");
     return AUTH_UNKNOWN;
 }

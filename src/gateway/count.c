@@ -117,6 +117,8 @@ static void http_write(const struct gateway *g, struct metrics *m)
                 (double)g->refused[AUTH_DENIED]);
     metrics_add(m, METRICS_COUNTER, "millrace_gateway_refused_total", "Requests of callers who may not.", STR("why=\"too_many_failures\""),
                 (double)g->refused[AUTH_BARRED]);
+    metrics_add(m, METRICS_COUNTER, "millrace_gateway_refused_total", "Requests of callers who may not.", STR("why=\"no_keys_yet\""),
+                (double)g->refused[AUTH_LATER]);
     metrics_add(m, METRICS_GAUGE, "millrace_gateway_in_flight", "Inference requests in flight.",
                 (struct str){0}, (double)g->in_flight);
     metrics_add(m, METRICS_GAUGE, "millrace_gateway_body_bytes", "Bytes of requests, and of answers that wait for their reader.",

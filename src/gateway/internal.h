@@ -18,7 +18,7 @@ struct gateway {
     size_t routes_n;
     uint32_t in_flight;
     uint64_t overload, admitted;
-    uint64_t refused[AUTH_BARRED + 1];           /* by verdict */
+    uint64_t refused[AUTH_LATER + 1];           /* by verdict */
     struct map series;                           /* by kind, method, code, name -> struct series */
     struct { uint8_t unique[5]; uint32_t counter; } id;
     struct rng rng;

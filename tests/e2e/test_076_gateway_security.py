@@ -1,5 +1,6 @@
 """Certificates and tokens of the inference port, as curl, tritonclient, gRPC and the command line see them."""
 
+import http.server
 import os
 import pathlib
 import random
@@ -290,7 +291,7 @@ def test_a_public_address_wants_somebody_to_be_asked(start, tmp_path):
         return done.returncode, done.stderr
 
     code, text = refusal()
-    assert code == 2 and "asks nobody who they are: ask for tokens (security.gateway.tokens)" in text
+    assert code == 2 and "asks nobody who they are: ask for tokens (security.gateway.tokens, security.gateway.jwt)" in text
     bad = tmp_path / "bad"
     bad.write_text("admin me short\n")
     code, text = refusal("--security.gateway.tokens", bad)
@@ -354,3 +355,51 @@ def test_a_slow_handshaker_does_not_hold_up_others(plane):
     assert time.monotonic() - begun < 5
     for s in slow:
         s.close()
+
+
+@pytest.mark.parametrize("where", ["file", "address"])
+def test_signed_tokens_carry_roles_in_a_claim(start, tmp_path, where):
+    issuer = security.Issuer(tmp_path / "issuer")
+    issuer.add_key("k1")
+    jwks, now = tmp_path / "jwks.json", int(time.time())
+    jwks.write_text(issuer.jwks())
+
+    class Keys(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(jwks.read_bytes())
+
+        def log_message(self, *args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Keys) as web:
+        threading.Thread(target=web.serve_forever, daemon=True).start()
+        at = str(jwks) if where == "file" else f"http://127.0.0.1:{web.server_port}/keys"
+        server = start("--security.gateway.jwt.jwks", at, "--security.gateway.jwt.issuer", "me", "--security.gateway.jwt.audience", "millrace",
+                       "--security.gateway.jwt.rolesClaim", "realm_access.roles", "--security.gateway.trustLoopback", "false")
+
+        def ask(path, **claims):
+            token = issuer.token("k1", **{"iss": "me", "aud": ["millrace"], "sub": "somebody", "exp": now + 600, **claims})
+            return requests.get(f"http://{server.infer}{path}", headers={"authorization": f"Bearer {token}"}, timeout=10)
+
+        read = {"realm_access": {"roles": ["admin", "millrace:read", "offline"]}}
+        wait_for(lambda: ask("/metrics", **read).status_code != 503, 10, server.errors)
+        assert ask("/metrics", **read).status_code == 200
+        assert ask("/millrace/v1/info", **read).status_code == 200
+        assert requests.post(f"http://{server.infer}/millrace/v1/apply", headers=ask("/v2", **read).request.headers, timeout=10).status_code == 403, "their admin is not ours"
+        assert ask("/metrics", realm_access={"roles": "millrace:infer millrace:read"}).status_code == 200
+        assert ask("/metrics").status_code == 403
+        assert requests.get(f"http://{server.infer}/metrics", timeout=10).status_code == 401
+        for wrong, said in (({"iss": "you"}, "another issuer than security.gateway.jwt.issuer"), ({"aud": "else"}, "another audience"), ({"exp": now - 100}, "has expired"),
+                            ({"exp": None}, "no exp"), ({"alg": "none"}, "signed with none")):
+            answer = ask("/metrics", **{**read, **wrong})
+            assert answer.status_code == 401 and said in answer.json()["error"], answer.text
+        issuer.add_key("k2")
+        other = issuer.token("k2", iss="me", aud="millrace", sub="x", exp=now + 600, **read)
+        known = requests.get(f"http://{server.infer}/metrics", headers={"authorization": f"Bearer {other}"}, timeout=10)
+        assert known.status_code == 401 and "not among those of security.gateway.jwt.jwks" in known.text
+        if where == "file":
+            jwks.write_text(issuer.jwks("k1", "k2"))
+            assert requests.get(f"http://{server.infer}/metrics", headers={"authorization": f"Bearer {other}"}, timeout=10).status_code == 200
+        web.shutdown()

@@ -1,6 +1,6 @@
 /* What a trusted issuer could sign, and what it could publish: the first byte says which: 'c' and claims, which are signed here with a key that
  * the broker knows, so that they are looked at; 'k' and a set of keys. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 
 #include <cjose/cjose.h>
 #include <fcntl.h>

@@ -1,7 +1,7 @@
 /* What a client sends before it is known, and the rules that a certificate's subject goes through. The first byte says which:
  * a SCRAM message (first, then final), an OAUTHBEARER message and its token, mapping rules and a subject.
  * SPDX-License-Identifier: Apache-2.0 */
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 #include "broker/principal.h"
 #include "broker/scram.h"
 

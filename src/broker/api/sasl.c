@@ -7,7 +7,7 @@
 #include "base/base64.h"
 #include "base/diag.h"
 #include "broker/api.h"
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 #include "kafka/msg/sasl_authenticate.h"
 #include "kafka/msg/sasl_handshake.h"
 #include "sys/worker.h"

@@ -549,7 +549,7 @@ static void what_cannot_stand_together_is_refused(void **state)
                    "config.yaml:1:22: gateway.listeners: at least one listener is wanted\n");
     assert_refused(NULL, NULL, "--infer-listen 0.0.0.0:9000",
                    "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks "
-                   "nobody who they are: ask for tokens (security.gateway.tokens) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say "
+                   "nobody who they are: ask for tokens (security.gateway.tokens, security.gateway.jwt) or certificates (security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say "
                    "--allow-unauthenticated\n");
     assert_refused(NULL, NULL, "--no-broker --broker-only",
                    "--broker-only: contradicts --no-broker\n");
@@ -632,10 +632,13 @@ static void certificates_of_the_inference_port_come_from_the_file_or_as_the_orig
     l = load(NULL, NULL, ENV("ENVOY_SECURITY_PROTOCOL=SSL", "ENVOY_UPSTREAM_CLIENT_TLS_CA_LOCATION=/duc/ca.crt"), NULL);
     assert_problems(&l, "ENVOY_SECURITY_PROTOCOL: SSL wants security.gateway.tls.crtPath and keyPath, or security.gateway.tls.secret\n");
     drop(&l);
+    assert_refused("security: {gateway: {jwt: {jwks: keys.json, issuer: me}}}\n", NULL, NULL,
+                   "config.yaml:1:34: security.gateway.jwt.jwks: security.gateway.jwt.issuer and audience are wanted, too: else a token that was signed for "
+                   "somebody else would do\n");
     assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientAuth: required}}}\n", NULL, NULL,
                    "config.yaml:1:64: security.gateway.tls.clientAuth: callers' certificates are checked against security.gateway.tls.clientCaPath, which is missing\n");
     assert_refused("security: {gateway: {tls: {crtPath: a, keyPath: b, clientCaPath: c, clientAuth: requested}}}\n", NULL, "--infer-listen 0.0.0.0:9000",
-                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: ask for tokens (security.gateway.tokens) or certificates "
+                   "--infer-listen: 0.0.0.0:9000 can be reached from other machines and asks nobody who they are: ask for tokens (security.gateway.tokens, security.gateway.jwt) or certificates "
                    "(security.gateway.tls with clientCaPath), listen on 127.0.0.1, or say --allow-unauthenticated\n");
 }
 

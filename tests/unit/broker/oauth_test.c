@@ -1,6 +1,6 @@
 /* Bearer tokens, signed here: which are taken, and why the others are not. SPDX-License-Identifier: Apache-2.0 */
 #include "base/buf.h"
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 #include "test.h"
 #include <cjose/cjose.h>
 #include <stdio.h>

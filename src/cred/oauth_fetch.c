@@ -1,5 +1,5 @@
 /* Gets keys from where they are published. SPDX-License-Identifier: Apache-2.0 */
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 
 #include "net/curl.h"
 

@@ -1,7 +1,7 @@
 /* See oauth.h. The keys are read and used on one lane of the workers, so nothing here is locked.
  * SPDX-License-Identifier: Apache-2.0
  */
-#include "broker/oauth.h"
+#include "cred/oauth.h"
 
 #include "base/diag.h"
 
@@ -25,13 +25,20 @@ static const int64_t SECONDS_MAX = INT64_C(253402300799); /* the end of the year
 
 struct oauth {
     char *jwks;
-    struct str issuer, audience, scope; /* owned */
+    struct str issuer, audience, scope, roles; /* owned */
+    const char *what;
+    bool elsewhere, wanted;
 
     cjose_jwk_t *keys[KEYS_MAX];
     size_t keys_n;
     int64_t read_s, tried_s; /* 0: never */
     struct timespec changed; /* of the file */
 };
+
+static bool is_address(const char *jwks)
+{
+    return str_starts(str_of(jwks), STR("http://")) || str_starts(str_of(jwks), STR("https://"));
+}
 
 struct oauth *oauth_new(const struct oauth_options *o)
 {
@@ -42,6 +49,9 @@ struct oauth *oauth_new(const struct oauth_options *o)
     x->issuer = str_own(o->issuer);
     x->audience = str_own(o->audience);
     x->scope = str_own(o->scope);
+    x->roles = str_own(o->roles);
+    x->what = o->what ? o->what : "broker.oauth";
+    x->elsewhere = o->elsewhere && is_address(x->jwks);
     return x;
 }
 
@@ -59,6 +69,7 @@ struct oauth *oauth_free(struct oauth *o)
     str_drop(&o->issuer);
     str_drop(&o->audience);
     str_drop(&o->scope);
+    str_drop(&o->roles);
     free(o);
     return NULL;
 }
@@ -66,6 +77,7 @@ struct oauth *oauth_free(struct oauth *o)
 void oauth_login_fini(struct oauth_login *l)
 {
     str_drop(&l->user);
+    str_drop(&l->roles);
 }
 
 /* ---- the client's message ---- */
@@ -128,11 +140,6 @@ static bool is_sound_key(const json_t *key)
 
 /* ---- keys ---- */
 
-static bool is_address(const char *jwks)
-{
-    return str_starts(str_of(jwks), STR("http://")) || str_starts(str_of(jwks), STR("https://"));
-}
-
 static enum rc file_read_all(const char *path, struct buf *ret, struct timespec *ret_changed,
                              struct err *e)
 {
@@ -183,7 +190,7 @@ static enum rc keys_read(struct oauth *o, int64_t now_s, struct err *e)
     o->tried_s = now_s;
     rc = is_address(o->jwks) ? oauth_fetch(o->jwks, &text, e)
                              : file_read_all(o->jwks, &text, &changed, e);
-    if (rc || keys_parse(o, buf_view(&text), e)) return err_in(e, "broker.oauth.jwks");
+    if (rc || keys_parse(o, buf_view(&text), e)) return err_in(e, "%s.jwks", o->what);
     o->read_s = now_s;
     o->changed = changed;
     return RC_OK;
@@ -203,6 +210,11 @@ static enum rc keys_fresh(struct oauth *o, bool missed, int64_t now_s, struct er
     bool old = !o->keys_n || now_s - o->read_s >= REFRESH_S || missed || file_has_changed(o);
 
     if (!old) return RC_OK;
+    if (o->elsewhere && !(o->tried_s && now_s - o->tried_s < AGAIN_S)) {
+        o->wanted = true;
+        if (o->keys_n && !missed) return RC_OK;
+        return err_set(e, RC_UNAVAILABLE, "the keys that tokens are checked against are being read: try again in a second");
+    }
     if (o->tried_s && now_s - o->tried_s < AGAIN_S && !file_has_changed(o))
         return o->keys_n ? RC_OK
                          : err_set(e, RC_UNAVAILABLE,
@@ -210,6 +222,23 @@ static enum rc keys_fresh(struct oauth *o, bool missed, int64_t now_s, struct er
     if (!keys_read(o, now_s, e)) return RC_OK;
     diag(DIAG_WARN, "oauth.keys_not_read", KV_CSTR("why", e->text));
     return o->keys_n ? RC_OK : (e->rc = RC_UNAVAILABLE);
+}
+
+bool oauth_wants_keys(struct oauth *o, int64_t now_s)
+{
+    bool old = !o->keys_n || now_s - o->read_s >= REFRESH_S || o->wanted;
+
+    if (!o->elsewhere || !old || (o->tried_s && now_s - o->tried_s < AGAIN_S)) return false;
+    o->tried_s = now_s;
+    return true;
+}
+
+enum rc oauth_keys_put(struct oauth *o, struct bytes text, int64_t now_s, struct err *e)
+{
+    if (keys_parse(o, text, e)) return err_in(e, "%s.jwks", o->what);
+    o->read_s = now_s;
+    o->wanted = false;
+    return RC_OK;
 }
 
 /* ---- tokens ---- */
@@ -266,10 +295,8 @@ static enum rc check_signature(struct oauth *o, cjose_jws_t *jws, int64_t now_s,
         if (keys_fresh(o, true, now_s, e)) return e->rc;
         if (signature_holds(o, jws, alg, kid, &known)) return RC_OK;
     }
-    return err_set(
-        e, RC_AUTH,
-        known ? "the token's signature does not hold"
-              : "the token is signed by a key that is not among those of broker.oauth.jwks");
+    if (known) return err_set(e, RC_AUTH, "the token's signature does not hold");
+    return err_set(e, RC_AUTH, "the token is signed by a key that is not among those of %s.jwks", o->what);
 }
 
 static bool contains(const json_t *claim, struct str wanted)
@@ -323,6 +350,40 @@ static enum rc check_times(const json_t *claims, int64_t now_s, int64_t *ret_exp
     return RC_OK;
 }
 
+/* The words of a text or a list. */
+static void words_put(const json_t *claim, struct buf *ret)
+{
+    const json_t *one;
+    size_t i;
+
+    if (json_is_string(claim)) {
+        buf_append_str(ret, str_of(json_string_value(claim)));
+        buf_append_byte(ret, ' ');
+    }
+    if (json_is_array(claim)) json_array_foreach(claim, i, one) if (json_is_string(one)) words_put(one, ret);
+}
+
+/* "realm_access.roles" is a claim inside another; a name may have dots in it, too. */
+static const json_t *claim_at(const json_t *claims, struct str path)
+{
+    const json_t *at = json_object_getn(claims, path.p, path.n);
+    struct str one;
+    bool more = true;
+
+    if (at) return at;
+    for (at = claims; at && more; at = json_object_getn(at, one.p, one.n))
+        more = str_cut(path, '.', &one, &path);
+    return at;
+}
+
+static struct str roles_of(const struct oauth *o, const json_t *claims)
+{
+    AUTO(buf_fini) struct buf words = {0};
+
+    words_put(claim_at(claims, o->roles), &words);
+    return str_own(buf_str(&words));
+}
+
 static enum rc check_claims(const struct oauth *o, const json_t *claims, int64_t now_s,
                             struct oauth_login *ret, struct err *e)
 {
@@ -330,15 +391,16 @@ static enum rc check_claims(const struct oauth *o, const json_t *claims, int64_t
 
     if (check_times(claims, now_s, &ret->expires_s, e)) return e->rc;
     if (o->issuer.n && !contains(json_object_get(claims, "iss"), o->issuer))
-        return err_set(e, RC_AUTH, "the token is of another issuer than broker.oauth.issuer");
+        return err_set(e, RC_AUTH, "the token is of another issuer than %s.issuer", o->what);
     if (o->audience.n && !contains(json_object_get(claims, "aud"), o->audience))
-        return err_set(e, RC_AUTH, "the token is for another audience than broker.oauth.audience");
+        return err_set(e, RC_AUTH, "the token is for another audience than %s.audience", o->what);
     if (o->scope.n && !scope_has(scope ? scope : json_object_get(claims, "scp"), o->scope))
-        return err_set(e, RC_AUTH, "the token lacks the scope of broker.oauth.scope");
+        return err_set(e, RC_AUTH, "the token lacks the scope of %s.scope", o->what);
     if (!json_is_string(sub) || !json_string_length(sub) ||
         json_string_length(sub) > NAME_BYTES_MAX)
         return err_set(e, RC_AUTH, "the token names nobody (sub)");
     ret->user = str_own((struct str){json_string_value(sub), json_string_length(sub)});
+    if (o->roles.n) ret->roles = roles_of(o, claims);
     return RC_OK;
 }
 
