@@ -414,6 +414,7 @@ void foreign_add(struct intake *in, int64_t offset, struct str identity, int64_t
 /* One that nobody is at, with an idempotency key: it is run, by this attempt number, if it turns out to be a run. */
 void foreign_ask(struct intake *in, const struct bus_record *rec, const struct run_id *id, uint32_t attempt);
 int64_t foreign_floor(const struct intake *in);  /* the oldest; INT64_MAX: there is none */
+bool foreign_full(const struct intake *in);      /* no more of the partition is read until some of them are gone */
 void foreign_clear(struct intake *in);
 
 /* clear.c, executor 0 */

@@ -11,7 +11,7 @@
 #include "flow/owners.h"
 #include <inttypes.h>
 
-enum { FETCH_BYTES = 1 << 20, LOOK_MS = 500, ASK_MS = 20 };
+enum { FETCH_BYTES = 1 << 20, FOREIGN_MAX = 10000, LOOK_MS = 500, ASK_MS = 20 };
 enum phase { PHASE_OUTPUTS, PHASE_ERRORS, PHASE_INPUTS };
 
 /* attempt: what it would be run as; 0: the one after that of its input. */
@@ -81,6 +81,11 @@ void foreign_ask(struct intake *in, const struct bus_record *rec, const struct r
     if (!p) return;
     p->attempt = attempt;
     idem_verdict(in->p, in->partition, rec);
+}
+
+bool foreign_full(const struct intake *in)
+{
+    return in->foreigns && in->foreigns->by_identity.n >= FOREIGN_MAX;
 }
 
 int64_t foreign_floor(const struct intake *in)
@@ -163,6 +168,7 @@ static void look_end(struct look *k)
     ps->look = NULL;
     look_free(k);
     commit_touch(in->p);
+    if (!foreign_full(in)) intake_room(in->p->f);
     if (list_empty(&ps->all)) foreign_clear(in);
     else loop_timer(in->p->f->loop, &ps->timer, ps->asks ? ASK_MS : LOOK_MS, look_start);
 }

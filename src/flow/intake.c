@@ -595,7 +595,7 @@ static void watch_records(struct bus_watch *w, const struct bus_record *records,
     else in->seen = next;
     if (n > 0) commit_touch(p);
     if (in->telling) commit_told(in);
-    if (!in->held && !intake_full(p)) {
+    if (!in->held && !intake_full(p) && !foreign_full(in)) {
         bus_watch_more(f->bus, w);
     } else {
         in->paused = true;
@@ -620,7 +620,7 @@ static void room_made(struct timer *t)
 
         if (f->draining) continue;               /* the next start's */
         p->refs++;
-        if (intake_full(p) || !held_run(in)) {
+        if (intake_full(p) || foreign_full(in) || !held_run(in)) {
             list_push(&f->paused, l);
         } else {
             if (in->paused && in->watching) bus_watch_more(f->bus, &in->watch);

@@ -171,7 +171,7 @@ static void scan_sort(struct scan *s)
             outcome_sort(s, rec);
             continue;
         }
-        if (f->draining || intake_full(s->in->p)) {
+        if (f->draining || intake_full(s->in->p) || foreign_full(s->in)) {
             s->waiting = true;
             list_remove(&s->in->paused_link);
             list_push(&f->paused, &s->in->paused_link);

@@ -126,6 +126,40 @@ static void another_process_s_request_that_has_its_outcome_is_left_alone(void **
     fixture_close(&x);
 }
 
+/* The id of one of many. */
+static const char *one_of_many(const char *run, int i)
+{
+    static char text[256];
+    const char *number = strstr(run, "/other/7/");
+
+    snprintf(text, sizeof text, "%.*s/other/%d%s", (int)(number - run), run, i, number + strlen("/other/7"));
+    return text;
+}
+
+/* More than it looks after at a time: what comes behind them waits, and is not forgotten. */
+static void too_many_requests_of_others_hold_up_the_partition_until_they_are_answered(void **state)
+{
+    enum { MANY = 10000 };
+    struct fixture x = {0};
+    char run[256];
+
+    (void)state;
+    open_with(&x, 0);
+    snprintf(run, sizeof run, "%s", foreign_run(&x, 100000));
+    for (int i = 0; i < MANY; i++)
+        record(&x, INPUTS, 0, "INPUT=1", one_of_many(run, i));
+    record(&x, INPUTS, 0, "INPUT=2", "");
+    for (int i = 0; i < 20; i++)
+        fixture_advance(&x, 100);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    record(&x, OUTPUTS, 0, "OUTPUT=10", one_of_many(run, 7));
+    for (int i = 0; i < 20; i++)
+        fixture_advance(&x, 100);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    assert_string_equal(message_text(buf_view(&fake_bus_record(x.bus, OUTPUTS, 0, 1)->value)), "OUTPUT=20");
+    fixture_close(&x);
+}
+
 static void what_another_process_admitted_for_nobody_is_run_at_once(void **state)
 {
     struct fixture x = {0};
@@ -212,6 +246,7 @@ int main(void)
         cmocka_unit_test(outside_records_are_run_by_the_owner_of_their_number_and_by_nobody_else),
         cmocka_unit_test(another_process_s_request_is_ended_when_its_time_and_the_grace_are_over),
         cmocka_unit_test(another_process_s_request_that_has_its_outcome_is_left_alone),
+        cmocka_unit_test(too_many_requests_of_others_hold_up_the_partition_until_they_are_answered),
         cmocka_unit_test(what_another_process_admitted_for_nobody_is_run_at_once),
         cmocka_unit_test(a_number_is_given_up_when_what_was_submitted_has_come_back),
         cmocka_unit_test(a_number_that_is_lost_is_not_given_and_its_new_owner_runs_what_comes),
