@@ -178,6 +178,8 @@ static const struct {
     {NULL, "--infer-listen", "HOST:PORT", "Where REST and gRPC come in, 127.0.0.1:9000."},
     {NULL, "--allow-unauthenticated", "",
      "Let the inference port be public without authentication."},
+    {NULL, "--security.gateway.tokens", "F", "Who may call: one token a line (docs/security.md)."},
+    {NULL, "--security.gateway.tls.crtPath", "F", "Its certificate; with --security.gateway.tls.keyPath its key."},
     {"what", "--broker-only", "", "Nothing but the broker."},
     {NULL, "--no-broker", "", "No broker of its own: the data plane on another Kafka."},
     {NULL, "--bootstrap", "HOST:PORT,...", "That other Kafka."},
