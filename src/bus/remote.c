@@ -159,7 +159,7 @@ static bool remote_ready(const struct bus *b, struct str *ret_why)
 
 /* ---- down, and back ---- */
 
-enum { KNOCK_MS = 1000 };
+enum { KNOCK_MS = 1000, AWAY_SAID_MS = 60000 };
 
 static void knock_again(struct timer *t);
 
@@ -170,11 +170,19 @@ static void knock_run(struct work *w)
     struct remote_sender *admin = remote_admin_hold(r);
     const struct rd_kafka_metadata *md;
 
-    if (!r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, KNOCK_MS)) {
-        r->k->rd_kafka_metadata_destroy(md);
-        remote_up(r);
-    }
+    r->answered = !r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, KNOCK_MS);
+    if (r->answered) r->k->rd_kafka_metadata_destroy(md);
     remote_admin_drop(admin);
+}
+
+/* One broker cannot be reached, another answers: once a minute. */
+static void one_is_away(struct remote *r)
+{
+    uint64_t now = loop_now_ms(r->loop);
+
+    if (strstr(r->down_why.cause, "Disconnected") || now < r->away_said_ms) return;
+    r->away_said_ms = now + AWAY_SAID_MS;
+    diag(DIAG_WARN, "kafka.broker", KV_CSTR("error", r->down_why.cause), KV_CSTR("what", "another broker answers"));
 }
 
 static void knock_done(struct work *w)
@@ -183,10 +191,14 @@ static void knock_done(struct work *w)
 
     r->knocking = false;
     if (r->closing) return;
-    if (!atomic_load(&r->brokers_down)) {
-        diag(DIAG_INFO, "kafka.back", KV_CSTR("what", "a broker answers again"));
+    if (r->answered) {
+        if (remote_up(r)) diag(DIAG_INFO, "kafka.back", KV_CSTR("what", "a broker answers again"));
+        else one_is_away(r);
+        r->down_why.kind = TROUBLE_NONE;
         return;
     }
+    atomic_store(&r->brokers_down, true);
+    trouble_say(&r->down_why);
     r->knocking = true;
     loop_timer(r->loop, &r->knock_timer, KNOCK_MS, knock_again);
 }
@@ -203,16 +215,19 @@ static void knock_again(struct timer *t)
     knock_start(container_of(t, struct remote, knock_timer));
 }
 
-void remote_down(struct remote *r)
+/* A connection that ends is no news: brokers end those that rest, and those whose session is over. It is, when nobody answers a
+ * question that is put now. */
+static void perhaps_down(struct remote *r, const struct trouble *t, bool vague)
 {
-    atomic_store(&r->brokers_down, true);
+    if (r->down_why.kind == TROUBLE_NONE || !vague) r->down_why = *t;
     if (!r->knocking && !r->closing && r->workers) knock_start(r);
 }
 
-void remote_up(struct remote *r)
+bool remote_up(struct remote *r)
 {
-    if (!atomic_exchange_explicit(&r->brokers_down, false, memory_order_relaxed)) return;
+    if (!atomic_exchange_explicit(&r->brokers_down, false, memory_order_relaxed)) return false;
     trouble_gone();
+    return true;
 }
 
 void remote_error(struct remote *r, int code, const char *text)
@@ -220,13 +235,13 @@ void remote_error(struct remote *r, int code, const char *text)
     AUTO(buf_fini) struct buf more = {0};
     struct trouble t;
 
-    if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) remote_down(r);
     if (r->access && access_certificate_put(r->access, text, &more)) text = buf_cstr(&more);
     if (!trouble_of_code(code, text, &t)) {
         diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
         return;
     }
-    trouble_say(&t);
+    if (t.kind == TROUBLE_BROKER) perhaps_down(r, &t, code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
+    else trouble_say(&t);
     if (r->access && t.kind == TROUBLE_SASL) access_refused(r->access);
 }
 
@@ -438,6 +453,7 @@ static enum rc facts_learn(struct remote *r, const struct remote_options *o, str
 
     if (cluster_await(r, o, &id, e)) return e->rc;
     remote_up(r);
+    trouble_gone();
     snprintf(r->bus.facts.cluster_id, sizeof r->bus.facts.cluster_id, "%s", id);
     r->k->rd_kafka_mem_free(r->admin->rk, id);
     random_bytes(random, sizeof random);

@@ -82,6 +82,9 @@ struct remote {
     atomic_bool             brokers_down, ending;
     bool                    closing;
     bool                    knocking;            /* it is looked whether a broker is there again */
+    bool                    answered;            /* the worker's, then the loop's */
+    struct trouble          down_why;            /* what broke the last connection */
+    uint64_t                away_said_ms;        /* not again before */
     struct work             knock;
     struct timer            knock_timer;
 };
@@ -95,9 +98,8 @@ void remote_wake_close(int wake[2]);
 struct remote_set { const struct remote_property *v; size_t n; };
 enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
                       rd_kafka_t **ret, struct err *e) MUST_USE;       /* a later property stands */
-/* No broker answers: not ready, until one does (remote_up, any thread). On the loop. */
-void remote_down(struct remote *r);
-void remote_up(struct remote *r);
+/* A broker has answered: ready again, if it was not, and the result says so. Any thread. */
+bool remote_up(struct remote *r);
 /* An error that the library tells about a client. On the loop. */
 void remote_error(struct remote *r, int code, const char *text);
 /* Completes an operation: on its loop, `done` runs. */
