@@ -413,6 +413,7 @@ static void no_room_for_what_segments_have_not_got_yet(struct rig *r, bool crash
     struct log_appended a;
     struct store_stats  before, after;
     uint64_t            left;
+    unsigned            advanced;
 
     rig_init(r);
     rig_open(r);
@@ -433,8 +434,10 @@ static void no_room_for_what_segments_have_not_got_yet(struct rig *r, bool crash
     if (crashes) crash(r);
     fs_sim_set_capacity(r->disk, 1ull << 40);
     if (crashes) rig_open(r);
+    advanced = r->t.advanced_n;
     clock_sim_advance(&r->t.clock, 2000000);
     storage_turn(&r->t);
+    assert_int_equal(r->t.advanced_n - advanced, !crashes);       /* who waits there may read it now */
     for (int i = 0; i < 3; i++) assert_string_equal(log_text(&r->t, storage_log(&r->t, 0), i), "kept");
     rig_fini(r);
 }
@@ -508,6 +511,52 @@ static void a_segment_that_cannot_be_written_ends_acknowledgement_and_loses_noth
     storage_fini(&t);
     fs_fault_free(fault);
     fs_sim_free(disk);
+}
+
+/* Takes the first frame out of the file: {u32 crc, u8 kind, u8 flags, u16, i64 offset, u32 length, u32}, then so many bytes. */
+static void first_frame_lost(struct rig *r, const char *path)
+{
+    AUTO(buf_fini) struct buf body = {0};
+    size_t n;
+
+    assert_int_equal(fs_load(fs_sim_fs(r->disk), path, SIZE_MAX, &body, &r->t.err), RC_OK);
+    n = 24 + load_le32(body.p + 16);
+    assert_true(body.n > n);
+    assert_int_equal(fs_save(fs_sim_fs(r->disk), path, bytes_sub(buf_view(&body), n, body.n - n), false, &r->t.err), RC_OK);
+}
+
+static void what_was_rescued_is_not_put_behind_a_gap(void **state)
+{
+    static const char segment[] = "data/ta-0/00000000000000000000.log", rescued[] = "data/rescued.01020300000000000000000000000000-0";
+
+    (void)state;
+    for (int gap = 0; gap < 2; gap++) {
+        struct rig          r;
+        struct log_appended a;
+        struct err          e;
+
+        rig_init(&r);
+        rig_open(&r);
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "a"}, &a), RC_OK);
+        storage_turn(&r.t);
+        r.t.store = store_close(r.t.store);
+        rig_open(&r);
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "b"}, &a), RC_OK);
+        storage_turn(&r.t);
+        assert_int_equal(put(&r, 0, (struct batch_of){.text = "c"}, &a), RC_OK);
+        storage_turn(&r.t);
+        crash(&r);
+        assert_int_equal(fs_rename(fs_sim_fs(r.disk), segment, "data/ta-0/kept", &e), RC_OK);
+        rig_open(&r);                                             /* b and c are set aside */
+        r.t.store = store_close(r.t.store);
+        if (gap) first_frame_lost(&r, rescued);
+        assert_int_equal(fs_rename(fs_sim_fs(r.disk), "data/ta-0/kept", segment, &e), RC_OK);
+        rig_open(&r);
+        assert_int_equal(log_health(storage_log(&r.t, 0), &e), gap ? RC_CORRUPT : RC_OK);
+        if (gap) assert_non_null(strstr(e.text, "something is missing from 1 on"));
+        else assert_string_equal(log_text(&r.t, storage_log(&r.t, 0), 2), "c");
+        rig_fini(&r);
+    }
 }
 
 static void damage_is_reported_and_nothing_is_changed(void **state)
@@ -687,6 +736,7 @@ int main(void)
         cmocka_unit_test(what_finds_no_room_in_its_segment_stays_in_the_wal_until_there_is_some),
         cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
         cmocka_unit_test(a_segment_that_cannot_be_written_ends_acknowledgement_and_loses_nothing),
+        cmocka_unit_test(what_was_rescued_is_not_put_behind_a_gap),
         cmocka_unit_test(damage_is_reported_and_nothing_is_changed),
         cmocka_unit_test(leftovers_of_a_crash_are_removed),
         cmocka_unit_test(what_the_next_version_wrote_is_read_when_it_says_so_and_written_anew),
