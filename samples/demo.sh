@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # The demonstration of `./dev run`: shows each command, runs it, and fails if a prediction call fails.
-# usage: samples/demo.sh MILLRACE INFER_ADDRESS KAFKA_ADDRESS SERVER_PID
+# usage: samples/demo.sh MILLRACE INFER_ADDRESS KAFKA_ADDRESS [SERVER_PID]; without it, the server ends after this
 set -euo pipefail
 cd "$(dirname "$0")/.."
-millrace=$1 infer=$2 kafka=$3 pid=$4
+millrace=$1 infer=$2 kafka=$3 pid=${4:-}
 export MILLRACE_SERVER=$infer
 rows=samples/tumour/rows.json
 work=$(mktemp -d)
@@ -73,9 +73,10 @@ shown "$millrace" trace "$id"
 
 title "What to try next"
 try() { printf '  %-52s  %s\n' "$1" "$2"; }
+[ -n "$pid" ] || try "./dev run" "does this and keeps serving; then, beside it:"
 try "build/millrace inspect tumour.tumour-verdict.inputs" "what the third model was given"
 try "kcat -b $kafka -L" "any Kafka client can read these topics"
 try "kcat -b $kafka -C -e -t seldon.default.pipeline.tumour.outputs -f '%o %k\\n'" ""
-try "kill -9 $pid" "and ./dev run again: nothing that was answered is lost"
+[ -z "$pid" ] || try "kill -9 $pid" "and ./dev run again: nothing that was answered is lost"
 try "curl http://$infer/metrics" "Prometheus metrics"
 [ "$infer" = 127.0.0.1:9000 ] || echo "(export MILLRACE_SERVER=$infer tells millrace where the server is)"

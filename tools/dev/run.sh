@@ -23,7 +23,7 @@ cmd_run() {
     read -r -t 30 line <&"${SERVER[0]}" || { tail -5 build/run/millrace.log >&2; die "millrace did not start (build/run/millrace.log)"; }
     echo "$line"
     kafka=$(sed -n 's/.*kafka=\([^ ]*\).*/\1/p' <<<"$line") infer=$(sed -n 's/.*infer=\([^ ]*\).*/\1/p' <<<"$line")
-    samples/demo.sh build/millrace "$infer" "$kafka" "${line##*pid=}" || status=$?
+    samples/demo.sh build/millrace "$infer" "$kafka" $([ $once = 1 ] || echo "${line##*pid=}") || status=$?
     [ $status = 0 ] || say "the demonstration failed (build/run/millrace.log)"
     if [ $once = 0 ] && [ $status = 0 ]; then
         say "serving until Ctrl-C"
