@@ -537,3 +537,20 @@ struct asked *pair_ask(struct pair *p, const char *message, const char *key)
     p->x.flow = first;
     return a;
 }
+
+void fixture_note_cleared(void *ctx, bool model, struct str name)
+{
+    buf_printf(ctx, "%s " STR_FMT ";", model ? "model" : "pipeline", STR_ARG(name));
+}
+
+void fixture_use_gone(struct fixture *x, struct flow_gone *gone, size_t n)
+{
+    struct flow_snapshot *s = flow_snapshot_new();
+
+    s->gone = gone;
+    s->gone_n = n;
+    flow_snapshot_seal(s);
+    flow_use(x->flow, s);
+    flow_snapshot_unref(&s);
+    fixture_settle(x);
+}

@@ -38,6 +38,8 @@ void fixture_reopen(struct fixture *x, const char *incarnation);        /* a cra
 /* The pipelines (NULL-terminated lines) and a model for every step in them, and for every name in `models`. */
 void fixture_apply(struct fixture *x, const char *const *pipelines, const char *const *models);
 #define APPLY(x, ...) fixture_apply((x), (const char *const[]){__VA_ARGS__, NULL}, NULL)
+void fixture_use_gone(struct fixture *x, struct flow_gone *gone, size_t n);        /* nothing is there, and these are to be cleared away */
+void fixture_note_cleared(void *ctx, bool model, struct str name);                /* options.cleared: "pipeline p;" to the struct buf ctx */
 void fixture_settle(struct fixture *x);          /* until nothing more happens at this time */
 void fixture_advance(struct fixture *x, uint64_t ms);    /* and settles */
 

@@ -574,23 +574,6 @@ static enum rc deletes_fail(void *ctx, enum fake_kind kind, struct str topic, st
     return kind == FAKE_DELETE && *rc ? err_set(e, *rc, "not now") : RC_OK;
 }
 
-static void note_cleared(void *ctx, bool model, struct str name)
-{
-    buf_printf(ctx, "%s " STR_FMT ";", model ? "model" : "pipeline", STR_ARG(name));
-}
-
-static void use_gone(struct fixture *x, struct flow_gone *gone, size_t n)
-{
-    struct flow_snapshot *s = flow_snapshot_new();
-
-    s->gone = gone;
-    s->gone_n = n;
-    flow_snapshot_seal(s);
-    flow_use(x->flow, s);
-    flow_snapshot_unref(&s);
-    fixture_settle(x);
-}
-
 static void what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_waits_and_says_why(void **state)
 {
     struct fixture x;
@@ -600,7 +583,7 @@ static void what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_wa
 
     (void)state;
     fixture_options(&x);
-    x.o.cleared = note_cleared;
+    x.o.cleared = fixture_note_cleared;
     x.o.cleared_ctx = &told;
     fixture_open(&x);
     APPLY(&x, "p: mul10; out < mul10");
@@ -608,7 +591,7 @@ static void what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_wa
     x.snapshot->pipelines[0]->clean_topics_on_delete = true;
     x.bus->fail = deletes_fail;
     x.bus->fail_ctx = &rc;
-    use_gone(&x, NULL, 0);
+    fixture_use_gone(&x, NULL, 0);
     for (int i = 0; i < 50; i++)
         fixture_advance(&x, 1000);
     assert_non_null(fake_bus_topic(x.bus, INPUTS));
@@ -672,18 +655,18 @@ static void what_an_earlier_start_did_not_clear_away_is(void **state)
     fixture_settle(&x);
     fixture_reopen(&x, "2");
     x.flow = flow_free(x.flow);
-    x.o.cleared = note_cleared;
+    x.o.cleared = fixture_note_cleared;
     x.o.cleared_ctx = &told;
     fixture_settle(&x);
     assert_int_equal(flow_new(x.loop, &x.bus->bus, x.up, &x.o, &x.flow, &(struct err){0}), RC_OK);
     x.bus->fail = deletes_fail;
     x.bus->fail_ctx = &rc;
-    use_gone(&x, gone, countof(gone));
+    fixture_use_gone(&x, gone, countof(gone));
     assert_string_equal(buf_cstr(&told), "model mul10;");        /* refused for good: the next start's */
     assert_non_null(fake_bus_topic(x.bus, INPUTS));
     assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 0), -1);
     rc = RC_OK;
-    use_gone(&x, gone, 1);
+    fixture_use_gone(&x, gone, 1);
     assert_string_equal(buf_cstr(&told), "model mul10;pipeline p;");
     assert_null(fake_bus_topic(x.bus, INPUTS));
     assert_null(fake_bus_topic(x.bus, OUTPUTS));

@@ -10,9 +10,11 @@
 #define OUTPUTS "seldon.default.pipeline.p.outputs"
 enum { NUMBERS = 4, GRACE_MS = 500 };
 
-static void open(struct fixture *x)
+static void open_telling(struct fixture *x, struct buf *told)
 {
     fixture_options(x);
+    if (told) x->o.cleared = fixture_note_cleared;
+    x->o.cleared_ctx = told;
     clock_sim_init(&x->clock, 1795366907180);
     x->bus = fake_bus_new();
     fake_bus_share(x->bus);
@@ -22,6 +24,11 @@ static void open(struct fixture *x)
     fixture_open(x);
     fixture_settle(x);
     assert_non_null(x->bus->member);
+}
+
+static void open(struct fixture *x)
+{
+    open_telling(x, NULL);
 }
 
 static void take(struct fixture *x, int32_t number)
@@ -240,6 +247,44 @@ static void a_process_that_wakes_up_after_the_deadline_leaves_the_outcome_to_the
     fixture_close(&x);
 }
 
+static void a_callers_request_goes_on_when_its_number_is_given_up(void **state)
+{
+    struct fixture x = {0};
+    struct asked *a;
+
+    (void)state;
+    open_with(&x, 0);
+    x.up->hold = true;
+    a = fixture_ask(&x, "p", "INPUT=1");
+    fixture_settle(&x);
+    want(&x, 0, false);
+    assert_int_equal(x.bus->given, 1);           /* nobody waits for it */
+    assert_false(a->done);
+    x.up->hold = false;
+    fake_upstream_finish(x.up, "mul10");
+    fixture_settle(&x);
+    assert_string_equal(asked_text(a), "OUTPUT=10");
+    asked_free(a);
+    fixture_close(&x);
+}
+
+static void what_a_deleted_one_left_is_cleared_away_by_the_owner_of_number_0(void **state)
+{
+    struct fixture x = {0};
+    AUTO(buf_fini) struct buf told = {0};
+    struct flow_gone gone[] = {{STR("p"), false, true}};
+
+    (void)state;
+    open_telling(&x, &told);
+    take(&x, 1);
+    fixture_use_gone(&x, gone, 1);
+    fixture_advance(&x, 1000);
+    assert_int_equal(told.n, 0);
+    take(&x, 0);
+    assert_string_equal(buf_cstr(&told), "pipeline p;");
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -251,6 +296,8 @@ int main(void)
         cmocka_unit_test(a_number_is_given_up_when_what_was_submitted_has_come_back),
         cmocka_unit_test(a_number_that_is_lost_is_not_given_and_its_new_owner_runs_what_comes),
         cmocka_unit_test(requests_go_to_partitions_that_are_owned),
+        cmocka_unit_test(a_callers_request_goes_on_when_its_number_is_given_up),
+        cmocka_unit_test(what_a_deleted_one_left_is_cleared_away_by_the_owner_of_number_0),
         cmocka_unit_test(a_process_that_wakes_up_after_the_deadline_leaves_the_outcome_to_the_owner),
     };
 
