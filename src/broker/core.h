@@ -219,6 +219,8 @@ struct broker_listener {
     struct broker *broker;
     struct str name, host;               /* host: advertised; owned */
     uint16_t port;
+    struct str bound;                    /* where it listens; owned; .p NULL: it is no socket */
+    uint16_t bound_port;
     enum broker_protocol protocol;
     unsigned sasl;                       /* of enum sasl_mechanism */
     void (*close)(struct broker_listener *l);            /* frees it; NULL: plain */

@@ -42,6 +42,7 @@ static void listener_fini(struct broker_listener *l)
     list_remove(&l->link);
     free((char *)(uintptr_t)l->name.p);
     free((char *)(uintptr_t)l->host.p);
+    str_drop(&l->bound);
 }
 
 struct broker_listener *broker_listener_add(struct broker *b, struct str name, struct str host,
@@ -422,6 +423,11 @@ static void security_start(struct sock_listener *l, const struct broker_listen *
     timer_set(b->timers, &l->reload, broker_now_ms(b) + RELOAD_MS, on_reload);
 }
 
+static void note_address(struct buf *to, const struct broker_listener *l, struct str host, uint16_t port)
+{
+    buf_printf(to, "%s%s://" STR_FMT ":%u", to->n ? "," : "", protocol_name(l->protocol), STR_ARG(host), port);
+}
+
 static void note_mechanisms(struct broker *b, unsigned mechanisms)
 {
     AUTO(buf_fini) struct buf text = {0};
@@ -434,20 +440,20 @@ static void note_mechanisms(struct broker *b, unsigned mechanisms)
 
 static void note_listeners(struct broker *b)
 {
-    AUTO(buf_fini) struct buf text = {0};
+    AUTO(buf_fini) struct buf told = {0}, bound = {0};
     unsigned mechanisms = 0;
 
     list_each(it, &b->listeners)
     {
         const struct broker_listener *l = container_of(it, struct broker_listener, link);
 
-        buf_printf(&text, "%s%s://" STR_FMT ":%u", text.n ? "," : "", protocol_name(l->protocol),
-                   STR_ARG(l->host), l->port);
+        note_address(&told, l, l->host, l->port);
+        if (l->bound.p) note_address(&bound, l, l->bound, l->bound_port);
         mechanisms |= l->sasl;
     }
     note_mechanisms(b, mechanisms);
-    broker_config_note(&b->config, "listeners", buf_str(&text));
-    broker_config_note(&b->config, "advertised.listeners", buf_str(&text));
+    broker_config_note(&b->config, "listeners", buf_str(&bound));
+    broker_config_note(&b->config, "advertised.listeners", buf_str(&told));
 }
 
 enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t *ret_port,
@@ -478,6 +484,8 @@ enum rc broker_listen(struct broker *b, const struct broker_listen *o, uint16_t 
     l->scratch = xcalloc(1, SOCK_READ_BYTES);
     listener_init(&l->l, b, o->name, o->advertised_host.n ? o->advertised_host : o->host,
                   o->advertised_port ? o->advertised_port : port);
+    l->l.bound = str_own(o->host);
+    l->l.bound_port = port;
     security_start(l, o);
     l->l.stop = stop;
     l->l.close = close_listener;

@@ -1,5 +1,6 @@
 /* The broker behind real sockets on loopback: what peers may do to it. One thread; the loop is turned until something is so.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "broker/core.h"
 #include "kafka/batch_build.h"
 #include "kafka/msg/all.h"
 #include "kafka_call.h"
@@ -384,9 +385,37 @@ static void the_way_down_answers_what_was_asked(void **state)
     house_close(h);
 }
 
+static const char *shown(struct house *h, const char *setting)
+{
+    static char text[100];
+    struct config_row row;
+
+    broker_config_row(&h->b->config, broker_config_find(str_of(setting)), &row);
+    snprintf(text, sizeof text, STR_FMT, STR_ARG(row.value));
+    return text;
+}
+
+static void where_it_listens_is_not_what_clients_are_told(void **state)
+{
+    struct house *h = house_open(0, 0, NULL, NULL);
+    struct broker_listen outside = {.name = STR("outside"), .host = STR("127.0.0.1"),
+                                    .advertised_host = STR("kafka.example"), .advertised_port = 443};
+    char want[100];
+    uint16_t port;
+
+    (void)state;
+    assert_int_equal(broker_listen(h->b, &outside, &port, &h->e), RC_OK);
+    snprintf(want, sizeof want, "PLAINTEXT://127.0.0.1:%u,PLAINTEXT://127.0.0.1:%u", h->port, port);
+    assert_string_equal(shown(h, "listeners"), want);
+    snprintf(want, sizeof want, "PLAINTEXT://127.0.0.1:%u,PLAINTEXT://kafka.example:443", h->port);
+    assert_string_equal(shown(h, "advertised.listeners"), want);
+    house_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(where_it_listens_is_not_what_clients_are_told),
         cmocka_unit_test(a_request_is_answered_and_a_half_one_waits),
         cmocka_unit_test(garbage_closes_its_connection_and_no_other),
         cmocka_unit_test(at_the_ceiling_who_comes_waits_until_somebody_goes),
