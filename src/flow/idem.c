@@ -172,11 +172,17 @@ struct idem_index *idem_index_of(struct place *p)
     return p->idem;
 }
 
+void idem_forget(struct idem_index *x)
+{
+    while (!list_empty(&x->by_time))
+        idem_drop(container_of(x->by_time.next, struct idem, link));
+    x->state = IDEM_UNREAD;
+}
+
 void idem_index_free(struct idem_index *x)
 {
     if (!x) return;
-    while (!list_empty(&x->by_time))
-        idem_drop(container_of(x->by_time.next, struct idem, link));
+    idem_forget(x);
     map_fini(&x->by_key);
     idem_follow_free(x);
     free(x);
@@ -227,6 +233,21 @@ static void answer_record(struct flow_run *r, const struct bus_record *rec, bool
         if (!accepted) buf_append(&q->response, schema_message(rec->value));
     }
     run_answer_with(r, h, rec->key, step);
+}
+
+void idem_waiters_tell(struct list *waiters, const struct bus_record *rec)
+{
+    struct list todo;
+
+    list_move(waiters, &todo);
+    for (struct list *l; (l = list_pop(&todo));) {
+        struct flow_run *w = container_of(l, struct flow_run, parked);
+
+        w->pins++;
+        if (w->request) answer_record(w, rec, false);
+        w->pins--;
+        flow_run_release(w);
+    }
 }
 
 static void looked(struct bus_op *op)

@@ -70,6 +70,7 @@ struct idem_index {
     struct map by_identity;                      /* struct idem */
     struct list watched;                         /* struct idem, by `watch` */
     struct list asking, asked;                   /* runs not started: until the next round; this round is over */
+    uint64_t used_ms;                            /* when somebody last asked */
     struct idem_round round;
 };
 
@@ -90,6 +91,7 @@ void idem_refuse(struct flow_run *r, const struct err *e);
 void idem_look_up(struct flow_run *r, const struct idem *i);             /* it is answered out of the log */
 bool idem_full(struct flow_run *r);              /* then it was refused */
 void idem_purge(struct idem_index *x);
+void idem_waiters_tell(struct list *waiters, const struct bus_record *rec);             /* with this outcome */
 void idem_waiters_answer(struct list *waiters, struct flow_run *r, bool accepted);       /* as r was */
 struct idem_claim idem_claim_of(const struct flow_run *r);
 
@@ -105,7 +107,7 @@ void idem_unclaim(struct flow_run *r);           /* it ends before it is known w
 void idem_settle_shared(struct idem *i, struct flow_run *r, const struct idem_outcome *o);
 void idem_meet_input(struct idem_index *x, int32_t partition, const struct bus_record *rec);
 void idem_meet_outcome(struct idem_index *x, bool errors, int32_t partition, const struct bus_record *rec);
-void idem_ended(struct idem *i, const struct idem_outcome *o);
+void idem_ended(struct idem *i, const struct idem_outcome *o, const struct bus_record *rec);     /* rec: of it; NULL: not at hand */
 bool idem_waited_for(struct idem *i);            /* it is another process's, and somebody here waits */
 
 /* idem_follow.c */
@@ -113,6 +115,7 @@ void idem_ask(struct flow_run *r);               /* idem_decide() when the index
 struct idem_part *idem_part(struct idem_index *x, int32_t partition);
 void idem_follow(struct idem_index *x);          /* reads what is wanted of the parts */
 void idem_follow_free(struct idem_index *x);
+void idem_forget(struct idem_index *x);          /* all of it: it is read anew when it is asked */
 
 /* idem_read.c: what earlier starts left. */
 void idem_read_start(struct idem_index *x);

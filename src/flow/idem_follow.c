@@ -2,11 +2,14 @@
  * to the partitions that somebody asks about, inputs before outcomes. The ends are looked up outputs first, so whatever outcome
  * lies before its end has its input before the end of inputs. Requests that came before a round began are decided when it is
  * over; claims that are acknowledged and runs of other processes that somebody waits for bring about the next one.
+ *
+ * An index that is used keeps up with the log once a second, so that the next request finds little to read. One that nobody has
+ * asked for the time of the window is forgotten: to read the window anew is less than to read all that was written since.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
 
-enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500, LOOK_MS = 20, LOOK_DOUBLED_MAX = 4, NOTHING_YET_MS = 10 };
+enum { FETCH_BYTES = 1 << 20, RETRY_MS = 500, LOOK_MS = 20, LOOK_DOUBLED_MAX = 4, NOTHING_YET_MS = 10, KEEP_UP_MS = 1000 };
 
 struct idem_part *idem_part(struct idem_index *x, int32_t partition)
 {
@@ -81,6 +84,37 @@ static bool watched_look(struct idem_index *x)
     return any;
 }
 
+static bool in_use(const struct idem_index *x)
+{
+    const struct flow *f = x->place->f;
+
+    if (loop_now_ms(f->loop) < x->used_ms + f->o.idempotency_window_ms) return true;
+    list_each(l, &x->by_time) {
+        const struct idem *i = container_of(l, struct idem, link);
+
+        if (i->run || !list_empty(&i->waiters)) return true;
+    }
+    return false;
+}
+
+static void keep_up(struct idem_round *d)
+{
+    struct idem_index *x = d->x;
+
+    if (x->place->f->draining || x->place->state != PLACE_READY) return;
+    if (!in_use(x)) {
+        idem_forget(x);
+        free(x->parts);
+        x->parts = NULL;
+        x->parts_n = 0;
+        return;
+    }
+    idem_purge(x);
+    for (size_t i = 0; i < x->parts_n; i++)
+        x->parts[i].look = true;
+    again_in(d, KEEP_UP_MS);
+}
+
 static void round_end(struct idem_round *d)
 {
     struct idem_index *x = d->x;
@@ -94,6 +128,7 @@ static void round_end(struct idem_round *d)
     if (d->going) return;
     if (!list_empty(&x->asking) || more_to_read(x)) idem_follow(x);
     else if (watched_look(x)) again_in(d, LOOK_MS << MIN(d->waits++, (unsigned)LOOK_DOUBLED_MAX));
+    else keep_up(d);
 }
 
 static void round_failed(struct idem_round *d, const struct err *why)
@@ -105,9 +140,16 @@ static void round_failed(struct idem_round *d, const struct err *why)
 
 /* ---- reading ---- */
 
+/* An outcome behind the end that was looked up waits for the next round: its input may not have been met. */
+static bool too_early(const struct idem_round *d, int64_t offset)
+{
+    return d->topic != IDEM_INPUTS && offset >= d->x->parts[d->part].to[d->topic];
+}
+
 static void records_meet(struct idem_round *d)
 {
     for (size_t i = 0; i < d->fetch.records_n; i++) {
+        if (too_early(d, d->fetch.records[i].offset)) break;
         if (d->topic == IDEM_INPUTS) idem_meet_input(d->x, (int32_t)d->part, &d->fetch.records[i]);
         else idem_meet_outcome(d->x, d->topic == IDEM_ERRORS, partition_of(d), &d->fetch.records[i]);
     }
@@ -129,6 +171,7 @@ static void round_took(struct idem_round *d)
     int64_t next = d->fetch.next_offset, *at;
 
     if (!why.rc) records_meet(d);
+    if (too_early(d, next)) next = d->x->parts[d->part].to[d->topic];
     at = &d->x->parts[d->part].at[d->topic];     /* the parts may have grown meanwhile */
     bus_fetch_fini(&d->fetch);
     if (why.rc == RC_INVALID && *at > 0) {
@@ -247,6 +290,7 @@ void idem_ask(struct flow_run *r)
     struct idem_index *x = r->place->idem;
     struct idem_claim c = idem_claim_of(r);
 
+    x->used_ms = loop_now_ms(r->f->loop);
     list_push(&x->asking, &r->parked);
     idem_part(x, run_partition_of_key(r->place, &c.key))->look = true;
     idem_follow(x);

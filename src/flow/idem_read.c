@@ -132,7 +132,7 @@ static void input_note_shared(struct idem_read *d, const struct bus_record *rec)
 
     idem_meet_input(d->x, d->partition, rec);
     if (!scan_run_id(rec, &id) || !(e = map_get_str(&d->ended, id.identity))) return;
-    if ((i = map_get_str(&d->x->by_identity, id.identity))) idem_ended(i, e);
+    if ((i = map_get_str(&d->x->by_identity, id.identity))) idem_ended(i, e, NULL);
 }
 
 static void record_note(struct idem_read *d, const struct bus_record *rec)

@@ -256,13 +256,14 @@ static void settle(struct idem *i, const struct idem_outcome *o)
     if (!o->kept) set_free(i);
 }
 
-void idem_ended(struct idem *i, const struct idem_outcome *o)
+void idem_ended(struct idem *i, const struct idem_outcome *o, const struct bus_record *rec)
 {
     if (i->run) {
         if (!i->ended.known) i->ended = *o;
         return;
     }
     settle(i, o);
+    if (i->done && rec) idem_waiters_tell(&i->waiters, rec);
     decide_all(&i->waiters);
 }
 
@@ -275,7 +276,7 @@ void idem_meet_outcome(struct idem_index *x, bool errors, int32_t partition, con
     if (!scan_run_id(rec, &id) || !(i = map_get_str(&x->by_identity, id.identity))) return;
     o.kept = idem_record_keeps(rec, &o.error);
     o.error |= errors;
-    idem_ended(i, &o);
+    idem_ended(i, &o, rec);
 }
 
 /* A run of this process has ended. Without an outcome that it knows of: the log will tell. */
@@ -294,7 +295,7 @@ void idem_settle_shared(struct idem *i, struct flow_run *r, const struct idem_ou
         settle(i, o);
         idem_waiters_answer(&waiters, r, false);
     } else if (seen.known) {
-        idem_ended(i, &seen);
+        idem_ended(i, &seen, NULL);
     } else if (!list_empty(&i->waiters)) {
         list_remove(&i->watch);
         list_push(&i->index->watched, &i->watch);
@@ -312,6 +313,7 @@ enum idem_verdict idem_verdict(struct place *p, int32_t partition, const struct 
     const struct idem *i;
 
     if (!idem_record(rec, &c)) return IDEM_FIRST;
+    x->used_ms = loop_now_ms(p->f->loop);
     if (x->state == IDEM_UNREAD) idem_read_start(x);
     if (x->state != IDEM_READ) return IDEM_UNKNOWN;
     part = idem_part(x, partition);

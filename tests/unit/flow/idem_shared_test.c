@@ -401,11 +401,62 @@ static void after_the_window_a_key_is_new_to_all(void **state)
     fixture_close(&x);
 }
 
+static void an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_before_its_input(void **state)
+{
+    struct fixture x = {0};
+    struct asked *a;
+    char run[256];
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    answered(&x, ask(&x, "INPUT=5", "first"), "OUTPUT=50");
+    other_output(&x, other(&x, 6, 5000), "OUTPUT=60");            /* something to be read */
+    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
+    a = ask_until_it_writes(&x, "INPUT=1", "k");
+    other_input(&x, run, "INPUT=2", "its", -1);
+    other_output(&x, run, "OUTPUT=99");
+    fake_bus_release(x.bus);
+    answered(&x, a, "OUTPUT=10");
+    answered(&x, ask(&x, "INPUT=2", "its"), "OUTPUT=99");
+    fixture_close(&x);
+}
+
 static enum rc fetches_fail(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
 {
     (void)ctx;
     (void)topic;
     return kind == FAKE_FETCH || kind == FAKE_DESCRIBE ? err_set(e, RC_UNAVAILABLE, "no broker") : RC_OK;
+}
+
+static void an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew(void **state)
+{
+    struct fixture x = {0};
+    char run[256];
+    uint64_t appends;
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    answered(&x, ask(&x, "INPUT=1", "k"), "OUTPUT=10");
+    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
+    other_input(&x, run, "INPUT=1", "its", -1);
+    other_output(&x, run, "OUTPUT=10");
+    advance(&x, 1100);
+    x.bus->fail = fetches_fail;                  /* it knows already */
+    answered(&x, ask(&x, "INPUT=2", "its"), "exists: the idempotency key was used with another request");
+    x.bus->fail = NULL;
+    fixture_advance(&x, 500000);
+    advance(&x, 1100);
+    snprintf(run, sizeof run, "%s", other(&x, 8, 5000));
+    other_input(&x, run, "INPUT=3", "late", -1);
+    other_output(&x, run, "OUTPUT=30");
+    fixture_advance(&x, 101000);                 /* nobody has asked for the window's time */
+    appends = x.bus->appends;
+    advance(&x, 3000);
+    answered(&x, ask(&x, "INPUT=3", "late"), "OUTPUT=30");
+    assert_int_equal(x.bus->appends, appends);
+    answered(&x, ask(&x, "INPUT=1", "k"), "OUTPUT=10");
+    assert_int_equal(x.up->started, 2);          /* that was too long ago */
+    fixture_close(&x);
 }
 
 static void while_the_log_cannot_be_read_callers_wait_no_longer_than_they_said(void **state)
@@ -467,6 +518,8 @@ int main(void)
         cmocka_unit_test(a_deadline_in_the_middle_of_a_claim_ends_in_the_log_and_frees_the_key),
         cmocka_unit_test(a_caller_that_goes_away_in_the_middle_of_a_claim_leaves_it_to_those_who_wait),
         cmocka_unit_test(after_the_window_a_key_is_new_to_all),
+        cmocka_unit_test(an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew),
+        cmocka_unit_test(an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_before_its_input),
         cmocka_unit_test(while_the_log_cannot_be_read_callers_wait_no_longer_than_they_said),
         cmocka_unit_test(a_process_that_ends_tells_those_who_wait),
     };
