@@ -4,6 +4,7 @@
 #include "app/parts.h"
 #include "bus/bus.h"
 #include "bus/registry.h"
+#include "bus/trouble.h"
 #include "control/api.h"
 #include "control/control.h"
 #include "sys/thread.h"
@@ -165,14 +166,28 @@ static enum rc doors_open(struct lanes *l, const struct config *c, struct worker
     return RC_OK;
 }
 
+/* The process's: whichever loop tells them. */
+static void troubles_write(void *ctx, struct metrics *m)
+{
+    (void)ctx;
+    for (int k = TROUBLE_NONE + 1; k < TROUBLE_KINDS; k++) {
+        AUTO(buf_fini) struct buf labels = {0};
+
+        metrics_label(&labels, "trouble", str_of(trouble_name((enum trouble_kind)k)));
+        metrics_add(m, METRICS_COUNTER, "millrace_kafka_troubles_total", "Errors of Kafka that operators know by name.", buf_str(&labels),
+                    (double)trouble_count((enum trouble_kind)k));
+    }
+}
+
 static void sources_fill(struct lanes *l, struct log_side *log)
 {
     size_t                n = 0;
     struct metrics_source broker = log_side_metrics(log);
 
-    l->sources_list = xnew_array(struct metrics_source, l->n + 1);
+    l->sources_list = xnew_array(struct metrics_source, l->n + 2);
     for (unsigned i = 0; i < l->n; i++) l->sources_list[n++] = gateway_metrics_source(l->list[i].gateway);
     if (broker.mailbox) l->sources_list[n++] = broker;
+    if (l->n) l->sources_list[n++] = (struct metrics_source){loop_mailbox(l->list[0].loop), troubles_write, NULL};
     l->sources = (struct metrics_sources){l->sources_list, n};
 }
 

@@ -8,6 +8,7 @@
  * closed bus is freed by the last of them.
  */
 #include "bus/embedded_core.h"
+#include "bus/trouble.h"
 #include "kafka/batch_build.h"
 #include <stdio.h>
 
@@ -109,6 +110,14 @@ static size_t batch_estimate(const struct bus_record *records, size_t n)
     return bytes;
 }
 
+static enum rc too_large(const struct embedded *em, size_t n, struct err *e)
+{
+    struct trouble t = trouble_make(TROUBLE_SIZE, "a batch of %zu bytes, messageMaxBytes is %zu", n, em->message_bytes_max);
+
+    trouble_say(&t);
+    return trouble_err(&t, e);
+}
+
 static enum rc batch_make(const struct embedded *em, const struct bus_record *records, size_t n,
                           struct buf *ret, struct err *e)
 {
@@ -124,8 +133,7 @@ static enum rc batch_make(const struct embedded *em, const struct bus_record *re
 
     if (n == 0) return err_set(e, RC_INVALID, "append: no records");
     if (bytes > em->message_bytes_max + BATCH_HEADER_BYTES + n * RECORD_OVERHEAD)
-        return err_set(e, RC_TOO_LARGE, "append: %zu bytes; messageMaxBytes is %zu", bytes,
-                       em->message_bytes_max);
+        return too_large(em, bytes, e);
     buf_reserve(ret, bytes);
     batch_begin(&w, ret, &ours);
     for (size_t i = 0; i < n; i++) {
@@ -141,8 +149,7 @@ static enum rc batch_make(const struct embedded *em, const struct bus_record *re
     }
     if (batch_end(&w, NULL, &view, e)) return e->rc;
     if (view.n > em->message_bytes_max)
-        return err_set(e, RC_TOO_LARGE, "append: a batch of %zu bytes; messageMaxBytes is %zu",
-                       view.n, em->message_bytes_max);
+        return too_large(em, view.n, e);
     return RC_OK;
 }
 

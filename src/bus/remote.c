@@ -84,7 +84,10 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
 {
     struct remote *r = rk ? the_lib->rd_kafka_opaque(rk) : NULL;
 
+    struct trouble known;
+
     if (r && remote_probe_log(r, facility, text) && !*r->debug) return;
+    if (r && !*r->debug && (trouble_of_code(0, text, &known) || (!strcmp(facility, "METADATA") && trouble_now(&known)))) return; /* the same comes as an error, which is said once */
     diag(!strcmp(facility, "FAIL") ? DIAG_DEBUG
          : level <= 3              ? DIAG_WARN
          : level <= 5              ? DIAG_INFO

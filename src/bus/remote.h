@@ -26,3 +26,5 @@ struct remote_options {                                  /* borrowed for the cal
 /* Blocks until the cluster has told its id. RC_UNAVAILABLE: no broker answered in time; RC_CANCELLED: go_on said no;
  * RC_INVALID: a property is refused; RC_UNSUPPORTED: librdkafka is not installed. */
 enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct err *e) MUST_USE;
+/* How long a broker takes to answer a question about itself. Blocks; not on a loop. */
+enum rc bus_remote_round_trip(struct bus *b, uint64_t *ret_us, struct err *e) MUST_USE;

@@ -87,3 +87,17 @@ void remote_ask(struct bus *b, struct bus_ask *a)
     *k = (struct asking){.msg = {.run = look_up}, .r = container_of(b, struct remote, bus), .ask = a};
     mailbox_post(loop_mailbox(k->r->loop), &k->msg);
 }
+
+enum rc bus_remote_round_trip(struct bus *b, uint64_t *ret_us, struct err *e)
+{
+    struct remote *r = container_of(b, struct remote, bus);
+    struct remote_sender *admin = remote_admin_hold(r);
+    uint64_t begun = clock_mono_us(&clock_real);
+    const struct rd_kafka_metadata *md;
+    rd_kafka_resp_err_t code = r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, ASK_MS);
+
+    *ret_us = clock_mono_us(&clock_real) - begun;
+    if (!code) r->k->rd_kafka_metadata_destroy(md);
+    remote_admin_drop(admin);
+    return code ? kafka_lib_error(r->k, code, NULL, e) : RC_OK;
+}

@@ -5,6 +5,7 @@
  * that is a worker's job. SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "bus/remote_core.h"
+#include "bus/trouble.h"
 #include <stdio.h>
 #include <sys/epoll.h>
 
@@ -242,11 +243,12 @@ static void poll_all(struct membership *s)
 
     while ((message = k->rd_kafka_consumer_poll(s->rk, 0))) {
         rd_kafka_resp_err_t code = message->err;
+        struct trouble lasts;                    /* that is what it comes of, and said already */
         struct err e;
 
         if (code && code != RD_KAFKA_RESP_ERR__PARTITION_EOF) {
             kafka_lib_error(k, code, message->payload, &e);
-            diag(DIAG_WARN, "kafka.group", KV_STR("group", s->m->group), KV_CSTR("why", e.text));
+            if (!trouble_now(&lasts)) diag(DIAG_WARN, "kafka.group", KV_STR("group", s->m->group), KV_CSTR("why", e.text));
         }
         k->rd_kafka_message_destroy(message);
         if (!is_final(code)) continue;

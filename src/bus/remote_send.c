@@ -102,6 +102,7 @@ static void on_deadline(struct timer *t)
     struct sending *s = container_of(t, struct sending, deadline);
 
     err_set(&s->a->op.err, RC_TIMEOUT, "Kafka did not acknowledge in time: outcome unknown");
+    trouble_more(&s->a->op.err);
     sending_end(s);
 }
 
@@ -132,6 +133,7 @@ static void verdict(struct sending *s)
         err_set(e, RC_TIMEOUT, "Kafka took %zu of %zu records: outcome unknown", s->written, s->n);
     else if (s->doubtful)
         err_set(e, RC_TIMEOUT, "Kafka did not acknowledge: outcome unknown");
+    if (e->rc == RC_TIMEOUT) trouble_more(e);
 }
 
 /* None of it was written: its successor takes it. */

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SAY_EVERY_MS = 60000, SAY_AGAIN_MS = 10000, REFUSED_FOR_MS = 30000 };
+enum { SAY_EVERY_MS = 60000, SAY_AGAIN_MS = 10000, MORE_MAX = 2, REFUSED_FOR_MS = 30000 };
 
 static const struct {
     const char *name, *sentence, *remedy;
@@ -92,6 +92,7 @@ static const struct {
     {RD_KAFKA_RESP_ERR_ILLEGAL_SASL_STATE, NULL, TROUBLE_SASL, NULL},
     {RD_KAFKA_RESP_ERR__SSL, NULL, TROUBLE_TLS, NULL},
     {ANY_CODE, "ssl handshake failed", TROUBLE_TLS, NULL},
+    {ANY_CODE, "verification callback failed", TROUBLE_TLS, NULL},
     {RD_KAFKA_RESP_ERR__RESOLVE, NULL, TROUBLE_BROKER, "check the names in kafka.bootstrap and the advertised listeners, and that they resolve here"},
     {RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN, NULL, TROUBLE_BROKER, NULL},
     {RD_KAFKA_RESP_ERR__TRANSPORT, NULL, TROUBLE_BROKER, NULL},
@@ -194,7 +195,17 @@ static struct {
     uint64_t refused_ms;                         /* when a broker last turned us away */
     uint64_t said_ms[TROUBLE_KINDS], count[TROUBLE_KINDS], said_count[TROUBLE_KINDS];
     bool open[TROUBLE_KINDS];                    /* said, and not gone since */
+    const char *said_remedy[TROUBLE_KINDS];
+    unsigned more[TROUBLE_KINDS];                /* lines since for another remedy */
+    struct trouble last[TROUBLE_KINDS];
+    uint64_t last_ms[TROUBLE_KINDS];
 } book = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* The first cause met may not be the one that lasts: another remedy is said, too, a few times. */
+static bool is_another(const struct trouble *t)
+{
+    return t->remedy != book.said_remedy[t->kind] && book.more[t->kind]++ < MORE_MAX;
+}
 
 static bool is_news(enum trouble_kind kind, uint64_t now_ms)
 {
@@ -211,11 +222,16 @@ void trouble_say(const struct trouble *t)
 
     pthread_mutex_lock(&book.lock);
     book.count[k]++;
+    book.last[k] = *t;
+    book.last_ms[k] = now_ms;
     if (k == TROUBLE_SASL || k == TROUBLE_TLS) book.refused_ms = now_ms;
     if (k != TROUBLE_BROKER || !book.refused_ms || now_ms - book.refused_ms >= REFUSED_FOR_MS) {
         if (k != TROUBLE_SIZE && k != TROUBLE_METADATA) book.now = *t; /* those are one message's, one topic's */
         say = is_news(k, now_ms);
+        if (say) book.more[k] = 0;
+        say |= is_another(t);
         if (say) {
+            book.said_remedy[k] = t->remedy;
             times = book.count[k] - book.said_count[k];
             book.said_count[k] = book.count[k];
             book.said_ms[k] = now_ms;
@@ -246,6 +262,30 @@ bool trouble_now(struct trouble *ret)
     if (lasts) *ret = book.now;
     pthread_mutex_unlock(&book.lock);
     return lasts;
+}
+
+void trouble_more(struct err *e)
+{
+    AUTO(buf_fini) struct buf text = {0};
+    struct trouble t;
+
+    if (!trouble_now(&t)) return;
+    trouble_put(&t, &text);
+    err_more(e, "%s", buf_cstr(&text));
+}
+
+bool trouble_last(enum trouble_kind kind, struct trouble *ret, uint64_t *ret_ago_ms)
+{
+    bool met;
+
+    pthread_mutex_lock(&book.lock);
+    met = book.count[kind];
+    if (met) {
+        *ret = book.last[kind];
+        *ret_ago_ms = clock_mono_ms(&clock_real) + 1 - book.last_ms[kind];
+    }
+    pthread_mutex_unlock(&book.lock);
+    return met;
 }
 
 uint64_t trouble_count(enum trouble_kind kind)

@@ -2,7 +2,7 @@
  * metrics and the answers to callers.
  *
  * Whoever meets an error of Kafka has it recognised (trouble_of_…) and says it (trouble_say). What lasts is in the log once a
- * minute, with how often it was met; trouble_gone() ends it. The state is the process's, as the log is.
+ * minute, with how often it was met, and at once when what to do has changed; trouble_gone() ends it. The state is the process's, as the log is.
  * From any thread.   Used by: bus, app, gateway, cli.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
@@ -43,4 +43,6 @@ void trouble_put(const struct trouble *t, struct buf *b);    /* the same text */
 void trouble_say(const struct trouble *t);
 void trouble_gone(void);                                     /* Kafka answers: nothing lasts any more */
 bool trouble_now(struct trouble *ret);                       /* what keeps us from Kafka; false: nothing */
+void trouble_more(struct err *e);                  /* what keeps us from Kafka, if anything does, behind an error that comes of it */
+bool trouble_last(enum trouble_kind kind, struct trouble *ret, uint64_t *ret_ago_ms);    /* the last one of a kind; false: never met */
 uint64_t trouble_count(enum trouble_kind kind);              /* times met since the start, for metrics */

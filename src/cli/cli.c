@@ -56,6 +56,11 @@ const struct command commands[] = {
      "records of a segment or of a partition (TOPIC-PARTITION), or the entries of an index or "
      "snapshot, one JSON object a line.",
      OPT_DATA | OPT_REPAIR | OPT_DUMP | OPT_OUTPUT, 1, 1, cmd_log},
+    {"doctor", "[--config F] [--KEY VALUE]...", "check everything that pipelines depend on",
+     "Takes the flags of serve and looks where they point: clock, disk, certificates, the Kafka cluster as the data plane reaches it "
+     "(what it can do, the round trip to it, its topics), the process that serves, and its model servers. Each line says ok, warn or "
+     "fail, and what to do. Exit status 1 when something failed.",
+     OPT_CONFIG | OPT_OUTPUT | OPT_SERVER, 0, 0, cmd_doctor},
     {"user", "add | list | set-password | delete [NAME]", "users who log in with a name and a password",
      "SCRAM and PLAIN check against them. The password is read from @FILE, from MILLRACE_USER_PASSWORD, or asked "
      "for; it is salted here and travels nowhere. add and set-password make credentials for both hashes, unless "

@@ -63,13 +63,15 @@ struct str json_text(const json_t *object, const char *key);     /* empty when i
 int64_t json_number(const json_t *object, const char *key);      /* 0 when it is none */
 
 /* A request to the management API. CLI_DONE: *ret is yours (json_decref). Otherwise the reason was printed. */
-int cli_refused(const struct cli *cli, const struct http_answer *a, const json_t *j);      /* prints why; CLI_FAILED */
 int cli_manage(const struct cli *cli, const char *method, struct str path, struct bytes body, json_t **ret);
 
 /* infer.c: one ModelInferRequest to a pipeline or model, whatever name is in it. RC_INVALID: it is none. */
 enum rc cli_infer_grpc(const char *server, bool model, const char *name, struct bytes message, const char *const *headers,
                        size_t headers_n, struct http_answer *ret, struct err *e) MUST_USE;
 const char *cli_grpc_code(int code);             /* "INVALID_ARGUMENT" */
+
+/* config.c: the configuration, as serve reads it. CLI_USAGE: its problems were printed. */
+int cli_config_load(char *const *args, size_t n, struct config **ret);
 
 int cmd_serve(struct cli *cli);
 int cmd_config(struct cli *cli);
@@ -85,5 +87,6 @@ int cmd_inspect(struct cli *cli);
 int cmd_log(struct cli *cli);
 int cmd_version(struct cli *cli);
 int cmd_help(struct cli *cli);
+int cmd_doctor(struct cli *cli);
 int cmd_user(struct cli *cli);
 int cmd_acl(struct cli *cli);

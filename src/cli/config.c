@@ -23,7 +23,7 @@ static int output_take(struct cli *cli, char **kept, size_t *ret_n)
     return status;
 }
 
-static int load(char *const *args, size_t n, struct config **ret)
+int cli_config_load(char *const *args, size_t n, struct config **ret)
 {
     AUTO(problems_fini) struct problems problems = {0};
     AUTO(buf_fini) struct buf b = {0};
@@ -39,7 +39,7 @@ static int load(char *const *args, size_t n, struct config **ret)
 int cmd_serve(struct cli *cli)
 {
     struct config *c;
-    int status = load(cli->args, (size_t)cli->args_n, &c);
+    int status = cli_config_load(cli->args, (size_t)cli->args_n, &c);
 
     if (status) return status;
     status = cli->serve(c);
@@ -55,7 +55,7 @@ int cmd_config(struct cli *cli)
     struct config *c;
     int status = output_take(cli, kept, &n);
 
-    if (!status) status = load(kept, n, &c);
+    if (!status) status = cli_config_load(kept, n, &c);
     free(kept);
     if (status) return status;
     config_print(c,

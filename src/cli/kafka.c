@@ -12,7 +12,18 @@ enum { TIMEOUT_MS = 10000, TIMEOUT_S = 40, CONFIG_BYTES_MAX = 1 << 20, FINDS_ONE
 
 /* ---- through a millrace ---- */
 
-static int by_server(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret)
+static enum rc refused(struct kafka *k, const struct http_answer *a, struct err *e)
+{
+    json_t *j = json_loadb((const char *)(a->body.p ? a->body.p : (const uint8_t *)""), a->body.n, 0, NULL);
+    struct str text = json_text(j, "error");
+
+    if (text.n) err_set(e, a->status == 503 ? RC_UNAVAILABLE : RC_INVALID, STR_FMT, STR_ARG(text));
+    else err_set(e, RC_UNSUPPORTED, "%s answers %ld, and has no such management API: is it a millrace of another version, or something else?", k->cli->server, a->status);
+    json_decref(j);
+    return e->rc;
+}
+
+static enum rc by_server(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret, struct err *e)
 {
     AUTO(buf_fini) struct buf path = {0};
     const char *headers[] = {"Content-Type: application/octet-stream"};
@@ -23,24 +34,17 @@ static int by_server(struct kafka *k, int32_t node, struct bytes frame, struct b
                            .body = frame,
                            .timeout_s = TIMEOUT_S};
     struct http_answer a;
-    struct err e = {0};
-    int status = CLI_DONE;
 
     buf_append_str(&path, STR("/millrace/v1/kafka"));
     if (node == BUS_ASK_CONTROLLER) buf_append_str(&path, STR("?node=controller"));
     if (node >= 0) buf_printf(&path, "?node=%d", node);
     ask.path = buf_str(&path);
-    if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);
-    if (a.status == 200) {
-        *ret = buf_take(&a.body);
-    } else {
-        json_t *j = json_loadb((const char *)(a.body.p ? a.body.p : (const uint8_t *)""), a.body.n, 0, NULL);
-
-        status = cli_refused(k->cli, &a, j);
-        json_decref(j);
-    }
+    if (http_ask(&ask, &a, e)) return e->rc;
+    *e = (struct err){0};
+    if (a.status == 200) *ret = buf_take(&a.body);
+    else refused(k, &a, e);
     http_answer_fini(&a);
-    return status;
+    return e->rc;
 }
 
 /* ---- directly ---- */
@@ -51,105 +55,114 @@ static void property_add(struct kafka *k, struct str name, struct str value)
     k->properties[k->properties_n++] = (struct remote_property){arena_dup_str(&k->arena, name), arena_dup_str(&k->arena, value)};
 }
 
-static int properties_read(struct kafka *k, const char *path)
+static enum rc properties_read(struct kafka *k, const char *path, struct err *e)
 {
     FILE *f = fopen(path, "re");
     char *line = NULL;
     size_t cap = 0, total = 0;
+    int number = 0;
     ssize_t n;
-    int status = CLI_DONE, number = 0;
 
-    if (!f) return cli_usage("--command-config %s: %s", path, strerror(errno));
-    while (!status && (n = getline(&line, &cap, f)) >= 0 && (total += (size_t)n) <= CONFIG_BYTES_MAX) {
+    if (!f) return err_sys(e, "--command-config %s", path);
+    *e = (struct err){0};
+    while (!e->rc && (n = getline(&line, &cap, f)) >= 0 && (total += (size_t)n) <= CONFIG_BYTES_MAX) {
         struct str s = str_trim((struct str){line, (size_t)n}), name, value;
 
         number++;
         if (!s.n || s.p[0] == '#') continue;
         if (str_cut(s, '=', &name, &value)) property_add(k, str_trim(name), str_trim(value));
-        else status = cli_usage("--command-config %s:%d: NAME=VALUE is wanted", path, number);
+        else err_set(e, RC_INVALID, "--command-config %s:%d: NAME=VALUE is wanted", path, number);
     }
     if (line) explicit_bzero(line, cap);
     free(line);
     fclose(f);
-    return status;
+    return e->rc;
 }
 
-static int properties_make(struct kafka *k)
+static enum rc properties_make(struct kafka *k, struct err *e)
 {
     const char *file = cli_given(k->cli, "--command-config", 0);
-    int status = file ? properties_read(k, file) : CLI_DONE;
 
-    if (!status) property_add(k, STR("bootstrap.servers"), str_of(cli_given(k->cli, "--bootstrap", 0)));
-    return status;
+    if (file && properties_read(k, file, e)) return e->rc;
+    property_add(k, STR("bootstrap.servers"), str_of(cli_given(k->cli, "--bootstrap", 0)));
+    return RC_OK;
 }
 
-static int by_wire(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret)
+static enum rc by_wire(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret, struct err *e)
 {
-    int status = k->properties ? CLI_DONE : properties_make(k);
-    struct wire_options o = {.properties = k->properties, .properties_n = k->properties_n, .node = node, .timeout_ms = TIMEOUT_MS};
     struct wire *w;
-    struct err e;
+    enum rc rc;
 
-    if (status) return status;
-    if (wire_open(&o, &w, &e)) return cli_fail("%s", e.text);
-    if (wire_ask(w, frame, ret, &e)) status = cli_fail("%s", e.text);
+    if (!k->properties && properties_make(k, e)) return e->rc;
+    struct wire_options o = {.properties = k->properties, .properties_n = k->properties_n, .node = node, .timeout_ms = TIMEOUT_MS};
+    if (wire_open(&o, &w, e)) return e->rc;
+    rc = wire_ask(w, frame, ret, e);
     wire_close(w);
-    return status;
+    return rc;
 }
 
 /* ---- in a folder ---- */
 
-static int by_folder(struct kafka *k, struct bytes frame, struct buf *ret)
+static enum rc by_folder(struct kafka *k, struct bytes frame, struct buf *ret, struct err *e)
 {
     const char *env = getenv("MILLRACE_DATA"), *dir = k->cli->data ? k->cli->data : env && *env ? env : "./millrace-data";
-    struct err e;
 
-    if (!k->offline && offline_open(dir, &k->offline, &e)) {
+    if (!k->offline && offline_open(dir, &k->offline, e)) {
         k->offline = NULL;
-        cli_fail("%s", e.text);
-        return e.rc == RC_LOCKED ? CLI_LOCKED : e.rc == RC_CORRUPT ? CLI_DAMAGE : CLI_FAILED;
+        return e->rc;
     }
-    return offline_ask(k->offline, frame, ret, &e) ? cli_fail("%s", e.text) : CLI_DONE;
+    return offline_ask(k->offline, frame, ret, e);
 }
 
 /* ---- all ---- */
 
-static int send_by(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret)
+static int usage_check(const struct cli *cli)
 {
-    bool offline = cli_given(k->cli, "--offline", 0), direct = cli_given(k->cli, "--bootstrap", 0);
+    bool offline = cli_given(cli, "--offline", 0), direct = cli_given(cli, "--bootstrap", 0);
 
     if (offline && direct) return cli_usage("either --offline or --bootstrap");
-    if (k->cli->data && !offline) return cli_usage("--data goes with --offline");
-    if (cli_given(k->cli, "--command-config", 0) && !direct) return cli_usage("--command-config goes with --bootstrap");
-    return offline ? by_folder(k, frame, ret) : direct ? by_wire(k, node, frame, ret) : by_server(k, node, frame, ret);
+    if (cli->data && !offline) return cli_usage("--data goes with --offline");
+    if (cli_given(cli, "--command-config", 0) && !direct) return cli_usage("--command-config goes with --bootstrap");
+    return CLI_DONE;
 }
 
-static int ask(struct kafka *k, int32_t node, int16_t key, int16_t version, const void *request, void *ret)
+static enum rc as_said(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret, struct err *e)
 {
-    AUTO(buf_fini) struct buf frame = {0};
-    struct buf answer = {0};
+    if (cli_given(k->cli, "--offline", 0)) return by_folder(k, frame, ret, e);
+    return cli_given(k->cli, "--bootstrap", 0) ? by_wire(k, node, frame, ret, e) : by_server(k, node, frame, ret, e);
+}
+
+static enum rc ask(struct kafka *k, int32_t node, int16_t key, int16_t version, const void *request, void *ret, struct err *e)
+{
+    AUTO(buf_fini) struct buf frame = {0}, answer = {0};
     struct bytes kept;
-    struct err e;
-    int status;
 
     wire_encode(key, version, request, &frame);
-    status = send_by(k, node, buf_view(&frame), &answer);
+    if (k->carry(k, node, buf_view(&frame), &answer, e)) return e->rc;
     kept = arena_dup(&k->arena, buf_view(&answer));      /* the answer's texts are views of it */
-    buf_fini(&answer);
-    if (!status && wire_decode(key, version, kept, &k->arena, ret, &e)) status = cli_fail("%s", e.text);
-    return status;
+    return wire_decode(key, version, kept, &k->arena, ret, e);
+}
+
+enum rc kafka_try(struct kafka *k, int32_t node, int16_t key, const void *request, void *ret, struct err *e)
+{
+    struct api_versions_request q = {0};
+
+    if (!k->carry) k->carry = as_said;
+    if (!k->known && ask(k, BUS_ASK_ANY, KAFKA_API_VERSIONS, 0, &q, &k->versions, e)) return e->rc;
+    k->known = true;
+    k->version = wire_version(&k->versions, key);
+    if (k->version < 0) return err_set(e, RC_UNSUPPORTED, "this Kafka does not serve %s, or in no version known here", kafka_api_of(key)->name);
+    return ask(k, node, key, k->version, request, ret, e);
 }
 
 int kafka_ask(struct kafka *k, int32_t node, int16_t key, const void *request, void *ret)
 {
-    struct api_versions_request q = {0};
-    int status;
+    int status = usage_check(k->cli);
+    struct err e;
 
-    if (!k->known && (status = ask(k, BUS_ASK_ANY, KAFKA_API_VERSIONS, 0, &q, &k->versions))) return status;
-    k->known = true;
-    k->version = wire_version(&k->versions, key);
-    if (k->version < 0) return cli_fail("this Kafka does not serve %s, or in no version known here", kafka_api_of(key)->name);
-    return ask(k, node, key, k->version, request, ret);
+    if (status || !kafka_try(k, node, key, request, ret, &e)) return status;
+    cli_fail("%s", e.text);
+    return e.rc == RC_LOCKED ? CLI_LOCKED : e.rc == RC_CORRUPT ? CLI_DAMAGE : CLI_FAILED;
 }
 
 int kafka_coordinator(struct kafka *k, struct str group, int32_t *ret)

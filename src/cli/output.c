@@ -264,7 +264,7 @@ int64_t json_number(const json_t *object, const char *key)
 
 /* ---- the management API ---- */
 
-int cli_refused(const struct cli *cli, const struct http_answer *a, const json_t *j)
+static int refused(const struct cli *cli, const struct http_answer *a, const json_t *j)
 {
     struct str text = json_text(j, "error");
 
@@ -303,7 +303,7 @@ int cli_manage(const struct cli *cli, const char *method, struct str path, struc
         *ret = j; /* the caller knows the places */
         status = CLI_FAILED;
     } else {
-        status = cli_refused(cli, &a, j);
+        status = refused(cli, &a, j);
         json_decref(j);
         *ret = NULL;
     }

@@ -1,5 +1,6 @@
 /* control/list.c - what there is, as JSON. SPDX-License-Identifier: Apache-2.0 */
 #include "control/core.h"
+#include "bus/trouble.h"
 #include "oip/json.h"
 #include <inttypes.h>
 
@@ -227,6 +228,30 @@ void control_get(struct control *c, struct control_call *call)
     answer_items(c, call, &r, 1);
 }
 
+/* What this process met of bus/trouble.h. */
+static void put_troubles(struct buf *b)
+{
+    struct trouble now = {0}, t;
+    bool lasts = trouble_now(&now), any = false;
+    uint64_t ago_ms;
+
+    buf_append_str(b, STR(",\"troubles\":["));
+    for (int k = TROUBLE_NONE + 1; k < TROUBLE_KINDS; k++) {
+        if (!trouble_last((enum trouble_kind)k, &t, &ago_ms)) continue;
+        buf_append_str(b, any ? STR(",{\"trouble\":") : STR("{\"trouble\":"));
+        any = true;
+        json_put_str(b, str_of(trouble_name(t.kind)));
+        buf_append_str(b, STR(",\"error\":"));
+        json_put_str(b, str_of(trouble_sentence(t.kind)));
+        buf_append_str(b, STR(",\"cause\":"));
+        json_put_str(b, str_of(t.cause));
+        buf_append_str(b, STR(",\"remedy\":"));
+        json_put_str(b, str_of(t.remedy));
+        buf_printf(b, ",\"times\":%" PRIu64 ",\"agoMs\":%" PRIu64 ",\"lasts\":%s}", trouble_count(t.kind), ago_ms, lasts && now.kind == t.kind ? "true" : "false");
+    }
+    buf_append_byte(b, ']');
+}
+
 void control_info(struct control *c, struct control_call *call)
 {
     struct str why;
@@ -248,6 +273,7 @@ void control_info(struct control *c, struct control_call *call)
         buf_append_str(b, STR(",\"why\":"));
         json_put_str(b, why);
     }
+    put_troubles(b);
     buf_append_byte(b, '}');
     control_answer(c, call);
 }

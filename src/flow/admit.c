@@ -5,6 +5,7 @@
  * A request for a pipeline whose topics are still being made waits ("parked") until they are there,
  * within its deadline. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/idem.h"
+#include "bus/trouble.h"
 #include "flow/owners.h"
 #include "flow/tap.h"
 #include <inttypes.h>
@@ -357,6 +358,15 @@ static enum rc find(struct flow *f, const struct flow_request *q, struct place *
     return RC_OK;
 }
 
+/* Before it travels. */
+static enum rc too_large(const struct flow *f, size_t n, struct err *e)
+{
+    struct trouble t = trouble_make(TROUBLE_SIZE, "the request is %zu bytes long, messageMaxBytes is %zu", n, f->o.message_bytes_max);
+
+    trouble_say(&t);
+    return trouble_err(&t, e);
+}
+
 static enum rc room(struct flow *f, const struct flow_request *q, const struct place *p, struct err *e)
 {
     const struct flow_counters *c = &f->counters;
@@ -364,8 +374,7 @@ static enum rc room(struct flow *f, const struct flow_request *q, const struct p
 
     if (f->draining) return err_set(e, RC_UNAVAILABLE, "this process is stopping");
     if (q->message.n > f->o.message_bytes_max)
-        return err_set(e, RC_TOO_LARGE, "the request is %zu bytes long, %zu are allowed (messageMaxBytes)",
-                       q->message.n, f->o.message_bytes_max);
+        return too_large(f, q->message.n, e);
     if (c->runs_now >= f->o.runs_max)
         return err_set(e, RC_OVERLOAD, "%" PRIu64 " requests are in flight, more are not taken (gateway.inFlightMax)",
                        c->runs_now);

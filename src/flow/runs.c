@@ -5,6 +5,7 @@
  * anything still needs the run. A run ends when its machine has, its records are acknowledged and
  * its caller has an answer. SPDX-License-Identifier: Apache-2.0 */
 #include "bus/schema.h"
+#include "bus/trouble.h"
 #include "flow/idem.h"
 #include "flow/owners.h"
 #include "flow/payload.h"
@@ -255,10 +256,14 @@ static void outcome_fit(struct flow_run *r)
 {
     size_t n = r->run.output.message.n + (r->f->o.schemas ? SCHEMA_PREFIX_LEN : 0), max = r->f->o.message_bytes_max;
 
-    if (r->run.outcome == RUN_OUTPUT && n > max)
-        outcome_replace(r, RC_TOO_LARGE,
-                        arena_printf(&r->run.arena, "the response is %zu bytes long, %zu are allowed (messageMaxBytes)",
-                                     n, max));
+    struct trouble t;
+    struct err e;
+
+    if (r->run.outcome != RUN_OUTPUT || n <= max) return;
+    t = trouble_make(TROUBLE_SIZE, "the response is %zu bytes long, messageMaxBytes is %zu", n, max);
+    trouble_say(&t);
+    trouble_err(&t, &e);
+    outcome_replace(r, RC_TOO_LARGE, arena_dup_str(&r->run.arena, str_of(e.text)));
 }
 
 static void outcome_error(struct flow_run *r)
@@ -329,6 +334,7 @@ static bool outcome_too_late(struct flow_run *r)
     r->outcome_lost = true;
     stuck_add(r);
     err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the outcome could be written");
+    trouble_more(&e);
     if (r->request && !r->f->o.reply_immediate) run_answer(r, &e);
     return true;
 }
@@ -440,6 +446,7 @@ static void deadline_fired(struct timer *t)
     if (r->started) flow_run_event(r, &ev);
     if (!r->started && list_empty(&r->appends) && r->claim != CLAIM_OPEN) err_set(&e, RC_TIMEOUT, "the deadline passed before it could start");
     else err_set(&e, RC_TIMEOUT, "outcome unknown: the deadline passed before the log acknowledged it");
+    trouble_more(&e);
     /* A model call has the same deadline and may have been told first: that is the same answer, and it names the step. */
     late = r->run.outcome == RUN_ERROR && r->run.failure->rc == RC_TIMEOUT;
     if (r->request) run_answer(r, (open || late) && r->started ? NULL : &e);

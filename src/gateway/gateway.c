@@ -2,9 +2,11 @@
  * answered later hangs itself on x->gone, so that a client that leaves ends its work. SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "base/rng.h"
+#include "bus/trouble.h"
 #include "gateway/internal.h"
 #include "net/loop.h"
 #include "oip/json.h"
+#include <inttypes.h>
 
 enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000, EXPIRY_WARN_S = 14 * 86400 };       /* LINGER_MS: for peers to close when all is answered; most never do */
 
@@ -22,6 +24,16 @@ static void on_request(void *ctx, struct exchange *x)
         service_request(ctx, x);
     else
         rest_request(ctx, x);
+}
+
+/* Before it travels, or is even here. */
+static void too_large(uint64_t bytes, size_t max, struct buf *ret)
+{
+    struct trouble t = bytes == UINT64_MAX ? trouble_make(TROUBLE_SIZE, "the request is longer than messageMaxBytes, %zu bytes", max)
+                                           : trouble_make(TROUBLE_SIZE, "the request has %" PRIu64 " bytes, messageMaxBytes is %zu", bytes, max);
+
+    trouble_say(&t);
+    trouble_put(&t, ret);
 }
 
 static void error_body(struct str text, struct buf *ret)
@@ -49,7 +61,8 @@ enum rc gateway_new(const struct gateway_options *o, struct gateway **ret, struc
     g->http = http_server_new(o->tcp, &(struct http_options){.handler = {on_begin, on_request, g},
                                                              .budget = &g->budget,
                                                              .body_bytes_max = o->message_bytes_max,
-                                                             .error_body = error_body});
+                                                             .error_body = error_body,
+                                                             .too_large = too_large});
     *ret = g;
     return RC_OK;
 }

@@ -3,6 +3,7 @@
  * else in steps that are granted at once or refused. While a claim waits, the protocol stops reading; the little that is
  * already under way is kept. SPDX-License-Identifier: Apache-2.0 */
 #include "net/http_conn.h"
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -15,6 +16,16 @@ enum {
 static size_t bytes_max(const struct exchange *x)
 {
     return x->options->body_bytes_max;
+}
+
+static void refuse_for_size(struct exchange *x, const char *what, uint64_t bytes)
+{
+    AUTO(buf_fini) struct buf text = {0};
+
+    if (x->options->too_large) x->options->too_large(bytes, bytes_max(x), &text);
+    else if (bytes == UINT64_MAX) buf_printf(&text, "the %s is too large (at most %zu bytes)", what, bytes_max(x));
+    else buf_printf(&text, "the %s of %" PRIu64 " bytes is too large (at most %zu)", what, bytes, bytes_max(x));
+    exchange_refuse(x, 413, "%s", buf_cstr(&text));
 }
 
 size_t exchange_body_max(const struct exchange *x)
@@ -219,8 +230,7 @@ void exchange_begin(struct exchange *x, struct str target, uint64_t content_leng
     }
     if (!encoding_known(x)) return;
     if (!x->grpc && content_length != UINT64_MAX && content_length > bytes_max(x)) {
-        exchange_refuse(x, 413, "the body of %llu bytes is too large (at most %zu)",
-                        (unsigned long long)content_length, bytes_max(x));
+        refuse_for_size(x, "body", content_length);
         return;
     }
     if (x->options->handler.begin) x->options->handler.begin(x->options->handler.ctx, x);
@@ -244,7 +254,7 @@ static void plain_data(struct exchange *x, struct bytes in)
     bool known = x->in.declared != UINT64_MAX;
 
     if (in.n > bytes_max(x) - to->n) {
-        exchange_refuse(x, 413, "the body is too large (at most %zu bytes)", bytes_max(x));
+        refuse_for_size(x, "body", UINT64_MAX);
         return;
     }
     if (!known && x->options->budget && !x->waiting) {
@@ -301,8 +311,7 @@ static void frame_begin(struct exchange *x)
     }
     x->in.gzipped = x->in.frame[0] == 1;
     if (n > bytes_max(x)) {
-        exchange_refuse(x, 413, "the message of %u bytes is too large (at most %zu)", n,
-                        bytes_max(x));
+        refuse_for_size(x, "message", n);
         return;
     }
     x->in.declared = n;

@@ -30,6 +30,8 @@ struct http_options {                            /* 0: the value in brackets */
     uint64_t body_ms;                            /* [20 s] in every such span at least 4 KiB of a body must come */
     /* Renders errors of the protocol itself (400, 413, …) as a body; NULL: {"error": "…"}. */
     void (*error_body)(struct str text, struct buf *ret);
+    /* What a body or message above body_bytes_max is told; bytes UINT64_MAX: it has not said how long it is. NULL: a sentence. */
+    void (*too_large)(uint64_t bytes, size_t max, struct buf *ret);
 };
 
 struct http_counters {

@@ -18,6 +18,10 @@ cmd_ci() {
     build release
     say "tidy"
     if /usr/bin/python3 tools/tidy.py; then PASSED=$((PASSED + 1)); else FAILED=$((FAILED + 1)); fi
+    say "the SPDX document, and what spdx-tools says of it"
+    . tools/dev/sbom.sh
+    venv venv-sbom tests/support/requirements-sbom.txt
+    if cmd_sbom && build/venv-sbom/bin/pyspdxtools -i build/millrace.spdx.json; then PASSED=$((PASSED + 1)); else FAILED=$((FAILED + 1)); fi
     say "address and undefined behaviour sanitizers"
     build asan
     meson_suite build/asan --timeout-multiplier 5
@@ -31,7 +35,7 @@ cmd_ci() {
     command -v npm >/dev/null || need nodejs npm
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry, an OpenID provider"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py \
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py tests/e2e/test_074_five_errors.py \
         tests/e2e/test_049_keys_on_replicas.py tests/e2e/test_051_two_versions.py --kafka "$modes" -k "kraft or zk"
     say "the broker killed 200 times under real clients"
     KILLS=200 pytest_suite venv tests/e2e/test_031_kill_loop.py

@@ -228,7 +228,7 @@ static void what_is_wrong_gets_its_status(void **state)
     world_new(&w);
     assert_in(ask(&w, "GET /millrace/v1/info", "", ""),
               "\"namespace\":\"default\",\"topicPrefix\":\"seldon\"");
-    assert_in(buf_cstr(&w.got), ",\"ready\":true,\"version\":\"9.9\"}\n");
+    assert_in(buf_cstr(&w.got), ",\"ready\":true,\"troubles\":[],\"version\":\"9.9\"}\n");
     assert_in(ask(&w, "GET /millrace/v1/nothing", "", ""), "404 Not Found");
     assert_in(ask(&w, "GET /millrace/v2/info", "", ""), "404 Not Found");
     assert_in(ask(&w, "GET /millrace/v1/apply", "", ""), "405 Method Not Allowed");
