@@ -175,8 +175,13 @@ enum rc broker_group_config_set(struct broker *b, struct str group,
                                 struct err *e)
 {
     AUTO(buf_fini) struct buf record = {0};
+    bool there = map_get_str(&b->group_configs, group) != NULL;
 
-    if (!map_get_str(&b->group_configs, group) && b->group_configs.n >= GROUP_CONFIGS_MAX)
+    *ret_seq = b->meta_seq;
+    if (!there && !own->value[GROUP_CONFIG_SESSION_TIMEOUT] &&
+        !own->value[GROUP_CONFIG_HEARTBEAT_INTERVAL])
+        return RC_OK; /* nothing is taken away */
+    if (!there && b->group_configs.n >= GROUP_CONFIGS_MAX)
         return err_set(e, RC_OVERLOAD, "%d groups have settings of their own already",
                        GROUP_CONFIGS_MAX);
     put_group(&record, group, own);

@@ -1,5 +1,8 @@
 /* Administration of a whole broker: quotas and what clients above them feel. SPDX-License-Identifier: Apache-2.0 */
 #include <isa-l/crc.h>
+#include <stdio.h>
+#include "broker/core.h"
+#include "broker/group_config.h"
 #include "broker_client.h"
 #include "kafka/compress.h"
 #include "test.h"
@@ -563,6 +566,29 @@ static void a_group_has_settings_of_its_own_over_power_cuts(void **state)
     box_close(x);
 }
 
+static void of_settings_of_groups_there_is_a_ceiling_and_nothing_is_no_setting(void **state)
+{
+    struct group_config_values own = {.value = {45000, 0}}, nothing = {0};
+    struct box *x = box_open(9);
+    uint64_t seq;
+    struct err e;
+
+    (void)state;
+    for (int i = 0; i < GROUP_CONFIGS_MAX; i++) {
+        char name[16];
+
+        snprintf(name, sizeof name, "g%d", i);
+        assert_int_equal(broker_group_config_set(x->g.b, str_of(name), &own, &seq, &e), RC_OK);
+        if (i % 1000 == 0) rig_settle(&x->g);
+    }
+    assert_int_equal(broker_group_config_set(x->g.b, STR("one more"), &own, &seq, &e), RC_OVERLOAD);
+    assert_int_equal(broker_group_config_set(x->g.b, STR("one more"), &nothing, &seq, &e), RC_OK);
+    assert_int_equal(broker_group_config_set(x->g.b, STR("g7"), &nothing, &seq, &e), RC_OK);
+    assert_int_equal(broker_group_config_set(x->g.b, STR("one more"), &own, &seq, &e), RC_OK);
+    rig_settle(&x->g);
+    box_close(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -578,6 +604,7 @@ int main(void)
         cmocka_unit_test(nobody_looks_again_at_a_bomb_whose_client_is_gone),
         cmocka_unit_test(subscriptions_say_who_pushes_what_and_survive_a_power_cut),
         cmocka_unit_test(clients_keep_to_the_interval_of_their_subscription),
+        cmocka_unit_test(of_settings_of_groups_there_is_a_ceiling_and_nothing_is_no_setting),
         cmocka_unit_test(a_group_has_settings_of_its_own_over_power_cuts),
     };
 
