@@ -198,6 +198,62 @@ static void keys_that_cannot_be_had_anew_stay_in_use(void **state)
     assert_int_equal(verify_with(i, i->key, "one", claims, NOW, &l, &e), RC_UNAVAILABLE);
 }
 
+static void assert_roles(struct issuer *i, const char *claim, const char *claims, const char *wanted)
+{
+    struct oauth_login l;
+    struct err e = {0};
+
+    oauth_free(i->oauth);
+    i->oauth = oauth_new(&(struct oauth_options){.jwks = str_of(i->path), .roles = str_of(claim)});
+    if (verify_with(i, i->key, "one", claims, NOW, &l, &e)) fail_msg("%s", e.text);
+    assert_str(l.roles, wanted);
+    oauth_login_fini(&l);
+}
+
+static void roles_are_the_words_of_a_claim(void **state)
+{
+    assert_roles(*state, "roles", "{" OURS ", \"exp\": 1800000000, \"roles\": [\"a\", 7, \"b c\"]}", "a b c ");
+    assert_roles(*state, "scope", "{" OURS ", \"exp\": 1800000000}", "produce ");
+    assert_roles(*state, "realm_access.roles", "{" OURS ", \"exp\": 1800000000, \"realm_access\": {\"roles\": [\"x\"]}}", "x ");
+    assert_roles(*state, "https://a.example/roles", "{" OURS ", \"exp\": 1800000000, \"https://a.example/roles\": \"y\"}", "y ");
+    assert_roles(*state, "roles", "{" OURS ", \"exp\": 1800000000}", "");
+    assert_roles(*state, "sub.roles", "{" OURS ", \"exp\": 1800000000}", "");
+    assert_roles(*state, "roles", "{" OURS ", \"exp\": 1800000000, \"roles\": {\"a\": true}}", "");
+}
+
+/* Nobody listens there: whoever waited would fail otherwise. */
+static void keys_at_an_address_are_got_by_others_where_waiting_is_not_allowed(void **state)
+{
+    struct issuer *i = *state;
+    const char *claims = "{" OURS ", \"exp\": 1800000000}";
+    struct oauth_login l;
+    struct err e;
+    cjose_jwk_t *other = key_new("two");
+    char text[2000];
+    FILE *f = fopen(i->path, "re");
+
+    text[fread(text, 1, sizeof text - 1, f)] = 0;
+    fclose(f);
+    oauth_free(i->oauth);
+    i->oauth = oauth_new(&(struct oauth_options){.jwks = STR("http://127.0.0.1:9/keys"), .elsewhere = true});
+    assert_int_equal(verify_with(i, i->key, "one", claims, NOW, &l, &e), RC_UNAVAILABLE);
+    assert_non_null(strstr(e.text, "try again in a second"));
+    assert_true(oauth_wants_keys(i->oauth, NOW));
+    assert_false(oauth_wants_keys(i->oauth, NOW + 9)); /* they are being got */
+    assert_int_equal(oauth_keys_put(i->oauth, bytes_of("{}", 2), NOW, &e), RC_UNAVAILABLE);
+    assert_int_equal(oauth_keys_put(i->oauth, str_bytes(str_of(text)), NOW, &e), RC_OK);
+    assert_int_equal(verify_with(i, i->key, "one", claims, NOW, &l, &e), RC_OK);
+    oauth_login_fini(&l);
+    assert_int_equal(verify_with(i, other, "two", claims, NOW + 9, &l, &e), RC_AUTH);
+    assert_false(oauth_wants_keys(i->oauth, NOW + 20));
+    assert_int_equal(verify_with(i, other, "two", claims, NOW + 20, &l, &e), RC_UNAVAILABLE);
+    assert_true(oauth_wants_keys(i->oauth, NOW + 20));
+    assert_int_equal(verify_with(i, i->key, "one", claims, NOW + 4000, &l, &e), RC_OK); /* old ones are used meanwhile */
+    oauth_login_fini(&l);
+    assert_true(oauth_wants_keys(i->oauth, NOW + 4000));
+    cjose_jwk_release(other);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -207,6 +263,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_key_that_is_not_published_signs_nothing, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_set_without_the_key_is_not_read_again_within_ten_seconds, set_up, tear_down),
         cmocka_unit_test_setup_teardown(keys_that_cannot_be_had_anew_stay_in_use, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(roles_are_the_words_of_a_claim, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keys_at_an_address_are_got_by_others_where_waiting_is_not_allowed, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
