@@ -4,6 +4,7 @@
 #include "cred/oauth.h"
 
 #include "base/diag.h"
+#include "cred/http.h"
 
 #include <cjose/cjose.h>
 #include <jansson.h>
@@ -12,6 +13,7 @@
 #include <time.h>
 
 enum {
+    FETCH_MS = 5000,
     REFRESH_S = 3600,
     AGAIN_S = 10,
     SKEW_S = 30,
@@ -178,6 +180,18 @@ static enum rc keys_parse(struct oauth *o, struct bytes text, struct err *e)
     keys_drop(o);
     memcpy(o->keys, made, n * sizeof *made);
     o->keys_n = n;
+    return RC_OK;
+}
+
+enum rc oauth_fetch(const char *url, struct buf *ret, struct err *e)
+{
+    struct cred_ask q = {
+        .method = "GET", .url = url, .timeout_ms = FETCH_MS, .bytes_max = KEYS_BYTES_MAX};
+    AUTO(cred_answer_fini) struct cred_answer a = {0};
+
+    if (cred_ask(&q, &a, e)) return e->rc;
+    if (a.status != 200) return err_set(e, RC_UNAVAILABLE, "GET %s: status %ld", url, a.status);
+    *ret = buf_take(&a.body);
     return RC_OK;
 }
 

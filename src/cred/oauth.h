@@ -13,7 +13,7 @@
 #include "base/buf.h"
 #include "base/err.h"
 
-/* oauth_fetch.c: gets what is at an http or https address. On a worker; gives up after five seconds. */
+/* The keys at an http or https address, empty before. Blocks for up to five seconds: on a worker. Any status but 200 is RC_UNAVAILABLE. */
 enum rc oauth_fetch(const char *url, struct buf *ret, struct err *e) MUST_USE;
 struct oauth_options {
     struct str jwks;                     /* a path, or an address */
