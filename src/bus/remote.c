@@ -253,6 +253,7 @@ static void remote_free(struct remote *r)
     access_stop(r->access);
     workers_free(r->workers);
     workers_free(r->primers);
+    workers_free(r->readers_of_secrets);
     if (r->loop) mailbox_drain(loop_mailbox(r->loop));
     remote_senders_free(r);
     remote_member_free(r);
@@ -505,7 +506,7 @@ static void on_certificates(void *ctx)
 /* The API server, or the token's endpoint, may be away for a moment. */
 static enum rc access_await(struct remote *r, const struct remote_options *o, struct err *e)
 {
-    const struct access_options a = {.security = o->security, .k = r->k, .bootstrap = o->bootstrap, .loop = r->loop, .workers = r->workers, .stop = &r->ending,
+    const struct access_options a = {.security = o->security, .k = r->k, .bootstrap = o->bootstrap, .loop = r->loop, .workers = r->readers_of_secrets, .stop = &r->ending,
                                      .news = {on_credentials, on_certificates, r}};
     uint64_t until = clock_mono_ms(&clock_real) + o->connect_ms;
 
@@ -568,7 +569,7 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
         workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e))
         goto fail;
     confs_make(r, o);
-    if (o->security && o->security->protocol != REMOTE_PLAINTEXT && access_await(r, o, e)) goto fail;
+    if (o->security && o->security->protocol != REMOTE_PLAINTEXT && (workers_new(1, &r->readers_of_secrets, e) || access_await(r, o, e))) goto fail;
     if (remote_sender_open(r, LANE_ALL, &r->senders[LANE_ALL], e)) goto fail;
     r->admin = r->senders[LANE_ALL];
     if (r->access) access_watch(r->access);

@@ -50,6 +50,7 @@ struct remote {
     struct loop            *loop;
     struct thread          *thread;
     struct workers         *workers;             /* administration */
+    struct workers         *readers_of_secrets;  /* one thread: nothing that asks brokers may be in the way of what lets us in */
     struct workers         *primers;             /* one thread: see remote_prime.c */
     struct access          *access;              /* NULL: PLAINTEXT */
     pthread_mutex_t         admin_lock;

@@ -9,7 +9,14 @@
 
 enum { TOKEN_MAX = 64 << 10, NAME_MAX_BYTES = 253, MESSAGE_MAX = 200 };
 
-static const char account_dir[] = "/var/run/secrets/kubernetes.io/serviceaccount";
+/* Where the kubelet puts it, unless the pod mounts it somewhere else. */
+static struct str account_dir(const struct secret_source *s)
+{
+    const char *env = getenv("MILLRACE_SERVICE_ACCOUNT_DIR");
+
+    if (s->account_dir.n) return s->account_dir;
+    return env && *env ? str_of(env) : STR("/var/run/secrets/kubernetes.io/serviceaccount");
+}
 
 /* What Kubernetes calls a DNS subdomain name: nothing that could be another path. */
 static bool is_name(struct str s)
@@ -23,7 +30,7 @@ static enum rc account_file(const struct secret_source *s, const char *name, siz
 {
     AUTO(buf_fini) struct buf path = {0};
 
-    buf_printf(&path, STR_FMT "/%s", STR_ARG(s->account_dir.n ? s->account_dir : STR(account_dir)), name);
+    buf_printf(&path, STR_FMT "/%s", STR_ARG(account_dir(s)), name);
     buf_reserve(ret, max + 1);
     if (!fs_load(&fs_real, buf_cstr(&path), max, ret, e)) return RC_OK;
     return err_more(e, "; the Kubernetes Secret " STR_FMT " is read with the pod's service account: is automountServiceAccountToken off?", STR_ARG(s->name));
@@ -141,7 +148,7 @@ enum rc k8s_read(const struct secret_source *s, const atomic_bool *stop, struct 
     bearer = str_trim(buf_str(&token));
     if (!bearer.n || memchr(bearer.p, '\n', bearer.n) || memchr(bearer.p, '\r', bearer.n) || memchr(bearer.p, 0, bearer.n))
         return err_set(e, RC_INVALID, "the token of the pod's service account is none");
-    buf_printf(&ca, STR_FMT "/ca.crt", STR_ARG(s->account_dir.n ? s->account_dir : STR(account_dir)));
+    buf_printf(&ca, STR_FMT "/ca.crt", STR_ARG(account_dir(s)));
     buf_reserve(&header, bearer.n + 64);
     buf_printf(&header, "Authorization: Bearer " STR_FMT, STR_ARG(bearer));
     if (cred_ask(&(struct cred_ask){.method = "GET", .url = buf_cstr(&url), .headers = {buf_cstr(&header), "Accept: application/json"}, .ca_path = buf_cstr(&ca),

