@@ -1,5 +1,10 @@
 """The data plane on a Kafka that wants to know who it is: our own broker, in every protocol and mechanism."""
 
+import contextlib
+import socket
+import threading
+import time
+
 import pytest
 import requests
 import resources
@@ -8,6 +13,7 @@ import security
 from harness import wait_for
 from secured import PASSWORD, USER, answers_on, infers, login, plane_config, put, refused, says, tls_files
 from security import add_user, listener, tls
+from stand_in import Handler, serving
 
 
 @pytest.fixture(scope="module")
@@ -112,3 +118,54 @@ def test_what_the_cluster_can_do_is_said_once(start, tmp_path, kafka):
         assert text in said[0], said[0]
     degraded = [line for line in plane.log.read_text().splitlines() if "event=kafka.degraded" in line]
     assert any("what=replication" in line and "3 replicas on 1 brokers" in line for line in degraded), degraded
+
+
+def test_a_token_of_an_endpoint_logs_in_with_its_extensions_beside_it(start, tmp_path, toy):
+    """What Confluent Cloud wants. The certified provider is in slow/test_oidc_provider.py."""
+    issuer, asked = security.Issuer(tmp_path / "issuer"), []
+    issuer.add_key("one")
+    (tmp_path / "jwks.json").write_text(issuer.jwks())
+    (tmp_path / "client-secret").write_text("not-for-the-log\n")
+
+    class Endpoint(Handler):
+        def do_POST(self):
+            asked.append((self.headers.get("Authorization"), self.body()))
+            now = time.time()
+            token = issuer.token("one", sub="plane", iat=int(now), exp=int(now) + 600)
+            self.answer(200, {"access_token": token, "token_type": "Bearer", "expires_in": 600})
+
+    config = security.write_config(tmp_path / "broker.yaml", [listener("kafka", "SASL_PLAINTEXT", sasl=["OAUTHBEARER"])], oauth={"jwks": str(tmp_path / "jwks.json")})
+    broker = start("--broker-only", "--config", config, data="broker")
+    with serving(Endpoint) as url:
+        oauth = {"tokenEndpointUrl": url, "clientId": "plane", "clientSecretPath": str(tmp_path / "client-secret"), "extensions": "logicalCluster=lkc-1,identityPoolId=pool-2"}
+        config = plane_config(tmp_path / "plane.yaml", broker.kafka, protocol="SASL_PLAINTEXT", sasl={"mechanism": "OAUTHBEARER", "oauth": oauth})
+        with socket.create_server(("127.0.0.1", 0)) as tap:  # what travels, on the way to the broker
+            seen = []
+            threading.Thread(target=tapped, args=(tap, broker.kafka, seen), daemon=True).start()
+            config.write_text(config.read_text().replace(broker.kafka, f"127.0.0.1:{tap.getsockname()[1]}"))
+            plane = start("--no-broker", "--config", config, "--namespace", "t-oauth")
+            infers(plane, tmp_path, toy)
+    assert len(asked) == 1 and "not-for-the-log" not in plane.log.read_text()
+    first = b"".join(seen)
+    assert b"logicalCluster=lkc-1\x01" in first and b"identityPoolId=pool-2\x01" in first and b"auth=Bearer " in first
+
+
+def tapped(tap, address, seen):
+    """Passes every connection on, and keeps what the client said."""
+    def pass_on(source, sink, keep):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                if keep:
+                    seen.append(data)
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    with contextlib.suppress(OSError):
+        while True:
+            client, _ = tap.accept()
+            host, port = address.rsplit(":", 1)
+            there = socket.create_connection((host, int(port)))
+            threading.Thread(target=pass_on, args=(client, there, True), daemon=True).start()
+            threading.Thread(target=pass_on, args=(there, client, False), daemon=True).start()
