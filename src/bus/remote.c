@@ -79,6 +79,12 @@ void remote_wake_close(int wake[2])
 
 static const struct kafka_lib *the_lib;          /* there is one in a process; set before the first client is made */
 
+/* A question that failed with its connection: the library may log that before it reports the connection's error. */
+static bool comes_of_trouble(const char *text)
+{
+    return strstr(text, "Local: Authentication failure") || strstr(text, "Local: SSL error") || strstr(text, "Local: Broker transport failure");
+}
+
 /* What broke a connection is told as an error, too, and said in bus/trouble.h's words. */
 static void on_log(const rd_kafka_t *rk, int level, const char *facility, const char *text)
 {
@@ -87,7 +93,7 @@ static void on_log(const rd_kafka_t *rk, int level, const char *facility, const 
     struct trouble known;
 
     if (r && remote_probe_log(r, facility, text) && !*r->debug) return;
-    if (r && !*r->debug && (trouble_of_code(0, text, &known) || (!strcmp(facility, "METADATA") && trouble_now(&known)))) return; /* the same comes as an error, which is said once */
+    if (r && !*r->debug && (trouble_of_code(0, text, &known) || (!strcmp(facility, "METADATA") && (comes_of_trouble(text) || trouble_now(&known))))) return; /* the same comes as an error, which is said once */
     diag(!strcmp(facility, "FAIL") ? DIAG_DEBUG
          : level <= 3              ? DIAG_WARN
          : level <= 5              ? DIAG_INFO
