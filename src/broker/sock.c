@@ -440,11 +440,11 @@ static void on_ready(struct watch *w, uint32_t events)
     struct sock *s = container_of(w, struct sock, watch);
     bool waited = s->tls && (!s->known || tls_wants_write(s->tls)); /* for the handshake, or to read on */
 
-    if ((events & (EPOLLHUP | EPOLLERR)) || (s->conn.parked && (events & EPOLLRDHUP))) {
+    if (s->tls && !s->known) shake_hands(s); /* first: who has left may have said why */
+    if (s->watch.active && ((events & (EPOLLHUP | EPOLLERR)) || (s->conn.parked && (events & EPOLLRDHUP)))) {
         die(s);
         return;
     }
-    if (s->tls && !s->known) shake_hands(s);
     if ((events & EPOLLIN) || waited) read_more(s);
     dirty(s);
 }

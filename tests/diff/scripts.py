@@ -799,7 +799,7 @@ def acls(s):
     s.each('DescribeUserScramCredentials', {'users': [{'name': user}]}, note='one that is there')
     for note, body in [('few iterations', {'upsertions': [put | {'iterations': 10}]}), ('many iterations', {'upsertions': [put | {'iterations': 20000}]}), ('an unknown mechanism', {'upsertions': [put | {'mechanism': 9}]}),
                        ('no name', {'upsertions': [put | {'name': ''}]}), ('deletes what is not there', {'deletions': [{'name': user, 'mechanism': 2}]}), ('deletes and sets', {'deletions': [{'name': user, 'mechanism': 1}], 'upsertions': [put]}),
-                       ('deletes', {'deletions': [{'name': user, 'mechanism': 1}]}), ('nothing', {})]:
+                       ('two mechanisms', {'upsertions': [put, put | {'mechanism': 2, 'salted_password': 'ab' * 64}]}), ('deletes', {'deletions': [{'name': user, 'mechanism': 1}]}), ('nothing', {})]:
         s.each('AlterUserScramCredentials', {'deletions': [], 'upsertions': []} | body, note=note)
         s.each('DescribeUserScramCredentials', {'users': None}, note=f'after: {note}')
 

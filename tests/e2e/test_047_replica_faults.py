@@ -26,12 +26,22 @@ def infer(member, name, timeout_s=None, request_id=None):
                          json={"inputs": [resources.fp32([1, 2, 3, 4])]})
 
 
-def test_what_a_killed_process_had_taken_is_ended_by_the_owner_when_its_time_is_over(fleet, toy, tmp_path):
+@pytest.fixture
+def silenced(tmp_path):
+    """A model server of the test's own, to be stopped and continued."""
+    server = harness.Process([harness.TOY_SERVER], tmp_path / "toy.log")
+    yield server
+    os.kill(server.pid, signal.SIGCONT)
+    assert server.stop() == 0, server.errors()
+
+
+def test_what_a_killed_process_had_taken_is_ended_by_the_owner_when_its_time_is_over(fleet, silenced, tmp_path):
     planes = fleet(2)
-    planes.apply(tmp_path, toy, resources.SLOW)
+    planes.apply(tmp_path, silenced.ready["infer"], resources.SLOW)
     planes.await_owners(planes.members)
+    os.kill(silenced.pid, signal.SIGSTOP)  # so that nothing is answered before the kill, however busy the machine
     victim = planes.members.pop()
-    threads = [threading.Thread(target=lambda i=i: pytest.raises(requests.RequestException, infer, victim, "slowly", 2, f"lost{i}"))
+    threads = [threading.Thread(target=lambda i=i: pytest.raises(requests.RequestException, infer, victim, "slowly", 8, f"lost{i}"))
                for i in range(8)]
     for t in threads:
         t.start()
@@ -39,10 +49,10 @@ def test_what_a_killed_process_had_taken_is_ended_by_the_owner_when_its_time_is_
     victim.kill()
     for t in threads:
         t.join()
-    found = outcomes_of(planes.records("pipeline.slowly.outputs", lambda rs: len(rs) >= 8, 40))
+    found = outcomes_of(planes.records("pipeline.slowly.outputs", lambda rs: len(rs) >= 8, 50))
     assert len(found) == 8 and all(len(rs) == 1 for rs in found.values())
     late = [rs[0] for rs in found.values() if header(rs[0], "seldon-pipeline-errors")]
-    assert late and all(b"has ended, or lost touch" in r.value() for r in late)
+    assert len(late) == 8 and all(b"has ended, or lost touch" in r.value() for r in late)
 
 
 def test_a_process_that_sleeps_longer_than_its_session_leaves_its_work_to_others_and_wakes_up_as_one_of_many(fleet, toy, tmp_path):

@@ -162,15 +162,13 @@ static void check_all(struct request *r, const struct alter_user_scram_credentia
     for (size_t i = 0; i < q->deletions_n + q->upsertions_n; i++) {
         bool del = i < q->deletions_n;
         struct str user = del ? q->deletions[i].name : q->upsertions[i - q->deletions_n].name;
-        int8_t mechanism =
-            del ? q->deletions[i].mechanism : q->upsertions[i - q->deletions_n].mechanism;
         altered *row = row_of(a, rows, user);
 
         if (!allowed)
             fail(row, KAFKA_ERR_CLUSTER_AUTHORIZATION_FAILED,
                  "ALTER on the cluster is not allowed");
-        else if (seen_add(&seen, user, mechanism) > 1)
-            fail(row, KAFKA_ERR_DUPLICATE_RESOURCE, "this credential is named more than once");
+        else if (seen_add(&seen, user, 0) > 1)
+            fail(row, KAFKA_ERR_DUPLICATE_RESOURCE, "the user is named more than once");
         else if (del)
             check_deletion(r, &q->deletions[i], row);
         else

@@ -1,6 +1,7 @@
 /* The broker behind real sockets on loopback: what peers may do to it. One thread; the loop is turned until something is so.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "broker/core.h"
+#include "certificate.h"
 #include "kafka/batch_build.h"
 #include "kafka/msg/all.h"
 #include "kafka_call.h"
@@ -412,10 +413,39 @@ static void where_it_listens_is_not_what_clients_are_told(void **state)
     house_close(h);
 }
 
+/* The alert and the reset that follows it are both there before the broker looks. */
+static void a_client_that_leaves_in_the_middle_of_the_handshake_is_heard_first(void **state)
+{
+    static const uint8_t alert[] = {21, 3, 3, 0, 2, 2, 48}; /* RFC 8446, 6: fatal, unknown_ca */
+    char folder[] = "/tmp/millrace-listener-XXXXXX", crt[64], key[64];
+    struct house *h = house_open(0, 0, NULL, NULL);
+    struct broker_listen tls = {.name = STR("tls"), .host = STR("127.0.0.1"), .protocol = BROKER_SSL, .tls = {.crt_path = crt, .key_path = key}};
+    int fd;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    snprintf(crt, sizeof crt, "%s/crt", folder);
+    snprintf(key, sizeof key, "%s/key", folder);
+    certificate_write(crt, key, "localhost");
+    assert_int_equal(broker_listen(h->b, &tls, &h->port, &h->e), RC_OK);
+    fd = dial(h);
+    assert_int_equal(send(fd, alert, sizeof alert, 0), sizeof alert);
+    setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1}, sizeof(struct linger));
+    close(fd);
+    for (int i = 0; i < 10; i++)
+        turn(h);
+    assert_int_equal(h->b->stats.handshakes_failed, 1);
+    house_close(h);
+    unlink(crt);
+    unlink(key);
+    rmdir(folder);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(where_it_listens_is_not_what_clients_are_told),
+        cmocka_unit_test(a_client_that_leaves_in_the_middle_of_the_handshake_is_heard_first),
         cmocka_unit_test(a_request_is_answered_and_a_half_one_waits),
         cmocka_unit_test(garbage_closes_its_connection_and_no_other),
         cmocka_unit_test(at_the_ceiling_who_comes_waits_until_somebody_goes),

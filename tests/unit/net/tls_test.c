@@ -1,13 +1,12 @@
 /* The inference port's TLS without a network: a server on one end of a socketpair, OpenSSL's client on the other.
  * SPDX-License-Identifier: Apache-2.0 */
+#include "certificate.h"
 #include "net/http_server.h"
 #include "net/tls.h"
 #include "test.h"
 #include <errno.h>
 #include <openssl/err.h>
-#include <openssl/pem.h>
 #include <openssl/ssl.h>
-#include <openssl/x509v3.h>
 #include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -27,31 +26,6 @@ struct world {
     struct buf got;
     bool ended, secure, certified;
 };
-
-/* ---- a certificate that signs itself ---- */
-
-static void pair_write(const struct world *w, const char *name)
-{
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    X509 *crt = X509_new();
-    FILE *f;
-
-    ASN1_INTEGER_set(X509_get_serialNumber(crt), 1);
-    X509_gmtime_adj(X509_getm_notBefore(crt), -60);
-    X509_gmtime_adj(X509_getm_notAfter(crt), 3600);
-    X509_NAME_add_entry_by_txt(X509_get_subject_name(crt), "CN", MBSTRING_ASC, (const unsigned char *)name, -1, -1, 0);
-    X509_set_issuer_name(crt, X509_get_subject_name(crt));
-    X509_set_pubkey(crt, key);
-    assert_true(X509_sign(crt, key, EVP_sha256()) > 0);
-    f = fopen(w->crt, "w");
-    PEM_write_X509(f, crt);
-    fclose(f);
-    f = fopen(w->key, "w");
-    PEM_write_PrivateKey(f, key, NULL, NULL, 0, NULL, NULL);
-    fclose(f);
-    X509_free(crt);
-    EVP_PKEY_free(key);
-}
 
 /* ---- both ends ---- */
 
@@ -79,7 +53,7 @@ static void world_new(struct world *w, enum tls_client_auth auth)
     assert_non_null(mkdtemp(w->folder));
     snprintf(w->crt, sizeof w->crt, "%s/crt", w->folder);
     snprintf(w->key, sizeof w->key, "%s/key", w->folder);
-    pair_write(w, "first");
+    certificate_write(w->crt, w->key, "first");
     clock_sim_init(&w->clock, 0);
     assert_int_equal(loop_new(&w->clock.clock, &w->loop, &e), RC_OK);
     w->tcp = tcp_new(w->loop);
@@ -322,7 +296,7 @@ static void a_new_certificate_is_for_new_connections(void **state)
     turns(&w);
     assert_int_equal(tls_server_reload(w.tls, &changed, &e), RC_OK);
     assert_false(changed);
-    pair_write(&w, "second, with another length");
+    certificate_write(w.crt, w.key, "second, with another length");
     assert_int_equal(tls_server_reload(w.tls, &changed, &e), RC_OK);
     assert_true(changed);
     say(&w, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n", 28);
