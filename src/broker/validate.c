@@ -64,6 +64,7 @@ static void check_records(const struct batch *b, const struct batch_rules *rules
     f = records_open(&it, b, c, rules->expanded_bytes_max, scratch);
     while (!f && records_next(&it, &rec)) {
         v->max_timestamp = MAX(v->max_timestamp, rec.timestamp);
+        v->min_timestamp = MIN(v->min_timestamp, rec.timestamp);
         check_record(b, &rec, rules, v);
     }
     f = f ? f : it.fault;
@@ -71,10 +72,19 @@ static void check_records(const struct batch *b, const struct batch_rules *rules
     if (f) refuse(v, KAFKA_ERR_INVALID_RECORD, batch_fault_name(f));
 }
 
+/* As in Kafka: only a batch that is stored as it came may hold times below -1. An uncompressed one is not written anew there
+ * for its deltas. */
+static void check_times(const struct batch *b, bool other_codec, struct batch_verdict *v)
+{
+    if (v->code || v->min_timestamp >= NO_TIMESTAMP) return;
+    if (other_codec || (v->rebuild && batch_codec(b) != KAFKA_CODEC_NONE))
+        refuse(v, KAFKA_ERR_INVALID_TIMESTAMP, "a timestamp below -1 in a batch that has to be written anew");
+}
+
 void batch_validate(const struct batch *b, const struct batch_rules *rules, struct codecs *c,
                     struct buf *scratch, struct batch_verdict *v)
 {
-    *v = (struct batch_verdict){.max_timestamp = -1};
+    *v = (struct batch_verdict){.min_timestamp = NO_TIMESTAMP, .max_timestamp = NO_TIMESTAMP};
     if (batch_is(b, BATCH_CONTROL)) {
         refuse(v, KAFKA_ERR_INVALID_RECORD, "clients cannot write control batches");
     } else if (b->record_count <= 0 || b->last_offset_delta != b->record_count - 1) {
@@ -84,9 +94,11 @@ void batch_validate(const struct batch *b, const struct batch_rules *rules, stru
     } else if ((int)batch_codec(b) >= KAFKA_CODECS) {
         refuse(v, KAFKA_ERR_INVALID_RECORD, batch_fault_name(BATCH_CODEC));
     } else {
+        bool other_codec = rules->codec >= 0 && (enum kafka_codec)rules->codec != batch_codec(b);
+
         check_records(b, rules, c, scratch, v);
-        if (rules->codec >= 0 && (enum kafka_codec)rules->codec != batch_codec(b))
-            v->rebuild = true;
+        check_times(b, other_codec, v);
+        v->rebuild |= other_codec;
         if (batch_codec(b) == KAFKA_CODEC_LZ4 && kafka_lz4_is_linked(
                 bytes_sub(b->raw, BATCH_HEADER_BYTES, b->raw.n - BATCH_HEADER_BYTES)))
             v->rebuild = true;

@@ -23,7 +23,7 @@ struct batch_verdict {
     const char *why;                               /* a phrase, or NULL */
     size_t  faults_n;                              /* records that break a rule; the first few follow */
     struct { int32_t index; enum record_fault fault; } faults[RECORD_FAULTS_TOLD];
-    int64_t max_timestamp;                         /* of the records */
+    int64_t min_timestamp, max_timestamp;          /* of the records */
     bool    too_large;                             /* it expands to more than rules->expanded_bytes_max */
     bool    rebuild;                               /* offset deltas are not 0 … n-1, the codec is another one, or LZ4 frames have linked blocks */
 };

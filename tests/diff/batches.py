@@ -64,6 +64,7 @@ def xxh32(data):
 
 
 def build(d, epoch_ms):
+    epoch_ms = d.get('epoch_ms', epoch_ms)
     rows = [[*r, *[None, None, 0, []][len(r):]] for r in d.get('records', [['k', 'v']])]
     times = [epoch_ms + r[2] for r in rows] or [epoch_ms]
     data = b''.join(record(n, [r[0], r[1], epoch_ms + r[2], r[3]], times[0]) for n, r in enumerate(rows))

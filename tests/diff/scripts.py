@@ -698,6 +698,20 @@ def transaction(s, t, n, me, v, commit):
     s.ask('DescribeTransactions', 0, {'transactional_ids': [t]}, note='ended')
 
 
+def times(s):
+    """Times below zero, where the batch has to be written anew and where not."""
+    p = s.p
+    kinds = {'plain': {}, 'gzip': {'compression_type': 'gzip'}, 'uncompressed': {'compression_type': 'uncompressed'}, 'gzipappend': {'compression_type': 'gzip', 'message_timestamp_type': 'LogAppendTime'}}
+    for kind, configs in kinds.items():
+        s.create(p + kind, **configs)
+    for kind in kinds:
+        for at in (-1, -2, -(1 << 40), -(1 << 62)):
+            for codec in (0, 1, 3):
+                s.produce(p + kind, {'$batches': [{'records': [['k', 'v' * 100, 0], ['l', 'w' * 100, 1]], 'epoch_ms': at, 'codec': codec}]}, note=f'{at} in {codec} to {kind}')
+            s.produce(p + kind, {'$batches': [{'records': [['k', 'v' * 100, 10], ['l', 'w' * 100, 0]], 'epoch_ms': at, 'codec': 0}]}, note=f'{at} last to {kind}')
+        s.fetch(p + kind)
+
+
 def admin(s):
     p = s.p
     s.create(f'{p}t', retention_ms=60000, cleanup_policy='compact,delete')
@@ -828,4 +842,4 @@ def frames(s):
         s.steps.append({'api': 'Metadata', 'v': 1, 'body': None, 'hex': text, 'note': note, 'conn': 'hex'})
 
 
-ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, admin, frames]
+ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, times, admin, frames]

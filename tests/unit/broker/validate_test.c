@@ -133,11 +133,28 @@ static void of_times_below_zero_only_minus_one_is_none(void **state)
     assert_int_equal(code_for(5, true, ours), KAFKA_ERR_INVALID_TIMESTAMP);
 }
 
+/* Measured at Kafka 3.8.1, which says -1. */
+static void a_batch_that_is_written_anew_takes_no_times_below_minus_one(void **state)
+{
+    struct batch_rules rules = {.now_ms = 1700000000000, .before_max_ms = INT64_MAX, .after_max_ms = INT64_MAX, .codec = KAFKA_CODEC_GZIP};
+
+    (void)state;
+    assert_int_equal(code_for(-1, false, rules), 0);
+    assert_int_equal(code_for(-2, false, rules), KAFKA_ERR_INVALID_TIMESTAMP);
+    assert_int_equal(code_for(INT64_MIN, false, rules), KAFKA_ERR_INVALID_TIMESTAMP);
+    rules.log_append_time = true;
+    assert_int_equal(code_for(-1, false, rules), 0);
+    assert_int_equal(code_for(-2, false, rules), KAFKA_ERR_INVALID_TIMESTAMP);
+    rules.codec = KAFKA_CODEC_NONE; /* it is in that one already */
+    assert_int_equal(code_for(-2, false, rules), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lz4_blocks_that_depend_on_each_other_are_stored_independent),
         cmocka_unit_test(of_times_below_zero_only_minus_one_is_none),
+        cmocka_unit_test(a_batch_that_is_written_anew_takes_no_times_below_minus_one),
         cmocka_unit_test(levels_make_a_difference_and_are_read_back),
     };
 
