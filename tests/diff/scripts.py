@@ -698,6 +698,34 @@ def transaction(s, t, n, me, v, commit):
     s.ask('DescribeTransactions', 0, {'transactional_ids': [t]}, note='ended')
 
 
+def twice(s):
+    """A partition or a topic that one request names more than once, where that is not asked elsewhere."""
+    p = s.p
+    s.create(f'{p}t', f'{p}u', partitions=2)
+    t, u, none = f'{p}t', f'{p}u', f'{p}none'
+    lists = {'a partition': [(t, [0, 0])], 'a partition, others between': [(t, [1, 0, 1, 9, 0, 9])], 'a topic': [(t, [0]), (t, [1])], 'a topic and a partition': [(t, [0, 1]), (u, [0]), (t, [1, 0])],
+             'an unknown topic': [(none, [0, 0]), (t, [0]), (none, [0])], 'an unknown partition': [(t, [7, 7])], 'a topic without partitions': [(t, []), (t, [])], 'a topic with and without partitions': [(t, [0]), (t, [])]}
+    for note, rows in lists.items():
+        s.each('DescribeLogDirs', {'topics': [{'topic': name, 'partitions': parts} for name, parts in rows]}, note=f'twice: {note}')
+        g = f'{p}{note.replace(" ", "").replace(",", "")}'
+        s.last('OffsetCommit', {'group_id': g, 'generation_id_or_member_epoch': -1, 'member_id': '', 'topics': [
+            {'name': name, 'partitions': [{'partition_index': i, 'committed_offset': 3, 'committed_metadata': ''} for i in (0, 1)]} for name in (t, u)]})
+        s.last('OffsetDelete', {'group_id': g, 'topics': [{'name': name, 'partitions': [{'partition_index': i} for i in parts]} for name, parts in rows]}, note=f'twice: {note}')
+        s.last('OffsetFetch', {'groups': [{'group_id': g, 'topics': None}]}, note=f'after: {note}')
+        topics = [{'name': name, 'partitions': parts} for name, parts in rows]
+        s.last('InitProducerId', {'transactional_id': g, 'transaction_timeout_ms': 60000}, save=g)
+        who = {'transactional_id': g, 'producer_id': ref(f'pid.{g}', 0), 'producer_epoch': ref(f'epoch.{g}', 0)}
+        s.each('AddPartitionsToTxn', {'v3_and_below_transactional_id': g, 'v3_and_below_producer_id': who['producer_id'], 'v3_and_below_producer_epoch': who['producer_epoch'],
+                                      'v3_and_below_topics': topics, 'transactions': [who | {'verify_only': False, 'topics': topics}]}, note=f'twice: {note}')
+        s.last('AddPartitionsToTxn', {'transactions': [who | {'verify_only': True, 'topics': topics}]}, note=f'twice, verify: {note}')
+        s.last('DescribeTransactions', {'transactional_ids': [g]}, note=f'after: {note}')
+        s.last('EndTxn', who | {'committed': False})
+        for why, other in [('another epoch', who | {'producer_epoch': 77}), ('no id', who | {'transactional_id': ''})]:
+            for v in (3, 5):
+                s.ask('AddPartitionsToTxn', v, {'v3_and_below_transactional_id': other['transactional_id'], 'v3_and_below_producer_id': other['producer_id'], 'v3_and_below_producer_epoch': other['producer_epoch'],
+                                                'v3_and_below_topics': topics, 'transactions': [other | {'verify_only': False, 'topics': topics}]}, note=f'twice, {why}: {note}')
+
+
 def times(s):
     """Times below zero, where the batch has to be written anew and where not."""
     p = s.p
@@ -842,4 +870,4 @@ def frames(s):
         s.steps.append({'api': 'Metadata', 'v': 1, 'body': None, 'hex': text, 'note': note, 'conn': 'hex'})
 
 
-ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, times, admin, frames]
+ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, twice, times, admin, frames]

@@ -2,6 +2,7 @@
  * only whether the partitions take part. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/add_partitions_to_txn.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/txns.h"
 
 enum { SINCE_SEVERAL = 4, SINCE_FENCED = 2 };
@@ -10,6 +11,7 @@ struct add {
     struct request *r;
     const struct add_partitions_to_txn_request_transaction *q;
     struct add_partitions_to_txn_response_topic_result *topics;
+    size_t topics_n;
     struct txn_part *parts;
     size_t parts_n;
     bool refused;
@@ -22,6 +24,7 @@ static bool shape(struct add *x)
 
     x->topics = arena_array(a, struct add_partitions_to_txn_response_topic_result, x->q->topics_n);
     if (x->q->topics_n && !x->topics) return false;
+    x->topics_n = x->q->topics_n;
     for (size_t i = 0; i < x->q->topics_n; i++) {
         size_t rows = x->q->topics[i].partitions_n;
 
@@ -79,6 +82,40 @@ static void verify(struct add *x, const struct txns *ts, struct producer_ident w
                             x->parts[n].partition);
 }
 
+/* Each topic and each partition once. */
+static bool merge(struct add *x)
+{
+    struct arena *a = &x->r->arena;
+    struct seen_part *parts = arena_array(a, struct seen_part, x->parts_n);
+    size_t n = 0;
+
+    if (x->parts_n && !parts) return false;
+    for (size_t i = 0; i < x->topics_n; i++)
+        for (size_t k = 0; k < x->topics[i].results_by_partition_n; k++)
+            parts[n++] = (struct seen_part){
+                x->topics[i].name, x->topics[i].results_by_partition[k].partition_index,
+                x->topics[i].results_by_partition[k].partition_error_code};
+    seen_parts_sort(parts, n);
+    x->topics_n = 0;
+    for (size_t at = 0, end; at < n; at = end) {
+        struct add_partitions_to_txn_response_topic_result *t = &x->topics[x->topics_n++];
+
+        end = seen_topic_end(parts, n, at);
+        t->name = parts[at].topic;
+        t->results_by_partition =
+            arena_array(a, struct add_partitions_to_txn_response_partition_result, end - at);
+        if (!t->results_by_partition) return false;
+        t->results_by_partition_n = 0;
+        for (size_t i = at; i < end; i++)
+            if (i == at || parts[i].number != parts[i - 1].number)
+                t->results_by_partition[t->results_by_partition_n++] =
+                    (struct add_partitions_to_txn_response_partition_result){parts[i].number,
+                                                                             parts[i].code};
+    }
+    return true;
+}
+
+/* What is named twice is answered as in Kafka: twice where all get the same code, once where each gets its own. */
 static bool one(struct add *x, uint64_t *seq)
 {
     struct txns *ts = x->r->broker->txns;
@@ -93,10 +130,12 @@ static bool one(struct add *x, uint64_t *seq)
     check(x);
     if (x->refused) {
         all(x, KAFKA_ERR_OPERATION_NOT_ATTEMPTED);
+        return merge(x);
     } else if (!x->q->transactional_id.n) {
         all(x, KAFKA_ERR_INVALID_REQUEST);
     } else if (x->q->verify_only) {
         verify(x, ts, who);
+        return merge(x);
     } else {
         code = txns_add(ts, x->q->transactional_id, who, x->parts, x->parts_n, seq);
         if (code == KAFKA_ERR_PRODUCER_FENCED && request_version(x->r) < SINCE_FENCED)
@@ -122,7 +161,7 @@ static bool several(struct request *r, const struct add_partitions_to_txn_reques
         *seq = MAX(*seq, own);
         a->results_by_transaction[a->results_by_transaction_n++] =
             (struct add_partitions_to_txn_response_transaction_result){
-                x.q->transactional_id, x.topics, x.q->topics_n};
+                x.q->transactional_id, x.topics, x.topics_n};
     }
     return true;
 }
@@ -140,7 +179,7 @@ static bool single(struct request *r, const struct add_partitions_to_txn_request
 
     if (!one(&x, seq)) return false;
     a->results_by_topic_v3_and_below = x.topics;
-    a->results_by_topic_v3_and_below_n = asked.topics_n;
+    a->results_by_topic_v3_and_below_n = x.topics_n;
     return true;
 }
 

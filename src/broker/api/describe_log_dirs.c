@@ -3,6 +3,7 @@
  */
 #include "kafka/msg/describe_log_dirs.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "kafka/msg/alter_replica_log_dirs.h"
 
 static int64_t size_of(struct partition *p)
@@ -13,7 +14,8 @@ static int64_t size_of(struct partition *p)
     return log_size(partition_log(p), &n, &e) ? 0 : (int64_t)n;
 }
 
-static void add(struct request *r, struct topic *t, const int32_t *wanted, size_t n,
+/* All of a topic, or n of it, in order. */
+static void add(struct request *r, struct topic *t, const struct seen_part *wanted, size_t n,
                 struct describe_log_dirs_response_result *a)
 {
     struct describe_log_dirs_response_topic *row = &a->topics[a->topics_n];
@@ -21,13 +23,38 @@ static void add(struct request *r, struct topic *t, const int32_t *wanted, size_
     row->name = t->name;
     row->partitions = arena_array(&r->arena, struct describe_log_dirs_response_partition, n);
     for (size_t i = 0; i < n; i++) {
-        struct partition *p = topic_partition(t, wanted ? wanted[i] : (int32_t)i);
+        struct partition *p = topic_partition(t, wanted ? wanted[i].number : (int32_t)i);
 
-        if (!p) continue;
+        if (!p || (wanted && i && wanted[i - 1].number == wanted[i].number)) continue;
         row->partitions[row->partitions_n++] = (struct describe_log_dirs_response_partition){
             .partition_index = p->number, .partition_size = size_of(p)};
     }
     if (row->partitions_n) a->topics_n++;
+}
+
+/* Each topic and each partition once, however often it is named, as in Kafka. */
+static bool add_named(struct request *r, const struct describe_log_dirs_request *q,
+                      struct describe_log_dirs_response_result *a)
+{
+    struct seen_part *parts;
+    size_t n = 0;
+
+    for (size_t i = 0; i < q->topics_n; i++)
+        n += q->topics[i].partitions_n;
+    parts = arena_array(&r->arena, struct seen_part, n);
+    if (n && !parts) return false;
+    n = 0;
+    for (size_t i = 0; i < q->topics_n; i++)
+        for (size_t k = 0; k < q->topics[i].partitions_n; k++)
+            parts[n++] = (struct seen_part){q->topics[i].topic, q->topics[i].partitions[k], 0};
+    seen_parts_sort(parts, n);
+    for (size_t at = 0, end; at < n; at = end) {
+        struct topic *t = broker_topic(r->broker, parts[at].topic);
+
+        end = seen_topic_end(parts, n, at);
+        if (t) add(r, t, &parts[at], end - at, a);
+    }
+    return true;
 }
 
 void api_describe_log_dirs(struct request *r)
@@ -56,11 +83,7 @@ void api_describe_log_dirs(struct request *r)
     if (q->topics_null)
         for (size_t i = 0; i < b->topics_n; i++)
             add(r, b->topics_sorted[i], NULL, (size_t)b->topics_sorted[i]->partitions_n, &dir);
-    for (size_t i = 0; i < q->topics_n; i++) {
-        struct topic *t = broker_topic(b, q->topics[i].topic);
-
-        if (t) add(r, t, q->topics[i].partitions, q->topics[i].partitions_n, &dir);
-    }
+    if (!add_named(r, q, &dir)) return request_close(r, "describe log dirs: too many partitions");
     request_answer_when(r, &a, store_staged_seq(b->store));
 }
 

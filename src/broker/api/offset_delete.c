@@ -1,15 +1,17 @@
 /* OffsetDelete: single committed offsets of a group, where nobody is using them. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/offset_delete.h"
 #include "broker/api.h"
+#include "broker/api/seen.h"
 #include "broker/groups.h"
 
 struct del {
     struct request *r;
     const struct offset_delete_request *q;
     struct offset_delete_response a;
+    struct seen_part *parts;
     struct offset_del *dels;
     int16_t **codes;
-    size_t n;
+    size_t parts_n, n;
 };
 
 static int16_t group_check(const struct group_entry *ge, struct str id)
@@ -28,38 +30,56 @@ static bool room_make(struct del *d)
 
     for (size_t i = 0; i < d->q->topics_n; i++)
         n += d->q->topics[i].partitions_n;
+    d->parts = arena_array(a, struct seen_part, n);
     d->dels = arena_array(a, struct offset_del, n);
     d->codes = arena_array(a, int16_t *, n);
     d->a.topics = arena_array(a, struct offset_delete_response_topic, d->q->topics_n);
-    return (!n || (d->dels && d->codes)) && (!d->q->topics_n || d->a.topics);
+    return (!n || (d->parts && d->dels && d->codes)) && (!d->q->topics_n || d->a.topics);
 }
 
-static bool topic_check(struct del *d, const struct group_entry *ge,
+static void topic_check(struct del *d, const struct group_entry *ge,
                         const struct offset_delete_request_topic *t)
 {
-    struct offset_delete_response_topic *to = &d->a.topics[d->a.topics_n++];
     bool in_use = !group_entry_is_empty(ge) && group_entry_subscribes(ge, t->name);
-
     bool allowed = request_allows_topic(d->r, ACL_READ, t->name);
 
-    to->name = t->name;
-    to->partitions =
-        arena_array(&d->r->arena, struct offset_delete_response_partition, t->partitions_n);
-    if (t->partitions_n && !to->partitions) return false;
     for (size_t k = 0; k < t->partitions_n; k++) {
         int32_t partition = t->partitions[k].partition_index;
-        struct offset_delete_response_partition *row = &to->partitions[to->partitions_n++];
 
-        row->partition_index = partition;
-        if (!allowed) {
-            row->error_code = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
-        } else if (!broker_partition(d->r->broker, t->name, partition)) {
-            row->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
-        } else if (in_use) {
-            row->error_code = KAFKA_ERR_GROUP_SUBSCRIBED_TO_TOPIC;
-        } else {
+        d->parts[d->parts_n++] = (struct seen_part){
+            t->name, partition,
+            !allowed ? KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED
+            : !broker_partition(d->r->broker, t->name, partition)
+                ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION
+            : in_use ? KAFKA_ERR_GROUP_SUBSCRIBED_TO_TOPIC
+                     : KAFKA_ERR_NONE};
+    }
+}
+
+/* As Kafka answers: one row for a topic, and one for a partition that is there however often it is named. */
+static bool rows_make(struct del *d)
+{
+    seen_parts_sort(d->parts, d->parts_n);
+    for (size_t at = 0, end; at < d->parts_n; at = end) {
+        struct offset_delete_response_topic *to = &d->a.topics[d->a.topics_n++];
+
+        end = seen_topic_end(d->parts, d->parts_n, at);
+        to->name = d->parts[at].topic;
+        to->partitions =
+            arena_array(&d->r->arena, struct offset_delete_response_partition, end - at);
+        if (!to->partitions) return false;
+        for (size_t i = at; i < end; i++) {
+            const struct seen_part *p = &d->parts[i];
+            struct offset_delete_response_partition *row = &to->partitions[to->partitions_n];
+            bool there = !p->code || p->code == KAFKA_ERR_GROUP_SUBSCRIBED_TO_TOPIC;
+
+            if (there && i > at && p[-1].number == p->number) continue;
+            to->partitions_n++;
+            row->partition_index = p->number;
+            row->error_code = p->code;
+            if (p->code) continue;
             d->codes[d->n] = &row->error_code;
-            d->dels[d->n++] = (struct offset_del){t->name, partition};
+            d->dels[d->n++] = (struct offset_del){p->topic, p->number};
         }
     }
     return true;
@@ -84,8 +104,8 @@ void api_offset_delete(struct request *r)
         int16_t error;
 
         for (size_t i = 0; ok && i < d.q->topics_n; i++)
-            ok = topic_check(&d, ge, &d.q->topics[i]);
-        if (!ok) {
+            topic_check(&d, ge, &d.q->topics[i]);
+        if (!ok || !rows_make(&d)) {
             request_close(r, "offset delete: too many partitions");
             return;
         }

@@ -35,3 +35,25 @@ size_t seen_count(const struct seen *s, struct str name, int32_t number)
 
     return (size_t)(uintptr_t)map_get(&s->map, key_of(name, number, room));
 }
+
+static int part_cmp(const void *a, const void *b)
+{
+    const struct seen_part *x = a, *y = b;
+    int c = str_cmp(x->topic, y->topic);
+
+    return c ? c : (x->number > y->number) - (x->number < y->number);
+}
+
+void seen_parts_sort(struct seen_part *parts, size_t n)
+{
+    if (n) qsort(parts, n, sizeof *parts, part_cmp);
+}
+
+size_t seen_topic_end(const struct seen_part *parts, size_t n, size_t at)
+{
+    size_t end = at;
+
+    while (end < n && str_eq(parts[end].topic, parts[at].topic))
+        end++;
+    return end;
+}

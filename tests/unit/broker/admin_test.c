@@ -589,10 +589,113 @@ static void of_settings_of_groups_there_is_a_ceiling_and_nothing_is_no_setting(v
     box_close(x);
 }
 
+/* ---- named twice ---- */
+
+enum { TWICE_N = 4 };
+static int32_t twice_numbers[TWICE_N] = {1, 0, 1, 0};
+
+static void twice_prepare(struct box *x)
+{
+    struct create_topics_request_topic t = {
+        .name = STR("t"), .num_partitions = 2, .replication_factor = 1};
+    struct create_topics_request made = {.topics = &t, .topics_n = 1, .timeout_ms = 1000};
+    struct offset_commit_request_partition parts[] = {
+        {.partition_index = 0, .committed_offset = 3, .committed_leader_epoch = -1},
+        {.partition_index = 1, .committed_offset = 4, .committed_leader_epoch = -1}};
+    struct offset_commit_request_topic row = {STR("t"), parts, 2};
+    struct offset_commit_request commit = {.group_id = STR("g"),
+                                           .generation_id_or_member_epoch = -1,
+                                           .member_id = STR(""),
+                                           .topics = &row,
+                                           .topics_n = 1};
+    struct offset_commit_response *a;
+
+    client_ask(&x->k, KAFKA_CREATE_TOPICS, 7, &made);
+    a = client_ask(&x->k, KAFKA_OFFSET_COMMIT, 8, &commit);
+    assert_int_equal(a->topics[0].partitions[0].error_code, 0);
+}
+
+static void log_dirs_tell_of_a_partition_once_however_often_it_is_named(void **state)
+{
+    struct box *x = box_open(5);
+    struct describe_log_dirs_request_topic topics[] = {
+        {STR("t"), twice_numbers, 3}, {STR("none"), twice_numbers, 1}, {STR("t"), twice_numbers, 4}};
+    struct describe_log_dirs_request q = {.topics = topics, .topics_n = countof(topics)};
+    struct describe_log_dirs_response *a;
+
+    (void)state;
+    twice_prepare(x);
+    a = client_ask(&x->k, KAFKA_DESCRIBE_LOG_DIRS, 4, &q);
+    assert_int_equal(a->results[0].topics_n, 1);
+    assert_int_equal(a->results[0].topics[0].partitions_n, 2);
+    assert_int_equal(a->results[0].topics[0].partitions[0].partition_index, 0);
+    assert_int_equal(a->results[0].topics[0].partitions[1].partition_index, 1);
+    box_close(x);
+}
+
+/* As Kafka has it: what is there once, what is not as often as it is named. */
+static void an_offset_is_deleted_and_answered_once_however_often_it_is_named(void **state)
+{
+    struct box *x = box_open(6);
+    struct offset_delete_request_partition parts[] = {{1}, {9}, {0}, {1}, {9}};
+    struct offset_delete_request_topic topics[] = {{STR("t"), parts, 5}, {STR("t"), parts, 1}, {STR("none"), parts, 0}};
+    struct offset_delete_request q = {STR("g"), topics, countof(topics)};
+    struct offset_delete_response *a;
+    static const struct { int32_t number; int16_t code; } wanted[] = {
+        {0, 0}, {1, 0}, {9, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION}, {9, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION}};
+
+    (void)state;
+    twice_prepare(x);
+    a = client_ask(&x->k, KAFKA_OFFSET_DELETE, 0, &q);
+    assert_int_equal(a->error_code, 0);
+    assert_int_equal(a->topics_n, 1);
+    assert_int_equal(a->topics[0].partitions_n, countof(wanted));
+    for (size_t i = 0; i < countof(wanted); i++) {
+        assert_int_equal(a->topics[0].partitions[i].partition_index, wanted[i].number);
+        assert_int_equal(a->topics[0].partitions[i].error_code, wanted[i].code);
+    }
+    box_close(x);
+}
+
+static void a_transaction_is_told_once_of_what_it_names_twice_when_each_has_its_own_code(void **state)
+{
+    struct box *x = box_open(7);
+    struct init_producer_id_request init = {
+        .transactional_id = STR("x"), .transaction_timeout_ms = 60000, .producer_id = -1, .producer_epoch = -1};
+    struct init_producer_id_response *who;
+    struct add_partitions_to_txn_request_topic topics[] = {
+        {STR("t"), twice_numbers, TWICE_N}, {STR("none"), twice_numbers, 3}, {STR("t"), twice_numbers, 1}};
+    struct add_partitions_to_txn_request q = {
+        .v3_and_below_transactional_id = STR("x"), .v3_and_below_topics = topics};
+    struct add_partitions_to_txn_response *a;
+
+    (void)state;
+    twice_prepare(x);
+    who = client_ask(&x->k, KAFKA_INIT_PRODUCER_ID, 4, &init);
+    q.v3_and_below_producer_id = who->producer_id;
+    q.v3_and_below_producer_epoch = who->producer_epoch;
+    q.v3_and_below_topics_n = 3;
+    a = client_ask(&x->k, KAFKA_ADD_PARTITIONS_TO_TXN, 3, &q);
+    assert_int_equal(a->results_by_topic_v3_and_below_n, 2);
+    for (size_t i = 0; i < 2; i++) {
+        assert_int_equal(a->results_by_topic_v3_and_below[i].results_by_partition_n, 2);
+        for (size_t k = 0; k < 2; k++)
+            assert_int_equal(a->results_by_topic_v3_and_below[i].results_by_partition[k].partition_error_code,
+                             i ? KAFKA_ERR_OPERATION_NOT_ATTEMPTED : KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    }
+    q.v3_and_below_topics_n = 1; /* all is well: as it was asked */
+    a = client_ask(&x->k, KAFKA_ADD_PARTITIONS_TO_TXN, 3, &q);
+    assert_int_equal(a->results_by_topic_v3_and_below[0].results_by_partition_n, TWICE_N);
+    box_close(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(quotas_survive_a_power_cut),
+        cmocka_unit_test(log_dirs_tell_of_a_partition_once_however_often_it_is_named),
+        cmocka_unit_test(an_offset_is_deleted_and_answered_once_however_often_it_is_named),
+        cmocka_unit_test(a_transaction_is_told_once_of_what_it_names_twice_when_each_has_its_own_code),
         cmocka_unit_test(an_entity_is_the_same_in_any_order_of_its_parts),
         cmocka_unit_test(a_producer_above_its_rate_is_told_and_not_heard_for_so_long),
         cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
