@@ -8,7 +8,9 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -114,9 +116,29 @@ static enum rc set(struct remote *r, rd_kafka_conf_t *conf, const struct remote_
     return RC_OK;
 }
 
-enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
+/* On threads of the library. ECANCELED is what connect() itself never says. */
+static int connect_through(struct remote *r, bool knocks, int fd, const struct sockaddr *to, int to_n)
+{
+    if (!gate_pass(&r->gate, knocks, clock_mono_ms(&clock_real))) return ECANCELED;
+    return connect(fd, to, (socklen_t)to_n) && errno != EINPROGRESS ? errno : 0;
+}
+
+static int on_connect(int fd, const struct sockaddr *to, int to_n, const char *id, void *arg)
+{
+    (void)id;
+    return connect_through(arg, false, fd, to, to_n);
+}
+
+static int on_connect_knocking(int fd, const struct sockaddr *to, int to_n, const char *id, void *arg)
+{
+    (void)id;
+    return connect_through(arg, true, fd, to, to_n);
+}
+
+enum rc remote_client(struct remote *r, enum remote_role role, const struct remote_set *sets, size_t sets_n,
                       rd_kafka_t **ret, struct err *e)
 {
+    rd_kafka_type_t type = role == REMOTE_CONSUMES ? RD_KAFKA_CONSUMER : RD_KAFKA_PRODUCER;
     const struct kafka_lib *k = r->k;
     rd_kafka_conf_t *conf = k->rd_kafka_conf_new();
     AUTO(access_until_fini) struct access_until until = {0};
@@ -129,6 +151,7 @@ enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remot
             if (set(r, conf, &sets[i].v[j], e)) goto refused;
     k->rd_kafka_conf_set_log_cb(conf, on_log);
     k->rd_kafka_conf_set_opaque(conf, r);
+    k->rd_kafka_conf_set_connect_cb(conf, role == REMOTE_KNOCKS ? on_connect_knocking : on_connect);
     if (type == RD_KAFKA_PRODUCER)
         k->rd_kafka_conf_set_events(conf, RD_KAFKA_EVENT_DR | RD_KAFKA_EVENT_ERROR);
     else {
@@ -201,6 +224,7 @@ static void knock_done(struct work *w)
     r->knocking = false;
     if (r->closing) return;
     if (r->answered) {
+        gate_answered(&r->gate);
         if (remote_up(r)) diag(DIAG_INFO, "kafka.back", KV_CSTR("what", "a broker answers again"));
         else one_is_away(r);
         r->down_why.kind = TROUBLE_NONE;
@@ -244,6 +268,7 @@ void remote_error(struct remote *r, int code, const char *text)
     AUTO(buf_fini) struct buf more = {0};
     struct trouble t;
 
+    if (strstr(text, strerror(ECANCELED))) return; /* the gate's: the refusals themselves have been told */
     if (r->access && access_certificate_put(r->access, text, &more)) text = buf_cstr(&more);
     if (!trouble_of_code(code, text, &t)) {
         diag(DIAG_WARN, "kafka.error", KV_CSTR("error", text));
@@ -251,7 +276,9 @@ void remote_error(struct remote *r, int code, const char *text)
     }
     if (t.kind == TROUBLE_BROKER) perhaps_down(r, &t, code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN);
     else trouble_say(&t);
-    if (r->access && t.kind == TROUBLE_SASL) access_refused(r->access);
+    if (!r->access || t.kind != TROUBLE_SASL) return;
+    gate_refused(&r->gate, clock_mono_ms(&clock_real));
+    access_refused(r->access);
 }
 
 static void remote_free(struct remote *r)
@@ -276,6 +303,7 @@ static void remote_free(struct remote *r)
     free(r->bootstrap);
     free(r->debug);
     pthread_mutex_destroy(&r->admin_lock);
+    gate_fini(&r->gate);
     free(r);
 }
 
@@ -394,6 +422,7 @@ static void confs_make(struct remote *r, const struct remote_options *o)
         conf_add(list, n, STR("bootstrap.servers"), o->bootstrap);
         conf_add(list, n, STR("client.id"), STR("millrace"));
         conf_add(list, n, STR("allow.auto.create.topics"), STR("false"));
+        conf_add(list, n, STR("reconnect.backoff.max.ms"), STR("1000"));
         conf_number(list, n, STR("topic.metadata.refresh.interval.ms"), o->metadata_refresh_ms);
         conf_number(list, n, STR("topic.metadata.propagation.max.ms"), o->metadata_propagation_ms);
         if (o->debug.n) conf_add(list, n, STR("debug"), o->debug);
@@ -485,6 +514,7 @@ static void on_credentials(void *ctx)
 {
     struct remote *r = ctx;
 
+    gate_changed(&r->gate, clock_mono_ms(&clock_real));
     for (int i = 0; i < LANES_N; i++)
         if (r->senders[i]) refresh(r, r->senders[i]->rk);
     list_each(it, &r->retired) refresh(r, container_of(it, struct remote_sender, link)->rk);
@@ -555,6 +585,7 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
 
     r->bus.ops = &remote_ops;
     pthread_mutex_init(&r->admin_lock, NULL);
+    gate_init(&r->gate);
     r->bootstrap = text_dup(o->bootstrap);
     r->debug = text_dup(o->debug);
     r->replication = o->replication;

@@ -6,6 +6,7 @@
 #include "base/map.h"
 #include "bus/remote.h"
 #include "bus/remote_access.h"
+#include "bus/remote_gate.h"
 #include "bus/remote_lib.h"
 #include "bus/trouble.h"
 #include "net/loop.h"
@@ -53,6 +54,7 @@ struct remote {
     struct workers         *readers_of_secrets;  /* one thread: nothing that asks brokers may be in the way of what lets us in */
     struct workers         *primers;             /* one thread: see remote_prime.c */
     struct access          *access;              /* NULL: PLAINTEXT */
+    struct gate             gate;                /* while our login is refused */
     pthread_mutex_t         admin_lock;
     struct remote_sender   *admin;               /* whose client administration uses: the first one, or one with newer certificates */
     struct remote_sender   *senders[LANES_N];    /* LANE_ALL from the start, others made when needed */
@@ -97,7 +99,8 @@ void remote_wake_drain(int wake[2]);
 void remote_wake_close(int wake[2]);
 
 struct remote_set { const struct remote_property *v; size_t n; };
-enum rc remote_client(struct remote *r, rd_kafka_type_t type, const struct remote_set *sets, size_t sets_n,
+enum remote_role { REMOTE_CONSUMES, REMOTE_PRODUCES, REMOTE_KNOCKS };       /* the last one is a producer that administration uses, too */
+enum rc remote_client(struct remote *r, enum remote_role role, const struct remote_set *sets, size_t sets_n,
                       rd_kafka_t **ret, struct err *e) MUST_USE;       /* a later property stands */
 /* A broker has answered: ready again, if it was not, and the result says so. Any thread. */
 bool remote_up(struct remote *r);

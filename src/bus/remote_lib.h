@@ -19,7 +19,7 @@
     X(rd_kafka_ListConsumerGroupOffsets) X(rd_kafka_ListConsumerGroupOffsets_destroy)                                  \
     X(rd_kafka_ListConsumerGroupOffsets_new) X(rd_kafka_ListConsumerGroupOffsets_result_groups)                        \
     X(rd_kafka_NewTopic_destroy) X(rd_kafka_NewTopic_new) X(rd_kafka_NewTopic_set_config) X(rd_kafka_clusterid)        \
-    X(rd_kafka_conf_destroy) X(rd_kafka_conf_new) X(rd_kafka_conf_set)                   \
+    X(rd_kafka_conf_destroy) X(rd_kafka_conf_new) X(rd_kafka_conf_set) X(rd_kafka_conf_set_connect_cb)                   \
     X(rd_kafka_conf_set_error_cb) X(rd_kafka_conf_set_events) X(rd_kafka_conf_set_log_cb) X(rd_kafka_conf_set_opaque) X(rd_kafka_consume_queue)      \
     X(rd_kafka_consume_start_queue) X(rd_kafka_consume_stop) X(rd_kafka_destroy) X(rd_kafka_destroy_flags)             \
     X(rd_kafka_err2str) X(rd_kafka_error_code) X(rd_kafka_error_string) X(rd_kafka_event_AlterConsumerGroupOffsets_result) \

@@ -291,7 +291,7 @@ static enum rc client_open(struct membership *s, struct err *e)
                                           {STR("heartbeat.interval.ms"), decimal(MAX(r->session_timeout_ms / 6, 1u), beat)}};
     const struct remote_set sets[] = {{r->consumer_conf, r->consumer_conf_n}, {own, countof(own)}};
 
-    return remote_client(r, RD_KAFKA_CONSUMER, sets, countof(sets), &s->rk, e);
+    return remote_client(r, REMOTE_CONSUMES, sets, countof(sets), &s->rk, e);
 }
 
 static enum rc subscribe(struct membership *s, struct err *e)

@@ -94,7 +94,7 @@ static rd_kafka_t *client_new(struct remote *r, enum remote_use use, struct err 
     const struct remote_set sets[] = {{&wait, 1}, {r->consumer_conf, r->consumer_conf_n}};
     struct remote_consumer *c = &r->consumers[r->consumers_n];
 
-    if (remote_client(r, RD_KAFKA_CONSUMER, sets, countof(sets), &c->rk, e)) return NULL;
+    if (remote_client(r, REMOTE_CONSUMES, sets, countof(sets), &c->rk, e)) return NULL;
     c->use = use;
     r->consumers_n++;
     return c->rk;

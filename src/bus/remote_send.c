@@ -206,7 +206,7 @@ enum rc remote_sender_open(struct remote *r, enum remote_lane lane, struct remot
     s->first = !r->admin;
     s->wake[0] = s->wake[1] = -1;
     list_init(&s->link);
-    if (remote_client(r, RD_KAFKA_PRODUCER, sets, countof(sets), &s->rk, e))
+    if (remote_client(r, lane == LANE_ALL ? REMOTE_KNOCKS : REMOTE_PRODUCES, sets, countof(sets), &s->rk, e))
         goto fail;
     s->queue = r->k->rd_kafka_queue_get_main(s->rk);
     if (remote_wake_open(s->wake, e)) goto fail;

@@ -78,7 +78,7 @@ def test_a_password_that_changes_in_kubernetes_is_used_by_the_next_login(kafka, 
         cluster.put("kafka-login", password="second")
         kafka.stop()  # so that everybody has to log in again
         kafka.start()
-        wait_for(lambda: answers(plane), 90, plane.errors)  # on a machine without time: 20 refusals, and a minute of the broker's patience
+        wait_for(lambda: answers(plane), 40, plane.errors)
         shown = plane.log.read_text()
     assert 'changed="the SASL password"' in shown and "first" not in shown and "second" not in shown
 
