@@ -43,6 +43,20 @@ static void each_address_has_its_own_count_for_a_minute(void **state)
 }
 
 /* 4096 addresses at a time; beyond that nobody is remembered, and whoever fails next counts from one. */
+/* Loops that share the counts look at the clock once a turn each. */
+static void a_loop_whose_clock_is_behind_forgets_no_strike(void **state)
+{
+    struct strikes *s = strikes_new();
+    struct bytes who = bytes_of("\12\0\0\1", 4);
+
+    (void)state;
+    assert_int_equal(strikes_note(s, who, 1000), 1);
+    assert_int_equal(strikes_of(s, who, 999), 1);
+    assert_int_equal(strikes_note(s, who, 998), 2);
+    assert_int_equal(strikes_note(s, who, 1000), 3);
+    strikes_free(s);
+}
+
 static void memory_is_bounded(void **state)
 {
     struct strikes *s = strikes_new();
@@ -79,6 +93,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_address_has_its_own_count_for_a_minute),
+        cmocka_unit_test(a_loop_whose_clock_is_behind_forgets_no_strike),
         cmocka_unit_test(memory_is_bounded),
         cmocka_unit_test(an_address_is_its_host_and_in_ipv6_its_network),
     };
