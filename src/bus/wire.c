@@ -10,9 +10,10 @@
 #include "kafka/msg/sasl_authenticate.h"
 #include "kafka/msg/sasl_handshake.h"
 #include "kafka/message.h"
+#include "kafka/security.h"
 #include "net/addr.h"
+#include "sys/clock.h"
 #include <errno.h>
-#include <fcntl.h>
 #include <librdkafka/rdkafka.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
@@ -24,14 +25,14 @@
 #include <stdio.h>
 #include <strings.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 enum { ANSWER_BYTES_MAX = 256 << 20, KEY_BYTES_MAX = 64, NONCE_BYTES = 24, ITERATIONS_MAX = 1 << 20, SIZE_BYTES = 4 };
 
 struct wire {
     const struct wire_options *o;
-    int fd;
+    int fd;                              /* does not block */
+    uint64_t until_ms;                   /* monotonic: when what is under way has to be done */
     SSL_CTX *ctx;
     SSL *ssl;
     struct buf peer;
@@ -114,12 +115,50 @@ static enum rc lost(const struct wire *w, const char *what, int sys, struct err 
     return found(w, RD_KAFKA_RESP_ERR__TRANSPORT, e, "%s: %s", what, late ? "no answer in time" : sys ? strerror(sys) : "the connection was closed");
 }
 
+static void begin(struct wire *w)
+{
+    w->until_ms = clock_mono_ms(&clock_real) + w->o->timeout_ms;
+}
+
+/* False: the time is over, which errno says as a socket that does not block would. */
+static bool ready(const struct wire *w, short events)
+{
+    struct pollfd p = {.fd = w->fd, .events = events};
+    uint64_t now;
+    int n = -1;
+
+    while (n < 0 && (now = clock_mono_ms(&clock_real)) < w->until_ms) {
+        n = poll(&p, 1, (int)MIN(w->until_ms - now, (uint64_t)INT32_MAX));
+        if (n < 0 && errno != EINTR) return false;
+    }
+    if (n <= 0) errno = EAGAIN;
+    return n > 0;
+}
+
+/* After a call that gave nothing: true, it is to be made again. Otherwise errno is why, or 0 when the other side has ended it. */
+static bool again(const struct wire *w, ssize_t n, short events)
+{
+    if (!w->ssl) {
+        if (n == 0) errno = 0;
+        return n < 0 && (errno == EINTR || ((errno == EAGAIN || errno == EWOULDBLOCK) && ready(w, events)));
+    }
+    switch (SSL_get_error(w->ssl, (int)n)) {
+    case SSL_ERROR_WANT_READ: return ready(w, POLLIN);
+    case SSL_ERROR_WANT_WRITE: return ready(w, POLLOUT);
+    case SSL_ERROR_SYSCALL: return false;
+    default: errno = 0; return false;
+    }
+}
+
 static enum rc put(struct wire *w, struct bytes b, struct err *e)
 {
     while (b.n) {
-        ssize_t n = w->ssl ? SSL_write(w->ssl, b.p, (int)MIN(b.n, (size_t)1 << 30)) : send(w->fd, b.p, b.n, MSG_NOSIGNAL);
+        ssize_t n;
 
-        if (n <= 0 && !(n < 0 && !w->ssl && errno == EINTR)) return lost(w, "sending", n < 0 || w->ssl ? errno : 0, e);
+        ERR_clear_error();
+        errno = 0;
+        n = w->ssl ? SSL_write(w->ssl, b.p, (int)MIN(b.n, (size_t)1 << 30)) : send(w->fd, b.p, b.n, MSG_NOSIGNAL);
+        if (n <= 0 && !again(w, n, POLLOUT)) return lost(w, "sending", errno, e);
         if (n > 0) b = (struct bytes){b.p + n, b.n - (size_t)n};
     }
     return RC_OK;
@@ -128,9 +167,12 @@ static enum rc put(struct wire *w, struct bytes b, struct err *e)
 static enum rc get(struct wire *w, uint8_t *p, size_t want, struct err *e)
 {
     while (want) {
-        ssize_t n = (errno = 0, w->ssl ? SSL_read(w->ssl, p, (int)MIN(want, (size_t)1 << 30)) : recv(w->fd, p, want, 0));
+        ssize_t n;
 
-        if (n <= 0 && !(n < 0 && !w->ssl && errno == EINTR)) return lost(w, "waiting for an answer", n < 0 || w->ssl ? errno : 0, e);
+        ERR_clear_error();
+        errno = 0;
+        n = w->ssl ? SSL_read(w->ssl, p, (int)MIN(want, (size_t)1 << 30)) : recv(w->fd, p, want, 0);
+        if (n <= 0 && !again(w, n, POLLIN)) return lost(w, "waiting for an answer", errno, e);
         if (n > 0) {
             p += n;
             want -= (size_t)n;
@@ -141,9 +183,11 @@ static enum rc get(struct wire *w, uint8_t *p, size_t want, struct err *e)
 
 enum rc wire_ask(struct wire *w, struct bytes frame, struct buf *ret, struct err *e)
 {
-    AUTO(buf_fini) struct buf whole = {0};
+    AUTO(buf_wipe) struct buf whole = {0};       /* it may have a password in it */
     uint8_t size[SIZE_BYTES];
 
+    begin(w);
+    buf_reserve(&whole, SIZE_BYTES + frame.n);
     store_be32(buf_grow(&whole, SIZE_BYTES), (uint32_t)frame.n);
     buf_append(&whole, frame);
     buf_clear(ret);
@@ -155,7 +199,7 @@ enum rc wire_ask(struct wire *w, struct bytes frame, struct buf *ret, struct err
 
 static enum rc call(struct wire *w, int16_t key, int16_t version, const void *request, struct arena *a, struct buf *answer, void *ret, struct err *e)
 {
-    AUTO(buf_fini) struct buf frame = {0};
+    AUTO(buf_wipe) struct buf frame = {0};
 
     wire_encode(key, version, request, &frame);
     if (wire_ask(w, buf_view(&frame), answer, e)) return e->rc;
@@ -166,7 +210,6 @@ static enum rc call(struct wire *w, int16_t key, int16_t version, const void *re
 
 static int connect_to(const struct addr *a, uint64_t timeout_ms)
 {
-    struct timeval tv = {.tv_sec = (time_t)(timeout_ms / 1000), .tv_usec = (suseconds_t)(timeout_ms % 1000 * 1000)};
     int fd = socket(a->u.sa.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), sys = 0;
     socklen_t n = sizeof sys;
 
@@ -183,9 +226,6 @@ static int connect_to(const struct addr *a, uint64_t timeout_ms)
         errno = sys;
         return -1;
     }
-    fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) & ~O_NONBLOCK);
-    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof tv);
-    setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &tv, sizeof tv);
     return fd;
 }
 
@@ -321,6 +361,28 @@ static bool identify(struct wire *w)
     return good;
 }
 
+/* The certificate has to be for this name or address. False: what is there can be neither, and nothing would be compared. */
+static bool name_expect(struct wire *w, const char *name, bool literal)
+{
+    if (literal) return X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), name) == 1;
+    return *name && SSL_set1_host(w->ssl, name) == 1;
+}
+
+static enum rc shake_hands(struct wire *w, bool verify, struct err *e)
+{
+    int n;
+
+    begin(w);
+    do {
+        ERR_clear_error();
+        errno = 0;
+        n = SSL_connect(w->ssl);
+    } while (n != 1 && again(w, n, POLLIN));
+    if (n == 1) return RC_OK;
+    if (verify && SSL_get_verify_result(w->ssl) != X509_V_OK) return certificate_refused(w, e);
+    return errno == EAGAIN ? lost(w, "the TLS handshake", errno, e) : tls_refused(w, "the broker ended it", e);
+}
+
 static enum rc encrypt(struct wire *w, struct err *e)
 {
     bool verify = !str_is(property(w, "enable.ssl.certificate.verification", "true"), "false");
@@ -328,7 +390,8 @@ static enum rc encrypt(struct wire *w, struct err *e)
     struct str host;
     uint16_t port;
     char name[256];
-    struct addr literal;
+    struct addr address;
+    bool literal;
 
     ERR_clear_error();
     w->ctx = SSL_CTX_new(TLS_client_method());
@@ -339,14 +402,11 @@ static enum rc encrypt(struct wire *w, struct err *e)
     must(w->ssl && SSL_set_fd(w->ssl, w->fd) == 1);
     if (addr_split(buf_str(&w->peer), &host, &port, e)) return e->rc;
     snprintf(name, sizeof name, STR_FMT, STR_ARG(host));
-    if (addr_literal(buf_str(&w->peer), &literal)) {
-        if (named) X509_VERIFY_PARAM_set1_ip_asc(SSL_get0_param(w->ssl), name);
-    } else {
-        SSL_set_tlsext_host_name(w->ssl, name);
-        if (named) SSL_set1_host(w->ssl, name);
-    }
-    if (SSL_connect(w->ssl) == 1) return RC_OK;
-    return SSL_get_verify_result(w->ssl) != X509_V_OK ? certificate_refused(w, e) : tls_refused(w, "the broker ended it", e);
+    literal = addr_literal(buf_str(&w->peer), &address);
+    if (!literal) SSL_set_tlsext_host_name(w->ssl, name);
+    if (named && !name_expect(w, name, literal))
+        return found(w, RD_KAFKA_RESP_ERR__SSL, e, "\"%s\" is no name that a certificate could be for", name);
+    return shake_hands(w, verify, e);
 }
 
 /* ---- SASL ---- */
@@ -423,6 +483,7 @@ static bool prove(const EVP_MD *md, struct str password, struct bytes salt, int6
     for (int i = 0; good && i < n; i++) proof[i] ^= client[i];
     OPENSSL_cleanse(salted, sizeof salted);
     OPENSSL_cleanse(client, sizeof client);
+    OPENSSL_cleanse(server, sizeof server);
     return good;
 }
 
@@ -445,6 +506,8 @@ static enum rc scram(struct wire *w, const char *mechanism, const EVP_MD *md, st
     if (!str_starts(r, buf_str(&nonce)) || !base64_decode(attribute(challenge, 's'), &salt) || !str_to_i64(attribute(challenge, 'i'), &iterations) || iterations < 1 ||
         iterations > ITERATIONS_MAX)
         return sasl_refused(w, mechanism, STR("the broker's challenge cannot be used"), e);
+    if (!salt.n || iterations < SCRAM_ITERATIONS_MIN)    /* as Kafka's clients: our answer would tell a false broker too much */
+        return sasl_refused(w, mechanism, STR("the broker wants so weak a proof (no salt, or fewer than 4096 iterations) that the password could be found out from it"), e);
     buf_printf(&all, STR_FMT "," STR_FMT ",c=biws,r=" STR_FMT, (int)(first.n - 3), (const char *)first.p + 3, STR_ARG(challenge), STR_ARG(r));
     if (!prove(md, property(w, "sasl.password", ""), buf_view(&salt), iterations, buf_str(&all), proof, signature))
         return sasl_refused(w, mechanism, STR("OpenSSL does not have this hash"), e);
@@ -554,13 +617,24 @@ static enum rc move(struct wire *w, int32_t node, struct err *e)
     return err_set(e, RC_NOT_FOUND, "the cluster has no broker %d", node);
 }
 
+/* What is misspelt must not end in no encryption. */
+static enum rc protocol_check(const struct wire *w, struct err *e)
+{
+    static const char *const known[] = {"plaintext", "ssl", "sasl_plaintext", "sasl_ssl"};
+    struct str s = property(w, "security.protocol", known[0]);
+
+    for (size_t i = 0; i < countof(known); i++)
+        if (str_eq_nocase(s, str_of(known[i]))) return RC_OK;
+    return err_set(e, RC_INVALID, "security.protocol is \"" STR_FMT "\", and PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL is wanted", STR_ARG(s));
+}
+
 enum rc wire_open(const struct wire_options *o, struct wire **ret, struct err *e)
 {
     struct wire *w = xnew(struct wire);
 
     w->o = o;
     w->fd = -1;
-    if (bootstrap(w, e) || (o->node != BUS_ASK_ANY && move(w, o->node, e))) {
+    if (protocol_check(w, e) || bootstrap(w, e) || (o->node != BUS_ASK_ANY && move(w, o->node, e))) {
         wire_close(w);
         return e->rc;
     }

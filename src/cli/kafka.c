@@ -5,6 +5,7 @@
 #include "kafka/message.h"
 #include "kafka/msg/find_coordinator.h"
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -95,6 +96,7 @@ static enum rc by_wire(struct kafka *k, int32_t node, struct bytes frame, struct
 
     if (!k->properties && properties_make(k, e)) return e->rc;
     struct wire_options o = {.properties = k->properties, .properties_n = k->properties_n, .node = node, .timeout_ms = TIMEOUT_MS};
+    signal(SIGPIPE, SIG_IGN);                    /* a broker that hangs up is an error to be told, not our end */
     if (wire_open(&o, &w, e)) return e->rc;
     rc = wire_ask(w, frame, ret, e);
     wire_close(w);
