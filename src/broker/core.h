@@ -223,6 +223,7 @@ struct broker_listener {
     uint16_t bound_port;
     enum broker_protocol protocol;
     unsigned sasl;                       /* of enum sasl_mechanism */
+    int64_t certificate_end_s;           /* since 1970; 0: no certificate */
     void (*close)(struct broker_listener *l);            /* frees it; NULL: plain */
     void (*stop)(struct broker_listener *l);             /* no new connections */
 };

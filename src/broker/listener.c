@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000, RELOAD_MS = 5000, TROUBLES_MAX = 4096, TROUBLE_MS = 60000, EXPIRY_WARN_S = 14 * 86400 };
+enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000, RELOAD_MS = 5000, TROUBLES_MAX = 4096, TROUBLE_MS = 60000 };
 
 /* ---- what is told ---- */
 
@@ -379,14 +379,10 @@ static bool encrypts(enum broker_protocol p)
 
 /* ---- certificates ---- */
 
-static void warn_of_expiry(const struct sock_listener *l)
+static void look_at_end(struct sock_listener *l)
 {
-    struct broker *b = l->l.broker;
-    int64_t left = tls_server_not_after(l->tls) - broker_wall_ms(b) / 1000;
-
-    if (left < EXPIRY_WARN_S)
-        diag(DIAG_WARN, "tls.certificate_expires", KV_STR("listener", l->l.name), KV_I64("seconds_left", left),
-             KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate" : "renew the certificate"));
+    l->l.certificate_end_s = tls_server_not_after(l->tls);
+    tls_server_warn_of_end(l->tls, l->l.name, broker_wall_ms(l->l.broker) / 1000);
 }
 
 static void on_reload(struct timer *t)
@@ -400,8 +396,8 @@ static void on_reload(struct timer *t)
         diag(DIAG_WARN, "tls.certificate_kept", KV_STR("listener", l->l.name), KV_CSTR("why", e.text));
     } else if (changed) {
         diag(DIAG_INFO, "tls.certificate_reloaded", KV_STR("listener", l->l.name));
-        warn_of_expiry(l);
     }
+    look_at_end(l);
     timer_set(b->timers, t, broker_now_ms(b) + RELOAD_MS, on_reload);
 }
 
@@ -419,7 +415,7 @@ static void security_start(struct sock_listener *l, const struct broker_listen *
     l->l.protocol = o->protocol;
     if (o->protocol >= BROKER_SASL_PLAINTEXT) l->l.sasl = o->sasl;
     if (!l->tls) return;
-    warn_of_expiry(l);
+    look_at_end(l);
     timer_set(b->timers, &l->reload, broker_now_ms(b) + RELOAD_MS, on_reload);
 }
 

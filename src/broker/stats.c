@@ -5,6 +5,7 @@
 #include "broker/groups.h"
 #include "broker/txns.h"
 #include "kafka/api.h"
+#include "net/tls.h"
 
 #include <stdio.h>
 
@@ -101,6 +102,19 @@ static void tell_broker(struct teller *t, struct broker *b)
     gauge(t, "millrace_broker_groups", "Consumer groups.", (double)groups_count(b->groups));
     gauge(t, "millrace_broker_log_stopped",
           "1 when a write failed and nothing is acknowledged until a restart.", b->fatal);
+}
+
+static void tell_certificates(struct teller *t, struct broker *b)
+{
+    list_each(p, &b->listeners) {
+        const struct broker_listener *l = container_of(p, struct broker_listener, link);
+
+        if (!l->certificate_end_s) continue;
+        buf_clear(&t->labels);
+        label(t, "listener", l->name);
+        gauge(t, TLS_END_METRIC, TLS_END_HELP, (double)l->certificate_end_s);
+    }
+    buf_clear(&t->labels);
 }
 
 static void tell_txns(struct teller *t, struct broker *b)
@@ -218,6 +232,7 @@ void broker_metrics(struct broker *b, broker_metric_fn fn, void *ctx)
     struct teller t = {.fn = fn, .ctx = ctx};
 
     tell_broker(&t, b);
+    tell_certificates(&t, b);
     tell_txns(&t, b);
     tell_wal(&t, b);
     tell_apis(&t, b);

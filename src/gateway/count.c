@@ -1,6 +1,7 @@
 /* What the gateway counts, under the names of the original's dashboards. SPDX-License-Identifier: Apache-2.0 */
 #include "gateway/internal.h"
 #include "net/loop.h"
+#include "net/tls.h"
 #include <stdio.h>
 
 enum { KEY_MAX = 320, SERIES_MAX = 10000 };
@@ -204,6 +205,15 @@ static void tally_write(void *ctx, const struct upstream_tally *t)
                 "Seconds spent on them, by server.", buf_str(&w->labels), t->seconds);
 }
 
+static void certificate_write(const struct gateway *g, struct metrics *m)
+{
+    AUTO(buf_fini) struct buf labels = {0};
+
+    if (!g->certificate_end_s) return;
+    metrics_label(&labels, "listener", STR(DOOR_NAME));
+    metrics_add(m, METRICS_GAUGE, TLS_END_METRIC, TLS_END_HELP, buf_str(&labels), (double)g->certificate_end_s);
+}
+
 void count_write(void *ctx, struct metrics *m)
 {
     struct gateway *g = ctx;
@@ -218,6 +228,7 @@ void count_write(void *ctx, struct metrics *m)
     upstream_tallies(g->o.upstream, tally_write, &models);
     buf_fini(&models.labels);
     http_write(g, m);
+    certificate_write(g, m);
     flow_write(g, m);
 }
 

@@ -8,7 +8,7 @@
 #include "oip/json.h"
 #include <inttypes.h>
 
-enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000, EXPIRY_WARN_S = 14 * 86400 };       /* LINGER_MS: for peers to close when all is answered; most never do */
+enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000 };       /* LINGER_MS: for peers to close when all is answered; most never do */
 
 /* ---- Requests ---- */
 
@@ -176,13 +176,10 @@ static void on_accept(void *ctx, int fd, const struct addr *peer)
         hand_over(d->gateways[at], fd, peer, d->ceiling, tls);
 }
 
-static void warn_of_expiry(const struct gateway_door *d)
+static void look_at_end(struct gateway_door *d)
 {
-    int64_t left = tls_server_not_after(d->tls) - clock_wall_ms(loop_clock(d->loop)) / 1000;
-
-    if (left < EXPIRY_WARN_S)
-        diag(DIAG_WARN, "tls.certificate_expires", KV_CSTR("listener", "inference port"), KV_I64("seconds_left", left),
-             KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate" : "renew the certificate"));
+    d->gateways[0]->certificate_end_s = tls_server_not_after(d->tls);
+    tls_server_warn_of_end(d->tls, STR(DOOR_NAME), clock_wall_ms(loop_clock(d->loop)) / 1000);
 }
 
 static void on_reload(struct timer *t)
@@ -192,11 +189,11 @@ static void on_reload(struct timer *t)
     struct err e;
 
     if (tls_server_reload(d->tls, &changed, &e)) {
-        diag(DIAG_WARN, "tls.certificate_kept", KV_CSTR("listener", "inference port"), KV_CSTR("why", e.text));
+        diag(DIAG_WARN, "tls.certificate_kept", KV_CSTR("listener", DOOR_NAME), KV_CSTR("why", e.text));
     } else if (changed) {
-        diag(DIAG_INFO, "tls.certificate_reloaded", KV_CSTR("listener", "inference port"));
-        warn_of_expiry(d);
+        diag(DIAG_INFO, "tls.certificate_reloaded", KV_CSTR("listener", DOOR_NAME));
     }
+    look_at_end(d);
     loop_timer(d->loop, t, RELOAD_MS, on_reload);
 }
 
@@ -204,7 +201,7 @@ static enum rc door_secure(struct gateway_door *d, const struct tls_options *tls
 {
     if (!tls) return RC_OK;
     if (tls_server_new(tls, &d->tls, e)) return err_in(e, "security.gateway.tls");
-    warn_of_expiry(d);
+    look_at_end(d);
     loop_timer(d->loop, &d->reload, RELOAD_MS, on_reload);
     return RC_OK;
 }

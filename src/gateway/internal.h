@@ -6,6 +6,8 @@
 
 enum { ROUTES_MAX = 16, REQUEST_ID_CHARS = 20, DEFAULT_PROBE_MS = 10000 };
 
+#define DOOR_NAME "inference port"               /* what the log and the metrics call it */
+
 struct route { struct str prefix; void (*request)(void *ctx, struct exchange *x); void *ctx; };
 
 struct gateway {
@@ -27,6 +29,7 @@ struct gateway {
     struct list watchers;                        /* of the health: struct watcher */
     size_t watchers_n;
     struct timer watch_timer;
+    int64_t certificate_end_s;                   /* of the inference port, on the gateway whose loop has its doors; 0: none */
     bool draining;
     struct timer drain_timer;
     uint64_t drain_deadline_ms;

@@ -2,6 +2,7 @@
 #include "net/tls.h"
 
 #include "base/bytes.h"
+#include "base/diag.h"
 
 #include <errno.h>
 #include <openssl/err.h>
@@ -11,6 +12,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
+enum { END_WARN_S = 14 * 86400, END_WARN_EVERY_S = 86400 };
 enum { FILES = 3, WHY_BYTES = 200 };
 
 struct file_stamp {
@@ -26,6 +28,7 @@ struct tls_server {
     bool http;
     SSL_CTX *ctx;
     int64_t not_after;
+    int64_t warned_s; /* when the log was told of its end; 0: not yet */
 };
 
 struct tls {
@@ -202,6 +205,7 @@ enum rc tls_server_reload(struct tls_server *s, bool *ret_changed, struct err *e
     SSL_CTX_free(s->ctx);
     s->ctx = ctx;
     s->not_after = not_after(ctx);
+    s->warned_s = 0;
     memcpy(s->stamp, stamp, sizeof stamp);
     *ret_changed = true;
     return RC_OK;
@@ -210,6 +214,20 @@ enum rc tls_server_reload(struct tls_server *s, bool *ret_changed, struct err *e
 int64_t tls_server_not_after(const struct tls_server *s)
 {
     return s->not_after;
+}
+
+bool tls_server_warn_of_end(struct tls_server *s, struct str listener, int64_t now_s)
+{
+    int64_t left = s->not_after - now_s, silent = now_s - s->warned_s;
+
+    if (left >= END_WARN_S || (s->warned_s && silent >= 0 && silent < END_WARN_EVERY_S))
+        return false;
+    s->warned_s = now_s;
+    diag(DIAG_WARN, "tls.certificate_expires", KV_STR("listener", listener),
+         KV_I64("seconds_left", left),
+         KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate"
+                                  : "renew the certificate"));
+    return true;
 }
 
 /* ---- a connection ---- */

@@ -31,6 +31,12 @@ struct tls_server *tls_server_free(struct tls_server *s);                /* conn
 /* RC_OK with *ret_changed false: the files are as they were. */
 enum rc tls_server_reload(struct tls_server *s, bool *ret_changed, struct err *e) MUST_USE;
 int64_t tls_server_not_after(const struct tls_server *s);                /* seconds since 1970 */
+/* To be called now and then with the time of day: from two weeks before the certificate ends the log says so, once a day and
+ * of each new certificate. True: it did now. */
+bool tls_server_warn_of_end(struct tls_server *s, struct str listener, int64_t now_s);
+
+#define TLS_END_METRIC "millrace_tls_certificate_expiry_seconds"
+#define TLS_END_HELP   "When the certificate of a listener ends, in seconds since 1970."
 
 struct tls;
 struct tls *tls_accept(struct tls_server *s, int fd);

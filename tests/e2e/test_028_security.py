@@ -1,6 +1,8 @@
 """Listeners with TLS and SASL, users, and what they may do: real clients against our broker."""
 
 import http.server
+import ssl
+import subprocess
 import threading
 import time
 
@@ -8,6 +10,7 @@ import confluent_kafka
 import confluent_kafka.admin
 import kafka
 import pytest
+import requests
 import security
 from harness import wait_for
 from security import add_user, listener, sasl_conf, ssl_conf, tls
@@ -174,6 +177,17 @@ def test_the_certificate_is_changed_without_dropping_connections(start, tmp_path
     round_trip(ssl_conf(server.ready["ssl"], other.ca), "t2", n=1)
     old.produce("t", b"after")  # on the connection that it has
     assert old.flush(20) == 0
+
+
+def test_the_metrics_say_when_the_certificate_of_a_listener_ends(start, tmp_path, authority):
+    pair = authority.make("ending", days=5)
+    config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("ssl", "SSL", **tls(pair))])
+    server = start("--config", str(config))
+    text = requests.get(f"http://{server.infer}/metrics", timeout=20).text
+    found = [line.split() for line in text.splitlines() if line.startswith("millrace_tls_certificate_expiry_seconds{")]
+    end = ssl.cert_time_to_seconds(subprocess.check_output(["openssl", "x509", "-in", pair[0], "-noout", "-enddate"], text=True, timeout=60).strip()[9:])
+    assert [(name.partition("{")[2], float(value)) for name, value in found] == [('listener="ssl"}', end)]
+    assert server.errors().count("tls.certificate_expires") == 1, "five days are left"
 
 
 @pytest.fixture

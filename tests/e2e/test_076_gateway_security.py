@@ -220,7 +220,7 @@ def test_tokens_and_certificates_change_without_a_restart(tmp_path, authority, p
             assert session.get(server.url + "/v2", timeout=10).status_code == 200
             crt, key = server.args[server.args.index("--security.gateway.tls.crtPath") + 1], server.args[server.args.index("--security.gateway.tls.keyPath") + 1]
             old = pathlib.Path(crt).read_bytes()
-            authority.make("server", subject="/CN=the second certificate")
+            authority.make("server", subject="/CN=the second certificate", days=3)
             tokens_file(server.tokens, "admin")
             wait_for(lambda: server.ask("/v2", token="infer").status_code == 401, 10, server.errors)
             assert server.ask("/v2", token="admin").status_code == 200
@@ -231,6 +231,10 @@ def test_tokens_and_certificates_change_without_a_restart(tmp_path, authority, p
             assert session.get(server.url + "/v2", timeout=10).status_code == 200
         text = server.ask("/metrics", token="admin").text
         assert "millrace_http_tls_handshakes_total" in text
+        end = ssl.cert_time_to_seconds(subprocess.check_output(["openssl", "x509", "-in", crt, "-noout", "-enddate"], text=True, timeout=60).strip()[9:])
+        found = re.findall(r'^millrace_tls_certificate_expiry_seconds\{listener="inference port"\} (\S+)', text, re.M)
+        assert [float(one) for one in found] == [end] and time.time() < end < time.time() + 3 * 86400 + 60, text
+        assert server.errors().count("tls.certificate_expires") == 1, "three days are left"
     finally:
         assert server.stop() == 0
         os.environ.update(MILLRACE_TOKEN=TOKENS["admin"], MILLRACE_CACERT=authority.ca)

@@ -316,6 +316,34 @@ static void a_new_certificate_is_for_new_connections(void **state)
     world_free(&w);
 }
 
+static void of_a_certificate_that_ends_the_log_is_told_once_a_day(void **state)
+{
+    enum { DAY = 86400 };
+    struct world w;
+    struct err e;
+    int64_t end;
+    bool changed;
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    end = tls_server_not_after(w.tls);
+    assert_false(tls_server_warn_of_end(w.tls, STR("l"), end - 14 * DAY));
+    assert_true(tls_server_warn_of_end(w.tls, STR("l"), end - 14 * DAY + 1));
+    assert_false(tls_server_warn_of_end(w.tls, STR("l"), end - 14 * DAY + 6));
+    assert_false(tls_server_warn_of_end(w.tls, STR("l"), end - 13 * DAY));
+    assert_true(tls_server_warn_of_end(w.tls, STR("l"), end - 13 * DAY + 1));
+    assert_true(tls_server_warn_of_end(w.tls, STR("l"), end - 13 * DAY)); /* the clock was put back */
+    assert_true(tls_server_warn_of_end(w.tls, STR("l"), end + 3 * DAY));
+    assert_false(tls_server_warn_of_end(w.tls, STR("l"), end + 3 * DAY + 5));
+    certificate_write(w.crt, w.key, "second");
+    assert_int_equal(tls_server_reload(w.tls, &changed, &e), RC_OK);
+    assert_true(changed); /* another one: told of at once */
+    end = tls_server_not_after(w.tls);
+    assert_true(tls_server_warn_of_end(w.tls, STR("l"), end - 12 * DAY));
+    assert_false(tls_server_warn_of_end(w.tls, STR("l"), end - 12 * DAY + 5));
+    world_free(&w);
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as the program does: OpenSSL writes with write() */
@@ -328,6 +356,7 @@ int main(void)
         cmocka_unit_test(a_client_certificate_is_wanted_where_it_is_required),
         cmocka_unit_test(protocols_are_agreed_on),
         cmocka_unit_test(a_new_certificate_is_for_new_connections),
+        cmocka_unit_test(of_a_certificate_that_ends_the_log_is_told_once_a_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
