@@ -42,19 +42,20 @@ class Ours:
 
 
 class Apache:
-    """A real Apache Kafka 3.8.1 with the same listeners."""
+    """A real Apache Kafka 3.8.1 with the same listeners, and with one for the tokens of a provider whose keys, issuer and audience `oauth` names."""
 
-    def __init__(self, folder, authority, pairs):
+    def __init__(self, folder, authority, pairs, oauth=None):
+        folder.mkdir(parents=True, exist_ok=True)
         keystore = folder / "server-and-key.pem"
         keystore.write_text(open(pairs["server"][1]).read() + open(pairs["server"][0]).read())
         with contextlib.ExitStack() as held:  # released together, so that none is given twice
-            taken = [held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1] for _ in range(4)]
-        names = dict(zip(("ssl", "mutual", "saslssl", "sasl"), taken))
+            names = {n: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+                     for n in ("ssl", "mutual", "saslssl", "sasl", *(["oauth"] if oauth else []))}
         listeners = ",".join(f"{n.upper()}://127.0.0.1:{p}" for n, p in names.items())
         jaas = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         more = [
-            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASLSSL:SASL_SSL,SASL:SASL_PLAINTEXT",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SSL:SSL,MUTUAL:SSL,SASLSSL:SASL_SSL,SASL:SASL_PLAINTEXT,OAUTH:SASL_SSL",
             "ssl.keystore.type=PEM", f"ssl.keystore.location={keystore}", "ssl.truststore.type=PEM", f"ssl.truststore.location={authority.ca}",
             "listener.name.mutual.ssl.client.auth=required", "sasl.enabled.mechanisms=" + ",".join(MECHANISMS),
         ]
@@ -62,6 +63,12 @@ class Apache:
             more += [f"listener.name.{name}.scram-sha-512.connections.max.reauth.ms={REAUTH_MS}"]
             more += [f"listener.name.{name}.plain.sasl.jaas.config={jaas}", f"listener.name.{name}.scram-sha-256.sasl.jaas.config={scram}",
                      f"listener.name.{name}.scram-sha-512.sasl.jaas.config={scram}"]
+        if oauth:
+            bearer = "org.apache.kafka.common.security.oauthbearer.OAuthBearer"
+            more += [f"listener.name.oauth.oauthbearer.sasl.jaas.config={bearer}LoginModule required;", "listener.name.oauth.sasl.enabled.mechanisms=OAUTHBEARER",
+                     f"listener.name.oauth.oauthbearer.sasl.server.callback.handler.class={bearer}ValidatorCallbackHandler",
+                     "listener.name.oauth.oauthbearer.connections.max.reauth.ms=3600000",  # a session ends with its token
+                     *(f"listener.name.oauth.oauthbearer.sasl.oauthbearer.{k}={v}" for k, v in oauth.items())]
 
         class Secured(harness.Kafka381):
             def start(self):

@@ -32,7 +32,7 @@ const port = await listening(secure);
 const keysPort = await listening(plain);
 
 const provider = new Provider(`https://127.0.0.1:${port}`, {
-  clients: [client('millrace', 's+e%c ret/&=', 'client_secret_basic'), client('poster', 'plain', 'client_secret_post')],
+  clients: [client('millrace', 's+e%c ret/&=', 'client_secret_basic'), client('poster', 'plain', 'client_secret_post'), client('stranger', 'unescaped', 'client_secret_basic')],
   jwks: { keys: [signingKey()] },
   cookies: { keys: [crypto.randomUUID()] },
   scopes: ['kafka'],
