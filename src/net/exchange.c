@@ -186,7 +186,8 @@ static bool target_cut(struct exchange *x, struct str target)
     struct str path;
 
     if (str_starts(target, STR("http://")) || str_starts(target, STR("https://"))) {
-        const char *slash = memchr(target.p + 8, '/', target.n - 8);
+        size_t scheme = target.p[4] == 's' ? 8 : 7;
+        const char *slash = memchr(target.p + scheme, '/', target.n - scheme);
 
         target = slash ? (struct str){slash, target.n - (size_t)(slash - target.p)} : STR("/");
     }

@@ -90,20 +90,26 @@ static void put_header(struct buf *b, const char *name, const char *value)
     buf_append_str(b, str_of(value));
 }
 
-/* more: name, value, …, NULL */
-static void headers(struct world *w, uint32_t id, uint8_t flags, const char *method,
-                    const char *path, const char *const *more)
+static void headers_by(struct world *w, const char *scheme, uint32_t id, uint8_t flags, const char *method, const char *path,
+                       const char *const *more)
 {
     struct buf b = {0};
 
     put_header(&b, ":method", method);
-    put_header(&b, ":scheme", "http");
+    put_header(&b, ":scheme", scheme);
     put_header(&b, ":path", path);
     put_header(&b, ":authority", "h");
     for (; more && more[0]; more += 2)
         put_header(&b, more[0], more[1]);
     frame(w, HEADERS, END_HEADERS | flags, id, b.p, b.n);
     buf_fini(&b);
+}
+
+/* more: name, value, …, NULL */
+static void headers(struct world *w, uint32_t id, uint8_t flags, const char *method,
+                    const char *path, const char *const *more)
+{
+    headers_by(w, "http", id, flags, method, path, more);
 }
 
 static void turns(struct world *w)
@@ -220,6 +226,21 @@ static void streams_are_answered_each_on_its_own(void **state)
     turns(&w);
     assert_false(frame_seen(&w, DATA, 5));
     assert_true(frame_find(&w, HEADERS, 5, 0, &flags, &p) && (flags & END_STREAM));
+    world_free(&w);
+}
+
+/* nghttp2 looks at the path of the schemes that it knows only. */
+static void a_path_may_be_an_address_that_ends_early(void **state)
+{
+    static const struct { const char *path, *answer; } rows[] = {
+        {"http://", "GET / 0"}, {"https://", "GET / 0"}, {"http:///a", "GET /a 0"}, {"http://h", "GET / 0"}, {"https://h/a?b", "GET /a 0"}};
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    for (size_t i = 0; i < countof(rows); i++) headers_by(&w, "x", (uint32_t)i * 2 + 1, END_STREAM, "GET", rows[i].path, NULL);
+    turns(&w);
+    for (size_t i = 0; i < countof(rows); i++) assert_true(data_is(&w, (uint32_t)i * 2 + 1, rows[i].answer));
     world_free(&w);
 }
 
@@ -461,6 +482,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(streams_are_answered_each_on_its_own),
+        cmocka_unit_test(a_path_may_be_an_address_that_ends_early),
         cmocka_unit_test(a_peer_that_takes_no_output_is_given_up),
         cmocka_unit_test(a_body_waits_for_room_while_others_go_on),
         cmocka_unit_test(an_answer_that_waits_for_its_reader_counts_as_memory),
