@@ -99,8 +99,8 @@ def codes(x):
     return [v for k, v in x.items() if k.endswith("error_code")] + [c for v in x.values() for c in codes(v)]
 
 
-def login(address, user, password):
-    conn = wire.Conn(address)
+def login(address, user, password, client_id="wire"):
+    conn = wire.Conn(address, client_id)
     assert conn.ask("sasl_handshake", 1, mechanism="PLAIN")["error_code"] == 0
     answer = conn.ask("sasl_authenticate", 2, auth_bytes=f"\0{user}\0{password}".encode().hex())
     assert answer["error_code"] == 0, answer

@@ -15,9 +15,9 @@ KEYS = {message.name: key for (kind, key), message in CODEC.messages.items() if 
 
 
 class Conn:
-    def __init__(self, address):
+    def __init__(self, address, client_id="wire"):
         host, port = address.rsplit(":", 1)
-        self.socket, self.n = socket.create_connection((host, int(port)), 30), 0
+        self.socket, self.n, self.client_id = socket.create_connection((host, int(port)), 30), 0, client_id
 
     def close(self):
         self.socket.close()
@@ -33,7 +33,7 @@ class Conn:
     def ask(self, api, version, **values):
         """Asks `api` (its name in the schema) with these fields; what is left out is its default."""
         self.n += 1
-        frame = CODEC.request(KEYS[api], version, values, self.n, "wire")
+        frame = CODEC.request(KEYS[api], version, values, self.n, self.client_id)
         self.socket.sendall(struct.pack(">i", len(frame)) + frame)
         size = self.receive(4)
         answer = self.receive(struct.unpack(">i", size)[0])
