@@ -27,14 +27,27 @@ static bool too_many_failures(struct request *r)
     return strikes_of(r->broker->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(r->broker)) >= STRIKES_MAX;
 }
 
+static uint32_t count_failure(struct request *r)
+{
+    struct broker *b = r->broker;
+
+    b->stats.logins_failed++;
+    return strikes_note(b->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(b));
+}
+
+/* A bearer token's failure was counted when it was told: the client's last message may never come. */
+static bool is_counted(const struct sasl *s)
+{
+    return s->mechanism == SASL_OAUTHBEARER && s->step == 2;
+}
+
 /* How long this one waits for its answer. */
-static uint64_t count_failure(struct request *r)
+static uint64_t failure_delay(struct request *r)
 {
     struct broker *b = r->broker;
     uint64_t base = (uint64_t)b->config.failed_authentication_delay_ms;
-    uint32_t n = strikes_note(b->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(b));
+    uint32_t n = is_counted(r->conn->sasl) ? strikes_of(b->login_failures, str_bytes(str_of(r->conn->host)), broker_now_ms(b)) : count_failure(r);
 
-    b->stats.logins_failed++;
     return MIN(base * (1 + n / 4), MAX(base, (uint64_t)DELAY_MS_MAX));
 }
 
@@ -80,7 +93,7 @@ static void on_cancel(struct request *r)
 static void refuse(struct request *r, struct str user, const char *why, const char *told)
 {
     struct sasl *s = r->conn->sasl;
-    uint64_t delay = count_failure(r);
+    uint64_t delay = failure_delay(r);
 
     if (trouble_is_new(r->broker, why, r->conn))
         diag(DIAG_WARN, "sasl.authentication_failed",
@@ -311,6 +324,7 @@ static void bearer_done(struct work *w)
         if (trouble_is_new(r->broker, j->err.text, r->conn))
             diag(DIAG_WARN, "sasl.token_refused", KV_CSTR("why", j->err.text),
                  KV_CSTR("peer", r->conn->peer));
+        count_failure(r);
         r->conn->sasl->step = 2;
         answer_token(r, str_bytes(STR("{\"status\":\"invalid_token\"}")), 0);
     }

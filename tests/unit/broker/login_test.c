@@ -217,6 +217,34 @@ static void an_address_that_fails_again_and_again_is_refused_unheard_for_a_minut
     door_close(d);
 }
 
+/* It need not send the message that ends the exchange. */
+static void a_refused_token_counts_when_it_is_refused(void **state)
+{
+    struct sasl_authenticate_request q = {.auth_bytes = bytes_of("n,,\1auth=Bearer x\1\1", 20)};
+    struct door *d = door_open(8);
+    struct sasl_authenticate_response *a;
+
+    (void)state;
+    d->g.listener->sasl |= SASL_OAUTHBEARER;
+    for (int i = 0; i < STRIKES_MAX; i++) {
+        assert_int_equal(d->g.b->stats.logins_failed, i);
+        assert_int_equal(handshake(d, "OAUTHBEARER"), 0);
+        client_send(&d->k, KAFKA_SASL_AUTHENTICATE, 2, &q);
+        a = told(d);
+        assert_int_equal(a->error_code, 0);
+        assert_true(str_is(bytes_str(a->auth_bytes), "{\"status\":\"invalid_token\"}"));
+        client_close(&d->k);
+        client_open(&d->k, &d->g);
+    }
+    assert_int_equal(handshake(d, "OAUTHBEARER"), 0);
+    client_send(&d->k, KAFKA_SASL_AUTHENTICATE, 2, &q);
+    rig_advance(&d->g, 6000);
+    a = told(d);
+    assert_int_equal(a->error_code, KAFKA_ERR_SASL_AUTHENTICATION_FAILED);
+    assert_non_null(memmem(a->error_message.p, a->error_message.n, "too many attempts", 17));
+    door_close(d);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -227,6 +255,7 @@ int main(void)
         cmocka_unit_test(a_session_is_not_renewed_by_somebody_else),
         cmocka_unit_test(a_session_is_not_renewed_by_another_mechanism),
         cmocka_unit_test(an_address_that_fails_again_and_again_is_refused_unheard_for_a_minute),
+        cmocka_unit_test(a_refused_token_counts_when_it_is_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
