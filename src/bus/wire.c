@@ -108,10 +108,20 @@ PRINTF(4, 5) static enum rc found(const struct wire *w, int code, struct err *e,
 
 /* ---- bytes ---- */
 
+static const char *reason(void)
+{
+    unsigned long code = ERR_peek_last_error();
+    const char *why = code ? ERR_reason_error_string(code) : NULL;
+
+    return why ? why : "the connection was closed";
+}
+
+/* In TLS 1.3 a client's certificate is refused after the handshake, by an alert in the place of the first answer. */
 static enum rc lost(const struct wire *w, const char *what, int sys, struct err *e)
 {
-    bool late = sys == EAGAIN || sys == EWOULDBLOCK;
+    bool late = sys == EAGAIN || sys == EWOULDBLOCK, alert = !sys && w->ssl && ERR_GET_REASON(ERR_peek_last_error()) >= SSL_AD_REASON_OFFSET;
 
+    if (alert) return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s: %s", what, reason());
     return found(w, RD_KAFKA_RESP_ERR__TRANSPORT, e, "%s: %s", what, late ? "no answer in time" : sys ? strerror(sys) : "the connection was closed");
 }
 
@@ -246,14 +256,6 @@ static enum rc dial(struct wire *w, struct str at, struct err *e)
 }
 
 /* ---- TLS ---- */
-
-static const char *reason(void)
-{
-    unsigned long code = ERR_peek_last_error();
-    const char *why = code ? ERR_reason_error_string(code) : NULL;
-
-    return why ? why : "the connection was closed";
-}
 
 static enum rc tls_refused(const struct wire *w, const char *what, struct err *e)
 {

@@ -137,6 +137,8 @@ static void tls(struct broker *b, int fd)
     SSL_set_fd(ssl, fd);
     if (SSL_accept(ssl) == 1) (void)SSL_read(ssl, &byte, 1);
     SSL_free(ssl);
+    shutdown(fd, SHUT_WR);
+    while (read(fd, &byte, 1) == 1) {}           /* a reset would take the alert away */
 }
 
 /* ---- the client ---- */
@@ -207,11 +209,12 @@ static void a_protocol_that_is_misspelt_is_not_plaintext(void **state)
     assert_non_null(strstr(e.text, "security.protocol is \"SASL-SSL\""));
 }
 
-static enum rc tls_to(const char *host, const char *names, const char *folder, struct err *e)
+static enum rc tls_to(const char *host, const char *names, const char *folder, bool certificate_wanted, struct err *e)
 {
     char crt[512], key[512];
     struct broker b = {.serve = tls, .tls = SSL_CTX_new(TLS_server_method())};
     struct remote_property p[] = {{STR("security.protocol"), STR("SSL")}, {STR("ssl.ca.location"), {0}}, {STR("ssl.endpoint.identification.algorithm"), str_of(names)}};
+    AUTO(buf_fini) struct buf answer = {0};
     struct wire *w = NULL;
     enum rc rc;
 
@@ -221,8 +224,10 @@ static enum rc tls_to(const char *host, const char *names, const char *folder, s
     p[1].value = str_of(crt);
     assert_int_equal(SSL_CTX_use_certificate_file(b.tls, crt, SSL_FILETYPE_PEM), 1);
     assert_int_equal(SSL_CTX_use_PrivateKey_file(b.tls, key, SSL_FILETYPE_PEM), 1);
+    SSL_CTX_set_verify(b.tls, certificate_wanted ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT : SSL_VERIFY_NONE, NULL);
     broker_start(&b);
     rc = open_by(&b, host, p, countof(p), &w, e);
+    if (!rc && certificate_wanted) rc = wire_ask(w, bytes_of("\0\22\0\0\0\0\0\1\377\377", 10), &answer, e);
     wire_close(w);
     broker_end(&b);
     SSL_CTX_free(b.tls);
@@ -238,13 +243,27 @@ static void a_certificate_has_to_be_for_whom_we_call(void **state)
 
     (void)state;
     assert_non_null(mkdtemp(folder));
-    assert_int_equal(tls_to("127.0.0.1", "none", folder, &e), RC_OK);
-    assert_int_not_equal(tls_to("127.0.0.1", "https", folder, &e), RC_OK);
+    assert_int_equal(tls_to("127.0.0.1", "none", folder, false, &e), RC_OK);
+    assert_int_not_equal(tls_to("127.0.0.1", "https", folder, false, &e), RC_OK);
     assert_non_null(strstr(e.text, "IP address mismatch"));
-    assert_int_not_equal(tls_to("localhost", "https", folder, &e), RC_OK);
+    assert_int_not_equal(tls_to("localhost", "https", folder, false, &e), RC_OK);
     assert_non_null(strstr(e.text, "hostname mismatch"));
-    assert_int_not_equal(tls_to("*", "https", folder, &e), RC_OK);
+    assert_int_not_equal(tls_to("*", "https", folder, false, &e), RC_OK);
     assert_non_null(strstr(e.text, "no name that a certificate could be for"));
+    rmdir(folder);
+}
+
+static void a_broker_that_wants_our_certificate_is_not_one_that_is_away(void **state)
+{
+    char folder[] = "/tmp/wire_test.XXXXXX";
+    struct err e;
+
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    assert_int_not_equal(tls_to("127.0.0.1", "none", folder, true, &e), RC_OK);
+    assert_non_null(strstr(e.text, "SSL handshake failed"));
+    assert_non_null(strstr(e.text, "certificate required"));
+    assert_non_null(strstr(e.text, "the broker wants a client certificate"));
     rmdir(folder);
 }
 
@@ -255,6 +274,7 @@ int main(void)
         cmocka_unit_test(a_broker_gets_no_weak_proof_of_the_password_and_has_to_know_it_itself),
         cmocka_unit_test(a_protocol_that_is_misspelt_is_not_plaintext),
         cmocka_unit_test(a_certificate_has_to_be_for_whom_we_call),
+        cmocka_unit_test(a_broker_that_wants_our_certificate_is_not_one_that_is_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
