@@ -191,7 +191,6 @@ void partition_gone(struct partition *p);                /* the topic is being d
 void replies_release(struct broker *b);
 void requests_fatal(struct broker *b);                   /* the log has stopped: what waits for it is refused */
 void requests_fini(struct broker *b);
-void conn_resume_later(struct broker_conn *c);           /* it was told LATER and may go on */
 void memory_take(struct broker *b, uint64_t n);
 void memory_give(struct broker *b, uint64_t n);
 /* For a large frame, before its bytes are read. False: wait, and ask again. One that is above the limit by itself gets it
@@ -200,6 +199,9 @@ bool memory_reserve(struct broker *b, uint64_t n);
 void memory_keep(struct broker *b, uint64_t n);          /* it is there already: counts it, whatever the limit */
 void memory_release(struct broker *b, uint64_t n);
 static inline bool memory_is_short(const struct broker *b) { return b->memory_used > b->memory_max; }
+
+/* ---- conn.c ---- */
+void conn_resume_later(struct broker_conn *c);           /* it was told LATER and may go on */
 
 /* ---- broker.c ---- */
 void broker_again(struct broker *b);                     /* another turn soon */

@@ -6,7 +6,7 @@
  * has one: before it the client goes through the exchange again on the same connection, with the same mechanism and name;
  * after it nothing else is taken.
  * What takes long (a password's hash, keys that must be fetched) runs on a worker.
- * Lives on: the broker loop.   Used by: request.c, api/sasl.c, sock.c.   SPDX-License-Identifier: Apache-2.0
+ * Lives on: the broker loop.   Used by: conn.c, api/sasl.c, sock.c.   SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "broker/scram.h"

@@ -1,4 +1,4 @@
-/* ApiVersions (key 18). A version above ours never gets here: request.c answers it. SPDX-License-Identifier: Apache-2.0 */
+/* ApiVersions (key 18). A version above ours never gets here: conn.c has it answered. SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/msg/api_versions.h"
 #include "broker/api.h"
 #include "broker/feature_levels.h"
