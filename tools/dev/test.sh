@@ -25,7 +25,8 @@ cmd_test() {
     else
         meson_suite build/release
         venv venv tests/e2e/requirements.txt
-        pytest_suite venv tests/e2e --ignore=tests/e2e/slow --ignore=tests/e2e/full
+        # Most of their time is waiting for something to be noticed: two files side by side.
+        pytest_suite venv -n 2 --dist loadfile tests/e2e --ignore=tests/e2e/slow --ignore=tests/e2e/full
     fi
     verdict
 }
