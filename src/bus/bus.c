@@ -196,6 +196,11 @@ bool bus_ready(const struct bus *b, struct str *ret_why)
     return b->ops->ready(b, ret_why);
 }
 
+bool bus_away(const struct bus *b, struct str *ret_why)
+{
+    return b->ops->away && b->ops->away(b, ret_why);
+}
+
 struct bus *bus_close(struct bus *b)
 {
     if (b) b->ops->close(b);

@@ -182,6 +182,11 @@ const struct bus_facts *bus_facts(const struct bus *b);
 /* Ready to append now? If not, *ret_why (borrowed until the next call on this thread) says why. Any thread. */
 bool bus_ready(const struct bus *b, struct str *ret_why);
 
+/* Nothing new should be begun: it has not been ready for BUS_AWAY_MS. What is shorter is waited out: a leader moves, a broker is
+ * started again. Any thread. */
+enum { BUS_AWAY_MS = 5000 };
+bool bus_away(const struct bus *b, struct str *ret_why);
+
 /* An implementation is a struct of functions; `struct bus` is its first member. Same contracts as above. */
 struct capabilities;
 struct bus_ops {
@@ -204,6 +209,7 @@ struct bus_ops {
     void (*leave)(struct bus *b, struct bus_member *m);
     void (*ask)(struct bus *b, struct bus_ask *a);
     bool (*ready)(const struct bus *b, struct str *ret_why);
+    bool (*away)(const struct bus *b, struct str *ret_why);      /* NULL: never, since it is in this process */
     enum rc (*capabilities)(struct bus *b, struct capabilities *ret, struct err *e);     /* may be NULL; see bus/capabilities.h */
     void (*close)(struct bus *b);                /* completes everything with RC_CANCELLED first; frees */
 };

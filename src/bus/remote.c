@@ -182,16 +182,23 @@ static bool remote_ready(const struct bus *b, struct str *ret_why)
     struct trouble t;
     struct err e;
 
-    if (!atomic_load_explicit(&remote_of(b)->brokers_down, memory_order_relaxed)) return true;
+    if (!atomic_load_explicit(&remote_of(b)->down_ms, memory_order_relaxed)) return true;
     if (!trouble_now(&t)) t = trouble_make(TROUBLE_BROKER, "no Kafka broker answers");
     trouble_err(&t, &e);
     *ret_why = (struct str){text, (size_t)snprintf(text, sizeof text, "%s", e.text)};
     return false;
 }
 
+static bool remote_away(const struct bus *b, struct str *ret_why)
+{
+    uint64_t since = atomic_load_explicit(&remote_of(b)->down_ms, memory_order_relaxed);
+
+    return since && clock_mono_ms(&clock_real) - since >= BUS_AWAY_MS && !remote_ready(b, ret_why);
+}
+
 /* ---- down, and back ---- */
 
-enum { KNOCK_MS = 1000, AWAY_SAID_MS = 60000 };
+enum { KNOCK_MS = 1000, KNOCK_AGAIN_MS = 2000, AWAY_SAID_MS = 60000 };
 
 static void knock_again(struct timer *t);
 
@@ -202,7 +209,7 @@ static void knock_run(struct work *w)
     struct remote_sender *admin = remote_admin_hold(r);
     const struct rd_kafka_metadata *md;
 
-    r->answered = !r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, KNOCK_MS);
+    r->answered = !r->k->rd_kafka_metadata(admin->rk, 0, NULL, &md, atomic_load(&r->down_ms) ? KNOCK_AGAIN_MS : KNOCK_MS);
     if (r->answered) r->k->rd_kafka_metadata_destroy(md);
     remote_admin_drop(admin);
 }
@@ -230,7 +237,7 @@ static void knock_done(struct work *w)
         r->down_why.kind = TROUBLE_NONE;
         return;
     }
-    atomic_store(&r->brokers_down, true);
+    if (!atomic_load(&r->down_ms)) atomic_store(&r->down_ms, clock_mono_ms(&clock_real));
     trouble_say(&r->down_why);
     r->knocking = true;
     loop_timer(r->loop, &r->knock_timer, KNOCK_MS, knock_again);
@@ -258,7 +265,7 @@ static void perhaps_down(struct remote *r, const struct trouble *t, bool vague)
 
 bool remote_up(struct remote *r)
 {
-    if (!atomic_exchange_explicit(&r->brokers_down, false, memory_order_relaxed)) return false;
+    if (!atomic_exchange_explicit(&r->down_ms, 0, memory_order_relaxed)) return false;
     trouble_gone();
     return true;
 }
@@ -362,6 +369,7 @@ static const struct bus_ops remote_ops = {
     .given = remote_given,
     .leave = remote_leave,
     .ready = remote_ready,
+    .away = remote_away,
     .capabilities = remote_capabilities,
     .close = remote_close,
 };

@@ -82,7 +82,8 @@ struct remote {
     size_t                  producer_conf_n;
     atomic_uint_fast64_t    primes;              /* a clock that ticks when somebody asks, and when a question is put */
     struct { const rd_kafka_t *rk; uint64_t at; } primed[CONSUMERS_MAX + 8];      /* remote_prime.c, its worker's */
-    atomic_bool             brokers_down, ending;
+    atomic_bool             ending;
+    atomic_uint_least64_t   down_ms;             /* since when no broker answers; 0: one does */
     bool                    closing;
     bool                    knocking;            /* it is looked whether a broker is there again */
     bool                    answered;            /* the worker's, then the loop's */

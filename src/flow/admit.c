@@ -367,6 +367,20 @@ static enum rc too_large(const struct flow *f, size_t n, struct err *e)
     return trouble_err(&t, e);
 }
 
+static bool logged(const struct flow *f, const struct flow_request *q)
+{
+    return !q->model || f->o.models_logged;
+}
+
+/* Its deadline would be spent on a log that does not come back. */
+static enum rc log_there(const struct flow *f, const struct flow_request *q, struct err *e)
+{
+    struct str why;
+
+    if (!logged(f, q) || !bus_away(f->bus, &why)) return RC_OK;
+    return err_set(e, RC_UNAVAILABLE, "the input was not recorded: " STR_FMT, STR_ARG(why));
+}
+
 static enum rc room(struct flow *f, const struct flow_request *q, const struct place *p, struct err *e)
 {
     const struct flow_counters *c = &f->counters;
@@ -414,11 +428,6 @@ static enum rc run_make(struct flow *f, struct flow_request *q, struct place *p,
     return RC_OK;
 }
 
-static bool logged(const struct flow *f, const struct flow_request *q)
-{
-    return !q->model || f->o.models_logged;
-}
-
 void flow_start(struct flow *f, struct flow_request *q)
 {
     const struct graph *g = NULL;
@@ -428,7 +437,7 @@ void flow_start(struct flow *f, struct flow_request *q)
     struct err e = {0};
 
     q->priv = NULL;
-    if (find(f, q, &p, &g, &e) || room(f, q, p, &e)) {
+    if (find(f, q, &p, &g, &e) || room(f, q, p, &e) || log_there(f, q, &e)) {
         if (e.rc == RC_OVERLOAD) f->counters.overload++;
         refuse(q, &e);
         return;

@@ -2,6 +2,7 @@
 Apache Kafka 3.8.1 with --kafka), and inside one process. Each time the log says it once, the metrics count it, `millrace doctor` fails
 with its name, and callers are told by REST and gRPC."""
 
+import concurrent.futures
 import contextlib
 import json
 import os
@@ -209,9 +210,10 @@ def said_everywhere(plane, kind, status, code, name="chain", body=None, config=(
 
     def answered():
         seen.append(plane.rest(name, body))
-        return sentence in seen[-1].text
+        return sentence in seen[-1].text and seen[-1].status_code == status
 
     wait_for(answered, 30, lambda: f"{seen[-1].status_code} {seen[-1].text} {server.errors()}")
+    assert {a.status_code for a in seen} <= {status, 504, 200}, seen
     assert (seen[-1].status_code, list(seen[-1].json())) == (status, ["error"]), seen[-1].text
     words = plane.grpc(name, body)
     assert code in words and sentence in words, words
@@ -241,10 +243,29 @@ def test_a_broker_that_is_not_there(start, tmp_path, toy, kafka):
     assert {"clock", "kafka", "round trip", "topic settings", "process", "model server", "message size"} <= set(names), names
     front.go()
     try:
-        said_everywhere(plane, "broker_not_available", 504, "DEADLINE_EXCEEDED")
+        said_everywhere(plane, "broker_not_available", 503, "UNAVAILABLE")
+        refusal = plane.rest()
+        assert (refusal.status_code, refusal.headers["retry-after"]) == (503, "1"), refusal.headers
+        assert refusal.elapsed.total_seconds() < 1, refusal.elapsed  # it waits for nothing: its deadline is two seconds away
     finally:
         front.come()
     answers_again(plane)
+
+
+def test_a_broker_that_is_away_for_a_moment_costs_nobody_an_answer(start, tmp_path, toy, kafka):
+    front = kafka.fronts["open"]
+    plane = Plane(start, tmp_path, toy, front, {})
+    infer = f"http://{plane.server.infer}/v2/pipelines/chain/infer"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        front.go()
+        try:
+            asked = [pool.submit(requests.post, infer, headers={"x-request-timeout": "20"}, timeout=40, json=REQUEST)]
+            wait_for(lambda: requests.get(f"http://{plane.server.infer}/v2/health/ready", timeout=20).status_code == 503, 20, plane.server.errors)
+            asked.append(pool.submit(requests.post, infer, headers={"x-request-timeout": "20"}, timeout=40, json=REQUEST))
+            wait_for(lambda: "millrace_gateway_in_flight 2" in requests.get(f"http://{plane.server.infer}/metrics", timeout=10).text, 10, plane.server.errors)
+        finally:
+            front.come()
+        assert [a.result().status_code for a in asked] == [200, 200], [a.result().text for a in asked]
 
 
 def test_a_password_that_was_changed(start, tmp_path, toy, kafka):
@@ -258,7 +279,7 @@ def test_a_password_that_was_changed(start, tmp_path, toy, kafka):
     plane = Plane(start, tmp_path, toy, front, {"protocol": "SASL_PLAINTEXT", "sasl": {"client": {"username": USER, "passwordPath": str(tmp_path / "password")}}})
     password("second", "set-password")
     front.cut()
-    said_everywhere(plane, "sasl_authentication_failed", 504, "DEADLINE_EXCEEDED")
+    said_everywhere(plane, "sasl_authentication_failed", 503, "UNAVAILABLE")
     (tmp_path / "password").write_text("second\n")
     answers_again(plane)
     said = plane.server.log.read_text()
@@ -273,7 +294,7 @@ def test_a_certificate_of_somebody_else(start, tmp_path, toy, kafka):
     front.target = kafka.at["other"]
     front.come()
     try:
-        said_everywhere(plane, "ssl_handshake_failed", 504, "DEADLINE_EXCEEDED")
+        said_everywhere(plane, "ssl_handshake_failed", 503, "UNAVAILABLE")
         told = [line for line in plane.server.log.read_text().splitlines() if "event=kafka.trouble trouble=ssl" in line]
         assert any("CN=stranger for localhost, 127.0.0.1" in t and "signed by CN=a stranger" in t and "good from 20" in t for t in told), told
     finally:
