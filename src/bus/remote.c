@@ -247,7 +247,7 @@ static void knock_start(struct remote *r)
 {
     r->knocking = true;
     r->knock = (struct work){.run = knock_run, .done = knock_done, .reply_to = loop_mailbox(r->loop)};
-    workers_submit(r->workers, &r->knock);
+    workers_submit(r->knockers, &r->knock);
 }
 
 static void knock_again(struct timer *t)
@@ -260,7 +260,7 @@ static void knock_again(struct timer *t)
 static void perhaps_down(struct remote *r, const struct trouble *t, bool vague)
 {
     if (r->down_why.kind == TROUBLE_NONE || !vague) r->down_why = *t;
-    if (!r->knocking && !r->closing && r->workers) knock_start(r);
+    if (!r->knocking && !r->closing && r->knockers) knock_start(r);
 }
 
 bool remote_up(struct remote *r)
@@ -292,6 +292,7 @@ static void remote_free(struct remote *r)
 {
     access_stop(r->access);
     workers_free(r->workers);
+    workers_free(r->knockers);
     workers_free(r->primers);
     workers_free(r->readers_of_secrets);
     if (r->loop) mailbox_drain(loop_mailbox(r->loop));
@@ -611,7 +612,7 @@ enum rc bus_remote_open(const struct remote_options *o, struct bus **ret, struct
     if (kafka_lib_get(&r->k, e)) goto fail;
     the_lib = r->k;
     if (loop_new(&clock_real, &r->loop, e) ||
-        workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e))
+        workers_new(2, &r->workers, e) || workers_new(1, &r->primers, e) || workers_new(1, &r->knockers, e))
         goto fail;
     confs_make(r, o);
     if (o->security && o->security->protocol != REMOTE_PLAINTEXT && (workers_new(1, &r->readers_of_secrets, e) || access_await(r, o, e))) goto fail;

@@ -52,6 +52,7 @@ struct remote {
     struct thread          *thread;
     struct workers         *workers;             /* administration */
     struct workers         *readers_of_secrets;  /* one thread: nothing that asks brokers may be in the way of what lets us in */
+    struct workers         *knockers;            /* one thread: administration, which waits for brokers that are away, is not waited for */
     struct workers         *primers;             /* one thread: see remote_prime.c */
     struct access          *access;              /* NULL: PLAINTEXT */
     struct gate             gate;                /* while our login is refused */
