@@ -1,6 +1,6 @@
 """kill -9 at random moments, again and again, under callers and outside producers: every acknowledged input and every reply has its
 outcome in the log. Embedded each run has exactly one outcome record; on a Kafka that two data planes share, a second one carries
-another attempt number and is rare. FLOW_KILLS=N chooses how often (25 embedded and 10 on a Kafka in ./dev ci, 300 and 120 in ./dev ci --full), SEED=N when."""
+another attempt number and is rare. FLOW_KILLS=N chooses how often (100 embedded and 40 on a Kafka in ./dev ci, 300 and 120 in ./dev ci --full), SEED=N when."""
 
 import os
 import random

@@ -48,7 +48,7 @@ cmd_ci() {
     if [ $full = 1 ]; then pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka "$modes"
     else pytest_suite venv tests/e2e/test_047_replica_faults.py --kafka kraft -k "embedded or sleeps"; fi
     say "data planes killed at random moments"
-    FLOW_KILLS=${FLOW_KILLS:-$([ $full = 1 ] && echo 300 || echo 25)} pytest_suite venv tests/e2e/test_048_crash_rounds.py --kafka kraft
+    FLOW_KILLS=${FLOW_KILLS:-$([ $full = 1 ] && echo 300 || echo 100)} pytest_suite venv tests/e2e/test_048_crash_rounds.py --kafka kraft
     say "Kafka's clients"
     . tools/dev/compat.sh
     if [ $full = 1 ]; then
