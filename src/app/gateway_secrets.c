@@ -6,19 +6,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* The last part of a path is the key in the Secret, as in the original. */
-static struct str key_of(struct str path, const char *preset)
-{
-    struct str key = path;
-
-    for (size_t i = path.n; i > 0; i--)
-        if (path.p[i - 1] == '/') {
-            key = (struct str){path.p + i, path.n - i};
-            break;
-        }
-    return key.n ? key : str_of(preset);
-}
-
 /* The same file gets other bytes: whoever looks at it sees that by its time. */
 static enum rc file_fill(struct gateway_secret_file *f, struct bytes pem, struct err *e)
 {
@@ -64,7 +51,7 @@ static enum rc file_make(struct gateway_secret *g, struct str path, const char *
 {
     struct gateway_secret_file *f = &g->files[g->n];
 
-    f->key = key_of(path, preset);
+    f->key = path.n && path.p[path.n - 1] != '/' ? path : str_of(preset);     /* its last part names it in the Secret */
     f->fd = memfd_create("millrace-pem", MFD_CLOEXEC);
     if (f->fd < 0) return err_sys(e, "memfd_create");
     g->n++;

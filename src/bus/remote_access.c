@@ -69,20 +69,13 @@ bool access_wants_token(const struct access *a)
 
 /* ---- where things are ---- */
 
-static struct str last_part(struct str path)
-{
-    const char *slash = path.n ? memrchr(path.p, '/', path.n) : NULL;
-
-    return slash ? (struct str){slash + 1, (size_t)(path.p + path.n - slash - 1)} : path;
-}
-
 static void item_add(struct access *a, struct secret_item *items, size_t *n, const struct remote_file *f, struct str preset, struct str *ret_key)
 {
     struct str path = f->path.n ? f->path : preset;
 
     if (!path.n) return;
     items[(*n)++] = (struct secret_item){.path = path, .optional = f->optional || !f->path.n};
-    *ret_key = arena_dup_str(&a->arena, last_part(path));
+    *ret_key = arena_dup_str(&a->arena, path);
 }
 
 static void part_source(struct access *a, enum part_kind kind, struct str name, const struct secret_item *items, size_t n)
@@ -121,7 +114,7 @@ static enum rc oidc_source(struct access *a, const struct remote_security *s, st
 
     o.secret = secret_source_new(&(struct secret_options){.what = STR("the OAuth secret"), .name = s->sasl_secret, .items = named ? oidc_items : own,
                                                           .items_n = named ? countof(oidc_items) : countof(own)});
-    if (!named) o.client_secret_key = last_part(s->oauth_client_secret_path);
+    if (!named) o.client_secret_key = s->oauth_client_secret_path;
     return oidc_maker_new(&o, &a->maker, e);
 }
 

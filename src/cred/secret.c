@@ -190,16 +190,14 @@ static enum rc item_load(const struct secret_source *s, const struct secret_item
     if (!rc) buf_reserve(&value, MIN(st.size, (uint64_t)SECRET_BYTES_MAX) + 1);     /* so that it never moves */
     if (!rc) rc = fs_load(&fs_real, buf_cstr(&path), SECRET_BYTES_MAX, &value, e);
     if (rc) return file_failed(s, buf_cstr(&path), e);
-    if (draft_find(into, item_key(i)))
-        return err_set(e, RC_INVALID, "two of its files are called " STR_FMT "; their names are the keys, and have to differ", STR_ARG(item_key(i)));
-    draft_put(into, item_key(i), &value);
+    draft_put(into, i->path, &value);
     return RC_OK;
 }
 
 static enum rc files_read(const struct secret_source *s, struct secret_draft *into, struct err *e)
 {
     for (size_t i = 0; i < s->items_n; i++)
-        if (item_load(s, &s->items[i], into, e)) return e->rc;
+        if (!draft_find(into, s->items[i].path) && item_load(s, &s->items[i], into, e)) return e->rc;
     return RC_OK;
 }
 
@@ -225,10 +223,10 @@ static enum rc api_read(const struct secret_source *s, const atomic_bool *stop, 
         const struct secret_pair *p = draft_find(&all, key);
         struct buf copy = {0};
 
-        if (!p && s->items[i].optional) continue;
+        if ((!p && s->items[i].optional) || draft_find(into, s->items[i].path)) continue;
         if (!p) return no_key(s, key, &all, e);
         buf_append(&copy, buf_view(&p->value));
-        draft_put(into, key, &copy);
+        draft_put(into, s->items[i].path, &copy);
     }
     return RC_OK;
 }

@@ -25,7 +25,7 @@ bool secret_eq(const struct secret *a, const struct secret *b);
 
 /* A key, or a path whose last part is the key: so one setting says both, the file and the key in a Secret. */
 struct secret_item {
-    struct str path;                                       /* "password", "/var/run/secrets/kafka/password" */
+    struct str path;                                       /* "password", "/var/run/secrets/kafka/password"; the key for secret_get() */
     bool       optional;                                   /* its absence is no error */
 };
 
@@ -47,7 +47,8 @@ struct secret_source *secret_source_free(struct secret_source *s);              
 enum { SECRET_READ_MS = 10000, SECRET_BYTES_MAX = 4 << 20 };
 /* Blocks, up to SECRET_READ_MS and only for the API server; ends soon when *stop becomes true (NULL is fine). One attempt.
  * RC_NOT_FOUND: no such Secret, key or file; RC_DENIED, RC_AUTH: not allowed; RC_UNAVAILABLE, RC_TIMEOUT: no API server;
- * RC_INVALID: what is there cannot be used. The values are keyed by the last part of each item's path. */
+ * RC_INVALID: what is there cannot be used. A value's key is its item's path, as it was given:
+ * /a/tls.pem and /b/tls.pem are two files, and one and the same key of a Secret. */
 enum rc secret_read(const struct secret_source *s, const atomic_bool *stop, struct secret **ret, struct err *e) MUST_USE;
 
 /* ---- when it changes ---- */

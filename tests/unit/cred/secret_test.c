@@ -69,7 +69,7 @@ static void the_line_end_of_a_file_does_not_belong_to_the_secret(void **state)
     (void)state;
     fill("password", "pass word \r\n");
     assert_int_equal(read_one("", at("password"), false, &s, &e), RC_OK);
-    assert_str(secret_text(s, STR("password")), "pass word ");
+    assert_str(secret_text(s, str_of(at("password"))), "pass word ");
     assert_str(secret_text(s, STR("other")), "");
     s = secret_free(secret_hold(s));
     secret_free(s);
@@ -83,7 +83,7 @@ static void a_folder_is_a_secret_with_its_files_as_keys(void **state)
     (void)state;
     fill("token", "abc\n");
     assert_int_equal(read_one(folder, "/somewhere/else/token", false, &s, &e), RC_OK);
-    assert_str(secret_text(s, STR("token")), "abc");
+    assert_str(secret_text(s, STR("/somewhere/else/token")), "abc");
     s = secret_free(s);
     assert_int_equal(read_one(folder, "absent", false, &s, &e), RC_NOT_FOUND);
     assert_non_null(strstr(e.text, "the SASL password: the folder"));
@@ -93,6 +93,38 @@ static void a_folder_is_a_secret_with_its_files_as_keys(void **state)
     assert_int_equal(mkdir(at("dir"), 0700), 0);
     assert_int_equal(read_one(folder, "dir", false, &s, &e), RC_INVALID);
     rmdir(at("dir"));
+}
+
+static void files_with_one_name_in_two_folders_are_two_values(void **state)
+{
+    struct secret_item items[3];
+    struct secret_options o = {.what = STR("the client certificate"), .items = items, .items_n = countof(items)};
+    struct secret_source *source;
+    struct secret *s = NULL;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(mkdir(at("a"), 0700) | mkdir(at("b"), 0700), 0);
+    fill("a/tls.pem", "certificate\n");
+    fill("b/tls.pem", "key\n");
+    fill("tls.pem", "both\n");
+    items[0] = (struct secret_item){.path = str_of(at("a/tls.pem"))};
+    items[1] = (struct secret_item){.path = str_of(at("b/tls.pem"))};
+    items[2] = items[0];                         /* as when one file has both in it */
+    source = secret_source_new(&o);
+    assert_int_equal(secret_read(source, NULL, &s, &e), RC_OK);
+    assert_str(secret_text(s, items[0].path), "certificate");
+    assert_str(secret_text(s, items[1].path), "key");
+    s = secret_free(s);
+    secret_source_free(source);
+    o.name = str_of(folder);                     /* a folder has one file of this name */
+    source = secret_source_new(&o);
+    assert_int_equal(secret_read(source, NULL, &s, &e), RC_OK);
+    assert_str(secret_text(s, items[0].path), "both");
+    assert_str(secret_text(s, items[1].path), "both");
+    secret_free(s);
+    secret_source_free(source);
+    assert_int_equal(fs_remove_dir(&fs_real, at("a"), &e) | fs_remove_dir(&fs_real, at("b"), &e), 0);
 }
 
 static void a_kubernetes_secret_outside_a_pod_says_what_to_do(void **state)
@@ -230,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_line_end_of_a_file_does_not_belong_to_the_secret),
         cmocka_unit_test(a_folder_is_a_secret_with_its_files_as_keys),
+        cmocka_unit_test(files_with_one_name_in_two_folders_are_two_values),
         cmocka_unit_test(a_kubernetes_secret_outside_a_pod_says_what_to_do),
         cmocka_unit_test(the_api_servers_answer_is_decoded),
         cmocka_unit_test(a_refusal_of_the_api_server_names_the_rule_that_is_missing),
