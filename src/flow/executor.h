@@ -30,6 +30,7 @@ struct held;
 struct tap;
 struct join;
 struct idem;
+struct idem_claim;
 struct idem_index;
 
 /* What flow_request.priv points at begins with this. */
@@ -177,6 +178,7 @@ struct flow_run {
     struct list link;                            /* in flow.runs */
     struct list parked;                          /* not started: in flow.parked, or a list of flow/idem.h */
     struct idem *idem;                           /* the idempotency key it holds */
+    const struct idem_claim *claimed;            /* idem_claim_of(), once it was asked */
     enum claim claim;
     struct join *origin;                         /* what other pipelines said, until its input is in the log */
     struct flow_snapshot *snapshot;

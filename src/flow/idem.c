@@ -118,6 +118,11 @@ static struct bytes key_of(const struct idem_hash *h)
     return bytes_of(h->b, sizeof h->b);
 }
 
+struct idem *idem_find(const struct idem_index *x, const struct idem_hash *key)
+{
+    return map_get(&x->by_key, key_of(key));
+}
+
 struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const struct idem_hash *input, int64_t wall_ms)
 {
     struct idem *i = xnew(struct idem);
@@ -319,9 +324,14 @@ bool idem_no_output(const struct place *p)
     return !p->model && p->pipeline && !p->pipeline->has_output;
 }
 
-struct idem_claim idem_claim_of(const struct flow_run *r)
+const struct idem_claim *idem_claim_of(struct flow_run *r)
 {
-    return (struct idem_claim){idem_hash(str_bytes(r->request->idempotency_key)), idem_hash(r->run.points[0].message), -1};
+    struct idem_claim *c;
+
+    if (r->claimed) return r->claimed;
+    c = arena_new(&r->run.arena, struct idem_claim);
+    *c = (struct idem_claim){idem_hash(str_bytes(r->request->idempotency_key)), idem_hash(r->run.points[0].message), -1};
+    return r->claimed = c;
 }
 
 bool idem_full(struct flow_run *r)
@@ -337,7 +347,7 @@ bool idem_full(struct flow_run *r)
 bool idem_admit(struct flow_run *r)
 {
     struct idem_index *x = idem_index_of(r->place);
-    struct idem_claim c = idem_claim_of(r);
+    const struct idem_claim *c;
     struct idem *i;
 
     if (x->state != IDEM_READ) {
@@ -346,15 +356,16 @@ bool idem_admit(struct flow_run *r)
         return false;
     }
     idem_purge(x);
+    c = idem_claim_of(r);
+    i = idem_find(x, &c->key);
     if (owners_shared(r->f)) {
-        i = map_get(&x->by_key, key_of(&c.key));
         if (i && (i->run || i->done)) idem_decide(r);    /* whatever others wrote meanwhile */
         else idem_ask(r);
         return false;
     }
-    if ((i = map_get(&x->by_key, key_of(&c.key)))) return meet(r, i, &c.input);
+    if (i) return meet(r, i, &c->input);
     if (idem_full(r)) return false;
-    r->idem = idem_put(x, &c.key, &c.input, clock_wall_ms(loop_clock(r->f->loop)));
+    r->idem = idem_put(x, &c->key, &c->input, clock_wall_ms(loop_clock(r->f->loop)));
     r->idem->run = r;
     return true;
 }
@@ -378,7 +389,7 @@ void idem_recovered(struct flow_run *r, const struct bus_record *rec)
     struct idem *i;
 
     if (owners_shared(r->f) || !idem_record(rec, &c)) return;    /* shared: the log tells what comes of it */
-    i = map_get(&x->by_key, key_of(&c.key));
+    i = idem_find(x, &c.key);
     if (i && (i->done || i->run)) return;
     if (!i) i = idem_put(x, &c.key, &c.input, rec->timestamp_ms);
     i->run = r;

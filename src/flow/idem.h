@@ -93,7 +93,8 @@ bool idem_full(struct flow_run *r);              /* then it was refused */
 void idem_purge(struct idem_index *x);
 void idem_waiters_tell(struct list *waiters, const struct bus_record *rec);             /* with this outcome */
 void idem_waiters_answer(struct list *waiters, struct flow_run *r, bool accepted);       /* as r was */
-struct idem_claim idem_claim_of(const struct flow_run *r);
+const struct idem_claim *idem_claim_of(struct flow_run *r);             /* of its request; hashed once */
+struct idem *idem_find(const struct idem_index *x, const struct idem_hash *key);         /* NULL: no entry */
 
 /* idem_shared.c: several processes, one log. A request becomes a claim: its input is written, and read back before the run
  * starts. */

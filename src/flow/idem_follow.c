@@ -288,11 +288,10 @@ void idem_follow(struct idem_index *x)
 void idem_ask(struct flow_run *r)
 {
     struct idem_index *x = r->place->idem;
-    struct idem_claim c = idem_claim_of(r);
 
     x->used_ms = loop_now_ms(r->f->loop);
     list_push(&x->asking, &r->parked);
-    idem_part(x, run_partition_of_key(r->place, &c.key))->look = true;
+    idem_part(x, run_partition_of_key(r->place, &idem_claim_of(r)->key))->look = true;
     idem_follow(x);
 }
 

@@ -106,7 +106,7 @@ static void input_note(struct idem_read *d, const struct bus_record *rec)
 
     if (!idem_record(rec, &c) || rec->timestamp_ms < d->since_ms || !scan_run_id(rec, &id) || id.outside) return;
     if (str_is(id.incarnation, bus_facts(d->f->bus)->incarnation)) return; /* in the index, or freed */
-    if ((i = map_get(&d->x->by_key, bytes_of(c.key.b, sizeof c.key.b)))) {
+    if ((i = idem_find(d->x, &c.key))) {
         if (i->done || i->run) return;
         idem_drop(i);
     }

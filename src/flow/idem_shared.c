@@ -24,11 +24,6 @@ bool idem_record(const struct bus_record *rec, struct idem_claim *ret)
     return false;
 }
 
-static struct bytes key_bytes(const struct idem_claim *c)
-{
-    return bytes_of(c->key.b, sizeof c->key.b);
-}
-
 static int64_t holder_of(const struct idem *i)
 {
     return i->input_at >= 0 ? i->input_at : i->freed_at;
@@ -87,7 +82,7 @@ static void claim_make(struct flow_run *r, struct idem *i, const struct idem_cla
 void idem_decide(struct flow_run *r)
 {
     struct idem_index *x = r->place->idem;
-    struct idem_claim c;
+    const struct idem_claim *c;
     struct idem *i;
 
     if (!r->request) {
@@ -96,13 +91,13 @@ void idem_decide(struct flow_run *r)
     }
     c = idem_claim_of(r);
     idem_purge(x);
-    i = map_get(&x->by_key, key_bytes(&c));
+    i = idem_find(x, &c->key);
     if (i && (i->run || i->input_at >= 0)) {
-        meet_holder(r, i, &c);
+        meet_holder(r, i, c);
     } else if (!list_empty(&r->appends)) {       /* its lost claim is still on its way */
         idem_ask(r);
     } else if (i || !idem_full(r)) {
-        claim_make(r, i ? i : idem_put(x, &c.key, &c.input, 0), &c);
+        claim_make(r, i ? i : idem_put(x, &c->key, &c->input, 0), c);
     }
 }
 
@@ -219,7 +214,7 @@ void idem_meet_input(struct idem_index *x, int32_t partition, const struct bus_r
     struct idem *i;
 
     if (!idem_record(rec, &c) || !scan_run_id(rec, &id) || !ours(x->place, &id)) return;
-    i = map_get(&x->by_key, key_bytes(&c));
+    i = idem_find(x, &c.key);
     if (rec->timestamp_ms < since_ms && !(i && claim_is(i, id.identity))) return;
     if (i && key_held(i, &c, rec)) return;
     if (!i && f->idem_n >= IDEM_MAX) return;     /* then no request with a key that is not known gets any further */
@@ -322,6 +317,6 @@ enum idem_verdict idem_verdict(struct place *p, int32_t partition, const struct 
         idem_follow(x);
         return IDEM_UNKNOWN;
     }
-    i = map_get(&x->by_key, key_bytes(&c));
+    i = idem_find(x, &c.key);
     return i && i->home == partition && holder_of(i) >= 0 && holder_of(i) != rec->offset ? IDEM_LATER : IDEM_FIRST;
 }
