@@ -195,7 +195,7 @@ void idem_index_free(struct idem_index *x)
 
 /* ---- answers ---- */
 
-void idem_refuse(struct flow_run *r, const struct err *e)
+static void refuse(struct flow_run *r, const struct err *e)
 {
     r->pins++;
     run_answer(r, e);
@@ -279,7 +279,7 @@ static void looked(struct bus_op *op)
     flow_returned(f);
 }
 
-void idem_look_up(struct flow_run *r, const struct idem *i)
+static void look_up(struct flow_run *r, const struct idem *i)
 {
     struct looking *k = xnew(struct looking);
     struct flow *f = r->f;
@@ -304,17 +304,18 @@ void idem_look_up(struct flow_run *r, const struct idem *i)
 
 /* ---- admission ---- */
 
-static bool meet(struct flow_run *r, struct idem *i, const struct idem_hash *input)
+bool idem_meet(struct flow_run *r, struct idem *i)
 {
     struct err e;
 
-    if (memcmp(i->input.b, input->b, IDEM_HASH) != 0) {
+    if (memcmp(i->input.b, idem_claim_of(r)->input.b, IDEM_HASH) != 0) {
         err_set(&e, RC_EXISTS, "the idempotency key was used with another request");
-        idem_refuse(r, &e);
+        refuse(r, &e);
     } else if (i->done) {
-        idem_look_up(r, i);
+        look_up(r, i);
     } else {
         list_push(&i->waiters, &r->parked);
+        return true;
     }
     return false;
 }
@@ -340,7 +341,7 @@ bool idem_full(struct flow_run *r)
 
     if (r->f->idem_n < IDEM_MAX) return false;
     err_set(&e, RC_OVERLOAD, "%d idempotency keys are remembered, more are not taken (flow.idempotencyWindowMs)", IDEM_MAX);
-    idem_refuse(r, &e);
+    refuse(r, &e);
     return true;
 }
 
@@ -363,7 +364,10 @@ bool idem_admit(struct flow_run *r)
         else idem_ask(r);
         return false;
     }
-    if (i) return meet(r, i, &c->input);
+    if (i) {
+        idem_meet(r, i);
+        return false;
+    }
     if (idem_full(r)) return false;
     r->idem = idem_put(x, &c->key, &c->input, clock_wall_ms(loop_clock(r->f->loop)));
     r->idem->run = r;

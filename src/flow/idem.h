@@ -87,8 +87,7 @@ void idem_index_free(struct idem_index *x);
 /* Of idem.c, for its neighbours. */
 bool idem_no_output(const struct place *p);
 struct idem_index *idem_index_of(struct place *p);
-void idem_refuse(struct flow_run *r, const struct err *e);
-void idem_look_up(struct flow_run *r, const struct idem *i);             /* it is answered out of the log */
+bool idem_meet(struct flow_run *r, struct idem *i);                      /* its key is taken. True: it waits; else it was answered, or soon is */
 bool idem_full(struct flow_run *r);              /* then it was refused */
 void idem_purge(struct idem_index *x);
 void idem_waiters_tell(struct list *waiters, const struct bus_record *rec);             /* with this outcome */
@@ -103,6 +102,7 @@ enum idem_verdict { IDEM_FIRST, IDEM_LATER, IDEM_UNKNOWN };
 enum idem_verdict idem_verdict(struct place *p, int32_t partition, const struct bus_record *rec);
 bool idem_record(const struct bus_record *rec, struct idem_claim *ret);  /* false: it has no key */
 void idem_decide(struct flow_run *r);            /* the index is as new as its request */
+void idem_decide_all(struct list *waiters);
 void idem_acked(struct flow_run *r);             /* the claim is in the log */
 void idem_unclaim(struct flow_run *r);           /* it ends before it is known whose the key is */
 void idem_settle_shared(struct idem *i, struct flow_run *r, const struct idem_outcome *o);

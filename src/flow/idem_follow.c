@@ -118,13 +118,10 @@ static void keep_up(struct idem_round *d)
 static void round_end(struct idem_round *d)
 {
     struct idem_index *x = d->x;
-    struct list todo;
 
     d->going = false;
     d->tries = 0;
-    list_move(&x->asked, &todo);
-    for (struct list *l; (l = list_pop(&todo));)
-        idem_decide(container_of(l, struct flow_run, parked));
+    idem_decide_all(&x->asked);
     if (d->going) return;
     if (!list_empty(&x->asking) || more_to_read(x)) idem_follow(x);
     else if (watched_look(x)) again_in(d, LOOK_MS << MIN(d->waits++, (unsigned)LOOK_DOUBLED_MAX));

@@ -47,24 +47,27 @@ bool idem_waited_for(struct idem *i)
     return !i->run && i->input_at >= 0 && !i->done && !list_empty(&i->waiters);
 }
 
-/* The key is another's, whose answer is this one's too. */
-static void meet_holder(struct flow_run *r, struct idem *i, const struct idem_claim *c)
+static void watch(struct idem *i)
 {
-    struct err e;
+    list_remove(&i->watch);
+    list_push(&i->index->watched, &i->watch);
+    idem_follow(i->index);
+}
 
-    if (memcmp(i->input.b, c->input.b, IDEM_HASH) != 0) {
-        err_set(&e, RC_EXISTS, "the idempotency key was used with another request");
-        idem_refuse(r, &e);
-    } else if (i->done) {
-        idem_look_up(r, i);
-    } else {
-        list_push(&i->waiters, &r->parked);
-        if (i->run) return;
-        list_remove(&i->watch);
-        list_push(&i->index->watched, &i->watch);
-        i->index->round.waits = 0;
-        idem_follow(i->index);
-    }
+/* The key is another's, whose answer is this one's too. */
+static void meet_holder(struct flow_run *r, struct idem *i)
+{
+    if (!idem_meet(r, i) || i->run) return;
+    i->index->round.waits = 0;
+    watch(i);
+}
+
+/* The youngest comes last. */
+static void at_time(struct idem *i, int64_t wall_ms)
+{
+    i->wall_ms = wall_ms;
+    list_remove(&i->link);
+    list_push(&i->index->by_time, &i->link);
 }
 
 static void claim_make(struct flow_run *r, struct idem *i, const struct idem_claim *c)
@@ -72,9 +75,7 @@ static void claim_make(struct flow_run *r, struct idem *i, const struct idem_cla
     i->input = c->input;
     i->run = r;
     i->ended = (struct idem_outcome){0};
-    i->wall_ms = clock_wall_ms(loop_clock(r->f->loop));
-    list_remove(&i->link);
-    list_push(&i->index->by_time, &i->link);
+    at_time(i, clock_wall_ms(loop_clock(r->f->loop)));
     r->idem = i;
     run_claim(r);
 }
@@ -93,7 +94,7 @@ void idem_decide(struct flow_run *r)
     idem_purge(x);
     i = idem_find(x, &c->key);
     if (i && (i->run || i->input_at >= 0)) {
-        meet_holder(r, i, c);
+        meet_holder(r, i);
     } else if (!list_empty(&r->appends)) {       /* its lost claim is still on its way */
         idem_ask(r);
     } else if (i || !idem_full(r)) {
@@ -101,7 +102,7 @@ void idem_decide(struct flow_run *r)
     }
 }
 
-static void decide_all(struct list *waiters)
+void idem_decide_all(struct list *waiters)
 {
     struct list todo;
 
@@ -190,7 +191,7 @@ static void holder_new(struct idem *i, struct idem_index *x, int64_t at)
     i->partition = i->home;
     i->offset = at;
     i->ended = (struct idem_outcome){0};
-    decide_all(&todo);
+    idem_decide_all(&todo);
 }
 
 static bool ours(const struct place *p, const struct run_id *id)
@@ -220,9 +221,7 @@ void idem_meet_input(struct idem_index *x, int32_t partition, const struct bus_r
     if (!i && f->idem_n >= IDEM_MAX) return;     /* then no request with a key that is not known gets any further */
     if (!i) i = idem_put(x, &c.key, &c.input, rec->timestamp_ms);
     i->input = c.input;
-    i->wall_ms = rec->timestamp_ms;
-    list_remove(&i->link);
-    list_push(&x->by_time, &i->link);
+    at_time(i, rec->timestamp_ms);
     i->home = partition;
     i->input_at = rec->offset;
     identity_set(i, idem_no_output(x->place) ? (struct str){0} : id.identity);
@@ -259,7 +258,7 @@ void idem_ended(struct idem *i, const struct idem_outcome *o, const struct bus_r
     }
     settle(i, o);
     if (i->done && rec) idem_waiters_tell(&i->waiters, rec);
-    decide_all(&i->waiters);
+    idem_decide_all(&i->waiters);
 }
 
 void idem_meet_outcome(struct idem_index *x, bool errors, int32_t partition, const struct bus_record *rec)
@@ -292,9 +291,7 @@ void idem_settle_shared(struct idem *i, struct flow_run *r, const struct idem_ou
     } else if (seen.known) {
         idem_ended(i, &seen, NULL);
     } else if (!list_empty(&i->waiters)) {
-        list_remove(&i->watch);
-        list_push(&i->index->watched, &i->watch);
-        idem_follow(i->index);
+        watch(i);
     }
 }
 
