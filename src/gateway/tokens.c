@@ -149,12 +149,10 @@ enum rc tokens_parse(struct str text, const char *path, struct tokens **ret, str
 
 enum rc tokens_load(const char *path, struct tokens **ret, struct err *e)
 {
-    struct buf text = {0};
+    AUTO(buf_wipe) struct buf text = {0};
     enum rc rc = fs_load(&fs_real, path, FILE_BYTES_MAX, &text, e);
 
     if (!rc) rc = tokens_parse(buf_str(&text), path, ret, e);
-    if (text.p) OPENSSL_cleanse(text.p, text.cap);
-    buf_fini(&text);
     return rc;
 }
 
