@@ -237,7 +237,7 @@ void doctor_certificates(const struct config *c, finding_fn fn, void *ctx)
         snprintf(of, sizeof of, "broker listener " STR_FMT, STR_ARG(l->name));
         if (l->crt_path.n) certificate(of, l->crt_path.p, fn, ctx);
     }
-    if (c->security_gateway_tls_crt_path.n) certificate("inference port", c->security_gateway_tls_crt_path.p, fn, ctx);
+    if (config_runs_gateway(c) && config_gateway_encrypts(c) && !c->security_gateway_tls_secret.n) certificate("inference port", c->security_gateway_tls_crt_path.p, fn, ctx);
     if (!embedded && !secret && c->security_kafka_ssl_client_crt_path.n && !access(c->security_kafka_ssl_client_crt_path.p, F_OK))
         certificate("client of Kafka", c->security_kafka_ssl_client_crt_path.p, fn, ctx);
     if (!embedded && !secret && c->security_kafka_ssl_client_broker_ca_path.n && !access(c->security_kafka_ssl_client_broker_ca_path.p, F_OK))

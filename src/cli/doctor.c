@@ -324,7 +324,7 @@ static int server_find(struct cli *cli, const struct config *c, struct buf *ret)
     struct err e;
 
     if (!cli->server_given && !(env && *env) && c->gateway_listeners.n)
-        buf_printf(&said, "%s" STR_FMT, c->security_gateway_tls_crt_path.n ? "https://" : "", STR_ARG(c->gateway_listeners.list[0].listen));
+        buf_printf(&said, "%s" STR_FMT, config_gateway_encrypts(c) ? "https://" : "", STR_ARG(c->gateway_listeners.list[0].listen));
     else buf_append_str(&said, str_of(cli->server));
     if (http_server_name(buf_str(&said), ret, &e)) {
         buf_clear(ret);

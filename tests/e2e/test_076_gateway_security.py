@@ -1,6 +1,7 @@
 """Certificates and tokens of the inference port, as curl, tritonclient, gRPC and the command line see them."""
 
 import http.server
+import json
 import os
 import pathlib
 import random
@@ -268,8 +269,9 @@ def test_certificates_come_from_a_mounted_secret_and_change_with_it(start, tmp_p
         return ssl.PEM_cert_to_DER_cert(pathlib.Path(crt).read_text())
 
     first, pair = mount("first"), authority.make("envoy")
-    server = start(env={"ENVOY_SECURITY_PROTOCOL": "SSL", "ENVOY_UPSTREAM_SERVER_TLS_SECRET_NAME": f"{tmp_path}/mounted", "ENVOY_UPSTREAM_CLIENT_TLS_SECRET_NAME":
-                        f"{tmp_path}/mounted", "ENVOY_UPSTREAM_SERVER_TLS_CRT_LOCATION": "/tmp/certs/dus/tls.crt", "ENVOY_UPSTREAM_SERVER_TLS_KEY_LOCATION": "tls.key"})
+    env = {"ENVOY_SECURITY_PROTOCOL": "SSL", "ENVOY_UPSTREAM_SERVER_TLS_SECRET_NAME": f"{tmp_path}/mounted", "ENVOY_UPSTREAM_CLIENT_TLS_SECRET_NAME":
+           f"{tmp_path}/mounted", "ENVOY_UPSTREAM_SERVER_TLS_CRT_LOCATION": "/tmp/certs/dus/tls.crt", "ENVOY_UPSTREAM_SERVER_TLS_KEY_LOCATION": "tls.key"}
+    server = start("--security.gateway.tls.clientRole", "read", env=env)
     host, port = server.infer.split(":")
     context = ssl.create_default_context(cafile=authority.ca)
     context.load_cert_chain(*pair)
@@ -279,6 +281,11 @@ def test_certificates_come_from_a_mounted_secret_and_change_with_it(start, tmp_p
             return t.getpeercert(True)
 
     assert shown() == first
+    doctor = subprocess.run([MILLRACE, "doctor", "--data", tmp_path / "doctor", "--infer-listen", f"localhost:{port}", "--cacert", authority.ca, "--cert", pair[0], "--key", pair[1],
+                             "--output", "json"], env=os.environ | env, capture_output=True, text=True, timeout=60)
+    checks = {c["check"]: c for c in json.loads(doctor.stdout)["checks"]}
+    assert checks["process"]["verdict"] == "ok" and f"https://localhost:{port}" in checks["process"]["text"], doctor
+    assert "certificate" not in checks, doctor     # crtPath names a key, and no file
     second = mount("second")
     wait_for(lambda: shown() == second, 20, server.errors)
     with pytest.raises(requests.exceptions.ConnectionError):
