@@ -202,14 +202,14 @@ static struct digest digest_of(const struct auth *a, struct bytes address, struc
     return d;
 }
 
-static void remember(struct auth *a, struct bytes key, unsigned roles, int64_t until_s)
+static void remember(struct auth *a, const struct digest *key, unsigned roles, int64_t until_s)
 {
     struct seen *s = xnew(struct seen);
 
     if (a->seen.n >= SEEN_MAX) map_fini_each(&a->seen, free);
     s->roles = roles;
     s->until_s = until_s;
-    free(map_put(&a->seen, key, s));
+    free(map_put(&a->seen, bytes_of(key->p, sizeof key->p), s));
 }
 
 static void note_wrong(struct auth *a, const struct auth_call *c, struct bytes address, const char *why)
@@ -244,50 +244,52 @@ static unsigned roles_in(const struct auth *a, struct str words)
     return roles;
 }
 
-static enum auth_verdict signed_look(struct auth *a, const struct auth_call *c, struct str token, const struct digest *d, unsigned *ret_roles, struct err *e)
+/* What a caller has shown, and from where. */
+struct shown { struct str token; struct bytes address; struct digest digest; };
+
+static enum auth_verdict signed_look(struct auth *a, const struct auth_call *c, const struct shown *s, unsigned *ret_roles, struct err *e)
 {
     struct oauth_login login = {0};
-    enum rc rc = oauth_verify(a->jwt, token, c->now_s, &login, e);
+    enum rc rc = oauth_verify(a->jwt, s->token, c->now_s, &login, e);
 
     if (rc == RC_UNAVAILABLE) return AUTH_LATER;
     if (rc) {
-        note_wrong(a, c, c->peer ? strikes_key(c->peer) : bytes_of("", 0), e->text);
+        note_wrong(a, c, s->address, e->text);
         return AUTH_UNKNOWN;
     }
     *ret_roles = roles_in(a, login.roles);
-    remember(a, bytes_of(d->p, sizeof d->p), *ret_roles, login.expires_s);
+    remember(a, &s->digest, *ret_roles, login.expires_s);
     oauth_login_fini(&login);
     return AUTH_GOOD;
 }
 
 /* Locked. */
-static enum auth_verdict token_look(struct auth *a, const struct auth_call *c, struct str token, unsigned *ret_roles, struct err *e)
+static enum auth_verdict token_look(struct auth *a, const struct auth_call *c, const struct shown *s, unsigned *ret_roles, struct err *e)
 {
-    struct bytes address = c->peer ? strikes_key(c->peer) : bytes_of("", 0);
-    struct digest d = digest_of(a, address, token);
-    const struct seen *known = map_get(&a->seen, bytes_of(d.p, sizeof d.p));
+    const struct seen *known = map_get(&a->seen, bytes_of(s->digest.p, sizeof s->digest.p));
     struct str name;
 
     if (known && (!known->until_s || c->now_s < known->until_s)) {
         *ret_roles = known->roles;
         return AUTH_GOOD;
     }
-    if (strikes_of(a->strikes, address, c->now_ms) >= STRIKES_MAX) {
+    if (strikes_of(a->strikes, s->address, c->now_ms) >= STRIKES_MAX) {
         err_set(e, RC_OVERLOAD, "too many wrong tokens from this address: try again in a minute");
         return AUTH_BARRED;
     }
-    if (a->tokens && tokens_find(a->tokens, token, ret_roles, &name)) {
-        remember(a, bytes_of(d.p, sizeof d.p), *ret_roles, 0);
+    if (a->tokens && tokens_find(a->tokens, s->token, ret_roles, &name)) {
+        remember(a, &s->digest, *ret_roles, 0);
         return AUTH_GOOD;
     }
-    if (a->jwt && is_signed(token)) return signed_look(a, c, token, &d, ret_roles, e);
-    note_wrong(a, c, address, "it is not among security.gateway.tokens");
+    if (a->jwt && is_signed(s->token)) return signed_look(a, c, s, ret_roles, e);
+    note_wrong(a, c, s->address, "it is not among security.gateway.tokens");
     err_set(e, RC_AUTH, "the token is not known here");
     return AUTH_UNKNOWN;
 }
 
 static enum auth_verdict by_token(struct auth *a, const struct auth_call *c, unsigned *ret_roles, struct err *e)
 {
+    struct shown s = {.address = c->peer ? strikes_key(c->peer) : bytes_of("", 0)};
     struct str scheme, token;
     enum auth_verdict v;
 
@@ -296,9 +298,11 @@ static enum auth_verdict by_token(struct auth *a, const struct auth_call *c, uns
         err_set(e, RC_AUTH, "a bearer token is wanted: Authorization: Bearer TOKEN");
         return AUTH_UNKNOWN;
     }
+    s.token = token;
+    s.digest = digest_of(a, s.address, token);   /* its key never changes: all loops do this at once */
     pthread_mutex_lock(&a->lock);
     look_again(a, c->now_ms);
-    v = token_look(a, c, token, ret_roles, e);
+    v = token_look(a, c, &s, ret_roles, e);
     pthread_mutex_unlock(&a->lock);
     return v;
 }
