@@ -2,7 +2,6 @@
 #include "base/diag.h"
 #include "gateway/internal.h"
 #include "net/loop.h"
-#include "oip/json.h"
 
 enum { BARRED_S = 60 };
 
@@ -40,9 +39,7 @@ static void refuse(struct exchange *x, enum auth_verdict v, bool token, const st
         return;
     }
     h[n++] = HEADER("content-type", STR("application/json"));
-    buf_append_str(&body, STR("{\"error\":"));
-    json_put_str(&body, str_of(e->text));
-    buf_append_str(&body, STR("}"));
+    error_body(str_of(e->text), &body);
     exchange_respond(x, codes[v].http, h, n, &body);
 }
 

@@ -19,6 +19,13 @@ void answer_message(struct exchange *x, struct buf *message)
     exchange_respond_grpc(x, &(struct grpc_reply){.status = GRPC_OK}, message);
 }
 
+void error_body(struct str text, struct buf *ret)
+{
+    buf_append_str(ret, STR("{\"error\":"));
+    json_put_str(ret, text);
+    buf_append_str(ret, STR("}"));
+}
+
 void answer_error(struct exchange *x, int http, int grpc, struct str text, uint32_t retry_ms)
 {
     uint32_t after = retry_after_s(http, retry_ms);
@@ -31,9 +38,7 @@ void answer_error(struct exchange *x, int http, int grpc, struct str text, uint3
         exchange_respond_grpc(x, &(struct grpc_reply){.status = grpc, .message = text, .headers = h, .headers_n = after ? 1 : 0}, NULL);
         return;
     }
-    buf_append_str(&body, STR("{\"error\":"));
-    json_put_str(&body, text);
-    buf_append_str(&body, STR("}"));
+    error_body(text, &body);
     if (after) h[1] = HEADER("retry-after", decimal(after, digits));
     exchange_respond(x, http, h, after ? 2 : 1, &body);
 }

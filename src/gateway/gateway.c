@@ -5,7 +5,6 @@
 #include "bus/trouble.h"
 #include "gateway/internal.h"
 #include "net/loop.h"
-#include "oip/json.h"
 #include <inttypes.h>
 
 enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000 };       /* LINGER_MS: for peers to close when all is answered; most never do */
@@ -34,13 +33,6 @@ static void too_large(uint64_t bytes, size_t max, struct buf *ret)
 
     trouble_say(&t);
     trouble_put(&t, ret);
-}
-
-static void error_body(struct str text, struct buf *ret)
-{
-    buf_append_str(ret, STR("{\"error\":"));
-    json_put_str(ret, text);
-    buf_append_str(ret, STR("}"));
 }
 
 /* ---- Life ---- */

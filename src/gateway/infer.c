@@ -66,9 +66,7 @@ static void answer_rest(struct infer *i, struct status s, struct header *h)
         buf_clear(&body);
     }
     if (f->err.rc) {
-        buf_append_str(&body, STR("{\"error\":"));
-        json_put_str(&body, buf_str(&f->message_text));
-        buf_append_str(&body, STR("}"));
+        error_body(buf_str(&f->message_text), &body);
         if (after) h[n++] = HEADER("retry-after", decimal(after, digits));
     } else if (json_bytes < body.n) {
         type = STR("application/octet-stream");

@@ -41,6 +41,7 @@ struct gateway {
 void answer_error(struct exchange *x, int http, int grpc, struct str text, uint32_t retry_ms);
 void answer_err(struct exchange *x, const struct err *e);        /* by http_status_of() and grpc_status_of() */
 void answer_json(struct exchange *x, int status, struct buf *body);
+void error_body(struct str text, struct buf *ret);                /* {"error": text} */
 void answer_message(struct exchange *x, struct buf *message);    /* gRPC, OK */
 void answer_empty(struct exchange *x, int status);
 
