@@ -49,8 +49,6 @@ struct fetch_session *fetch_session_find(struct fetch_sessions *ss, int32_t id);
 struct fetch_session *fetch_session_new(struct broker *b, size_t parts, bool by_id);
 void fetch_session_drop(struct fetch_sessions *ss, struct fetch_session *s);
 void fetch_session_touch(struct fetch_sessions *ss, struct fetch_session *s, uint64_t now_ms);
-/* A part's name as a key: id or topic, and the number. */
-struct bytes fetch_part_key(bool by_id, struct str topic, const struct uuid *id, int32_t number, uint8_t room[300]);
 /* The part of that name; made when it is missing. */
 struct fetch_part *fetch_session_put(struct fetch_sessions *ss, struct fetch_session *s, struct str topic, const struct uuid *id, int32_t number);
 void fetch_session_forget(struct fetch_sessions *ss, struct fetch_session *s, struct str topic, const struct uuid *id, int32_t number);

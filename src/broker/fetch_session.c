@@ -21,12 +21,13 @@ struct fetch_session *fetch_session_find(struct fetch_sessions *ss, int32_t id)
     return map_get_u64(&ss->by_id, (uint64_t)(uint32_t)id);
 }
 
-struct bytes fetch_part_key(bool by_id, struct str topic, const struct uuid *id, int32_t number,
-                            uint8_t room[300])
+/* id or name, then the partition's number. */
+static struct bytes key_of(const struct fetch_session *s, struct str topic, const struct uuid *id,
+                           int32_t number, uint8_t room[300])
 {
-    size_t n = by_id ? sizeof id->b : MIN(topic.n, (size_t)290);
+    size_t n = s->by_id ? sizeof id->b : MIN(topic.n, (size_t)290);
 
-    memcpy(room, by_id ? (const void *)id->b : (const void *)topic.p, n);
+    memcpy(room, s->by_id ? (const void *)id->b : (const void *)topic.p, n);
     store_be32(room + n, (uint32_t)number);
     return (struct bytes){room, n + 4};
 }
@@ -35,7 +36,7 @@ static void part_drop(struct fetch_sessions *ss, struct fetch_session *s, struct
 {
     uint8_t room[300];
 
-    map_del(&s->by_key, fetch_part_key(s->by_id, p->topic, &p->id, p->number, room));
+    map_del(&s->by_key, key_of(s, p->topic, &p->id, p->number, room));
     list_remove(&p->wait);
     list_remove(&p->link);
     log_slice_fini(&p->slice);
@@ -114,7 +115,7 @@ struct fetch_part *fetch_session_put(struct fetch_sessions *ss, struct fetch_ses
                                      struct str topic, const struct uuid *id, int32_t number)
 {
     uint8_t room[300];
-    struct bytes key = fetch_part_key(s->by_id, topic, id, number, room);
+    struct bytes key = key_of(s, topic, id, number, room);
     struct fetch_part *p = map_get(&s->by_key, key);
     char *name;
 
@@ -138,7 +139,7 @@ void fetch_session_forget(struct fetch_sessions *ss, struct fetch_session *s, st
                           const struct uuid *id, int32_t number)
 {
     uint8_t room[300];
-    struct fetch_part *p = map_get(&s->by_key, fetch_part_key(s->by_id, topic, id, number, room));
+    struct fetch_part *p = map_get(&s->by_key, key_of(s, topic, id, number, room));
 
     if (p) part_drop(ss, s, p);
 }

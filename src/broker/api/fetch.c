@@ -447,13 +447,25 @@ static void part_set(struct fetch_part *p, const struct fetch_request_partition 
     p->last_epoch = q->last_fetched_epoch;
 }
 
-static void part_add(struct fetch *f, struct map *by_key, const struct fetch_request_topic *t,
-                     const struct fetch_request_partition *q)
+/* The place of the first topic of that name, or id, in the request. */
+static size_t topic_place(const struct fetch *f, struct map *places, size_t i)
 {
-    uint8_t room[300];
-    struct bytes key = fetch_part_key(request_version(f->r) >= SINCE_IDS, t->topic, &t->topic_id,
-                                      q->partition, room);
-    struct fetch_part *p = map_get(by_key, key);
+    const struct fetch_request_topic *t = &f->q->topics[i];
+    struct bytes key = request_version(f->r) >= SINCE_IDS ? bytes_of(&t->topic_id, sizeof t->topic_id)
+                                                          : str_bytes(t->topic);
+    uintptr_t first = f->q->topics_n > 1 ? (uintptr_t)map_get(places, key) : 1;
+
+    if (first) return first - 1;
+    (void)map_put(places, key, (void *)(i + 1));
+    return i;
+}
+
+/* by_place: of all so far; NULL: it is the only one. */
+static void part_add(struct fetch *f, struct map *by_place, size_t place,
+                     const struct fetch_request_topic *t, const struct fetch_request_partition *q)
+{
+    uint64_t key = (uint64_t)place << 32 | (uint32_t)q->partition;
+    struct fetch_part *p = by_place ? map_get_u64(by_place, key) : NULL;
 
     if (!p) {
         p = arena_new(&f->r->arena, struct fetch_part);
@@ -462,19 +474,24 @@ static void part_add(struct fetch *f, struct map *by_key, const struct fetch_req
         p->number = q->partition;
         list_init(&p->wait);
         list_push(&f->parts, &p->link);
-        (void)map_put(by_key, key, p);
+        if (by_place) (void)map_put_u64(by_place, key, p);
     }
     part_set(p, q);
 }
 
-/* What is named more than once is one part: in its first place, with what was said last, as in Kafka. */
-static void parts_of_request(struct fetch *f)
+/* What is named more than once is one part: in its first place, with what was said last, as in Kafka. Clients without
+ * sessions come here with every fetch: the keys are short, so that the map need not own them. */
+static void parts_of_request(struct fetch *f, size_t parts)
 {
-    AUTO(map_fini) struct map by_key = {0};
+    AUTO(map_fini) struct map places = {0}, by_place = {0};
 
-    for (size_t i = 0; i < f->q->topics_n; i++)
+    for (size_t i = 0; i < f->q->topics_n; i++) {
+        size_t place = topic_place(f, &places, i);
+
         for (size_t k = 0; k < f->q->topics[i].partitions_n; k++)
-            part_add(f, &by_key, &f->q->topics[i], &f->q->topics[i].partitions[k]);
+            part_add(f, parts > 1 ? &by_place : NULL, place, &f->q->topics[i],
+                     &f->q->topics[i].partitions[k]);
+    }
 }
 
 static void session_update(struct fetch *f)
@@ -549,7 +566,7 @@ static int16_t session_choose(struct fetch *f)
     size_t parts = parts_asked(q);
 
     if (request_version(f->r) < 7 || (!q->session_id && q->session_epoch == SESSION_EPOCH_NONE)) {
-        parts_of_request(f);
+        parts_of_request(f, parts);
         return 0;
     }
     if (q->session_epoch != SESSION_EPOCH_NEW && q->session_epoch != SESSION_EPOCH_NONE)
@@ -560,7 +577,7 @@ static int16_t session_choose(struct fetch *f)
     if (f->session)
         session_update(f);
     else
-        parts_of_request(f);
+        parts_of_request(f, parts);
     return 0;
 }
 

@@ -689,6 +689,47 @@ static void a_transaction_is_told_once_of_what_it_names_twice_when_each_has_its_
     box_close(x);
 }
 
+/* As Kafka has it: in its first place, with what was said last. Without a session, by names and by ids. */
+static void a_partition_is_fetched_once_from_where_was_said_last(void **state)
+{
+    enum { BEHIND_THE_END = 5 };
+    struct box *x = box_open(8);
+    struct fetch_request_partition parts[] = {{.partition = 1}, {.partition = 0},
+                                              {.partition = 1, .fetch_offset = BEHIND_THE_END}};
+    struct fetch_request_topic topics[] = {{.topic = STR("t"), .partitions = parts, .partitions_n = 2},
+                                           {.topic = STR("none"), .topic_id = {{9}}, .partitions = &parts[1], .partitions_n = 1},
+                                           {.topic = STR("t"), .partitions = &parts[2], .partitions_n = 1}};
+    struct fetch_request q;
+
+    (void)state;
+    twice_prepare(x);
+    topics[0].topic_id = topics[2].topic_id = broker_topic(x->g.b, STR("t"))->id;
+    fetch_request_init_defaults(&q);
+    q.replica_state.replica_id = -1;
+    q.max_wait_ms = 0;
+    q.session_epoch = -1;
+    q.topics = topics;
+    q.topics_n = countof(topics);
+    for (size_t i = 0; i < countof(parts); i++) {
+        parts[i].current_leader_epoch = parts[i].last_fetched_epoch = -1;
+        parts[i].partition_max_bytes = 1000;
+    }
+    for (int16_t version = 12; version <= 13; version++) {
+        struct fetch_response *a = client_ask(&x->k, KAFKA_FETCH, version, &q);
+
+        assert_int_equal(a->topics_n, 2);
+        assert_int_equal(a->topics[0].partitions_n, 2);
+        assert_int_equal(a->topics[0].partitions[0].partition_index, 1);
+        assert_int_equal(a->topics[0].partitions[0].error_code, KAFKA_ERR_OFFSET_OUT_OF_RANGE);
+        assert_int_equal(a->topics[0].partitions[1].partition_index, 0);
+        assert_int_equal(a->topics[0].partitions[1].error_code, 0);
+        assert_int_equal(a->topics[1].partitions_n, 1);
+        assert_int_equal(a->topics[1].partitions[0].error_code,
+                         version < 13 ? KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION : KAFKA_ERR_UNKNOWN_TOPIC_ID);
+    }
+    box_close(x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -696,6 +737,7 @@ int main(void)
         cmocka_unit_test(log_dirs_tell_of_a_partition_once_however_often_it_is_named),
         cmocka_unit_test(an_offset_is_deleted_and_answered_once_however_often_it_is_named),
         cmocka_unit_test(a_transaction_is_told_once_of_what_it_names_twice_when_each_has_its_own_code),
+        cmocka_unit_test(a_partition_is_fetched_once_from_where_was_said_last),
         cmocka_unit_test(an_entity_is_the_same_in_any_order_of_its_parts),
         cmocka_unit_test(a_producer_above_its_rate_is_told_and_not_heard_for_so_long),
         cmocka_unit_test(a_consumer_above_its_rate_gets_nothing_until_the_time_is_over),
