@@ -438,16 +438,16 @@ static enum rc token(struct wire *w, const char *mechanism, struct bytes mine, s
 
 static enum rc plain(struct wire *w, struct err *e)
 {
-    AUTO(buf_fini) struct buf mine = {0}, theirs = {0};
-    enum rc rc;
+    AUTO(buf_wipe) struct buf mine = {0};
+    AUTO(buf_fini) struct buf theirs = {0};
+    struct str username = property(w, "sasl.username", ""), password = property(w, "sasl.password", "");
 
+    buf_reserve(&mine, username.n + password.n + 2);     /* so that it never moves */
     buf_append_byte(&mine, 0);
-    buf_append_str(&mine, property(w, "sasl.username", ""));
+    buf_append_str(&mine, username);
     buf_append_byte(&mine, 0);
-    buf_append_str(&mine, property(w, "sasl.password", ""));
-    rc = token(w, "PLAIN", buf_view(&mine), &theirs, e);
-    if (mine.n) OPENSSL_cleanse(mine.p, mine.n);
-    return rc;
+    buf_append_str(&mine, password);
+    return token(w, "PLAIN", buf_view(&mine), &theirs, e);
 }
 
 /* One attribute of a SCRAM message: "r=…,s=…,i=…". */
@@ -524,14 +524,14 @@ static enum rc scram(struct wire *w, const char *mechanism, const EVP_MD *md, st
 /* RFC 7628, KIP-255. */
 static enum rc bearer(struct wire *w, struct err *e)
 {
-    AUTO(buf_fini) struct buf mine = {0}, theirs = {0};
-    enum rc rc;
+    AUTO(buf_wipe) struct buf mine = {0};
+    AUTO(buf_fini) struct buf theirs = {0};
+    struct str shown = property(w, WIRE_TOKEN, ""), extensions = property(w, WIRE_TOKEN_EXTENSIONS, "");
 
-    buf_printf(&mine, "n,,\1auth=Bearer " STR_FMT STR_FMT "\1\1", STR_ARG(property(w, WIRE_TOKEN, "")), STR_ARG(property(w, WIRE_TOKEN_EXTENSIONS, "")));
-    rc = token(w, "OAUTHBEARER", buf_view(&mine), &theirs, e);
-    OPENSSL_cleanse(mine.p, mine.n);
-    if (!rc && theirs.n) return sasl_refused(w, "OAUTHBEARER", buf_str(&theirs), e); /* a refusal as JSON */
-    return rc;
+    buf_reserve(&mine, shown.n + extensions.n + 64);     /* so that it never moves */
+    buf_printf(&mine, "n,,\1auth=Bearer " STR_FMT STR_FMT "\1\1", STR_ARG(shown), STR_ARG(extensions));
+    if (token(w, "OAUTHBEARER", buf_view(&mine), &theirs, e)) return e->rc;
+    return theirs.n ? sasl_refused(w, "OAUTHBEARER", buf_str(&theirs), e) : RC_OK;       /* a refusal as JSON */
 }
 
 static enum rc authenticate(struct wire *w, struct err *e)

@@ -26,7 +26,9 @@ struct broker {
     SSL_CTX *tls;
     int iterations;
     const char *salt;
+    const char *says;                            /* to a token; empty: it is taken */
     unsigned asked;                              /* SaslAuthenticate requests */
+    char shown[128];                             /* what the client showed; control characters as '|' */
     bool in_time;                                /* the client left by itself */
 };
 
@@ -129,6 +131,20 @@ static void scram(struct broker *b, int fd)
     while (frame_read(fd, frame, &n)) {}
 }
 
+static void bearer(struct broker *b, int fd)
+{
+    uint8_t frame[1024];
+    size_t n;
+
+    assert_true(frame_read(fd, frame, &n));
+    frame_write(fd, bytes_of("\0\0\0\0\0\0", 6));
+    assert_true(frame_read(fd, frame, &n) && n > AUTH_BYTES_AT && n - AUTH_BYTES_AT < sizeof b->shown);
+    for (size_t i = AUTH_BYTES_AT; i < n; i++) b->shown[i - AUTH_BYTES_AT] = frame[i] < ' ' ? '|' : (char)frame[i];
+    b->asked++;
+    answer_authenticate(fd, str_of(b->says));
+    while (frame_read(fd, frame, &n)) {}
+}
+
 static void tls(struct broker *b, int fd)
 {
     SSL *ssl = SSL_new(b->tls);
@@ -195,6 +211,30 @@ static void a_broker_gets_no_weak_proof_of_the_password_and_has_to_know_it_itsel
     scram_with("c2FsdA==", 1, 1, "so weak a proof");
     scram_with("", 4096, 1, "so weak a proof");
     scram_with("c2FsdA==", 4096, 2, "does not know the password either");
+}
+
+/* RFC 7628: a broker that refuses a token says so as JSON, and with no error code. */
+static void a_token_and_its_extensions_are_shown_and_a_refusal_as_json_is_one(void **state)
+{
+    static const struct remote_property login[] = {{STR("security.protocol"), STR("SASL_PLAINTEXT")}, {STR("sasl.mechanism"), STR("OAUTHBEARER")},
+                                                   {STR(WIRE_TOKEN), STR("ey.J.x")}, {STR(WIRE_TOKEN_EXTENSIONS), STR("\1logicalCluster=lkc-1\1pool=p")}};
+    struct broker taken = {.serve = bearer, .says = ""}, refused = {.serve = bearer, .says = "{\"status\":\"invalid_token\"}"};
+    struct wire *w;
+    struct err e;
+
+    (void)state;
+    broker_start(&taken);
+    assert_int_equal(open_by(&taken, "127.0.0.1", login, countof(login), &w, &e), RC_OK);
+    wire_close(w);
+    broker_end(&taken);
+    assert_string_equal(taken.shown, "n,,|auth=Bearer ey.J.x|logicalCluster=lkc-1|pool=p||");
+    broker_start(&refused);
+    assert_int_equal(open_by(&refused, "127.0.0.1", login, countof(login) - 1, &w, &e), RC_UNAVAILABLE);
+    broker_end(&refused);
+    assert_string_equal(refused.shown, "n,,|auth=Bearer ey.J.x||");
+    assert_non_null(strstr(e.text, "SASL authentication failed"));
+    assert_non_null(strstr(e.text, "OAUTHBEARER: {\"status\":\"invalid_token\"}"));
+    assert_null(strstr(e.text, "ey.J.x"));
 }
 
 static void a_protocol_that_is_misspelt_is_not_plaintext(void **state)
@@ -272,6 +312,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_broker_that_dribbles_is_given_up_in_time),
         cmocka_unit_test(a_broker_gets_no_weak_proof_of_the_password_and_has_to_know_it_itself),
+        cmocka_unit_test(a_token_and_its_extensions_are_shown_and_a_refusal_as_json_is_one),
         cmocka_unit_test(a_protocol_that_is_misspelt_is_not_plaintext),
         cmocka_unit_test(a_certificate_has_to_be_for_whom_we_call),
         cmocka_unit_test(a_broker_that_wants_our_certificate_is_not_one_that_is_away),
