@@ -11,7 +11,7 @@
 #include "flow/owners.h"
 #include <inttypes.h>
 
-enum { FETCH_BYTES = 1 << 20, FOREIGN_MAX = 10000, LOOK_MS = 500, ASK_MS = 20 };
+enum { FETCH_BYTES = 1 << 20, FOREIGN_MAX = 10000, LOOK_MS = 500, ASK_MS = 20, ASK_DOUBLED_MAX = 4 };
 enum phase { PHASE_OUTPUTS, PHASE_ERRORS, PHASE_INPUTS };
 
 /* attempt: what it would be run as; 0: the one after that of its input. */
@@ -33,6 +33,7 @@ struct foreigns {
     struct list all;                             /* struct foreign */
     int64_t from[2], last[2];                    /* outputs, errors: where the next look begins, where the last one ended */
     bool asks;                                   /* whether one with an idempotency key is a run is not known yet */
+    unsigned asked;                              /* looks in a row that ended so: the index may have all of its window to read */
     struct look *look;
     struct timer timer;
 };
@@ -160,6 +161,14 @@ static void look_fetch(struct look *k)
     bus_fetch(k->f->bus, &k->fetch);
 }
 
+static uint64_t next_look_ms(struct foreigns *ps)
+{
+    unsigned doubled = MIN(ps->asked, (unsigned)ASK_DOUBLED_MAX);
+
+    ps->asked = ps->asks ? ps->asked + 1 : 0;
+    return ps->asks ? (uint64_t)ASK_MS << doubled : LOOK_MS;
+}
+
 static void look_end(struct look *k)
 {
     struct foreigns *ps = k->ps;
@@ -170,7 +179,7 @@ static void look_end(struct look *k)
     commit_touch(in->p);
     if (!foreign_full(in)) intake_room(in->p->f);
     if (list_empty(&ps->all)) foreign_clear(in);
-    else loop_timer(in->p->f->loop, &ps->timer, ps->asks ? ASK_MS : LOOK_MS, look_start);
+    else loop_timer(in->p->f->loop, &ps->timer, next_look_ms(ps), look_start);
 }
 
 static int64_t wall_ms(const struct look *k)
@@ -296,13 +305,15 @@ static void look_start(struct timer *t)
 {
     struct foreigns *ps = container_of(t, struct foreigns, timer);
     struct look *k = xnew(struct look);
+    int64_t now;
 
     k->ps = ps;
     k->place = ps->in->p;
     k->f = k->place->f;
     ps->look = k;
     ps->asks = false;
+    now = wall_ms(k);
     list_each(l, &ps->all)
-        k->full |= container_of(l, struct foreign, link)->due_ms <= wall_ms(k);
+        k->full |= container_of(l, struct foreign, link)->due_ms <= now;
     phase_begin(k, PHASE_OUTPUTS, k->full ? ps->in->outputs_from : ps->from[PHASE_OUTPUTS]);
 }
