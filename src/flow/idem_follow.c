@@ -115,6 +115,14 @@ static void keep_up(struct idem_round *d)
     again_in(d, KEEP_UP_MS);
 }
 
+static void look_again(struct idem_round *d)
+{
+    unsigned doubled = MIN(d->waits, (unsigned)LOOK_DOUBLED_MAX);
+
+    d->waits++;
+    again_in(d, (uint64_t)LOOK_MS << doubled);
+}
+
 static void round_end(struct idem_round *d)
 {
     struct idem_index *x = d->x;
@@ -124,7 +132,7 @@ static void round_end(struct idem_round *d)
     idem_decide_all(&x->asked);
     if (d->going) return;
     if (!list_empty(&x->asking) || more_to_read(x)) idem_follow(x);
-    else if (watched_look(x)) again_in(d, LOOK_MS << MIN(d->waits++, (unsigned)LOOK_DOUBLED_MAX));
+    else if (watched_look(x)) look_again(d);
     else keep_up(d);
 }
 

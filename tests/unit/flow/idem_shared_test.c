@@ -9,7 +9,7 @@
 
 #define INPUTS  "seldon.default.pipeline.p.inputs"
 #define OUTPUTS "seldon.default.pipeline.p.outputs"
-enum { GRACE_MS = 500, LOOK_MS = 400 };
+enum { GRACE_MS = 500, LOOK_MS = 400, RUN_MAX = 256 };
 
 static void open_at(struct fixture *x, int64_t wall_ms, const char *line)
 {
@@ -42,7 +42,7 @@ static void advance(struct fixture *x, int ms)
 /* The id of run `number` of another process, which has so long to go; 0: nobody waits for it. */
 static const char *other(struct fixture *x, int number, int left_ms)
 {
-    static char text[256];
+    static char text[RUN_MAX];
     char id[UUID_TEXT_LEN + 1];
     struct uuid u;
 
@@ -72,6 +72,13 @@ static void other_input(struct fixture *x, const char *run, const char *message,
     message_write(&value, message);
     c.input = idem_hash(buf_view(&value));
     produce(x, INPUTS, message, run, (struct bus_header){STR(IDEM_HEADER), str_bytes(idem_header_print(&a, &c))});
+}
+
+/* Another process writes an input with a key that it holds to be free; ret_run is its run's id. */
+static void other_takes(struct fixture *x, char ret_run[RUN_MAX], int number, const char *message, const char *key)
+{
+    snprintf(ret_run, RUN_MAX, "%s", other(x, number, 5000));
+    other_input(x, ret_run, message, key, -1);
 }
 
 static void other_output(struct fixture *x, const char *run, const char *message)
@@ -129,13 +136,12 @@ static void what_another_process_took_is_waited_for_and_answered_with_its_outcom
 {
     struct fixture x = {0};
     struct asked *a, *b;
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: slow; out < slow");
     answered(&x, (a = ask(&x, "INPUT=5", "first"), fake_upstream_finish(x.up, "slow"), a), "INPUT=5");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=1", "k", -1);
+    other_takes(&x, run, 7, "INPUT=1", "k");
     a = ask(&x, "INPUT=1", "k");
     b = ask(&x, "INPUT=1", "k");
     answered(&x, ask(&x, "INPUT=2", "k"), "exists: the idempotency key was used with another request");
@@ -184,7 +190,7 @@ static void of_two_that_are_written_at_the_same_moment_the_first_in_the_log_is_t
 {
     struct fixture x = {0};
     struct asked *a, *b;
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
@@ -246,12 +252,11 @@ static void a_key_that_its_outcome_freed_is_tried_by_who_waited(void **state)
 {
     struct fixture x = {0};
     struct asked *a, *b;
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=1", "k", -1);
+    other_takes(&x, run, 7, "INPUT=1", "k");
     a = ask(&x, "INPUT=1", "k");
     b = ask(&x, "INPUT=1", "k");
     advance(&x, LOOK_MS);
@@ -268,12 +273,11 @@ static void a_key_that_its_outcome_freed_is_tried_by_who_waited(void **state)
 static void a_models_own_refusal_by_another_process_is_kept(void **state)
 {
     struct fixture x = {0};
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=1", "k", -1);
+    other_takes(&x, run, 7, "INPUT=1", "k");
     other_error(&x, run, "upstream/3/0");
     answered(&x, ask(&x, "INPUT=1", "k"), "upstream:  : ");
     assert_int_equal(x.up->started, 0);
@@ -317,14 +321,13 @@ static void a_restart_knows_the_keys_of_all(void **state)
 {
     struct fixture x = {0};
     struct asked *a;
-    char run[256];
+    char run[RUN_MAX];
     int32_t number = 0;
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
     answered(&x, ask(&x, "INPUT=1", "mine"), "OUTPUT=10");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=2", "its", -1);
+    other_takes(&x, run, 7, "INPUT=2", "its");
     other_output(&x, run, "OUTPUT=20");
     snprintf(run, sizeof run, "%s", other(&x, 8, 8000));
     other_input(&x, run, "INPUT=3", "open", -1);
@@ -388,12 +391,11 @@ static void a_caller_that_goes_away_in_the_middle_of_a_claim_leaves_it_to_those_
 static void after_the_window_a_key_is_new_to_all(void **state)
 {
     struct fixture x = {0};
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=1", "k", -1);
+    other_takes(&x, run, 7, "INPUT=1", "k");
     other_output(&x, run, "OUTPUT=99");
     answered(&x, ask(&x, "INPUT=1", "k"), "OUTPUT=99");
     fixture_advance(&x, 600001);
@@ -405,7 +407,7 @@ static void an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_befo
 {
     struct fixture x = {0};
     struct asked *a;
-    char run[256];
+    char run[RUN_MAX];
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
@@ -431,14 +433,13 @@ static enum rc fetches_fail(void *ctx, enum fake_kind kind, struct str topic, st
 static void an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew(void **state)
 {
     struct fixture x = {0};
-    char run[256];
+    char run[RUN_MAX];
     uint64_t appends;
 
     (void)state;
     open(&x, "p: mul10; out < mul10");
     answered(&x, ask(&x, "INPUT=1", "k"), "OUTPUT=10");
-    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));
-    other_input(&x, run, "INPUT=1", "its", -1);
+    other_takes(&x, run, 7, "INPUT=1", "its");
     other_output(&x, run, "OUTPUT=10");
     advance(&x, 1100);
     x.bus->fail = fetches_fail;                  /* it knows already */
@@ -446,8 +447,7 @@ static void an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_a
     x.bus->fail = NULL;
     fixture_advance(&x, 500000);
     advance(&x, 1100);
-    snprintf(run, sizeof run, "%s", other(&x, 8, 5000));
-    other_input(&x, run, "INPUT=3", "late", -1);
+    other_takes(&x, run, 8, "INPUT=3", "late");
     other_output(&x, run, "OUTPUT=30");
     fixture_advance(&x, 101000);                 /* nobody has asked for the window's time */
     appends = x.bus->appends;
@@ -456,6 +456,41 @@ static void an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_a
     assert_int_equal(x.bus->appends, appends);
     answered(&x, ask(&x, "INPUT=1", "k"), "OUTPUT=10");
     assert_int_equal(x.up->started, 2);          /* that was too long ago */
+    fixture_close(&x);
+}
+
+static enum rc looks_are_counted(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    (void)e;
+    if (kind == FAKE_DESCRIBE && str_is(topic, OUTPUTS)) ++*(int *)ctx;
+    return RC_OK;
+}
+
+static void who_waits_for_another_process_looks_after_20_ms_and_then_twice_as_late_each_time(void **state)
+{
+    static const int at_ms[] = {20, 60, 140, 300, 620};
+    struct fixture x = {0};
+    struct asked *a;
+    int looks = 0, now_ms = 0;
+    char run[RUN_MAX];
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    other_takes(&x, run, 7, "INPUT=1", "k");
+    a = ask(&x, "INPUT=1", "k");
+    x.bus->fail = looks_are_counted;
+    x.bus->fail_ctx = &looks;
+    for (int i = 0; i < (int)countof(at_ms); i++) {
+        advance(&x, at_ms[i] - now_ms - 20);
+        assert_int_equal(looks, i);
+        advance(&x, 20);
+        assert_int_equal(looks, i + 1);
+        now_ms = at_ms[i];
+    }
+    x.bus->fail = NULL;
+    other_output(&x, run, "OUTPUT=10");
+    advance(&x, LOOK_MS);
+    answered(&x, a, "OUTPUT=10");
     fixture_close(&x);
 }
 
@@ -520,6 +555,7 @@ int main(void)
         cmocka_unit_test(after_the_window_a_key_is_new_to_all),
         cmocka_unit_test(an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew),
         cmocka_unit_test(an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_before_its_input),
+        cmocka_unit_test(who_waits_for_another_process_looks_after_20_ms_and_then_twice_as_late_each_time),
         cmocka_unit_test(while_the_log_cannot_be_read_callers_wait_no_longer_than_they_said),
         cmocka_unit_test(a_process_that_ends_tells_those_who_wait),
     };
