@@ -2,6 +2,7 @@
 #include "cli/http.h"
 #include "net/addr.h"
 #include "net/curl.h"
+#include "net/grpc.h"
 #include "sys/fs.h"
 #include <stdio.h>
 
@@ -40,20 +41,6 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
-static void percent_decode(struct str s, struct buf *b)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        char hex[3] = {0};
-        if (s.p[i] != '%' || i + 2 >= s.n) {
-            buf_append_byte(b, (uint8_t)s.p[i]);
-            continue;
-        }
-        memcpy(hex, s.p + i + 1, 2);
-        buf_append_byte(b, (uint8_t)strtoul(hex, NULL, 16));
-        i += 2;
-    }
-}
-
 /* Headers and trailers alike. */
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
@@ -72,7 +59,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
         a->grpc_status = (int)number;
     if (str_eq_nocase(name, STR("grpc-message"))) {
         buf_clear(&a->grpc_message);
-        percent_decode(value, &a->grpc_message);
+        grpc_message_decode(&a->grpc_message, value);
     }
     return size * n;
 }
@@ -186,17 +173,4 @@ enum rc http_server_name(struct str said, struct buf *ret, struct err *e)
         return RC_OK;
     return err_set(e, RC_INVALID, "\"" STR_FMT "\": HOST:PORT is wanted, as 127.0.0.1:%d",
                    STR_ARG(said), HTTP_SERVER_PORT);
-}
-
-void http_put_escaped(struct buf *b, struct str s)
-{
-    for (size_t i = 0; i < s.n; i++) {
-        unsigned char c = (unsigned char)s.p[i];
-        bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
-                     strchr("-._~", c);
-        if (plain && c)
-            buf_append_byte(b, c);
-        else
-            buf_printf(b, "%%%02X", c);
-    }
 }

@@ -4,6 +4,7 @@
 #pragma once
 #include "base/buf.h"
 #include "base/err.h"
+#include "cred/http.h"                         /* http_escape() */
 
 enum { HTTP_SERVER_PORT = 9000 };               /* when --server names a host alone */
 
@@ -39,4 +40,3 @@ void http_answer_fini(struct http_answer *a);
  * RC_INVALID says what is wrong with it. */
 enum rc http_server_name(struct str said, struct buf *ret, struct err *e) MUST_USE;
 
-void http_put_escaped(struct buf *b, struct str s);      /* percent-encoded, for one part of a path or a query value */

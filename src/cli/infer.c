@@ -136,7 +136,7 @@ static int infer_rest(struct cli *cli, bool model, const char *name, struct byte
     for (size_t i = 0; i < cli->headers_n; i++)
         headers[i + 1] = cli->headers[i];
     buf_printf(&path, "/v2/%s/", model ? "models" : "pipelines");
-    http_put_escaped(&path, str_of(name));
+    http_escape(str_of(name), &path);
     buf_append_str(&path, STR("/infer"));
     ask.path = buf_str(&path);
     if (http_ask(&ask, &a, &e)) return cli_fail("%s", e.text);

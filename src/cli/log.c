@@ -152,7 +152,7 @@ static int topic_read(struct cli *cli, const char *topic)
              (!str_to_i64(str_of(cli->offset), &offset) || offset < 0))
         return cli_usage("--offset: start, end or a number is wanted, not \"%s\"", cli->offset);
     buf_append_str(&path, STR("topics/"));
-    http_put_escaped(&path, str_of(topic));
+    http_escape(str_of(topic), &path);
     buf_printf(&path, "/records?offset=%" PRId64, offset);
     if (cli->limit >= 0) buf_printf(&path, "&limit=%" PRId64, cli->limit);
     if (cli->partition >= 0) buf_printf(&path, "&partition=%" PRId64, cli->partition);
@@ -184,10 +184,10 @@ int cmd_trace(struct cli *cli)
     int status;
 
     buf_append_str(&path, STR("trace/"));
-    http_put_escaped(&path, str_of(cli->words[0]));
+    http_escape(str_of(cli->words[0]), &path);
     if (cli->pipeline) {
         buf_append_str(&path, STR("?pipeline="));
-        http_put_escaped(&path, str_of(cli->pipeline));
+        http_escape(str_of(cli->pipeline), &path);
     }
     status = cli_manage(cli, "GET", buf_str(&path), (struct bytes){0}, &j);
     if (status) return status;
@@ -218,7 +218,7 @@ int cmd_inspect(struct cli *cli)
     int status;
 
     buf_append_str(&path, STR("inspect/"));
-    http_put_escaped(&path, str_of(cli->words[0]));
+    http_escape(str_of(cli->words[0]), &path);
     if (cli->limit >= 0) buf_printf(&path, "?limit=%" PRId64, cli->limit);
     status = ask(cli, buf_str(&path), &j);
     if (status || !j) return status;

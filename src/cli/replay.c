@@ -40,7 +40,7 @@ static int records_get(const struct replay *r, int32_t partition, int64_t offset
     AUTO(buf_fini) struct buf path = {0};
 
     buf_append_str(&path, STR("topics/"));
-    http_put_escaped(&path, buf_str(&r->topic));
+    http_escape(buf_str(&r->topic), &path);
     buf_printf(&path, "/records?raw=true&partition=%" PRId32 "&offset=%" PRId64 "&limit=%d", partition, offset, limit);
     return cli_manage(r->cli, "GET", buf_str(&path), (struct bytes){0}, ret);
 }
@@ -274,7 +274,7 @@ static int into_check(const struct replay *r)
     int status;
 
     buf_append_str(&path, STR("pipelines/"));
-    http_put_escaped(&path, str_of(r->into));
+    http_escape(str_of(r->into), &path);
     if ((status = cli_manage(r->cli, "GET", buf_str(&path), (struct bytes){0}, &j))) return status;
     if (json_is_false(json_object_get(j, "ready")) && !r->cli->check)
         status = cli_fail("pipeline %s is not ready: " STR_FMT, r->into, STR_ARG(json_text(j, "status")));

@@ -258,7 +258,7 @@ int cmd_apply(struct cli *cli)
 static void put_path_part(struct buf *b, const char *text)
 {
     if (b->n) buf_append_byte(b, '/');
-    http_put_escaped(b, str_of(text));
+    http_escape(str_of(text), b);
 }
 
 static void row(struct table *t, const json_t *r)

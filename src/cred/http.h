@@ -2,7 +2,7 @@
  *
  * Certificates are always checked, redirects never followed. What can pass by itself (no connection, 429, 5xx) is tried again after a
  * quarter of a second, a half …, give or take, for as long as timeout_ms lasts and at most HTTP_TRIES times.
- * Used by: the files of cred.     SPDX-License-Identifier: Apache-2.0
+ * Used by: the files of cred; http_escape() by cli, too.     SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/buf.h"
