@@ -16,7 +16,7 @@ struct commit {
     int16_t **codes; /* of the puts, in the answer */
     size_t puts_n;
     struct offset_commit_response_topic **rows; /* of each topic of the request, in the answer */
-    struct seen named, taken;
+    struct seen named; /* and not taken yet */
 };
 
 static size_t partitions_in(const struct offset_commit_request *q)
@@ -97,9 +97,7 @@ static void put_add(struct commit *c, const struct offset_commit_request_topic *
                     const struct offset_commit_request_partition *p,
                     struct offset_commit_response_topic *to)
 {
-    if (seen_add(&c->taken, t->name, p->partition_index) <
-        seen_count(&c->named, t->name, p->partition_index))
-        return;
+    if (seen_take(&c->named, t->name, p->partition_index)) return;
     c->codes[c->puts_n] = row_add(to, p->partition_index, 0);
     c->puts[c->puts_n++] = (struct offset_put){t->name, committed_of(c, p)};
 }
@@ -221,5 +219,4 @@ void api_offset_commit(struct request *r)
     if (!c.q) return;
     handle(&c);
     seen_fini(&c.named);
-    seen_fini(&c.taken);
 }

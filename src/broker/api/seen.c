@@ -36,6 +36,20 @@ size_t seen_count(const struct seen *s, struct str name, int32_t number)
     return (size_t)(uintptr_t)map_get(&s->map, key_of(name, number, room));
 }
 
+size_t seen_take(struct seen *s, struct str name, int32_t number)
+{
+    uint8_t room[KEY_MAX];
+    struct bytes key = key_of(name, number, room);
+    size_t n = (size_t)(uintptr_t)map_get(&s->map, key);
+
+    must(n);
+    if (n > 1)
+        map_put(&s->map, key, (void *)(uintptr_t)(n - 1));
+    else
+        map_del(&s->map, key);
+    return n - 1;
+}
+
 static int part_cmp(const void *a, const void *b)
 {
     const struct seen_part *x = a, *y = b;

@@ -14,7 +14,7 @@ struct commit {
     struct txn_offset_commit_response a;
     struct offset_put *puts;
     size_t puts_n;
-    struct seen named, taken;
+    struct seen named; /* and not taken yet */
 };
 
 static bool shape(struct commit *c)
@@ -52,12 +52,6 @@ static int16_t check_one(struct commit *c, struct str topic,
     return KAFKA_ERR_NONE;
 }
 
-/* The same partition comes again: the last of them counts, and is answered (as in offset_commit.c). */
-static bool comes_again(struct commit *c, struct str topic, int32_t partition)
-{
-    return seen_add(&c->taken, topic, partition) < seen_count(&c->named, topic, partition);
-}
-
 static void partitions_check(struct commit *c)
 {
     for (size_t i = 0; i < c->q->topics_n; i++) {
@@ -69,7 +63,7 @@ static void partitions_check(struct commit *c)
             struct txn_offset_commit_response_partition *row = &to->partitions[to->partitions_n];
             int16_t code = check_one(c, t->name, p);
 
-            if (!code && comes_again(c, t->name, p->partition_index)) continue;
+            if (!code && seen_take(&c->named, t->name, p->partition_index)) continue; /* the last counts, as in offset_commit.c */
             if (!code && (int64_t)p->committed_metadata.n > c->r->broker->config.offset_metadata_max_bytes)
                 code = KAFKA_ERR_OFFSET_METADATA_TOO_LARGE;
             *row = (struct txn_offset_commit_response_partition){p->partition_index, code};
@@ -181,5 +175,4 @@ void api_txn_offset_commit(struct request *r)
     if (!c.q) return;
     handle(&c);
     seen_fini(&c.named);
-    seen_fini(&c.taken);
 }

@@ -308,6 +308,32 @@ static void only_members_commit_as_members(void **state)
     is(a->topics[0].partitions[0].error_code, KAFKA_ERR_ILLEGAL_GENERATION);
 }
 
+/* As Kafka has it: those that are refused are answered as often as they are named. */
+static void of_an_offset_that_is_named_twice_the_last_counts(void **state)
+{
+    struct house *h = *state;
+    static char much[5000];
+    struct txn_offset_commit_request_partition rows[] = {{9, 1, -1, STR("")}, {0, 5, -1, STR("")}, {9, 1, -1, STR("")}, {0, 6, -1, {much, sizeof much}}};
+    struct txn_offset_commit_request_topic t = {STR("t"), rows, countof(rows)};
+    struct txn_offset_commit_request c = {.transactional_id = STR("one"), .group_id = STR("g"), .generation_id = -1, .member_id = STR(""), .topics = &t, .topics_n = 1};
+    struct txn_offset_commit_response *a;
+
+    is(txn_client_init(&h->a), KAFKA_ERR_NONE);
+    is(txn_client_offset(&h->a, "g", "t", 1, 1), KAFKA_ERR_NONE);
+    c.producer_id = h->a.pid;
+    c.producer_epoch = h->a.epoch;
+    a = client_ask(&h->a.k, KAFKA_TXN_OFFSET_COMMIT, 4, &c);
+    assert_int_equal(a->topics[0].partitions_n, 3);
+    is(a->topics[0].partitions[0].error_code, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    is(a->topics[0].partitions[1].error_code, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+    assert_int_equal(a->topics[0].partitions[2].partition_index, 0);
+    is(a->topics[0].partitions[2].error_code, KAFKA_ERR_OFFSET_METADATA_TOO_LARGE);
+    rows[3].committed_metadata = STR("");
+    a = client_ask(&h->a.k, KAFKA_TXN_OFFSET_COMMIT, 4, &c);
+    assert_int_equal(a->topics[0].partitions_n, 3);
+    is(a->topics[0].partitions[2].error_code, KAFKA_ERR_NONE);
+}
+
 /* Where the record of that value is, as a reader finds it; -1: nowhere. */
 static int64_t offset_of(struct house *h, int value)
 {
@@ -454,6 +480,7 @@ int main(void)
         IN_A_HOUSE(a_topic_may_go_while_a_transaction_is_open),
         IN_A_HOUSE(an_operator_ends_a_transaction_with_a_marker),
         IN_A_HOUSE(only_members_commit_as_members),
+        IN_A_HOUSE(of_an_offset_that_is_named_twice_the_last_counts),
         IN_A_HOUSE(a_record_has_one_offset_whoever_is_asked),
         IN_A_HOUSE(a_partition_that_is_offline_gets_its_marker_later),
         IN_A_HOUSE(who_reads_inside_the_process_sees_what_was_committed),
