@@ -2,22 +2,6 @@
 #include "app/gateway_secrets.h"
 
 #include "base/diag.h"
-#include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
-/* The same file gets other bytes: whoever looks at it sees that by its time. */
-static enum rc file_fill(struct gateway_secret_file *f, struct bytes pem, struct err *e)
-{
-    if (ftruncate(f->fd, 0)) return err_sys(e, "truncate");
-    for (size_t at = 0; at < pem.n;) {
-        ssize_t n = pwrite(f->fd, pem.p + at, pem.n - at, (off_t)at);
-
-        if (n < 0) return err_sys(e, "write");
-        at += (size_t)n;
-    }
-    return RC_OK;
-}
 
 static enum rc files_fill(struct gateway_secret *g, const struct secret *s, struct err *e)
 {
@@ -26,7 +10,7 @@ static enum rc files_fill(struct gateway_secret *g, const struct secret *s, stru
 
         if (!secret_get(s, g->files[i].key, &pem))
             return err_set(e, RC_NOT_FOUND, "the Secret " STR_FMT " lacks the key " STR_FMT, STR_ARG(g->name), STR_ARG(g->files[i].key));
-        if (file_fill(&g->files[i], pem, e)) return e->rc;
+        if (secret_file_fill(&g->files[i].file, pem, e)) return e->rc;     /* whoever looks at it sees that by its time */
     }
     return RC_OK;
 }
@@ -52,10 +36,8 @@ static enum rc file_make(struct gateway_secret *g, struct str path, const char *
     struct gateway_secret_file *f = &g->files[g->n];
 
     f->key = path.n && path.p[path.n - 1] != '/' ? path : str_of(preset);     /* its last part names it in the Secret */
-    f->fd = memfd_create("millrace-pem", MFD_CLOEXEC);
-    if (f->fd < 0) return err_sys(e, "memfd_create");
+    if (secret_file_open(&f->file, e)) return e->rc;
     g->n++;
-    snprintf(f->path, sizeof f->path, "/proc/self/fd/%d", f->fd);
     return RC_OK;
 }
 
@@ -95,9 +77,9 @@ enum rc gateway_secrets_open(struct gateway_secrets *g, const struct config *c, 
 
 struct tls_options gateway_secrets_tls(const struct gateway_secrets *g, const struct config *c)
 {
-    return (struct tls_options){.crt_path = g->own.n ? g->own.files[0].path : c->security_gateway_tls_crt_path.p,
-                                .key_path = g->own.n ? g->own.files[1].path : c->security_gateway_tls_key_path.p,
-                                .client_ca_path = g->clients.n ? g->clients.files[0].path : c->security_gateway_tls_client_ca_path.p,
+    return (struct tls_options){.crt_path = g->own.n ? g->own.files[0].file.path : c->security_gateway_tls_crt_path.p,
+                                .key_path = g->own.n ? g->own.files[1].file.path : c->security_gateway_tls_key_path.p,
+                                .client_ca_path = g->clients.n ? g->clients.files[0].file.path : c->security_gateway_tls_client_ca_path.p,
                                 .client_auth = config_gateway_client_auth(c),
                                 .http = true};
 }
@@ -105,7 +87,7 @@ struct tls_options gateway_secrets_tls(const struct gateway_secrets *g, const st
 static void secret_end(struct gateway_secret *g)
 {
     secret_watch_free(g->watch);
-    while (g->n) close(g->files[--g->n].fd);
+    while (g->n) secret_file_close(&g->files[--g->n].file);
     *g = (struct gateway_secret){0};
 }
 

@@ -8,8 +8,7 @@
 #include "app/config.h"
 #include "cred/secret.h"
 
-enum { GATEWAY_SECRET_PATH = 40 };
-struct gateway_secret_file { int fd; char path[GATEWAY_SECRET_PATH]; struct str key; };
+struct gateway_secret_file { struct secret_file file; struct str key; };
 struct gateway_secret { struct gateway_secret_file files[2]; size_t n; struct secret_watch *watch; struct str name; };
 struct gateway_secrets { struct gateway_secret own, clients; };           /* {0} is fine */
 

@@ -10,14 +10,11 @@
 #include "bus/wire.h"
 #include "cred/msk.h"
 #include "cred/oidc.h"
-#include "cred/secret.h"
 #include "cred/token.h"
 #include <fcntl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
 #include <stdio.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 enum part_kind { PART_LOGIN, PART_OWN, PART_BROKERS, PARTS_N };
 static const char *const part_names[PARTS_N] = {"the SASL password", "the client certificate", "the brokers' authority"};
@@ -303,33 +300,23 @@ static enum rc put(const struct access *a, rd_kafka_conf_t *conf, const char *na
     return err_set(e, RC_INVALID, "librdkafka property %s: %s", name, why);
 }
 
-/* A secret as a file that only this process sees. */
 static enum rc put_file(const struct access *a, rd_kafka_conf_t *conf, const char *name, const struct secret *from, struct str key, struct access_until *until,
                         bool *ret_there, struct err *e)
 {
+    struct secret_file *f = &until->files[until->n];
     struct bytes pem;
-    char path[48];
-    int fd;
 
     *ret_there = from && key.n && secret_get(from, key, &pem);
     if (!*ret_there) return RC_OK;
-    fd = memfd_create("millrace-pem", MFD_CLOEXEC);
-    if (fd < 0) return err_sys(e, "memfd_create");
-    until->fds[until->n++] = fd;
-    for (size_t at = 0; at < pem.n;) {
-        ssize_t n = write(fd, pem.p + at, pem.n - at);
-
-        if (n < 0) return err_sys(e, "write %s", name);
-        at += (size_t)n;
-    }
-    snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
-    return put(a, conf, name, path, e);
+    if (secret_file_open(f, e)) return e->rc;
+    until->n++;
+    return secret_file_fill(f, pem, e) ? e->rc : put(a, conf, name, f->path, e);
 }
 
 void access_until_fini(struct access_until *u)
 {
     while (u->n)
-        close(u->fds[--u->n]);
+        secret_file_close(&u->files[--u->n]);
 }
 
 static void on_refresh_wanted(rd_kafka_t *rk, const char *config, void *arg)

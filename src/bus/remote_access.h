@@ -5,6 +5,7 @@
 #include "base/buf.h"
 #include "bus/remote_lib.h"
 #include "bus/remote_security.h"
+#include "cred/secret.h"
 #include "net/loop.h"
 #include "sys/worker.h"
 #include <stdatomic.h>
@@ -32,7 +33,7 @@ void access_stop(struct access *a);              /* no more news: before the wor
 struct access *access_free(struct access *a);    /* after the last client; NULL is fine; returns NULL */
 
 /* A client's configuration, before it is made; what has to stay open until it is, is in `until`. */
-struct access_until { int fds[3]; size_t n; };
+struct access_until { struct secret_file files[3]; size_t n; };
 enum rc access_conf(struct access *a, rd_kafka_conf_t *conf, struct access_until *until, struct err *e) MUST_USE;
 void access_until_fini(struct access_until *u);
 enum rc access_refresh(struct access *a, rd_kafka_t *rk, struct err *e) MUST_USE;      /* the password or the token of now */

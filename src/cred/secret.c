@@ -3,7 +3,9 @@
 #include "cred/secret.h"
 #include "cred/secret_core.h"
 #include "sys/fs.h"
+#include <stdio.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 struct pair { struct str key; struct bytes value; };
 struct secret {
@@ -239,4 +241,31 @@ enum rc secret_read(const struct secret_source *s, const atomic_bool *stop, stru
     if (files ? files_read(s, &d, e) : api_read(s, stop, &d, e)) return err_in(e, STR_FMT, STR_ARG(s->what));
     *ret = secret_of(&d);
     return RC_OK;
+}
+
+/* ---- for a library that reads files only ---- */
+
+enum rc secret_file_open(struct secret_file *f, struct err *e)
+{
+    f->fd = memfd_create("millrace-pem", MFD_CLOEXEC);
+    if (f->fd < 0) return err_sys(e, "memfd_create");
+    snprintf(f->path, sizeof f->path, "/proc/self/fd/%d", f->fd);
+    return RC_OK;
+}
+
+enum rc secret_file_fill(const struct secret_file *f, struct bytes value, struct err *e)
+{
+    if (ftruncate(f->fd, 0)) return err_sys(e, "truncate %s", f->path);
+    for (size_t at = 0; at < value.n;) {
+        ssize_t n = pwrite(f->fd, value.p + at, value.n - at, (off_t)at);
+
+        if (n < 0) return err_sys(e, "write %s", f->path);
+        at += (size_t)n;
+    }
+    return RC_OK;
+}
+
+void secret_file_close(struct secret_file *f)
+{
+    close(f->fd);
 }

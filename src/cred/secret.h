@@ -51,6 +51,15 @@ enum { SECRET_READ_MS = 10000, SECRET_BYTES_MAX = 4 << 20 };
  * /a/tls.pem and /b/tls.pem are two files, and one and the same key of a Secret. */
 enum rc secret_read(const struct secret_source *s, const atomic_bool *stop, struct secret **ret, struct err *e) MUST_USE;
 
+/* ---- for a library that reads files only ---- */
+
+/* A file in memory that only this process sees: a secret is on no disk. */
+enum { SECRET_FILE_PATH = 40 };
+struct secret_file { int fd; char path[SECRET_FILE_PATH]; };
+enum rc secret_file_open(struct secret_file *f, struct err *e) MUST_USE;         /* an error: there is nothing to close */
+enum rc secret_file_fill(const struct secret_file *f, struct bytes value, struct err *e) MUST_USE;       /* instead of what was in it: it gets a new time */
+void secret_file_close(struct secret_file *f);
+
 /* ---- when it changes ---- */
 
 enum { SECRET_FILES_EVERY_MS = 2000, SECRET_API_EVERY_MS = 30000 };

@@ -143,6 +143,22 @@ static void a_kubernetes_secret_outside_a_pod_says_what_to_do(void **state)
     unsetenv("POD_NAMESPACE");
 }
 
+static void a_file_in_memory_that_is_filled_again_has_nothing_of_before(void **state)
+{
+    AUTO(buf_fini) struct buf there = {0};
+    struct secret_file f;
+    struct err e;
+
+    (void)state;
+    assert_int_equal(secret_file_open(&f, &e), RC_OK);
+    assert_int_equal(secret_file_fill(&f, str_bytes(STR("a long certificate")), &e), RC_OK);
+    assert_int_equal(secret_file_fill(&f, str_bytes(STR("a key")), &e), RC_OK);
+    assert_int_equal(fs_load(&fs_real, f.path, 100, &there, &e), RC_OK);
+    assert_str(buf_str(&there), "a key");
+    secret_file_close(&f);
+    assert_int_equal(secret_file_fill(&f, str_bytes(STR("x")), &e), RC_IO);
+}
+
 /* ---- what the API server says ---- */
 
 static const struct k8s_who who = {{"kafka-secret", 12}, {"models", 6}};
@@ -264,6 +280,7 @@ int main(void)
         cmocka_unit_test(a_folder_is_a_secret_with_its_files_as_keys),
         cmocka_unit_test(files_with_one_name_in_two_folders_are_two_values),
         cmocka_unit_test(a_kubernetes_secret_outside_a_pod_says_what_to_do),
+        cmocka_unit_test(a_file_in_memory_that_is_filled_again_has_nothing_of_before),
         cmocka_unit_test(the_api_servers_answer_is_decoded),
         cmocka_unit_test(a_refusal_of_the_api_server_names_the_rule_that_is_missing),
         cmocka_unit_test(a_mounted_secret_that_is_swapped_is_noticed_once),
