@@ -9,6 +9,7 @@ import pytest
 sys.path.insert(0, str(pathlib.Path(__file__).parent))
 import harness  # noqa: E402
 import replicas  # noqa: E402
+import security  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -48,6 +49,17 @@ def toy(tmp_path_factory):
     server = harness.Process([harness.TOY_SERVER], tmp_path_factory.mktemp("toy") / "toy.log")
     yield server.ready["infer"]
     assert server.stop() == 0, server.errors()
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return security.Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def pairs(authority):
+    """Certificates of a server and of a data plane."""
+    return {"server": authority.make("server"), "client": authority.make("client", "/CN=plane/OU=Tests")}
 
 
 @pytest.fixture

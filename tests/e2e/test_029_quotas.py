@@ -56,11 +56,6 @@ def produce(conn, size):
     return answer["throttle_time_ms"] / 1000
 
 
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return security.Authority(tmp_path_factory.mktemp("authority"))
-
-
 @pytest.fixture
 def quotas(start, tmp_path, authority):
     config = security.write_config(tmp_path / "millrace.yaml", [

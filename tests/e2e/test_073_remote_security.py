@@ -17,16 +17,6 @@ from stand_in import Handler, serving
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return security.Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pairs(authority):
-    return {"server": authority.make("server"), "client": authority.make("client", "/CN=plane/OU=Tests")}
-
-
-@pytest.fixture(scope="module")
 def kafka(tmp_path_factory, authority, pairs):
     made = secured.Ours(tmp_path_factory.mktemp("kafka"), authority, pairs)
     try:

@@ -2,22 +2,11 @@
 
 import pytest
 import secured
-import security
 from harness import wait_for
 from secured import PASSWORD, USER, Turning, answers_on, login, plane_config, put, says, tls_files
 from security import add_user
 
 REAL_KAFKA_ONLY = True  # for our own broker test_073_remote_security.py does it
-
-
-@pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return security.Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
-def pairs(authority):
-    return {"server": authority.make("server"), "client": authority.make("client", "/CN=plane/OU=Tests")}
 
 
 @pytest.fixture(scope="module")

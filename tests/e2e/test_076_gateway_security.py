@@ -74,11 +74,6 @@ class Secured(Millrace):
 
 
 @pytest.fixture(scope="module")
-def authority(tmp_path_factory):
-    return security.Authority(tmp_path_factory.mktemp("authority"))
-
-
-@pytest.fixture(scope="module")
 def plane(tmp_path_factory, toy, authority):
     server = Secured(tmp_path_factory.mktemp("secured"), authority, "--security.gateway.tls.clientCaPath", authority.ca, "--security.gateway.tls.clientAuth",
                      "requested")
