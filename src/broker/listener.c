@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000, RELOAD_MS = 5000, TROUBLES_MAX = 4096, TROUBLE_MS = 60000 };
+enum { ACCEPTS_PER_TURN = 256, BACKLOG = 1024, RETRY_MS = 100, TURNED_AWAY_MAX = 1000, TROUBLES_MAX = 4096, TROUBLE_MS = 60000 };
 
 /* ---- what is told ---- */
 
@@ -379,26 +379,14 @@ static bool encrypts(enum broker_protocol p)
 
 /* ---- certificates ---- */
 
-static void look_at_end(struct sock_listener *l)
-{
-    l->l.certificate_end_s = tls_server_not_after(l->tls);
-    tls_server_warn_of_end(l->tls, l->l.name, broker_wall_ms(l->l.broker) / 1000);
-}
-
-static void on_reload(struct timer *t)
+static void look_at_certificate(struct timer *t)
 {
     struct sock_listener *l = container_of(t, struct sock_listener, reload);
     struct broker *b = l->l.broker;
-    bool changed;
-    struct err e;
 
-    if (tls_server_reload(l->tls, &changed, &e)) {
-        diag(DIAG_WARN, "tls.certificate_kept", KV_STR("listener", l->l.name), KV_CSTR("why", e.text));
-    } else if (changed) {
-        diag(DIAG_INFO, "tls.certificate_reloaded", KV_STR("listener", l->l.name));
-    }
-    look_at_end(l);
-    timer_set(b->timers, t, broker_now_ms(b) + RELOAD_MS, on_reload);
+    tls_server_look(l->tls, l->l.name, broker_wall_ms(b) / 1000);
+    l->l.certificate_end_s = tls_server_not_after(l->tls);
+    timer_set(b->timers, t, broker_now_ms(b) + TLS_LOOK_MS, look_at_certificate);
 }
 
 static enum rc security_open(struct sock_listener *l, const struct broker_listen *o, struct err *e)
@@ -410,13 +398,9 @@ static enum rc security_open(struct sock_listener *l, const struct broker_listen
 
 static void security_start(struct sock_listener *l, const struct broker_listen *o)
 {
-    struct broker *b = l->l.broker;
-
     l->l.protocol = o->protocol;
     if (o->protocol >= BROKER_SASL_PLAINTEXT) l->l.sasl = o->sasl;
-    if (!l->tls) return;
-    look_at_end(l);
-    timer_set(b->timers, &l->reload, broker_now_ms(b) + RELOAD_MS, on_reload);
+    if (l->tls) look_at_certificate(&l->reload);
 }
 
 static void note_address(struct buf *to, const struct broker_listener *l, struct str host, uint16_t port)

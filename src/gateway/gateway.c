@@ -1,13 +1,12 @@
 /* Design note: an HTTP server per loop hands requests here; the path or the method's name decides who answers. Whatever is
  * answered later hangs itself on x->gone, so that a client that leaves ends its work. SPDX-License-Identifier: Apache-2.0 */
-#include "base/diag.h"
 #include "base/rng.h"
 #include "bus/trouble.h"
 #include "gateway/internal.h"
 #include "net/loop.h"
 #include <inttypes.h>
 
-enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10, RELOAD_MS = 5000 };       /* LINGER_MS: for peers to close when all is answered; most never do */
+enum { DRAIN_LOOK_MS = 2, LINGER_MS = 10 };       /* LINGER_MS: for peers to close when all is answered; most never do */
 
 /* ---- Requests ---- */
 
@@ -168,33 +167,20 @@ static void on_accept(void *ctx, int fd, const struct addr *peer)
         hand_over(d->gateways[at], fd, peer, d->ceiling, tls);
 }
 
-static void look_at_end(struct gateway_door *d)
-{
-    d->gateways[0]->certificate_end_s = tls_server_not_after(d->tls);
-    tls_server_warn_of_end(d->tls, STR(DOOR_NAME), clock_wall_ms(loop_clock(d->loop)) / 1000);
-}
-
-static void on_reload(struct timer *t)
+static void look_at_certificate(struct timer *t)
 {
     struct gateway_door *d = container_of(t, struct gateway_door, reload);
-    bool changed;
-    struct err e;
 
-    if (tls_server_reload(d->tls, &changed, &e)) {
-        diag(DIAG_WARN, "tls.certificate_kept", KV_CSTR("listener", DOOR_NAME), KV_CSTR("why", e.text));
-    } else if (changed) {
-        diag(DIAG_INFO, "tls.certificate_reloaded", KV_CSTR("listener", DOOR_NAME));
-    }
-    look_at_end(d);
-    loop_timer(d->loop, t, RELOAD_MS, on_reload);
+    tls_server_look(d->tls, STR(DOOR_NAME), clock_wall_ms(loop_clock(d->loop)) / 1000);
+    d->gateways[0]->certificate_end_s = tls_server_not_after(d->tls);
+    loop_timer(d->loop, t, TLS_LOOK_MS, look_at_certificate);
 }
 
 static enum rc door_secure(struct gateway_door *d, const struct tls_options *tls, struct err *e)
 {
     if (!tls) return RC_OK;
     if (tls_server_new(tls, &d->tls, e)) return err_in(e, "security.gateway.tls");
-    look_at_end(d);
-    loop_timer(d->loop, &d->reload, RELOAD_MS, on_reload);
+    look_at_certificate(&d->reload);
     return RC_OK;
 }
 

@@ -29,6 +29,7 @@ struct tls_server {
     SSL_CTX *ctx;
     int64_t not_after;
     int64_t warned_s; /* when the log was told of its end; 0: not yet */
+    struct err refused; /* why the last look left the files alone; rc RC_OK: it did not */
 };
 
 struct tls {
@@ -228,6 +229,22 @@ bool tls_server_warn_of_end(struct tls_server *s, struct str listener, int64_t n
          KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate"
                                   : "renew the certificate"));
     return true;
+}
+
+bool tls_server_look(struct tls_server *s, struct str listener, int64_t now_s)
+{
+    bool changed, said;
+    struct err e;
+    enum rc rc = err_keep(tls_server_reload(s, &changed, &e), &e);
+
+    said = changed || (rc && (!s->refused.rc || strcmp(s->refused.text, e.text) != 0));
+    if (said && rc)
+        diag(DIAG_WARN, "tls.certificate_kept", KV_STR("listener", listener), KV_CSTR("why", e.text));
+    else if (said)
+        diag(DIAG_INFO, "tls.certificate_reloaded", KV_STR("listener", listener));
+    s->refused = e;
+    tls_server_warn_of_end(s, listener, now_s);
+    return said;
 }
 
 /* ---- a connection ---- */

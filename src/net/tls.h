@@ -35,6 +35,11 @@ int64_t tls_server_not_after(const struct tls_server *s);                /* seco
  * of each new certificate. True: it did now. */
 bool tls_server_warn_of_end(struct tls_server *s, struct str listener, int64_t now_s);
 
+/* To be called every TLS_LOOK_MS: takes files that have changed, and says so in the log; those that cannot be used it leaves, and
+ * says that, once for each thing that is wrong with them. Then tls_server_warn_of_end(). True: it said something of the files. */
+enum { TLS_LOOK_MS = 5000 };
+bool tls_server_look(struct tls_server *s, struct str listener, int64_t now_s);
+
 #define TLS_END_METRIC "millrace_tls_certificate_expiry_seconds"
 #define TLS_END_HELP   "When the certificate of a listener ends, in seconds since 1970."
 

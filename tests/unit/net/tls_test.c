@@ -316,6 +316,39 @@ static void a_new_certificate_is_for_new_connections(void **state)
     world_free(&w);
 }
 
+static void file_write(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    assert_non_null(f);
+    fputs(text, f);
+    assert_int_equal(fclose(f), 0);
+}
+
+static void files_that_cannot_be_used_change_nothing_and_are_told_of_once(void **state)
+{
+    struct world w;
+    int64_t end;
+
+    (void)state;
+    world_new(&w, TLS_CLIENT_NONE);
+    end = tls_server_not_after(w.tls);
+    assert_false(tls_server_look(w.tls, STR("l"), 0));
+    file_write(w.crt, "no certificate");
+    assert_true(tls_server_look(w.tls, STR("l"), 0));
+    assert_false(tls_server_look(w.tls, STR("l"), 5));
+    assert_int_equal(unlink(w.crt), 0);          /* something else is wrong now */
+    assert_true(tls_server_look(w.tls, STR("l"), 10));
+    assert_false(tls_server_look(w.tls, STR("l"), 15));
+    assert_int_equal(tls_server_not_after(w.tls), end);
+    say(&w, "GET /a HTTP/1.1\r\nhost: a\r\n\r\n", 28);
+    assert_true(w.got.n > 0);
+    certificate_write(w.crt, w.key, "second, with another length");
+    assert_true(tls_server_look(w.tls, STR("l"), 20));
+    assert_false(tls_server_look(w.tls, STR("l"), 25));
+    world_free(&w);
+}
+
 static void of_a_certificate_that_ends_the_log_is_told_once_a_day(void **state)
 {
     enum { DAY = 86400 };
@@ -356,6 +389,7 @@ int main(void)
         cmocka_unit_test(a_client_certificate_is_wanted_where_it_is_required),
         cmocka_unit_test(protocols_are_agreed_on),
         cmocka_unit_test(a_new_certificate_is_for_new_connections),
+        cmocka_unit_test(files_that_cannot_be_used_change_nothing_and_are_told_of_once),
         cmocka_unit_test(of_a_certificate_that_ends_the_log_is_told_once_a_day),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
