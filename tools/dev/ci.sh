@@ -35,7 +35,7 @@ cmd_ci() {
     command -v npm >/dev/null || need nodejs npm
     say "Java tools, a real Apache Kafka 3.8.1 ($modes), a real MLServer, a schema registry, an OpenID provider"
     pytest_suite venv tests/e2e/slow
-    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py tests/e2e/test_074_five_errors.py \
+    pytest_suite venv tests/e2e/test_040_pipelines.py tests/e2e/test_045_bus.py tests/e2e/test_046_replicas.py tests/e2e/test_072_users_and_acls.py tests/e2e/test_078_five_errors.py \
         tests/e2e/test_049_keys_on_replicas.py tests/e2e/test_051_two_versions.py --kafka "$modes" -k "kraft or zk"
     pytest_suite venv tests/e2e/test_074_remote_security_kafka.py --kafka kraft
     say "the broker killed 200 times under real clients"
