@@ -6,6 +6,7 @@
 #include "bus/capabilities.h"
 #include "bus/remote.h"
 #include "bus/trouble.h"
+#include "net/certificate.h"
 #include "sys/worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -193,18 +194,13 @@ void doctor_machine(const struct config *c, finding_fn fn, void *ctx)
 
 /* ---- certificates ---- */
 
-static void put_subject(X509 *x, char *to, size_t n)
-{
-    X509_NAME_oneline(X509_get_subject_name(x), to, (int)n);
-}
-
 static void certificate(const char *of, const char *path, finding_fn fn, void *ctx)
 {
     FILE *f = fopen(path, "re");
     X509 *x = f ? PEM_read_X509(f, NULL, NULL, NULL) : NULL;
-    char name[256] = "", ends[40] = "";
+    AUTO(buf_fini) struct buf subject = {0}, end = {0};
+    const char *name, *ends;
     int days = 0, seconds = 0, early_days = 0, early_seconds = 0;
-    struct tm tm;
 
     if (!x) {
         finding_say(fn, ctx, "certificate", VERDICT_FAIL, "%s: %s: %s", of, path, f ? "there is no certificate in it" : strerror(errno));
@@ -212,10 +208,12 @@ static void certificate(const char *of, const char *path, finding_fn fn, void *c
         if (f) fclose(f);
         return;
     }
-    put_subject(x, name, sizeof name);
+    certificate_name_put(X509_get_subject_name(x), &subject);
+    certificate_date_put(X509_get0_notAfter(x), &end);
+    name = buf_cstr(&subject);
+    ends = buf_cstr(&end);
     ASN1_TIME_diff(&days, &seconds, NULL, X509_get0_notAfter(x));
     ASN1_TIME_diff(&early_days, &early_seconds, NULL, X509_get0_notBefore(x));
-    if (ASN1_TIME_to_tm(X509_get0_notAfter(x), &tm)) strftime(ends, sizeof ends, "%Y-%m-%d", &tm);
     if (days < 0 || seconds < 0) finding_advise(fn, ctx, "certificate", VERDICT_FAIL, "renew it", "%s: %s (%s) ended on %s", of, path, name, ends);
     else if (early_days > 0 || early_seconds > 0)
         finding_advise(fn, ctx, "certificate", VERDICT_FAIL, "compare this machine's clock with that of its authority", "%s: %s (%s) is not valid yet", of, path, name);

@@ -11,6 +11,7 @@
 #include "cred/msk.h"
 #include "cred/oidc.h"
 #include "cred/token.h"
+#include "net/certificate.h"
 #include <fcntl.h>
 #include <openssl/x509v3.h>
 #include <pthread.h>
@@ -413,26 +414,6 @@ enum rc access_refresh(struct access *a, rd_kafka_t *rk, struct err *e)
 
 /* ---- the certificate of a broker ---- */
 
-static void put_name(X509_NAME *name, char *to, size_t n)
-{
-    BIO *bio = BIO_new(BIO_s_mem());
-    char *text;
-    long len;
-
-    X509_NAME_print_ex(bio, name, 0, XN_FLAG_RFC2253);
-    len = BIO_get_mem_data(bio, &text);
-    snprintf(to, n, "%.*s", (int)len, text);
-    BIO_free(bio);
-}
-
-static void put_date(const ASN1_TIME *t, char *to, size_t n)
-{
-    struct tm tm = {0};
-
-    ASN1_TIME_to_tm(t, &tm);
-    strftime(to, n, "%Y-%m-%d", &tm);
-}
-
 /* The names that it is for: a few of them. */
 static void put_hosts(X509 *x, char *to, size_t n)
 {
@@ -458,22 +439,23 @@ static int on_certificate(rd_kafka_t *rk, const char *broker, int32_t id, int *e
 {
     struct access *a = ((struct remote *)arg)->access;
     const unsigned char *p = (const unsigned char *)der;
-    char subject[80], issuer[64], hosts[72], from[16], to[16];
+    AUTO(buf_fini) struct buf subject = {0}, issuer = {0}, from = {0}, to = {0};
+    char hosts[72];
     X509 *x;
 
     (void)rk, (void)id, (void)depth, (void)why, (void)why_n;
     if (*error == X509_V_OK) return 1;
     x = d2i_X509(NULL, &p, (long)n);
     if (!x) return 0;
-    put_name(X509_get_subject_name(x), subject, sizeof subject);
-    put_name(X509_get_issuer_name(x), issuer, sizeof issuer);
+    certificate_name_put(X509_get_subject_name(x), &subject);
+    certificate_name_put(X509_get_issuer_name(x), &issuer);
     put_hosts(x, hosts, sizeof hosts);
-    put_date(X509_get0_notBefore(x), from, sizeof from);
-    put_date(X509_get0_notAfter(x), to, sizeof to);
+    certificate_date_put(X509_get0_notBefore(x), &from);
+    certificate_date_put(X509_get0_notAfter(x), &to);
     X509_free(x);
     pthread_mutex_lock(&a->lock);
-    snprintf(a->certificate, sizeof a->certificate, "%s: the certificate %s%s%s (signed by %s, good from %s to %s): %s", strchr(broker, '/') ? strrchr(broker, '/') + 1 : broker,
-             subject, *hosts ? " for " : "", hosts, issuer, from, to, X509_verify_cert_error_string(*error));
+    snprintf(a->certificate, sizeof a->certificate, "%s: the certificate %.79s%s%s (signed by %.63s, good from %s to %s): %s", strchr(broker, '/') ? strrchr(broker, '/') + 1 : broker,
+             buf_cstr(&subject), *hosts ? " for " : "", hosts, buf_cstr(&issuer), buf_cstr(&from), buf_cstr(&to), X509_verify_cert_error_string(*error));
     pthread_mutex_unlock(&a->lock);
     return 0;
 }

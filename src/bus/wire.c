@@ -1,5 +1,5 @@
 /* Design note: an address is tried, then the next one; TLS and SASL come before the first request, as for any client. What a
- * certificate lacks is asked of OpenSSL right after the handshake, while it still knows. SPDX-License-Identifier: Apache-2.0 */
+ * certificate lacks is kept while OpenSSL checks it: afterwards it does not know the certificate any more. SPDX-License-Identifier: Apache-2.0 */
 #include "bus/wire.h"
 #include "base/base64.h"
 #include "base/rng.h"
@@ -12,6 +12,7 @@
 #include "kafka/message.h"
 #include "kafka/security.h"
 #include "net/addr.h"
+#include "net/certificate.h"
 #include "sys/clock.h"
 #include <errno.h>
 #include <librdkafka/rdkafka.h>
@@ -36,6 +37,7 @@ struct wire {
     SSL_CTX *ctx;
     SSL *ssl;
     struct buf peer;
+    struct buf refused;                  /* the certificate of the broker that did not hold, in words */
 };
 
 /* ---- properties ---- */
@@ -262,40 +264,27 @@ static enum rc tls_refused(const struct wire *w, const char *what, struct err *e
     return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s: %s", what, reason());
 }
 
-static void put_name(const X509_NAME *name, struct buf *b)
+/* While it is checked: a handshake that fails keeps no certificate. Which one, of whom, with which dates. */
+static int on_checked(int good, X509_STORE_CTX *check)
 {
-    char line[256] = "";
+    const SSL *ssl = X509_STORE_CTX_get_ex_data(check, SSL_get_ex_data_X509_STORE_CTX_idx());
+    struct buf *of = &((struct wire *)SSL_get_app_data(ssl))->refused;
+    const X509 *crt = X509_STORE_CTX_get_current_cert(check);
 
-    X509_NAME_oneline(name, line, sizeof line - 1);
-    buf_append_str(b, str_of(line));
+    if (good || !crt || of->n) return good;
+    certificate_name_put(X509_get_subject_name(crt), of);
+    buf_append_str(of, STR(", issued by "));
+    certificate_name_put(X509_get_issuer_name(crt), of);
+    buf_append_str(of, STR(", valid from "));
+    certificate_date_put(X509_get0_notBefore(crt), of);
+    buf_append_str(of, STR(" to "));
+    certificate_date_put(X509_get0_notAfter(crt), of);
+    return good;
 }
 
-static void put_date(const ASN1_TIME *t, struct buf *b)
-{
-    struct tm tm;
-    char line[40] = "?";
-
-    if (ASN1_TIME_to_tm(t, &tm)) strftime(line, sizeof line, "%Y-%m-%d", &tm);
-    buf_append_str(b, str_of(line));
-}
-
-/* Which certificate, which name, which date. */
 static enum rc certificate_refused(const struct wire *w, struct err *e)
 {
-    AUTO(buf_fini) struct buf of = {0};
-    X509 *crt = SSL_get0_peer_certificate(w->ssl);
-    long verdict = SSL_get_verify_result(w->ssl);
-
-    if (crt) {
-        put_name(X509_get_subject_name(crt), &of);
-        buf_append_str(&of, STR(", issued by "));
-        put_name(X509_get_issuer_name(crt), &of);
-        buf_append_str(&of, STR(", valid from "));
-        put_date(X509_get0_notBefore(crt), &of);
-        buf_append_str(&of, STR(" to "));
-        put_date(X509_get0_notAfter(crt), &of);
-    }
-    return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s; its certificate is " STR_FMT, X509_verify_cert_error_string(verdict), STR_ARG(buf_str(&of)));
+    return found(w, RD_KAFKA_RESP_ERR__SSL, e, "%s; its certificate is " STR_FMT, X509_verify_cert_error_string(SSL_get_verify_result(w->ssl)), STR_ARG(buf_str(&w->refused)));
 }
 
 static bool trust(struct wire *w)
@@ -399,9 +388,10 @@ static enum rc encrypt(struct wire *w, struct err *e)
     w->ctx = SSL_CTX_new(TLS_client_method());
     if (!w->ctx || SSL_CTX_set_min_proto_version(w->ctx, TLS1_2_VERSION) != 1 || !trust(w)) return tls_refused(w, "reading the trusted certificates", e);
     if (!identify(w)) return tls_refused(w, "reading the client's certificate and key", e);
-    SSL_CTX_set_verify(w->ctx, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, NULL);
+    SSL_CTX_set_verify(w->ctx, verify ? SSL_VERIFY_PEER : SSL_VERIFY_NONE, verify ? on_checked : NULL);
     w->ssl = SSL_new(w->ctx);
-    must(w->ssl && SSL_set_fd(w->ssl, w->fd) == 1);
+    must(w->ssl && SSL_set_fd(w->ssl, w->fd) == 1 && SSL_set_app_data(w->ssl, w) == 1);
+    buf_clear(&w->refused);
     if (addr_split(buf_str(&w->peer), &host, &port, e)) return e->rc;
     snprintf(name, sizeof name, STR_FMT, STR_ARG(host));
     literal = addr_literal(buf_str(&w->peer), &address);
@@ -649,6 +639,7 @@ struct wire *wire_close(struct wire *w)
     if (!w) return NULL;
     hang_up(w);
     buf_fini(&w->peer);
+    buf_fini(&w->refused);
     free(w);
     return NULL;
 }

@@ -286,6 +286,7 @@ static void a_certificate_has_to_be_for_whom_we_call(void **state)
     assert_int_equal(tls_to("127.0.0.1", "none", folder, false, &e), RC_OK);
     assert_int_not_equal(tls_to("127.0.0.1", "https", folder, false, &e), RC_OK);
     assert_non_null(strstr(e.text, "IP address mismatch"));
+    assert_non_null(strstr(e.text, "its certificate is CN=kafka.example, issued by CN=kafka.example, valid from 20"));
     assert_int_not_equal(tls_to("localhost", "https", folder, false, &e), RC_OK);
     assert_non_null(strstr(e.text, "hostname mismatch"));
     assert_int_not_equal(tls_to("*", "https", folder, false, &e), RC_OK);
