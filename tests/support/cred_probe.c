@@ -73,7 +73,7 @@ static json_t *secret_json(const struct secret *s, const json_t *wish)
         const char *path = json_string_value(item), *slash = strrchr(path, '/');
         const char *key = slash ? slash + 1 : path;
 
-        json_object_set_new(ret, key, str_json(secret_text(s, str_of(key))));
+        json_object_set_new(ret, key, str_json(secret_text(s, str_of(path))));
     }
     return ret;
 }
@@ -149,7 +149,7 @@ static enum rc oidc_of(const json_t *wish, struct token_maker **ret, struct err 
     if (!name.n && file.n) s = secret_source_new(&(struct secret_options){.what = STR("the client secret"), .items = &one, .items_n = 1});
     return oidc_maker_new(&(struct oidc_options){.method = text(wish, "method"), .client_id = text(wish, "client_id"), .client_secret = text(wish, "client_secret"),
                                                  .scope = text(wish, "scope"), .token_endpoint_url = text(wish, "token_endpoint_url"), .extensions = text(wish, "extensions"),
-                                                 .secret = s, .client_secret_key = text(wish, "client_secret_key"), .ca_path = text(wish, "ca_path"), .timeout_ms = 3000}, ret, e);
+                                                 .secret = s, .client_secret_key = name.n ? STR("") : file, .ca_path = text(wish, "ca_path"), .timeout_ms = 3000}, ret, e);
 }
 
 static json_t *oidc(const json_t *wish, struct err *e)
