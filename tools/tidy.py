@@ -1,4 +1,5 @@
-"""./dev tidy: the layers of src/, headers that compile alone, dead files, lines that say they are unfinished.
+"""./dev tidy: the layers of src/, headers that compile alone, dead files, lines that say they are unfinished,
+counting inside MIN and MAX.
 
 Reads the same order of floors that the build links by; prints every violation and ends with 1 if there is one.
 """
@@ -15,6 +16,7 @@ FLOORS = [["base"], ["sys"], ["net", "kafka", "oip"], ["cred"], ["broker"], ["bu
           ["app"], ["cli", "console"], ["main.c"]]
 PURE = {"kafka": {"base"}, "oip": {"base"}}
 BROKER_READERS = {"broker", "bus", "app"}  # only the embedded bus and app look into the broker
+TWICE = re.compile(r"\b(?:MIN|MAX)\([^;]*(?:\+\+|--)")
 UNFINISHED = re.compile(r"\b(TODO|FIXME|XXX|HACK|not implemented|unimplemented)\b")
 FUNCTION_LINES_MAX, FILE_LINES_MAX = 90, 1200
 
@@ -72,6 +74,8 @@ def check_files(problems):
         for number, line in enumerate(text.splitlines(), 1):
             if UNFINISHED.search(line):
                 problems.append(f"{path.relative_to(ROOT)}:{number}: unfinished by its own words")
+            if TWICE.search(line):
+                problems.append(f"{path.relative_to(ROOT)}:{number}: MIN and MAX evaluate the one they choose twice: it counts twice")
         if text.count("\n") > FILE_LINES_MAX:
             problems.append(f"{path.relative_to(ROOT)}: {text.count(chr(10))} lines: it wants to be a folder")
         if path.suffix in (".c", ".h") and "SPDX-License-Identifier: Apache-2.0" not in text:
