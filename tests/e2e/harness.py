@@ -110,13 +110,17 @@ class Millrace(Process):
 
 
 class Kafka381:
-    """A real Apache Kafka 3.8.1, KRaft or ZooKeeper mode."""
+    """A real Apache Kafka 3.8.1, KRaft or ZooKeeper mode. More listeners (KRaft): of each name its address and the one that clients are told."""
 
-    def __init__(self, data, mode="kraft", properties=""):
+    def __init__(self, data, mode="kraft", properties="", listeners=None):
         self.data, self.mode = pathlib.Path(data), mode
         self.data.mkdir(parents=True, exist_ok=True)
         self.port = free_ports()
         self.address = f"127.0.0.1:{self.port}"
+        if listeners:
+            own = f"PLAINTEXT://{self.address}"
+            bound, told = (",".join(f"{n.upper()}://{pair[i]}" for n, pair in listeners.items()) for i in (0, 1))
+            properties += f"listeners={own},CONTROLLER://127.0.0.1:{self.port + 1},{bound}\nadvertised.listeners={own},{told}\n"
         props = self.data / "more.properties"
         props.write_text("group.initial.rebalance.delay.ms=0\nmessage.max.bytes=104857600\n"
                          "socket.request.max.bytes=209715200\nreplica.fetch.max.bytes=104857600\n" + properties)

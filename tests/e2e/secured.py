@@ -51,7 +51,6 @@ class Apache:
         with contextlib.ExitStack() as held:  # released together, so that none is given twice
             names = {n: held.enter_context(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
                      for n in ("ssl", "mutual", "saslssl", "sasl", *(["oauth"] if oauth else []))}
-        listeners = ",".join(f"{n.upper()}://127.0.0.1:{p}" for n, p in names.items())
         jaas = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_{USER}="{PASSWORD}";'
         scram = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
         more = [
@@ -70,15 +69,9 @@ class Apache:
                      "listener.name.oauth.oauthbearer.connections.max.reauth.ms=3600000",  # a session ends with its token
                      *(f"listener.name.oauth.oauthbearer.sasl.oauthbearer.{k}={v}" for k, v in oauth.items())]
 
-        class Secured(harness.Kafka381):
-            def start(self):
-                own = f"PLAINTEXT://127.0.0.1:{self.port}"
-                with open(self.data / "more.properties", "a") as props:
-                    props.write(f"listeners={own},CONTROLLER://127.0.0.1:{self.port + 1},{listeners}\nadvertised.listeners={own},{listeners}\n")
-                super().start()
-
-        self.process = Secured(folder / "kafka", properties="\n".join(more) + "\n")
-        self.at = {"open": self.process.address, **{n: f"127.0.0.1:{p}" for n, p in names.items()}}
+        addresses = {n: f"127.0.0.1:{p}" for n, p in names.items()}
+        self.process = harness.Kafka381(folder / "kafka", properties="\n".join(more) + "\n", listeners={n: (a, a) for n, a in addresses.items()})
+        self.at = {"open": self.process.address, **addresses}
 
     def stop(self):
         self.process.stop()

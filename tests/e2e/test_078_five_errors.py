@@ -152,17 +152,8 @@ class Kafka:
                 "listener.name.sasl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required;"]
         for name, pem in (("ssl", "good"), ("other", "bad")):
             more += [f"listener.name.{name}.ssl.keystore.type=PEM", f"listener.name.{name}.ssl.keystore.location={folder / pem}.pem"]
-        outside = ",".join(f"{n.upper()}://{a}" for n, a in self.at.items())
-        told = ",".join(f"{n.upper()}://{self.fronts[n].address if n in self.fronts else a}" for n, a in self.at.items())
-
-        class Behind(harness.Kafka381):
-            def start(self):
-                own = f"PLAINTEXT://127.0.0.1:{self.port}"
-                with open(self.data / "more.properties", "a") as props:
-                    props.write(f"listeners={own},CONTROLLER://127.0.0.1:{self.port + 1},{outside}\nadvertised.listeners={own},{told}\n")
-                super().start()
-
-        self.process = Behind(folder / "kafka", properties="\n".join(more) + "\n")
+        told = {n: self.fronts[n].address if n in self.fronts else a for n, a in self.at.items()}
+        self.process = harness.Kafka381(folder / "kafka", properties="\n".join(more) + "\n", listeners={n: (a, told[n]) for n, a in self.at.items()})
         self.direct = self.process.address
 
 

@@ -3,6 +3,7 @@
 #include "cred/secret_core.h"
 #include "sys/fs.h"
 #include "test.h"
+#include "support/turn.h"
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -223,15 +224,6 @@ static void on_failed(void *ctx, const struct err *e)
 {
     assert_int_equal(e->rc, RC_NOT_FOUND);
     ((struct seen *)ctx)->failed++;
-}
-
-static void turn_until(struct loop *l, const unsigned *count, unsigned wanted)
-{
-    uint64_t deadline = clock_mono_ms(&clock_real) + 10000;
-
-    while (*count < wanted && clock_mono_ms(&clock_real) < deadline)
-        loop_turn(l, 10);
-    assert_int_equal(*count, wanted);
 }
 
 /* As the kubelet does it: files are links into ..data, a link to a folder that is replaced. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "cred/token.h"
 #include "test.h"
+#include "support/turn.h"
 #include <stdio.h>
 
 static void a_token_is_renewed_well_before_it_ends_and_not_at_one_time_everywhere(void **state)
@@ -63,15 +64,6 @@ static void on_failed(void *ctx, const struct err *e)
 {
     assert_int_equal(e->rc, RC_UNAVAILABLE);
     ((struct seen *)ctx)->failed++;
-}
-
-static void turn_until(struct loop *l, const unsigned *count, unsigned wanted)
-{
-    uint64_t deadline = clock_mono_ms(&clock_real) + 10000;
-
-    while (*count < wanted && clock_mono_ms(&clock_real) < deadline)
-        loop_turn(l, 10);
-    assert_int_equal(*count, wanted);
 }
 
 static void a_keeper_hands_over_every_token_and_tells_every_failure(void **state)

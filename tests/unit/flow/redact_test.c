@@ -115,13 +115,13 @@ static void in_no_topic_of_a_chain_is_what_is_redacted_and_models_and_callers_ge
     }
 }
 
-static void a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it(void **state)
+/* Hidden under every name it has on its way; the caller gets it all the same. */
+static void all_names_are_left_out(const char *graph)
 {
     struct fixture x;
     struct asked *a;
 
-    (void)state;
-    open(&x, "p: echo map=p.inputs.SECRET:A; echo-b < echo map=echo.outputs.A:B; out < echo-b");
+    open(&x, graph);
     a = ask(&x, "SECRET=123457;INPUT=77");
     assert_string_equal(asked_text(a), "B=123457;INPUT=77");
     asked_free(a);
@@ -130,19 +130,16 @@ static void a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it(void
     fixture_close(&x);
 }
 
+static void a_tensor_is_the_same_under_the_other_name_a_tensor_map_gives_it(void **state)
+{
+    (void)state;
+    all_names_are_left_out("p: echo map=p.inputs.SECRET:A; echo-b < echo map=echo.outputs.A:B; out < echo-b");
+}
+
 static void however_the_steps_are_ordered_all_names_of_a_tensor_are_left_out(void **state)
 {
-    struct fixture x;
-    struct asked *a;
-
     (void)state;
-    open(&x, "p: echo-b < echo map=echo.outputs.A:B; echo map=p.inputs.SECRET:A; out < echo-b");
-    a = ask(&x, "SECRET=123457;INPUT=77");
-    assert_string_equal(asked_text(a), "B=123457;INPUT=77");
-    asked_free(a);
-    assert_int_equal(records_with_float(&x, 77), 6);
-    assert_int_equal(records_with_float(&x, 123457.0f), 0);
-    fixture_close(&x);
+    all_names_are_left_out("p: echo-b < echo map=echo.outputs.A:B; echo map=p.inputs.SECRET:A; out < echo-b");
 }
 
 static void an_error_and_a_batch_and_a_model_called_directly_hold_nothing_of_it_either(void **state)
