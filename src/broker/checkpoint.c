@@ -166,12 +166,31 @@ static void capture_rewrite(struct checkpoint *c)
     }
 }
 
+static void drop_names(struct buf *b, const char *name)
+{
+    struct buf left = {0};
+
+    if (!b->n) return;
+    for (size_t at = 0; at < b->n; at += strlen((char *)b->p + at) + 1)
+        if (strcmp((char *)b->p + at, name) != 0) add_name(&left, (char *)b->p + at);
+    buf_fini(b);
+    *b = left;
+}
+
+void checkpoint_spare(struct store *s, const char *name)
+{
+    drop_names(&s->gone, name);
+    if (s->checkpoint) drop_names(&s->checkpoint->gone, name);
+}
+
+static void state_name(uint64_t number, char ret[32]) { snprintf(ret, 32, "state.%" PRIu64, number); }
+
 static void checkpoint_later(struct store *s) { s->checkpoint_retry_ms = clock_mono_ms(s->opt.clock) + RETRY_MS; }
 
 static void capture(struct store *s, bool all)
 {
     struct checkpoint *c = xnew(struct checkpoint);
-    char               root[STORE_PATH_BYTES];
+    char               path[STORE_PATH_BYTES];
 
     must(!s->checkpoint);
     s->checkpoint = c;
@@ -188,10 +207,12 @@ static void capture(struct store *s, bool all)
     }
     if (!s->state_file) c->state_file = 1;
     else if ((s->state_format && s->state_format != STATE_FORMAT) || s->state_bytes + c->frames.n > 2 * s->wal.super.state_base + STATE_REWRITE_BYTES) capture_rewrite(c);
+    state_name(c->state_file, path);
+    checkpoint_spare(s, path);                                    /* a crash in the middle of one may have left it */
     c->gone = buf_take(&s->gone);
     s->dirty_any = s->checkpoint_wanted = false;
-    store_path(s, "", root);
-    add_name(&c->files, root);                                    /* folders of logs were made or removed in it */
+    store_path(s, "", path);
+    add_name(&c->files, path);                                    /* folders of logs were made or removed in it */
     c->files_n++;
 }
 
@@ -215,23 +236,6 @@ void checkpoint_place(struct store *s)
     c->super.state_bytes = (anew ? 0 : s->state_bytes) + c->frames.n;
     if (anew) c->super.state_base = c->frames.n;
     c->placed = true;
-}
-
-static void drop_names(struct buf *b, const char *name)
-{
-    struct buf left = {0};
-
-    if (!b->n) return;
-    for (size_t at = 0; at < b->n; at += strlen((char *)b->p + at) + 1)
-        if (strcmp((char *)b->p + at, name) != 0) add_name(&left, (char *)b->p + at);
-    buf_fini(b);
-    *b = left;
-}
-
-void checkpoint_spare(struct store *s, const char *name)
-{
-    drop_names(&s->gone, name);
-    if (s->checkpoint) drop_names(&s->checkpoint->gone, name);
 }
 
 /* ---- writing, on a worker ---- */
@@ -260,7 +264,7 @@ static void state_path(const struct store *s, uint64_t number, char ret[STORE_PA
 {
     char name[32];
 
-    snprintf(name, sizeof name, "state.%" PRIu64, number);
+    state_name(number, name);
     store_path(s, name, ret);
 }
 

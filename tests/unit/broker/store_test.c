@@ -258,6 +258,49 @@ static void metadata_survives_many_rewrites_of_the_checkpoint(void **state)
     rig_fini(&r);
 }
 
+/* The file that a checkpoint was writing anew when the power went is a leftover, and the next start writes it anew at once. */
+static void a_power_cut_in_a_rewrite_of_the_checkpoint_costs_nothing(void **state)
+{
+    unsigned found = 0;
+
+    (void)state;
+    for (uint64_t cut = 1; cut < 9; cut++) {
+        struct rig     r;
+        struct buf     want = {0};
+        struct fs_stat st;
+        char           text[1200];
+
+        rig_init(&r);
+        rig_open(&r);
+        meta(&r, "first");
+        buf_append(&want, bytes_of("first", 6));
+        store_checkpoint_soon(r.t.store);
+        storage_turn(&r.t);
+        for (unsigned round = 0; round < 15; round++) {           /* the last one is what makes more than a megabyte */
+            for (unsigned k = 0; k < 60; k++) {
+                memset(text, 'a' + (int)(k % 26), sizeof text);
+                snprintf(text + 1180, 20, "%u", round * 60 + k);
+                meta(&r, text);
+                if (round < 14) buf_append(&want, bytes_of(text, strlen(text) + 1));
+            }
+            if (round == 14) fs_sim_cut_at(r.disk, fs_sim_ops(r.disk) + cut);
+            store_checkpoint_soon(r.t.store);
+            storage_turn(&r.t);
+        }
+        crash(&r);
+        found += !fs_stat(fs_sim_fs(r.disk), "data/state.2", &st, &r.t.err);
+        for (unsigned start = 0; start < 3; start++) {
+            rig_open(&r);
+            assert_true(r.t.meta.n >= want.n && !memcmp(r.t.meta.p, want.p, want.n));
+            storage_settle(&r.t);
+            crash(&r);
+        }
+        buf_fini(&want);
+        rig_fini(&r);
+    }
+    assert_true(found > 0);
+}
+
 static void a_deleted_log_is_gone_and_its_name_is_free(void **state)
 {
     struct rig          r;
@@ -729,6 +772,7 @@ int main(void)
         cmocka_unit_test(a_small_ring_grows_under_load),
         cmocka_unit_test(checkpoints_come_by_themselves),
         cmocka_unit_test(metadata_survives_many_rewrites_of_the_checkpoint),
+        cmocka_unit_test(a_power_cut_in_a_rewrite_of_the_checkpoint_costs_nothing),
         cmocka_unit_test(a_deleted_log_is_gone_and_its_name_is_free),
         cmocka_unit_test(a_full_disk_is_decided_before_the_append_and_recovers_by_itself),
         cmocka_unit_test(a_disk_without_a_byte_left_gives_no_offset_twice),
