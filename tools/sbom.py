@@ -5,7 +5,7 @@ that it comes from, and, told apart, the tools that it is tested with.
 
     tools/sbom.py build/millrace build/millrace.spdx.json
 
-What is linked is asked of the dynamic linker, what is loaded later (librdkafka, libcurl, libxgboost) is found by its name in the binary;
+What is linked is asked of the dynamic linker, what is loaded later (librdkafka, libcurl, libxgboost, libsnappy) is found by its name in the binary;
 both with all that they need themselves. Licences are those of /usr/share/doc/PACKAGE/copyright, where it is written for machines."""
 
 import collections

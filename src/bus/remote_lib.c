@@ -1,41 +1,20 @@
-/* Design note: librdkafka costs 6 ms and 5 MB at start, so the embedded bus must not link it.
- * dlopen() at the first use; every function is looked up then, and a missing one is an error with
- * its name, not a crash later. SPDX-License-Identifier: Apache-2.0 */
+/* Design note: librdkafka costs 6 ms and 5 MB at start, so the embedded bus must not link it: base/library.h.
+ * SPDX-License-Identifier: Apache-2.0 */
 #include "bus/remote_lib.h"
+#include "base/library.h"
 #include "bus/trouble.h"
-#include <dlfcn.h>
+
+static struct kafka_lib lib;
+static const struct library_function functions[] = {
+#define KAFKA_LIB_NAME(name) {#name, offsetof(struct kafka_lib, name)},
+    KAFKA_LIB_FUNCTIONS(KAFKA_LIB_NAME)
+#undef KAFKA_LIB_NAME
+};
+static struct library library = LIBRARY("librdkafka.so.1", "librdkafka1", functions, &lib);
 
 enum rc kafka_lib_get(const struct kafka_lib **ret, struct err *e)
 {
-    static struct kafka_lib lib;
-    static void *handle;
-    static const struct {
-        const char *name;
-        size_t at;
-    } functions[] = {
-#define KAFKA_LIB_NAME(name) {#name, offsetof(struct kafka_lib, name)},
-        KAFKA_LIB_FUNCTIONS(KAFKA_LIB_NAME)
-#undef KAFKA_LIB_NAME
-    };
-
-    if (!handle) {
-        void *opened = dlopen("librdkafka.so.1", RTLD_NOW | RTLD_LOCAL);
-
-        if (!opened)
-            return err_set(e, RC_UNSUPPORTED,
-                           "a Kafka cluster needs librdkafka (Debian: librdkafka1): %s", dlerror());
-        for (size_t i = 0; i < countof(functions); i++) {
-            void *found = dlsym(opened, functions[i].name);
-
-            if (!found) {
-                dlclose(opened);
-                return err_set(e, RC_UNSUPPORTED, "librdkafka is too old: it has no %s",
-                               functions[i].name);
-            }
-            *(void **)(void *)((char *)&lib + functions[i].at) = found;
-        }
-        handle = opened;
-    }
+    if (library_get(&library, e)) return err_in(e, "a Kafka cluster");
     *ret = &lib;
     return RC_OK;
 }

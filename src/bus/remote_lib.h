@@ -57,7 +57,7 @@ struct kafka_lib {
 #undef KAFKA_LIB_FIELD
 };
 
-/* Loads the library once per process; any thread, but not two at once. RC_UNSUPPORTED when it is not there. */
+/* Loads the library once per process; from any thread. RC_UNSUPPORTED when it is not there. */
 enum rc kafka_lib_get(const struct kafka_lib **ret, struct err *e) MUST_USE;
 
 /* librdkafka's error as ours: what it means for an operation, with the words operators search for. e->sys is its code. */

@@ -7,6 +7,8 @@
  */
 #define ZSTD_STATIC_LINKING_ONLY      /* ZSTD_decompressBound: exported, and stable since 1.4 */
 #include "kafka/compress.h"
+#include "base/diag.h"
+#include "base/library.h"
 #include <isa-l/igzip_lib.h>
 #include <lz4frame.h>
 #include <snappy-c.h>
@@ -165,16 +167,40 @@ static enum rc gzip(struct codecs *c, struct bytes in, struct buf *out, struct e
 
 /* ---- snappy ---- */
 
+static struct snappy_lib {
+    __typeof__(&snappy_compress)              compress;
+    __typeof__(&snappy_uncompress)            uncompress;
+    __typeof__(&snappy_max_compressed_length) compressed_max;
+    __typeof__(&snappy_uncompressed_length)   uncompressed_length;
+} lib;
+
+static const struct library_function snappy_functions[] = {
+    {"snappy_compress", offsetof(struct snappy_lib, compress)},
+    {"snappy_uncompress", offsetof(struct snappy_lib, uncompress)},
+    {"snappy_max_compressed_length", offsetof(struct snappy_lib, compressed_max)},
+    {"snappy_uncompressed_length", offsetof(struct snappy_lib, uncompressed_length)},
+};
+static struct library snappy_library = LIBRARY("libsnappy.so.1", "libsnappy1v5", snappy_functions, &lib);
+
+/* A batch that cannot be read for want of the library looks damaged to its sender: the log says what it is. */
+static enum rc snappy_get(struct err *e)
+{
+    enum rc rc = library_get(&snappy_library, e);
+
+    if (rc) diag(DIAG_ERROR, "kafka.codec_missing", KV_CSTR("codec", "snappy"), KV_CSTR("why", e->text));
+    return rc;
+}
+
 static enum rc snappy_block(struct bytes in, size_t limit, struct buf *out, struct err *e)
 {
     size_t n;
 
-    if (snappy_uncompressed_length((const char *)in.p, in.n, &n) != SNAPPY_OK)
+    if (lib.uncompressed_length((const char *)in.p, in.n, &n) != SNAPPY_OK)
         return damaged(e, KAFKA_CODEC_SNAPPY, "damaged length");
     if (n > limit - out->n) return too_large(e, KAFKA_CODEC_SNAPPY);
     if (n / 64 > in.n) return damaged(e, KAFKA_CODEC_SNAPPY, "claims to expand more than the format can");
     buf_reserve(out, n + 1);
-    if (snappy_uncompress((const char *)in.p, in.n, (char *)out->p + out->n, &n) != SNAPPY_OK)
+    if (lib.uncompress((const char *)in.p, in.n, (char *)out->p + out->n, &n) != SNAPPY_OK)
         return damaged(e, KAFKA_CODEC_SNAPPY, "damaged block");
     out->n += n;
     return RC_OK;
@@ -189,6 +215,7 @@ static enum rc unsnappy(struct bytes in, size_t limit, struct buf *out, struct e
 {
     enum rc rc;
 
+    if ((rc = snappy_get(e))) return rc;
     if (!xerial_header(in)) return snappy_block(in, limit, out, e);
     while (in.n) {
         size_t n;
@@ -206,18 +233,21 @@ static enum rc unsnappy(struct bytes in, size_t limit, struct buf *out, struct e
 
 static enum rc snappy(struct bytes in, struct buf *out, struct err *e)
 {
-    uint8_t *header = buf_grow(out, XERIAL_HEADER);
+    uint8_t *header;
+    enum rc  rc;
 
+    if ((rc = snappy_get(e))) return rc;
+    header = buf_grow(out, XERIAL_HEADER);
     memcpy(header, xerial_magic, sizeof xerial_magic);
     store_be32(header + 8, 1);
     store_be32(header + 12, 1);
     while (in.n) {
-        size_t   take = MIN(in.n, (size_t)XERIAL_BLOCK), n = snappy_max_compressed_length(take);
+        size_t   take = MIN(in.n, (size_t)XERIAL_BLOCK), n = lib.compressed_max(take);
         uint8_t *p;
 
         buf_reserve(out, 4 + n);
         p = out->p + out->n;
-        if (snappy_compress((const char *)in.p, take, (char *)p + 4, &n) != SNAPPY_OK)
+        if (lib.compress((const char *)in.p, take, (char *)p + 4, &n) != SNAPPY_OK)
             return err_set(e, RC_INVALID, "snappy: the compressor refused");
         store_be32(p, (uint32_t)n);
         out->n += 4 + n;

@@ -8,18 +8,16 @@
  * SPDX-License-Identifier: Apache-2.0
  */
 #include "upstream/xgb.h"
+#include "base/library.h"
 #include "oip/pb.h"
 #include "oip/service.h"
-#include <dlfcn.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <xgboost/c_api.h>
 
-#define LIBRARY     "libxgboost.so.0"
 #define NAME_FMT    "%.*s"
 #define NAME_ARG(s) (int)MIN((s).n, (size_t)64), ((s).p ? (s).p : "")
 
@@ -41,45 +39,32 @@ struct api {
     __typeof__(&XGBoosterPredictFromDMatrix) predict_matrix;
 };
 
-static _Atomic(const struct api *) opened;
+static struct api api_table;
+static const struct library_function functions[] = {
+    {"XGBGetLastError", offsetof(struct api, last_error)},
+    {"XGBSetGlobalConfig", offsetof(struct api, configure)},
+    {"XGBoosterCreate", offsetof(struct api, create)},
+    {"XGBoosterFree", offsetof(struct api, free)},
+    {"XGBoosterSetParam", offsetof(struct api, set)},
+    {"XGBoosterLoadModel", offsetof(struct api, load)},
+    {"XGBoosterGetNumFeature", offsetof(struct api, features)},
+    {"XGBoosterPredictFromDense", offsetof(struct api, predict)},
+    {"XGDMatrixCreateFromDense", offsetof(struct api, matrix)},
+    {"XGDMatrixFree", offsetof(struct api, matrix_free)},
+    {"XGBoosterPredictFromDMatrix", offsetof(struct api, predict_matrix)},
+};
+static struct library library = LIBRARY("libxgboost.so.0", "libxgboost0", functions, &api_table);
 
-static bool find(void *library, const char *name, void *to)
-{
-    void *at = dlsym(library, name);
-
-    memcpy(to, &at, sizeof at);
-    return at != NULL;
-}
-
-/* Two threads may come here at once: both open the same library, one table is kept. */
 static enum rc api_open(const struct api **ret, struct err *e)
 {
-    const struct api *there = atomic_load(&opened);
-    struct api *a;
-    void *library;
+    static atomic_bool configured;
 
-    if (there) return *ret = there, RC_OK;
-    if (!(library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL)))
-        return err_set(e, RC_UNAVAILABLE,
-                       "XGBoost models need " LIBRARY " (Debian: apt-get install libxgboost0): %s",
-                       dlerror());
-    a = xnew(struct api);
-    if (!find(library, "XGBGetLastError", &a->last_error) ||
-        !find(library, "XGBSetGlobalConfig", &a->configure) ||
-        !find(library, "XGBoosterCreate", &a->create) ||
-        !find(library, "XGBoosterFree", &a->free) || !find(library, "XGBoosterSetParam", &a->set) ||
-        !find(library, "XGBoosterLoadModel", &a->load) ||
-        !find(library, "XGBoosterGetNumFeature", &a->features) ||
-        !find(library, "XGBoosterPredictFromDense", &a->predict) ||
-        !find(library, "XGDMatrixCreateFromDense", &a->matrix) ||
-        !find(library, "XGDMatrixFree", &a->matrix_free) ||
-        !find(library, "XGBoosterPredictFromDMatrix", &a->predict_matrix)) {
-        free(a);
-        return err_set(e, RC_UNAVAILABLE, LIBRARY " is too old or too new: %s", dlerror());
+    if (library_get(&library, e)) {
+        e->rc = RC_UNAVAILABLE;
+        return err_in(e, "XGBoost models");
     }
-    a->configure("{\"verbosity\": 0}");
-    if (!atomic_compare_exchange_strong(&opened, &there, a)) free(a);
-    *ret = atomic_load(&opened);
+    if (!atomic_exchange(&configured, true)) api_table.configure("{\"verbosity\": 0}");
+    *ret = &api_table;
     return RC_OK;
 }
 
