@@ -1,6 +1,7 @@
 /* Design note: opening a folder is recovering it. Lock, superblock, checkpoint, then the wal twice: the first pass only looks
  * where it ends, whether it is damaged, and which logs it deletes; the second applies. Up to the second pass nothing is
- * changed. In the end one checkpoint, with a superblock that carries the next start number, makes it all durable.
+ * changed. In the end one checkpoint, with a superblock that carries the next start number, makes it all durable; a new folder
+ * needs none, its wal is made with the first start number.
  *
  * A log whose files are damaged or cannot be read goes offline; what only the wal still had of it is saved beside it, since
  * the wal will be reused (rescue.c). SPDX-License-Identifier: Apache-2.0 */
@@ -258,15 +259,21 @@ static enum rc open_wal(struct store *s, struct err *e)
     return RC_OK;
 }
 
-/* The next start number, durable before anything is written under it. */
+/* The next start number, durable before anything is written under it: a new wal was made with it, and there is nothing to
+ * make a checkpoint of. */
 static enum rc begin_start(struct store *s, struct err *e)
 {
     uint32_t last = s->wal.super.start_number;
 
+    s->durable_seq = s->wal.seq_next - 1;
+    if (s->fresh) {
+        s->stats.opened_clean = true;
+        s->checkpoint_ms = clock_mono_ms(s->opt.clock);
+        return RC_OK;
+    }
     if (last == INT32_MAX) return err_set(e, RC_UNSUPPORTED, "%s was started %" PRIu32 " times", s->dir, last);
     find_leftovers(s);
-    s->wal.start_number = last == UINT32_MAX ? 0 : last + 1;
-    s->durable_seq = s->wal.seq_next - 1;
+    s->wal.start_number = last + 1;
     return checkpoint_now(s, false, e);
 }
 
@@ -309,7 +316,7 @@ enum rc store_open(const struct store_options *opt, struct store **ret, struct e
     list_init(&s->compact_waits);
     store_cleaner_limits(s, 0, 0);
     handles_init(&s->handles, s->fs, opt->files_open_max ? opt->files_open_max : MIN((uint32_t)FILES_OPEN_MAX, fs_files_max() / 4));
-    if ((rc = folder_is_ours(s, e)) || (rc = open_wal(s, e)) || (rc = recover(s, e)) || (rc = begin_start(s, e))) {
+    if ((rc = folder_is_ours(s, e)) || (rc = open_wal(s, e)) || (!s->fresh && (rc = recover(s, e))) || (rc = begin_start(s, e))) {
         store_free(s);
         return rc;
     }

@@ -17,7 +17,8 @@ enum {
     RING_AT = 2 * FS_ALIGN,                    /* behind the two superblocks */
     GROUP_BYTES_MAX = 4 << 20,                 /* or one record that is larger; two such buffers are most of what a load needs */
     GROUP_KEEP_BYTES = 1 << 20,                /* a larger buffer is given back when it was hardly used */
-    ZERO_CHUNK = 1 << 20
+    ZERO_CHUNK = 1 << 20,
+    ZERO_PIECES = 16
 };
 static const uint32_t GROUP_MAGIC = 0x3147524d;                   /* "MRG1" */
 static const char     SUPER_MAGIC[8] = "MILLRWAL";
@@ -288,26 +289,27 @@ void wal_super_done(struct wal *w, const struct wal_super *s)
 
 /* ---- files ---- */
 
-static enum rc write_zeros(struct file *f, uint64_t from, uint64_t to, struct err *e)
+/* `head`, and zeros behind it as far as `to`. */
+static enum rc write_zeros(struct file *f, uint64_t from, struct bytes head, uint64_t to, struct err *e)
 {
-    uint8_t *zeros = aligned_alloc(FS_ALIGN, ZERO_CHUNK);
-    enum rc  rc = RC_OK;
+    static _Alignas(FS_ALIGN) uint8_t zeros[ZERO_CHUNK / ZERO_PIECES];        /* nobody writes to it: it takes no memory */
 
-    must(zeros != NULL);
-    memset(zeros, 0, ZERO_CHUNK);
-    while (from < to && !rc) {
-        size_t n = (size_t)MIN(to - from, (uint64_t)ZERO_CHUNK);
+    while (from < to) {
+        struct iovec iov[1 + ZERO_PIECES] = {{(void *)(uintptr_t)head.p, head.n}};
+        uint64_t     at = from + head.n, end = MIN(to, at + ZERO_CHUNK);
+        int          n = head.n != 0;
 
-        rc = file_write(f, bytes_of(zeros, n), from, e);
-        from += n;
+        for (; at < end; at += iov[n++].iov_len) iov[n] = (struct iovec){zeros, (size_t)MIN(end - at, (uint64_t)sizeof zeros)};
+        if (file_writev(f, iov, n, from, e)) return e->rc;
+        from = end;
+        head.n = 0;
     }
-    free(zeros);
-    return rc;
+    return RC_OK;
 }
 
 enum rc wal_grow(const struct wal *w, uint64_t from_bytes, uint64_t bytes, struct err *e)
 {
-    if (write_zeros(w->file, RING_AT + from_bytes, RING_AT + bytes, e) || file_sync(w->file, e)) return err_in(e, "grow the wal");
+    if (write_zeros(w->file, RING_AT + from_bytes, (struct bytes){0}, RING_AT + bytes, e) || file_sync(w->file, e)) return err_in(e, "grow the wal");
     return RC_OK;
 }
 
@@ -315,18 +317,14 @@ static enum rc create(struct fs *fs, const char *path, uint64_t bytes, struct er
 {
     AUTO(file_closep) struct file *f = NULL;
     char             temp[4096];
-    uint8_t          b[FS_ALIGN];
-    struct wal_super s = {.start_number = UINT32_MAX, .clean = true, .ring.bytes = bytes, .seq = 1, .group = 1};
+    _Alignas(FS_ALIGN) uint8_t b[RING_AT];
+    struct wal_super s = {.ring.bytes = bytes, .seq = 1, .group = 1};
 
     random_bytes(s.folder_id, sizeof s.folder_id);
     random_bytes(s.secret, sizeof s.secret);
+    for (; s.generation < 2; s.generation++) super_encode(&s, b + s.generation * FS_ALIGN);
     must((size_t)snprintf(temp, sizeof temp, "%s.tmp", path) < sizeof temp);
-    if (fs_open(fs, temp, FS_WRITE | FS_CREATE | FS_TRUNC, &f, e) || write_zeros(f, 0, RING_AT + bytes, e)) return e->rc;
-    for (s.generation = 0; s.generation < 2; s.generation++) {
-        super_encode(&s, b);
-        if (file_write(f, bytes_of(b, FS_ALIGN), s.generation * FS_ALIGN, e)) return e->rc;
-    }
-    if (file_sync(f, e)) return e->rc;
+    if (fs_open(fs, temp, FS_WRITE | FS_CREATE | FS_TRUNC | FS_DIRECT, &f, e) || write_zeros(f, 0, bytes_of(b, RING_AT), RING_AT + bytes, e) || file_sync(f, e)) return e->rc;
     return fs_rename(fs, temp, path, e);                          /* the caller syncs the folder */
 }
 

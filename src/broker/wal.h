@@ -35,7 +35,7 @@ struct wal_ring { uint64_t base, bytes; };     /* base: a position that lies at 
 struct wal_super {                             /* what the newest superblock says; see docs/disk-format.md */
     uint64_t generation;
     uint8_t  folder_id[16], secret[16];
-    uint32_t start_number;                     /* of the last start; UINT32_MAX: none yet */
+    uint32_t start_number;                     /* of the last start, from 0 on */
     bool     clean;
     struct wal_ring ring;
     uint64_t begin;                            /* position of the oldest record that is needed */
@@ -66,7 +66,7 @@ struct wal {
     uint32_t start_number;
 };
 
-/* Opens or creates. Changes nothing in an existing file.
+/* Opens or creates. Changes nothing in an existing file; a new one is that of start 0, which needs no superblock of its own.
  *   RC_CORRUPT  no valid superblock   RC_UNSUPPORTED  a newer format */
 enum rc wal_open(struct fs *fs, const char *path, uint64_t bytes_first, uint64_t bytes_max, struct wal *ret, struct err *e) MUST_USE;
 void wal_close(struct wal *w);
