@@ -20,7 +20,6 @@ enum {
     LARGE_READ_BYTES = 1 << 20, /* of one connection in one turn */
     WRITE_BYTES_PER_TURN = 4 << 20,
     SEND_FILE_BYTES = 1 << 20,
-    TLS_PIECE_BYTES = 16 << 10, /* one record of TLS: it takes no more at a time */
 };
 
 static struct broker *broker_of(const struct sock *s)
@@ -262,25 +261,20 @@ static int gather(const struct sock *s, struct iovec *iov, bool *ret_file_follow
     return n;
 }
 
-/* TLS wants its bytes in one piece, and the same ones again when the socket was full: from where we are, up to
- * TLS_PIECE_BYTES, files included. */
-static ssize_t tls_write_some(struct sock *s)
+/* TLS wants its bytes in one piece, and the same ones again when the socket was full: from where we are, as many as
+ * `piece` holds, files included. False: a file has fewer than were promised. */
+static bool gather_piece(const struct sock *s, uint8_t piece[TLS_WRITE_BYTES], size_t *ret_n)
 {
-    static uint8_t piece[TLS_PIECE_BYTES]; /* one loop */
     const struct broker_reply *r = s->out;
     size_t part = s->part, at = s->part_at, n = 0;
-    ssize_t sent;
 
-    while (r && n < sizeof piece) {
+    while (r && n < TLS_WRITE_BYTES) {
         struct broker_part p = broker_reply_part(r, part);
-        size_t some = MIN(p.n - at, sizeof piece - n);
+        size_t some = MIN(p.n - at, TLS_WRITE_BYTES - n);
         struct err e;
 
         if (p.file && tls_sends_files(s->tls)) break;
-        if (p.file && file_read_exact(p.file, piece + n, some, p.offset + at, &e)) {
-            errno = EIO;
-            return -1;
-        }
+        if (p.file && file_read_exact(p.file, piece + n, some, p.offset + at, &e)) return false;
         if (!p.file && some) memcpy(piece + n, p.bytes.p + at, some);
         n += some;
         at += some;
@@ -291,8 +285,22 @@ static ssize_t tls_write_some(struct sock *s)
             r = broker_reply_next(r);
         }
     }
+    *ret_n = n;
+    return true;
+}
+
+static ssize_t tls_write_some(struct sock *s)
+{
+    static struct tls_room room; /* one loop */
+    size_t n = tls_owed(s->tls);
+    ssize_t sent;
+
+    if (!n && !gather_piece(s, room.plain, &n)) {
+        errno = EIO;
+        return -1;
+    }
     if (n) {
-        sent = tls_write(s->tls, piece, n);
+        sent = tls_write(s->tls, &room, room.plain, n);
     } else {
         struct broker_part p = broker_reply_part(s->out, s->part);
 

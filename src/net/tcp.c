@@ -22,7 +22,6 @@ enum {
     SPARES_KEPT = 64,
     DISCARD_MAX = 1 << 20,
     DISCARD_MS = 2000,
-    TLS_PIECE_BYTES = 16 << 10, /* one record: it takes no more at a time */
 };
 
 enum out_kind { OUT_BUF, OUT_BLOB, OUT_BORROWED, OUT_FILE };
@@ -48,7 +47,7 @@ struct tcp {
     size_t items_n, spares_n;
     uint8_t *spares[SPARES_KEPT]; /* COPY_BYTES each */
     uint8_t scratch[READ_BYTES];
-    uint8_t piece[TLS_PIECE_BYTES];
+    struct tls_room room;
 };
 
 static void conn_flush(struct conn *c);
@@ -430,22 +429,23 @@ static struct bytes next_piece(struct conn *c)
     struct out_item *first = container_of(c->out.next, struct out_item, link);
     size_t n = 0;
 
-    if (first->kind != OUT_FILE && (first->rest.n >= TLS_PIECE_BYTES || first->link.next == &c->out))
-        return bytes_of(first->rest.p, MIN(first->rest.n, (size_t)TLS_PIECE_BYTES));
+    if (tls_owed(c->tls)) return bytes_of(NULL, tls_owed(c->tls));
+    if (first->kind != OUT_FILE && (first->rest.n >= TLS_WRITE_BYTES || first->link.next == &c->out))
+        return bytes_of(first->rest.p, MIN(first->rest.n, (size_t)TLS_WRITE_BYTES));
     list_each(l, &c->out)
     {
         struct out_item *it = container_of(l, struct out_item, link);
-        size_t part = MIN(it->rest.n, sizeof c->tcp->piece - n);
+        size_t part = MIN(it->rest.n, TLS_WRITE_BYTES - n);
 
         if (!part) break;
         if (it->kind != OUT_FILE) {
-            memcpy(c->tcp->piece + n, it->rest.p, part);
-        } else if (pread(it->fd, c->tcp->piece + n, part, it->at) != (ssize_t)part) {
+            memcpy(c->tcp->room.plain + n, it->rest.p, part);
+        } else if (pread(it->fd, c->tcp->room.plain + n, part, it->at) != (ssize_t)part) {
             return (struct bytes){0};
         }
         n += part;
     }
-    return bytes_of(c->tcp->piece, n);
+    return bytes_of(c->tcp->room.plain, n);
 }
 
 static bool write_record(struct conn *c)
@@ -454,7 +454,7 @@ static bool write_record(struct conn *c)
     ssize_t n = -1;
 
     errno = EIO; /* a file is shorter than promised */
-    if (piece.n) n = tls_write(c->tls, piece.p, piece.n);
+    if (piece.n) n = tls_write(c->tls, &c->tcp->room, piece.p, piece.n);
     if (n > 0) {
         sent_bytes(c, (size_t)n);
         return true;

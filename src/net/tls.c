@@ -5,15 +5,18 @@
 #include "base/diag.h"
 
 #include <errno.h>
+#include <openssl/bio.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <openssl/x509v3.h>
+#include <pthread.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 
 enum { END_WARN_S = 14 * 86400, END_WARN_EVERY_S = 86400 };
-enum { FILES = 3, WHY_BYTES = 200 };
+enum { FILES = 3, WHY_BYTES = 200, RECORD_BYTES = 16 << 10 };
 
 struct file_stamp {
     ino_t ino;
@@ -34,7 +37,11 @@ struct tls_server {
 
 struct tls {
     SSL *ssl;
+    int fd;
     bool wants_write;
+    struct tls_room *room; /* in tls_write(): where its records gather */
+    struct buf rest;       /* records that the socket had no room for; whatever comes leaves behind them */
+    size_t owed;           /* what tls_write() made them of */
 };
 
 /* ---- errors ---- */
@@ -247,12 +254,96 @@ bool tls_server_look(struct tls_server *s, struct str listener, int64_t now_s)
     return said;
 }
 
+/* ---- how records leave once the handshake is done ---- */
+
+static bool rest_leaves(struct tls *t)
+{
+    ssize_t sent = t->rest.n ? send(t->fd, t->rest.p, t->rest.n, MSG_NOSIGNAL) : 0;
+
+    if (sent < 0) {
+        if (errno == EINTR) errno = EAGAIN;
+        return false;
+    }
+    buf_consume(&t->rest, (size_t)sent);
+    if (!t->rest.n) {
+        buf_fini(&t->rest);
+        return true;
+    }
+    errno = EAGAIN;
+    return false;
+}
+
+/* All that gathered, in one system call. What the socket has no room for stays with the connection. */
+static bool room_leaves(struct tls *t, struct tls_room *room)
+{
+    size_t n = room->records_n;
+    ssize_t sent = send(t->fd, room->records, n, MSG_NOSIGNAL);
+
+    room->records_n = 0;
+    if (sent == (ssize_t)n) return true;
+    if (sent < 0 && errno != EAGAIN && errno != EINTR) return false;
+    sent = MAX(sent, (ssize_t)0);
+    buf_append(&t->rest, bytes_of(room->records + sent, n - (size_t)sent));
+    errno = EAGAIN;
+    return false;
+}
+
+static int record_write(BIO *bio, const char *p, int n)
+{
+    struct tls *t = BIO_get_data(bio);
+    ssize_t sent = -1;
+
+    BIO_clear_retry_flags(bio);
+    errno = EAGAIN;
+    if (t->room && (size_t)n <= sizeof t->room->records - t->room->records_n) {
+        memcpy(t->room->records + t->room->records_n, p, (size_t)n);
+        t->room->records_n += (size_t)n;
+        return n;
+    }
+    if (!t->room && rest_leaves(t)) sent = send(t->fd, p, (size_t)n, MSG_NOSIGNAL);
+    if (sent <= 0 && BIO_sock_should_retry((int)sent)) BIO_set_retry_write(bio);
+    return (int)sent;
+}
+
+static long record_ctrl(BIO *bio, int what, long n, void *p)
+{
+    (void)bio;
+    (void)n;
+    (void)p;
+    return what == BIO_CTRL_FLUSH;
+}
+
+static pthread_once_t record_once = PTHREAD_ONCE_INIT;
+static BIO_METHOD *record_method;
+
+static void record_method_make(void)
+{
+    record_method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "records");
+    must(record_method && BIO_meth_set_write(record_method, record_write) &&
+         BIO_meth_set_ctrl(record_method, record_ctrl));
+}
+
+/* The handshake is done. Where the kernel encrypts, it is given the bytes as they are. */
+static void records_begin(struct tls *t)
+{
+    BIO *bio;
+
+    if (tls_sends_files(t)) return;
+    pthread_once(&record_once, record_method_make);
+    bio = BIO_new(record_method);
+    must(bio);
+    BIO_set_data(bio, t);
+    BIO_set_init(bio, 1);
+    SSL_set0_wbio(t->ssl, bio);
+}
+
 /* ---- a connection ---- */
 
 struct tls *tls_accept(struct tls_server *s, int fd)
 {
     struct tls *t = xnew(struct tls);
 
+    t->fd = fd;
     t->ssl = SSL_new(s->ctx);
     must(t->ssl && SSL_set_fd(t->ssl, fd) == 1);
     SSL_set_accept_state(t->ssl);
@@ -263,6 +354,7 @@ struct tls *tls_free(struct tls *t)
 {
     if (!t) return NULL;
     SSL_free(t->ssl);
+    buf_fini(&t->rest);
     free(t);
     ERR_clear_error();
     return NULL;
@@ -282,7 +374,7 @@ bool tls_established(const struct tls *t)
 
 bool tls_wants_write(const struct tls *t)
 {
-    return t->wants_write;
+    return t->wants_write || t->rest.n;
 }
 
 bool tls_pending(const struct tls *t)
@@ -313,7 +405,10 @@ enum rc tls_handshake(struct tls *t, struct err *e)
     errno = 0;
     done = SSL_do_handshake(t->ssl);
     t->wants_write = false;
-    if (done == 1) return RC_OK;
+    if (done == 1) {
+        records_begin(t);
+        return RC_OK;
+    }
     why = SSL_get_error(t->ssl, done);
     if (why == SSL_ERROR_WANT_READ) return RC_OK;
     if (why == SSL_ERROR_WANT_WRITE) {
@@ -359,11 +454,51 @@ ssize_t tls_read(struct tls *t, void *p, size_t n)
     return (ssize_t)got;
 }
 
-ssize_t tls_write(struct tls *t, const void *p, size_t n)
+static ssize_t write_record(struct tls *t, const void *p, size_t n)
 {
     ERR_clear_error();
     errno = 0;
-    return outcome(t, SSL_write(t->ssl, p, (int)MIN(n, (size_t)INT32_MAX)));
+    return outcome(t, SSL_write(t->ssl, p, (int)n));
+}
+
+/* As many records as there is room for. OpenSSL makes one at a time. */
+static ssize_t write_records(struct tls *t, struct tls_room *room, const uint8_t *p, size_t n)
+{
+    ssize_t some = 1;
+    size_t taken = 0;
+
+    t->room = room;
+    while (taken < n && (some = write_record(t, p + taken, n - taken)) > 0)
+        taken += (size_t)some;
+    t->room = NULL;
+    if (taken) t->wants_write = false;
+    return taken ? (ssize_t)taken : some;
+}
+
+ssize_t tls_write(struct tls *t, struct tls_room *room, const void *p, size_t n)
+{
+    ssize_t taken = (ssize_t)t->owed;
+    int why;
+
+    if (!rest_leaves(t)) return -1;
+    t->owed = 0;
+    if (taken) return taken;
+    n = MIN(n, (size_t)TLS_WRITE_BYTES);
+    if (n <= RECORD_BYTES || tls_sends_files(t)) return write_record(t, p, n);
+    taken = write_records(t, room, p, n);
+    if (!room->records_n) return taken;
+    why = errno;
+    if (!room_leaves(t, room)) {
+        if (errno == EAGAIN && taken > 0) t->owed = (size_t)taken;
+        return -1;
+    }
+    errno = why;
+    return taken;
+}
+
+size_t tls_owed(const struct tls *t)
+{
+    return t->owed;
 }
 
 bool tls_sends_files(const struct tls *t)

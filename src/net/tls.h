@@ -5,7 +5,8 @@
  * change nothing.
  * A tls is one connection's. It reads and writes like a socket: -1 with EAGAIN says "later", and tls_wants_write() whether it
  * is room to write that it waits for. Nothing but the handshake happens before tls_established(). Where the kernel encrypts
- * (kTLS), files are sent without a copy. The descriptor stays the caller's.
+ * (kTLS), files are sent without a copy. Elsewhere the records of one tls_write() leave in one system call: they gather in a
+ * tls_room, of which a loop has one for all its connections. The descriptor stays the caller's.
  * Lives on: the loop of its socket; a tls_server on one loop, which may hand what tls_accept() made to another.
  * Used by: broker/sock.c, net/tcp.c, gateway/gateway.c.
  * SPDX-License-Identifier: Apache-2.0
@@ -54,7 +55,16 @@ bool tls_wants_write(const struct tls *t);
 bool tls_pending(const struct tls *t);                                   /* has read more than it has handed out */
 /* As recv() and send(): 0 bytes is the peer's end. errno EPROTO: the peer broke the protocol. */
 ssize_t tls_read(struct tls *t, void *p, size_t n);
-ssize_t tls_write(struct tls *t, const void *p, size_t n);
+/* Takes TLS_WRITE_BYTES at most. After EAGAIN the same bytes again, perhaps with more behind them; for those tls_owed() it needs no
+ * second look: p may be NULL. */
+enum { TLS_WRITE_BYTES = 64 << 10, TLS_RECORDS_BYTES = TLS_WRITE_BYTES + (TLS_WRITE_BYTES >> 6) };
+struct tls_room {
+    uint8_t plain[TLS_WRITE_BYTES];      /* the caller's, to put together what it writes */
+    uint8_t records[TLS_RECORDS_BYTES];
+    size_t records_n;                    /* 0 between calls */
+};
+ssize_t tls_write(struct tls *t, struct tls_room *room, const void *p, size_t n);
+size_t tls_owed(const struct tls *t);                                    /* bytes encrypted already that the socket had no room for */
 bool tls_sends_files(const struct tls *t);
 ssize_t tls_send_file(struct tls *t, int file, off_t from, size_t n);    /* only where tls_sends_files() */
 /* The subject of the client's certificate (RFC 2253), if it sent one that holds. */

@@ -377,6 +377,134 @@ static void of_a_certificate_that_ends_the_log_is_told_once_a_day(void **state)
     world_free(&w);
 }
 
+/* ---- tls_write() by itself ---- */
+
+struct pair {
+    struct world w; /* the certificate, and who accepts */
+    struct tls *server;
+    SSL *client;
+    int fds[2];
+    struct buf sent, got;
+};
+
+static void pair_new(struct pair *p, int version)
+{
+    const int small = 20000;
+    struct err e;
+
+    *p = (struct pair){0};
+    world_new(&p->w, TLS_CLIENT_NONE);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, p->fds), 0);
+    assert_int_equal(setsockopt(p->fds[0], SOL_SOCKET, SO_SNDBUF, &small, sizeof small), 0);
+    p->server = tls_accept(p->w.tls, p->fds[0]);
+    p->client = SSL_new(p->w.client_ctx);
+    SSL_set_fd(p->client, p->fds[1]);
+    SSL_set_max_proto_version(p->client, version);
+    for (int i = 0; i < 10 && !tls_established(p->server); i++) {
+        (void)SSL_connect(p->client);
+        assert_int_equal(tls_handshake(p->server, &e), RC_OK);
+    }
+    assert_int_equal(SSL_connect(p->client), 1);
+    assert_int_equal(SSL_version(p->client), version);
+    buf_grow(&p->sent, BODY_BYTES);
+    for (size_t i = 0; i < p->sent.n; i++) p->sent.p[i] = (uint8_t)(i * 31 + i / 251);
+}
+
+static void pair_free(struct pair *p)
+{
+    tls_free(p->server);
+    SSL_free(p->client);
+    close(p->fds[0]);
+    if (p->fds[1] >= 0) close(p->fds[1]);
+    buf_fini(&p->sent);
+    buf_fini(&p->got);
+    world_free(&p->w);
+}
+
+/* What there is, up to `most` bytes. */
+static void client_reads(struct pair *p, size_t most)
+{
+    int n;
+
+    do {
+        n = SSL_read(p->client, buf_grow(&p->got, most), (int)most);
+        p->got.n -= most - (size_t)MAX(n, 0);
+        most -= (size_t)MAX(n, 0);
+    } while (n > 0 && most);
+}
+
+/* The peer reads as slowly as may be, and now and then asks for new keys: that answer, too, waits for its turn. */
+static void all_leaves_in_order(int version, bool new_keys)
+{
+    static struct tls_room room;
+    static const size_t sizes[] = {1, 100000, 16384, 40000, 16385, 700, 65536, 3 << 20};
+    struct pair p;
+    size_t at = 0, owed_n = 0, keys_n = 0, said = 0;
+    char byte;
+
+    pair_new(&p, version);
+    for (size_t turn = 0; at < p.sent.n; turn++) {
+        size_t n = MIN(sizes[turn % countof(sizes)], p.sent.n - at);
+        ssize_t done;
+
+        while ((done = tls_write(p.server, &room, p.sent.p + at, n)) < 0) {
+            assert_int_equal(errno, EAGAIN);
+            assert_true(tls_wants_write(p.server));
+            assert_int_equal(room.records_n, 0);
+            client_reads(&p, 5000);
+            if (new_keys && keys_n < 20) {
+                keys_n++;
+                assert_int_equal(SSL_key_update(p.client, SSL_KEY_UPDATE_REQUESTED), 1);
+                assert_int_equal(SSL_write(p.client, "k", 1), 1);
+                said += tls_read(p.server, &byte, 1) == 1; /* if not: its answer has to leave first */
+            }
+            if (!tls_owed(p.server)) continue;
+            owed_n++;
+            done = tls_write(p.server, &room, NULL, tls_owed(p.server));
+            if (done > 0) break;
+        }
+        assert_in_range(done, 1, n);
+        at += (size_t)done;
+    }
+    assert_int_equal(tls_owed(p.server), 0);
+    client_reads(&p, p.sent.n);
+    while (said < keys_n && tls_read(p.server, &byte, 1) == 1) said++;
+    assert_int_equal(said, keys_n);
+    assert_true(owed_n > 10);
+    assert_int_equal(p.got.n, p.sent.n);
+    assert_memory_equal(p.got.p, p.sent.p, p.sent.n);
+    pair_free(&p);
+}
+
+static void what_the_socket_has_no_room_for_leaves_before_anything_else(void **state)
+{
+    (void)state;
+    all_leaves_in_order(TLS1_2_VERSION, false);
+    all_leaves_in_order(TLS1_3_VERSION, false);
+    all_leaves_in_order(TLS1_3_VERSION, true);
+}
+
+static void a_peer_that_has_gone_is_an_error_of_the_write(void **state)
+{
+    static struct tls_room room;
+
+    (void)state;
+    for (int before = 0; before < 2; before++) {
+        struct pair p;
+
+        pair_new(&p, TLS1_3_VERSION);
+        if (!before) assert_int_equal(tls_write(p.server, &room, p.sent.p, p.sent.n), -1);
+        if (!before) assert_true(tls_owed(p.server) > 0);
+        close(p.fds[1]);
+        p.fds[1] = -1;
+        assert_int_equal(tls_write(p.server, &room, before ? p.sent.p : NULL, before ? p.sent.n : tls_owed(p.server)), -1);
+        assert_int_equal(errno, EPIPE);
+        assert_int_equal(room.records_n, 0);
+        tls_close_notify(p.server);
+        pair_free(&p);
+    }
+}
+
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as the program does: OpenSSL writes with write() */
@@ -391,6 +519,8 @@ int main(void)
         cmocka_unit_test(a_new_certificate_is_for_new_connections),
         cmocka_unit_test(files_that_cannot_be_used_change_nothing_and_are_told_of_once),
         cmocka_unit_test(of_a_certificate_that_ends_the_log_is_told_once_a_day),
+        cmocka_unit_test(what_the_socket_has_no_room_for_leaves_before_anything_else),
+        cmocka_unit_test(a_peer_that_has_gone_is_an_error_of_the_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
