@@ -41,7 +41,8 @@ static size_t on_body(char *p, size_t size, size_t n, void *ctx)
     return size * n;
 }
 
-/* Headers and trailers alike. */
+/* Headers and trailers alike. A gRPC answer that is nothing but headers ends here: libcurl 7.88, still sending the request
+ * when it comes, would wait for more until its time is over. */
 static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 {
     struct http_answer *a = ctx;
@@ -50,6 +51,7 @@ static size_t on_header(char *p, size_t size, size_t n, void *ctx)
 
     while (line.n && (line.p[line.n - 1] == '\r' || line.p[line.n - 1] == '\n'))
         line.n--;
+    if (!line.n && a->grpc_status >= 0) return 0;
     if (!str_cut(line, ':', &name, &value)) return size * n;
     while (value.n && value.p[0] == ' ')
         value = (struct str){value.p + 1, value.n - 1};
@@ -70,20 +72,29 @@ static bool about_certificates(CURLcode code)
            code == CURLE_SSL_CERTPROBLEM || code == CURLE_SSL_ISSUER_ERROR;
 }
 
-static enum rc perform(const struct curl_lib *curl, CURL *c, const struct http_ask *a, const char *url, struct err *e)
+static bool ended_by_peer(CURLcode code)
 {
+    return code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_SEND_ERROR || code == CURLE_HTTP2 || code == CURLE_HTTP2_STREAM;
+}
+
+static enum rc perform(const struct curl_lib *curl, CURL *c, const struct http_ask *a, const char *url, const struct http_answer *ret, struct err *e)
+{
+    bool tls = str_starts(str_of(a->server), STR("https://"));
     char why[CURL_ERROR_SIZE] = "";
     CURLcode code;
 
     curl->setopt(c, CURLOPT_ERRORBUFFER, why);
     code = curl->perform(c);
     curl->setopt(c, CURLOPT_ERRORBUFFER, NULL);
-    if (code == CURLE_OK) return RC_OK;
+    if (code == CURLE_OK || (code == CURLE_WRITE_ERROR && ret->grpc_status >= 0)) return RC_OK;
     if (about_certificates(code))
         return err_set(e, RC_INVALID, "%s: %s; --cacert FILE says whose certificates are trusted, --cert and --key who we are",
                        a->server, why[0] ? why : curl->strerror(code));
-    if ((code == CURLE_GOT_NOTHING || code == CURLE_RECV_ERROR || code == CURLE_HTTP2) && !str_starts(str_of(a->server), STR("https://")))
+    if (ended_by_peer(code) && !tls)
         return err_set(e, RC_UNAVAILABLE, "%s hung up (%s): if it wants TLS, say --server https://%s", a->server, curl->strerror(code), a->server);
+    if (ended_by_peer(code))
+        return err_set(e, RC_UNAVAILABLE, "%s hung up (%s): if it asks for certificates, --cert and --key say which; its log has the reason",
+                       a->server, why[0] ? why : curl->strerror(code));
     if (code == CURLE_OPERATION_TIMEDOUT)
         return err_set(e, RC_TIMEOUT, "%s: no answer in time", url);
     return err_set(e, RC_UNAVAILABLE,
@@ -133,7 +144,7 @@ enum rc http_ask(const struct http_ask *a, struct http_answer *ret, struct err *
         curl->setopt(c, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)a->body.n);
         curl->setopt(c, CURLOPT_POSTFIELDS, a->body.p ? (const char *)a->body.p : "");
     }
-    enum rc rc = perform(curl, c, a, buf_cstr(&url), e);
+    enum rc rc = perform(curl, c, a, buf_cstr(&url), ret, e);
     if (!rc) curl->getinfo(c, CURLINFO_RESPONSE_CODE, &ret->status);
     curl->reset(c);
     curl->slist_free(headers);

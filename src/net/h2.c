@@ -2,6 +2,9 @@
  * is produced into the connection's queue after it, or right after an answer, and stops while the queue is full.
  * Windows are opened by hand: the connection's always, a stream's only while its body has room in the budget, so one
  * that waits holds at most one small window. Once a large message was granted, its stream's window grows.
+ * An answer that is out before its request is all in leaves the stream open for LINGER_MS: a client that is still sending
+ * (curl 7.88 among them) takes a reset for the end of everything and never reads why it was refused. What it sends
+ * meanwhile is dropped, one window at most.
  * Bodies leave without a copy: small ones inside the queue's own items, large ones as parts of a blob.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "net/h2.h"
@@ -18,6 +21,7 @@ enum {
     BODY_RATE_BYTES = 4 << 10,
     STREAMS_KEPT = 256,
     STUCK_LOOKS_MAX = 3,
+    LINGER_MS = 1000,
     NV_MAX = 256,
 };
 
@@ -44,6 +48,7 @@ struct h2_stream {
     size_t out_bytes;
     struct budget_claim out; /* the same, as memory that peers make us hold */
     uint32_t stuck_looks;
+    uint64_t linger_ms; /* the answer is out, the request is not all in: when it is reset; 0: not so */
     struct buf trailers; /* name\0value\0 …; sent when has_trailers */
     bool has_trailers, out_done, deferred, begun, too_large, head_only, window_grown;
 };
@@ -52,6 +57,7 @@ struct h2 {
     struct http_conn *hc;
     nghttp2_session *session;
     struct list streams;
+    uint64_t look_ms, linger_ms; /* when to look for what is slow, and for the first that lingers */
     bool receiving, sending;
 };
 
@@ -66,6 +72,17 @@ static struct h2 *h2_of(const struct http_conn *hc)
 static uint64_t now_ms(const struct h2 *h)
 {
     return loop_now_ms(h->hc->server->loop);
+}
+
+static void due_set(struct h2 *h)
+{
+    http_conn_due(h->hc, MIN(h->look_ms, h->linger_ms));
+}
+
+static void look_at(struct h2 *h, uint64_t at_ms)
+{
+    h->look_ms = at_ms;
+    due_set(h);
 }
 
 /* ---- Streams ---- */
@@ -92,7 +109,7 @@ static struct h2_stream *stream_new(struct h2 *h, int32_t id)
     st->x.secure = h->hc->secure;
     st->x.certified = h->hc->certified;
     list_push(&h->streams, &st->link);
-    if (h->hc->due_ms > now_ms(h) + s->o.body_ms) http_conn_due(h->hc, now_ms(h) + s->o.body_ms);
+    if (h->look_ms > now_ms(h) + s->o.body_ms) look_at(h, now_ms(h) + s->o.body_ms);
     return st;
 }
 
@@ -252,6 +269,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     if (!st) return 0;
     st->body_bytes += n;
     exchange_data(&st->x, bytes_of(data, n));
+    if (st->x.answered) return 0; /* nobody wants the rest */
     if (st->x.waiting) {
         st->unconsumed += n;
         return 0;
@@ -272,7 +290,7 @@ static int on_stream_close(nghttp2_session *session, int32_t id, uint32_t code, 
     if (!st->x.answered) h->hc->server->counters.gone++;
     exchange_gone(&st->x);
     stream_free(st);
-    if (list_empty(&h->streams)) http_conn_due(h->hc, now_ms(h) + 10 * h->hc->server->o.idle_ms);
+    if (list_empty(&h->streams)) look_at(h, now_ms(h) + 10 * h->hc->server->o.idle_ms);
     return 0;
 }
 
@@ -440,7 +458,7 @@ static ssize_t on_read(nghttp2_session *session, int32_t id, uint8_t *into, size
     return (ssize_t)n;
 }
 
-/* The answer is out, the request is not all in: nobody wants the rest. */
+/* The answer is out, the request is not all in: the stream lingers until the client has seen that. */
 static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, void *user)
 {
     struct h2_stream *st;
@@ -450,9 +468,11 @@ static int on_frame_send(nghttp2_session *session, const nghttp2_frame *frame, v
     if (!(frame->hd.flags & NGHTTP2_FLAG_END_STREAM)) return 0;
     if (frame->hd.type != NGHTTP2_HEADERS && frame->hd.type != NGHTTP2_DATA) return 0;
     st = nghttp2_session_get_stream_user_data(session, frame->hd.stream_id);
-    if (st && !st->x.complete)
-        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame->hd.stream_id,
-                                  NGHTTP2_NO_ERROR);
+    if (st && !st->x.complete) {
+        st->linger_ms = now_ms(st->h) + LINGER_MS;
+        st->h->linger_ms = MIN(st->h->linger_ms, st->linger_ms);
+        due_set(st->h);
+    }
     return 0;
 }
 
@@ -628,7 +648,8 @@ static void h2_open(struct http_conn *hc)
     must(nghttp2_session_server_new2(&h->session, s->h2_callbacks, h, s->h2_option) == 0);
     must(nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, settings, countof(settings)) == 0);
     must(nghttp2_session_set_local_window_size(h->session, NGHTTP2_FLAG_NONE, 0, CONN_WINDOW) == 0);
-    http_conn_due(hc, now_ms(h) + s->o.idle_ms);
+    h->linger_ms = UINT64_MAX;
+    look_at(h, now_ms(h) + s->o.idle_ms);
 }
 
 static void h2_data(struct http_conn *hc, struct bytes in)
@@ -687,17 +708,41 @@ static bool output_stuck(struct h2_stream *st)
     return st->stuck_looks >= STUCK_LOOKS_MAX;
 }
 
+/* Ends the requests that were answered LINGER_MS ago and still come. */
+static void lingering_end(struct h2 *h)
+{
+    uint64_t now = now_ms(h), next = UINT64_MAX;
+
+    list_each(it, &h->streams)
+    {
+        struct h2_stream *st = container_of(it, struct h2_stream, link);
+
+        if (!st->linger_ms) continue;
+        if (st->linger_ms <= now)
+            nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
+        else
+            next = MIN(next, st->linger_ms);
+    }
+    h->linger_ms = next;
+    due_set(h);
+    h2_send(h);
+}
+
 /* Slow bodies, answers nobody takes, and connections nobody uses. */
 static void h2_due(struct http_conn *hc)
 {
     struct h2 *h = h2_of(hc);
 
+    if (h->linger_ms <= now_ms(h)) {
+        lingering_end(h);
+        return;
+    }
     if (list_empty(&h->streams)) {
         nghttp2_session_terminate_session(h->session, NGHTTP2_NO_ERROR);
         h2_send(h);
         return;
     }
-    http_conn_due(hc, now_ms(h) + hc->server->o.body_ms);
+    look_at(h, now_ms(h) + hc->server->o.body_ms);
     h->receiving = true; /* answers are sent below, so that no stream ends inside the loop */
     list_each_safe(it, &h->streams)
     {
@@ -725,7 +770,11 @@ static void h2_drain(struct http_conn *hc)
 
 static bool h2_busy(const struct http_conn *hc)
 {
-    return !list_empty(&((const struct h2 *)hc->state)->streams);
+    list_each(it, &((struct h2 *)hc->state)->streams)
+    {
+        if (!container_of(it, struct h2_stream, link)->linger_ms) return true;
+    }
+    return false;
 }
 
 static void h2_closed(struct http_conn *hc)

@@ -163,6 +163,15 @@ def test_refusals_say_what_to_do_and_are_counted(plane):
     assert (refused("unauthenticated"), refused("denied")) == (before[0] + 3, before[1] + 1)
 
 
+def test_a_refusal_is_read_by_a_client_that_is_still_sending(plane, tmp_path):
+    """curl 7.88 speaks HTTP/2 where it is offered, and takes a reset for the end of everything."""
+    for size in (400, 400, 400, 3_000_000):
+        (tmp_path / "body").write_bytes(b"a" * size)
+        done = subprocess.run(["curl", "-sS", "--http2", "-w", " %{http_version} %{http_code}", "--cacert", plane.authority.ca, "--data-binary",
+                               f"@{tmp_path / 'body'}", f"{plane.url}/v2/pipelines/chain/infer"], capture_output=True, text=True, timeout=30)
+        assert done.stdout.endswith(" 2 401") and "who calls" in done.stdout, done
+
+
 def test_a_certificate_stands_in_for_a_token(plane, authority):
     pair = authority.make("caller")
     assert plane.ask("/v2/pipelines/chain/infer", "POST", json=BODY, cert=pair).status_code == 200
@@ -191,6 +200,12 @@ def test_the_command_line_shows_who_it_is(plane, tmp_path):
     stranger = run("get", MILLRACE_CACERT="")
     assert stranger.returncode == 1 and "--cacert FILE" in stranger.stderr
     assert "say --server https://" in run("get", "--server", plane.address).stderr
+    for flags in [[], ["--grpc"]] * 3:
+        started, unknown = time.monotonic(), run("infer", "pipeline", "chain", body, *flags)
+        assert unknown.returncode == 1 and "--token @FILE or MILLRACE_TOKEN" in unknown.stderr and time.monotonic() - started < 20
+    crt, key = security.Authority(tmp_path / "stranger").make("mallory")
+    mallory = run("infer", "pipeline", "chain", body, MILLRACE_TOKEN=f"@{secret}", MILLRACE_CERT=crt, MILLRACE_KEY=key)
+    assert mallory.returncode == 1 and "--cert and --key" in mallory.stderr
 
 
 def test_wrong_tokens_are_counted_by_address_and_good_ones_go_on(tmp_path, authority, plane):

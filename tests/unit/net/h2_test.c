@@ -328,13 +328,16 @@ static void a_body_that_never_gets_room_is_refused(void **state)
     turns(&w);
     pass(&w, 5001);
     assert_true(frame_seen(&w, HEADERS, 1));
+    assert_false(frame_seen(&w, RST_STREAM, 1));
+    pass(&w, 1001);
     assert_true(frame_seen(&w, RST_STREAM, 1)); /* the rest of the body is not wanted */
     assert_int_equal(w.requests, 0);
     budget_drop(&other);
     world_free(&w);
 }
 
-static void an_early_answer_stops_the_body(void **state)
+/* curl 7.88 takes a reset that comes while it is sending for the end of everything, and never reads the answer. */
+static void an_early_answer_stops_the_body_when_the_client_has_had_time_to_see_it(void **state)
 {
     struct world w;
     struct bytes p;
@@ -346,11 +349,35 @@ static void an_early_answer_stops_the_body(void **state)
     frame(&w, DATA, 0, 1, "abc", 3);
     turns(&w);
     assert_true(frame_seen(&w, HEADERS, 1));
+    pass(&w, 999);
+    assert_false(frame_seen(&w, RST_STREAM, 1));
+    pass(&w, 2);
     assert_true(frame_find(&w, RST_STREAM, 1, 0, NULL, &p) && load_be32(p.p) == 0); /* NO_ERROR */
     w.early = false;
     headers(&w, 3, END_STREAM, "GET", "/y", NULL);
     turns(&w);
     assert_true(data_is(&w, 3, "GET /y 0"));
+    world_free(&w);
+}
+
+static void a_body_that_ends_after_an_early_answer_needs_no_reset(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    w.early = true;
+    headers(&w, 1, 0, "POST", "/x", NULL);
+    headers(&w, 3, 0, "POST", "/x", NULL);
+    turns(&w);
+    assert_true(frame_seen(&w, HEADERS, 1));
+    assert_true(http_server_settled(w.server)); /* a stop does not wait for the rest of them */
+    frame(&w, DATA, END_STREAM, 1, "abc", 3);
+    turns(&w);
+    pass(&w, 1001);
+    assert_false(frame_seen(&w, RST_STREAM, 1));
+    assert_true(frame_seen(&w, RST_STREAM, 3));
+    assert_int_equal(w.requests, 0);
     world_free(&w);
 }
 
@@ -487,7 +514,8 @@ int main(void)
         cmocka_unit_test(a_body_waits_for_room_while_others_go_on),
         cmocka_unit_test(an_answer_that_waits_for_its_reader_counts_as_memory),
         cmocka_unit_test(a_body_that_never_gets_room_is_refused),
-        cmocka_unit_test(an_early_answer_stops_the_body),
+        cmocka_unit_test(an_early_answer_stops_the_body_when_the_client_has_had_time_to_see_it),
+        cmocka_unit_test(a_body_that_ends_after_an_early_answer_needs_no_reset),
         cmocka_unit_test(a_reset_stream_cancels_its_request_only),
         cmocka_unit_test(slow_bodies_and_large_headers_are_refused),
         cmocka_unit_test(a_long_error_text_is_cut_to_what_clients_take),
