@@ -1,6 +1,7 @@
 /* kafka/message_set.c - reading message sets of formats 0 and 1.   SPDX-License-Identifier: Apache-2.0 */
 #include "kafka/message_set.h"
 #include <isa-l/crc.h>
+#include "kafka/lz4_header.h"
 
 enum { AT_MAGIC = 4, CODEC_MASK = 7, LOG_APPEND_TIME = 8 };     /* the magic follows the checksum */
 
@@ -62,6 +63,21 @@ static enum batch_fault message_add(struct conversion *v, const struct message *
     return BATCH_OK;
 }
 
+/* In format 0 nobody looks at the checksum in the header of an LZ4 frame: most who write it, write it wrong. */
+static enum rc expand(struct conversion *v, enum kafka_codec codec, struct bytes value, struct err *e)
+{
+    AUTO(buf_fini) struct buf mended = {0};
+    size_t                    header = v->magic == 0 && codec == KAFKA_CODEC_LZ4 ? lz4_header_size(value) : 0;
+
+    if (header) {
+        buf_append(&mended, value);
+        lz4_header_mend(mended.p, header);
+        value = buf_view(&mended);
+    }
+    buf_clear(v->scratch);
+    return kafka_decompress(v->codecs, codec, value, v->rules.bytes_max, v->scratch, e);
+}
+
 /* The messages inside of a compressed one. */
 static enum batch_fault inner_add(struct conversion *v, const struct message *outer)
 {
@@ -76,8 +92,7 @@ static enum batch_fault inner_add(struct conversion *v, const struct message *ou
     if (codec > KAFKA_CODEC_LZ4) return BATCH_CODEC;
     if (!outer->value.p) return BATCH_RECORD;
     v->to.opt.codec = codec;
-    buf_clear(v->scratch);
-    rc = kafka_decompress(v->codecs, codec, outer->value, v->rules.bytes_max, v->scratch, &e);
+    rc = expand(v, codec, outer->value, &e);
     if (rc) return rc == RC_TOO_LARGE ? BATCH_PAYLOAD_LARGE : BATCH_PAYLOAD;
     rd_init(&set, buf_view(v->scratch));
     while (message_next(&set, &in)) {
