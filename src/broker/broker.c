@@ -354,6 +354,7 @@ static void lists_init(struct broker *b)
     list_init(&b->appends_done);
     list_init(&b->produces_large);
     list_init(&b->produces_held);
+    list_init(&b->old_fetches_held);
     list_init(&b->fetches_woken);
     list_init(&b->reads_ready);
     list_init(&b->watches_ready);

@@ -24,7 +24,7 @@ struct topic_config {
     int32_t min_insync_replicas;
     int32_t compression;                 /* -1: as the producer sent it; else the codec */
     int32_t compression_level[KAFKA_CODECS];
-    bool    log_append_time;
+    bool    log_append_time, down_conversion;
     char   *set[TOPIC_CONFIGS_N];        /* the topic's own settings; NULL: not set */
 };
 

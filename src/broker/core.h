@@ -117,7 +117,8 @@ struct broker {
     struct list appends_done;            /* … end in this turn */
     struct list produces_large;          /* struct large of api/produce.c */
     struct list produces_held;           /* struct produce of it: for room in the wal */
-    uint32_t jobs_n;                     /* large batches, names of topics, logins that workers are at: the way down waits for them */
+    uint32_t jobs_n;                     /* large batches, messages of old formats, names of topics, logins that workers are at: the way down waits for them */
+    struct list old_fetches_held;        /* struct old_fetch of api/old_fetch.c: for memory */
     struct list fetches_woken;           /* parked Fetch requests whose partitions moved: struct fetch of api/fetch.c */
     struct list reads_ready, watches_ready;              /* broker_fetch, broker_watch with something to do */
 

@@ -28,6 +28,8 @@ struct fetch_part {
     int32_t diverging_epoch;             /* -1: not diverging */
     int64_t diverging_end;
     struct log_slice slice;
+    struct buf made;                     /* the slice as messages of an old format */
+    int64_t skip;                        /* a reader of those has nothing to see below */
 };
 
 struct fetch_session {
@@ -58,3 +60,4 @@ void fetches_moved(struct partition *p);
 void fetches_gone(struct partition *p);
 void fetches_turn(struct broker *b);
 void fetches_drain(struct broker *b);
+void old_fetches_turn(struct broker *b);                 /* memory may have come for what waits to be converted */

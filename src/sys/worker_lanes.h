@@ -7,7 +7,7 @@
 #include "sys/worker.h"
 
 enum worker_lane {
-    LANE_WAL = 1, LANE_CHECKPOINT, LANE_DELETE, LANE_LARGE, LANE_COMPACT, LANE_UNPACK, LANE_PATTERNS,     /* broker/ */
+    LANE_WAL = 1, LANE_CHECKPOINT, LANE_DELETE, LANE_LARGE, LANE_COMPACT, LANE_UNPACK, LANE_OLD_FETCH, LANE_PATTERNS,     /* broker/ */
     LANE_OAUTH,                                    /* cred/oauth.h */
     LANE_BUILTIN,                                  /* upstream/builtin.c */
     LANES_KNOWN

@@ -1,40 +1,20 @@
 /* Fetch (key 1). A request becomes a list of parts, one a partition. A look reads all of them within the limits; the
  * answer goes out if there is enough, if waiting would not help, or if time is up. Else the request is parked at its
  * partitions and looked at again when one of them moves. Only durable records count and are sent, as pieces of the
- * segment files.   SPDX-License-Identifier: Apache-2.0
+ * segment files; up to version 3, as messages of the old formats that a worker makes of them (api/old_fetch.c).   SPDX-License-Identifier: Apache-2.0
  */
-#include "broker/fetch.h"
-#include "broker/api.h"
+#include "broker/api/fetch_core.h"
 #include "broker/txn_index.h"
 #include "kafka/compress.h"
 #include "kafka/msg/fetch.h"
 
 enum {
-    OLD_FORMATS_BELOW = 4,
+    FIRST_WHOLE_FROM = 3, /* a batch above the limits is given to whom it would stop */
     ZSTD_FROM_VERSION = 10,
     SESSION_EPOCH_NEW = 0,
     SESSION_EPOCH_NONE = -1,
     SINCE_IDS = 13 /* topics are named by their ids */
 };
-
-struct fetch {
-    struct list woken; /* in broker.fetches_woken */
-    struct request *r;
-    const struct fetch_request *q;
-    struct fetch_session *session; /* NULL: none */
-    bool incremental;
-    struct list parts; /* without a session */
-    size_t bytes, min_bytes, max_bytes;
-    bool hard_limits, read_committed;
-    bool at_once; /* waiting would not help */
-    size_t parts_n, parts_unknown;
-    uint64_t start_seq; /* what the starts of the logs rest on */
-};
-
-static struct list *parts_of(struct fetch *f)
-{
-    return f->session ? &f->session->parts : &f->parts;
-}
 
 /* ---- a look at every part ---- */
 
@@ -42,6 +22,19 @@ static void slice_drop(struct fetch_part *p)
 {
     log_slice_fini(&p->slice);
     p->slice = (struct log_slice){0};
+}
+
+void fetch_parts_drop(struct fetch *f)
+{
+    list_each(it, fetch_parts(f))
+    {
+        struct fetch_part *p = container_of(it, struct fetch_part, link);
+
+        slice_drop(p);
+        buf_fini(&p->made);
+    }
+    if (f->reserved) memory_release(f->r->broker, f->reserved);
+    f->reserved = 0;
 }
 
 static int16_t check_epoch(const struct broker *b, int32_t epoch)
@@ -81,17 +74,18 @@ static void look_at_records(struct fetch *f, struct fetch_part *p, struct log *l
 {
     size_t left = f->bytes < f->max_bytes ? f->max_bytes - f->bytes : 0;
     bool first_whole = f->bytes == 0 && !f->hard_limits;
-    int64_t bound = f->read_committed ? p->stable : p->high;
+    int64_t bound = f->read_committed ? p->stable : p->high, from = MAX(p->offset, p->skip);
     size_t limit = p->max_bytes < 0 ? 0 : MIN(left, (size_t)p->max_bytes);
     struct err e;
 
-    if (p->offset >= bound || (!left && !first_whole) || p->max_bytes < 0) return;
-    if (log_read(log, p->offset, limit, bound, first_whole, &p->slice, &e))
+    if (from >= bound || (!left && !first_whole) || p->max_bytes < 0) return;
+    if (log_read(log, from, limit, bound, first_whole, &p->slice, &e))
         p->error = read_error(&e);
     else if (!p->slice.n)
         p->too_small = limit != 0;
     else if (p->slice.offset_next < bound)
         f->at_once = true; /* the end of a segment, or of a limit */
+    if (p->too_small && f->hard_limits) f->at_once = true;
     f->bytes += p->slice.n;
 }
 
@@ -115,6 +109,8 @@ static void look_at_log(struct fetch *f, struct fetch_part *p)
     } else if (p->t->config.compression == KAFKA_CODEC_ZSTD &&
                request_version(f->r) < ZSTD_FROM_VERSION) {
         p->error = KAFKA_ERR_UNSUPPORTED_COMPRESSION_TYPE;
+    } else if (!p->t->config.down_conversion && fetch_is_old(f)) {
+        p->error = KAFKA_ERR_UNSUPPORTED_VERSION;
     } else if ((p->error = check_epoch(f->r->broker, p->leader_epoch))) {
         f->at_once = true;
     } else if (look_for_divergence(p, log, &e)) {
@@ -136,6 +132,12 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
 {
     struct broker *b = f->r->broker;
 
+    f->parts_n++;
+    if (p->made.n) { /* found before, and kept */
+        f->bytes += p->made.n;
+        f->at_once = true;
+        return;
+    }
     slice_drop(p);
     p->error = 0;
     p->too_small = false;
@@ -143,7 +145,6 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
     p->diverging_epoch = -1;
     p->t = by_id ? topic_by_id(b, &p->id) : broker_topic(b, p->topic);
     p->partition = p->t ? topic_partition(p->t, p->number) : NULL;
-    f->parts_n++;
     if ((p->t || !by_id) && !request_allows_topic(f->r, ACL_READ, p->t ? p->t->name : p->topic)) {
         p->error = KAFKA_ERR_TOPIC_AUTHORIZATION_FAILED;
         f->at_once = true;
@@ -159,13 +160,13 @@ static void look_at(struct fetch *f, struct fetch_part *p, bool by_id)
 
 /* True: enough to answer. Partitions that do not exist wait with the others: a client that was just told of them by another
  * broker is not made to spin. */
-static bool look(struct fetch *f)
+bool fetch_look(struct fetch *f)
 {
     bool by_id = request_version(f->r) >= SINCE_IDS;
 
     f->bytes = f->parts_n = f->parts_unknown = 0;
     f->at_once = false;
-    list_each(it, parts_of(f)) look_at(f, container_of(it, struct fetch_part, link), by_id);
+    list_each(it, fetch_parts(f)) look_at(f, container_of(it, struct fetch_part, link), by_id);
     return f->at_once || f->bytes >= f->min_bytes || f->parts_n == f->parts_unknown;
 }
 
@@ -228,6 +229,12 @@ static void fill(struct fetch *f, struct fetch_part *p, struct fetch_response_pa
     }
     p->sent_high = p->error ? -1 : p->high;
     p->sent_start = p->error ? -1 : p->start;
+    if (fetch_is_old(f)) {
+        if (p->made.n) a->records = buf_view(&p->made);
+        if (p->too_small && f->hard_limits) a->records = old_fetch_cut(f, p);
+        f->r->broker->stats.fetch_bytes += a->records.n;
+        return;
+    }
     if (!p->slice.n) return;
     a->records_file =
         (struct wr_file){log_slice_file(&p->slice), p->slice.at, (uint32_t)p->slice.n};
@@ -264,7 +271,7 @@ static void build(struct fetch *f, struct fetch_response *a)
 
     list_init(&moved);
     a->topics = arena_array(arena, struct fetch_response_topic, f->parts_n);
-    list_each_safe(it, parts_of(f))
+    list_each_safe(it, fetch_parts(f))
     {
         struct fetch_part *p = container_of(it, struct fetch_part, link);
         bool sends = p->slice.n != 0;
@@ -286,19 +293,14 @@ static void build(struct fetch *f, struct fetch_response *a)
         list_push(&moved, it);
     }
     while (!list_empty(&moved))
-        list_push(parts_of(f), list_pop(&moved));
+        list_push(fetch_parts(f), list_pop(&moved));
 }
 
-static void unpark(struct fetch *f)
+void fetch_unpark(struct fetch *f)
 {
     list_remove(&f->woken);
-    list_each(it, parts_of(f)) list_remove(&container_of(it, struct fetch_part, link)->wait);
+    list_each(it, fetch_parts(f)) list_remove(&container_of(it, struct fetch_part, link)->wait);
     if (f->session) f->session->fetch = NULL;
-}
-
-static void slices_drop(struct fetch *f)
-{
-    list_each(it, parts_of(f)) slice_drop(container_of(it, struct fetch_part, link));
 }
 
 enum { BYTES_OF_ANSWER = 16, BYTES_OF_PART = 56 }; /* about what stands around the records */
@@ -317,16 +319,24 @@ static bool is_throttled(struct fetch *f)
     return r->throttle_ms != 0;
 }
 
-static void answer(struct fetch *f)
+void fetch_reply(struct fetch *f, bool empty)
 {
     struct request *r = f->r;
     struct fetch_response a = {0};
 
-    if (!is_throttled(f)) build(f, &a);
+    if (!empty) build(f, &a);
     a.session_id = f->session ? f->session->id : 0;
-    unpark(f);
-    slices_drop(f);
+    fetch_unpark(f);
     request_answer_when(r, &a, f->start_seq);
+    fetch_parts_drop(f);
+}
+
+void fetch_answer(struct fetch *f)
+{
+    if (!f->charged && is_throttled(f))
+        fetch_reply(f, true);
+    else if (!old_fetch_begin(f))
+        fetch_reply(f, false);
 }
 
 static void answer_error(struct request *r, int16_t code)
@@ -342,8 +352,8 @@ static void on_cancel(struct request *r)
 {
     struct fetch *f = r->ctx;
 
-    unpark(f);
-    slices_drop(f);
+    fetch_unpark(f);
+    fetch_parts_drop(f);
 }
 
 static void on_late(struct timer *t)
@@ -351,27 +361,30 @@ static void on_late(struct timer *t)
     struct request *r = container_of(t, struct request, timer);
     struct fetch *f = r->ctx;
 
-    (void)look(f);
-    answer(f);
+    (void)fetch_look(f);
+    fetch_answer(f);
 }
 
-static void park(struct fetch *f)
+void fetch_park(struct fetch *f)
 {
     struct request *r = f->r;
 
-    slices_drop(f);
+    fetch_parts_drop(f);
+    f->charged = false;
     r->ctx = f;
     if (f->session) f->session->fetch = f;
-    list_each(it, parts_of(f))
+    list_each(it, fetch_parts(f))
     {
         struct fetch_part *p = container_of(it, struct fetch_part, link);
 
         p->fetch = f;
         if (p->partition) list_push(&p->partition->fetches, &p->wait);
     }
-    request_park(r, on_cancel);
-    timer_set(r->broker->timers, &r->timer, broker_now_ms(r->broker) + (uint64_t)f->q->max_wait_ms,
-              on_late);
+    if (r->state == REQUEST_PARKED) /* it has been at a worker */
+        r->cancel = on_cancel;
+    else
+        request_park(r, on_cancel);
+    timer_set(r->broker->timers, &r->timer, f->until_ms, on_late);
 }
 
 static void wake(struct broker *b, struct fetch *f)
@@ -402,6 +415,7 @@ void fetches_turn(struct broker *b)
 {
     struct list now, *it;
 
+    old_fetches_turn(b);
     list_init(&now);
     while ((it = list_pop(&b->fetches_woken)))
         list_push(&now, it);
@@ -409,16 +423,16 @@ void fetches_turn(struct broker *b)
         struct fetch *f = container_of(it, struct fetch, woken);
         bool lost = false;
 
-        list_each(at, parts_of(f))
+        list_each(at, fetch_parts(f))
         {
             struct fetch_part *p = container_of(at, struct fetch_part, link);
 
             if (p->partition && list_empty(&p->wait)) lost = true;
         }
-        if (look(f) || lost || b->draining)
-            answer(f);
+        if (fetch_look(f) || lost || b->draining)
+            fetch_answer(f);
         else
-            slices_drop(f);
+            fetch_parts_drop(f);
     }
 }
 
@@ -515,8 +529,8 @@ static void session_update(struct fetch *f)
 static void session_free_up(struct fetch_session *s)
 {
     if (!s->fetch) return;
-    (void)look(s->fetch);
-    answer(s->fetch);
+    (void)fetch_look(s->fetch);
+    fetch_answer(s->fetch);
 }
 
 static void session_close(struct broker *b, int32_t id)
@@ -602,9 +616,6 @@ static void answer_all(struct request *r, const struct fetch_request *q, int16_t
             fetch_response_partition_init_defaults(p);
             p->partition_index = q->topics[i].partitions[k].partition;
             p->error_code = code;
-            if (code == KAFKA_ERR_UNSUPPORTED_VERSION &&
-                !broker_partition(r->broker, t->topic, p->partition_index))
-                p->error_code = KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION;
             p->high_watermark = p->last_stable_offset = p->log_start_offset = -1;
             p->aborted_transactions_null = q->isolation_level == 0;
             p->records = bytes_of("", 0);
@@ -630,10 +641,6 @@ void api_fetch(struct request *r)
     int16_t code;
 
     if (!q) return;
-    if (request_version(r) < OLD_FORMATS_BELOW) {
-        answer_all(r, q, KAFKA_ERR_UNSUPPORTED_VERSION);
-        return;
-    }
     if ((request_version(r) >= 15 ? q->replica_state.replica_id : q->replica_id) >= 0) {
         answer_all(r, q, KAFKA_ERR_NOT_LEADER_OR_FOLLOWER); /* nobody replicates from here */
         return;
@@ -651,13 +658,15 @@ void api_fetch(struct request *r)
     f->max_bytes = (size_t)MAX(0, MIN((int64_t)q->max_bytes, r->broker->config.fetch_max_bytes));
     limit = quotas_limit(&r->broker->quotas, QUOTA_FETCH, request_user(r), r->h.client_id);
     f->max_bytes = (size_t)MIN((double)f->max_bytes, limit * QUOTA_SPAN_S);
+    f->hard_limits = request_version(r) < FIRST_WHOLE_FROM;
+    f->until_ms = broker_now_ms(r->broker) + (uint64_t)MAX(q->max_wait_ms, 0);
     f->min_bytes = MIN((size_t)MAX(q->min_bytes, 0), f->max_bytes);
     if ((code = session_choose(f))) {
         answer_error(r, code);
         return;
     }
-    if (look(f) || q->max_wait_ms <= 0 || r->broker->draining)
-        answer(f);
+    if (fetch_look(f) || q->max_wait_ms <= 0 || r->broker->draining)
+        fetch_answer(f);
     else
-        park(f);
+        fetch_park(f);
 }

@@ -169,7 +169,7 @@ def names_of_settings(done):
 
 def values_of_settings(done):
     """Without those whose defaults are ours on purpose (docs/kafka.md)."""
-    own = {"max.message.bytes", "message.downconversion.enable"}
+    own = {"max.message.bytes"}
     return done[0], sorted(x for x in re.findall(r"^\s+([a-z][\w.]+)=(\S*) ", done[1], re.M) if x[0] not in own)
 
 
