@@ -7,6 +7,7 @@ import re
 import time
 
 import batches
+import message_sets
 
 TEXTS = {'error_message', 'batch_index_error_message', 'documentation'}
 PLACES = {'host', 'port', 'cluster_id', 'log_dir', 'total_bytes', 'usable_bytes', 'finalized_features_epoch'}
@@ -65,6 +66,8 @@ class View:
         return 'now' if abs(ms - time.time() * 1000) < 600000 else ms
 
     def records(self, data):
+        if message_sets.is_set(data) or 0 < len(data) < 17:
+            return self.canonical(message_sets.read(data))
         rows = batches.read(data)
         out = [self.canonical(row) for row in rows]
         for row in out:

@@ -34,6 +34,7 @@ CONFIGS = [('retention.ms', ['1000000', '-1', 'x', '-2', '']), ('segment.bytes',
 class Generator:
     def __init__(self, seed, prefix, ranges):
         self.r, self.p, self.ranges = random.Random(seed), prefix, ranges
+        self.old = random.Random(f'old {seed}')
         self.kind = self.r.choice(list(KINDS))
         self.topics = [f'{prefix}{x}' for x in 'ab']
         self.groups = [f'{prefix}{x}' for x in 'gh']
@@ -153,6 +154,8 @@ class Generator:
         fix = getattr(self, f'fix_{api}', None)
         if fix:
             fix(body, v, more)
+        if api == 'Fetch' and self.old.random() < 0.25:      # of a client from before record batches
+            v = self.old.randint(0, 3)
         self.steps.append({'api': api, 'v': v, 'body': body} | more)
 
     def fix_Produce(self, body, v, more):

@@ -12,6 +12,7 @@ import tempfile
 import time
 
 import batches
+import message_sets
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / 'tests/e2e'))
@@ -118,6 +119,8 @@ class Peer:
             return value + x['add'] if 'add' in x and value is not None else value
         if '$batches' in x:
             return b''.join(batches.build(self.resolve(b), self.start_ms) for b in x['$batches'])
+        if '$sets' in x:
+            return b''.join(message_sets.build(s, self.start_ms) for s in x['$sets'])
         return {k: self.resolve(v) for k, v in x.items()}
 
     def frame(self, step):

@@ -61,9 +61,6 @@ CANNOT = {
     ('SaslHandshake', 'success'): 'no SASL on this listener', ('UnregisterBroker', 'success'): 'there is one broker',
 }
 
-OLD_FORMATS = {'Produce': 3, 'Fetch': 4}         # versions below are about old record formats
-
-
 def span(versions):
     return ','.join(str(v) for v in sorted(versions)) or '-'
 
@@ -72,7 +69,6 @@ def lacking(coverage, ranges):
     """Prints which versions of each API were answered without an error and with one; what was not asked, is returned."""
     out = []
     for api, (lo, hi) in sorted(ranges.items()):
-        lo = max(lo, OLD_FORMATS.get(api, 0))
         counts = {v: coverage.get((api, v), [0, 0]) for v in range(lo, hi + 1)}
         good, bad = [[v for v in counts if not counts[v][i]] for i in (0, 1)]
         out += [f'{api} v{span(vs)}: no {what}' for vs, what in ((good, 'success'), (bad, 'error')) if vs and (api, what) not in CANNOT]

@@ -870,4 +870,75 @@ def frames(s):
         s.steps.append({'api': 'Metadata', 'v': 1, 'body': None, 'hex': text, 'note': note, 'conn': 'hex'})
 
 
-ALL = [api_versions, topics, produce, mixed, fetch, groups, transactions, twice, times, admin, frames]
+def message_set(magic, *rows, **more):
+    return {'$sets': [{'magic': magic, 'messages': [list(r) for r in rows]} | more]}
+
+
+def old_formats(s):
+    """Clients from before 0.11: message sets, converted on their way in and on their way out."""
+    p = s.p
+    rows = [['k', 'v' * 50, 3], [None, 'w' * 50, 1], ['k', None, 7], ['', '', 7], ['l', 'x' * 50, 2]]
+    for t in ('plain', 'mixed', 'ends', 'txn', 'markers', 'in0', 'in1', 'in2', 'in3', 'in4'):
+        s.create(p + t)
+    s.create(f'{p}append', f'{p}packed', message_timestamp_type='LogAppendTime')
+    s.create(f'{p}off', message_downconversion_enable='false')
+    s.create(f'{p}zstd', compression_type='zstd')
+    s.create(f'{p}gzip', compression_type='gzip')
+    packed = [['k', 'value ' * 40, n] for n in range(6)]
+    for codec in range(5):
+        s.create(f'{p}c{codec}')
+        for n in range(3):
+            s.produce(f'{p}c{codec}', batch(*packed, ['h', 'h', 9, [['header', 'x'], ['header', None]]], codec=codec))
+    for n in range(4):
+        s.produce(f'{p}plain', batch(*rows))
+    for codec in (0, 1, 0, 3, 2, 0):
+        s.produce(f'{p}mixed', batch(*packed[:3], codec=codec))
+    for codec in (0, 0, 4, 0):
+        s.produce(f'{p}ends', batch(*packed[:3], codec=codec))
+    s.produce(f'{p}append', batch(*rows))
+    s.produce(f'{p}packed', batch(*rows, codec=1))
+    for t in ('off', 'zstd', 'gzip'):
+        s.produce(p + t, batch(*packed))
+    for n, (magic, v) in enumerate(((0, 0), (0, 1), (0, 2), (1, 2), (1, 1))):
+        for codec in range(4):
+            s.produce(f'{p}in{n}', message_set(magic, *packed, codec=codec), v, note=f'magic {magic}, codec {codec}')
+        s.produce(f'{p}none', message_set(magic, *rows), v, note='unknown topic')
+        s.produce(f'{p}append', message_set(magic, *rows), v, note=f'append time, magic {magic}')
+    old_transactions(s)
+    ends = {'plain': 20, 'mixed': 18, 'ends': 12, 'txn': 9, 'markers': 4, 'append': 30, 'packed': 5, 'off': 6, 'zstd': 6, 'gzip': 6} | {f'c{n}': 21 for n in range(5)} | {f'in{n}': 24 for n in range(5)}
+    for t, end in ends.items():
+        for v in range(5):
+            for offset in sorted({0, 1, 3, 5, 7, 8, 9, end - 1, end, end + 1, -1}):
+                if v < 4 or t.startswith('in'):
+                    s.fetch(p + t, v, offset, whole={'max_wait_ms': 0}, note=f'{t} from {offset}')
+    for t in ('plain', 'c0', 'c1', 'markers'):
+        for v in range(4):
+            for limit in (0, 1, 12, 17, 60, 80, 100, 150, 1000):
+                s.fetch(p + t, v, 0, bytes_max=limit, note=f'{t}, at most {limit} bytes')
+            s.fetch(p + t, v, whole={'max_bytes': 1}, note=f'{t}, at most one byte of all')
+    for v in range(4):
+        s.fetch(f'{p}plain', v, 20, whole={'max_wait_ms': 30, 'min_bytes': 1}, note='waits at the end')
+        s.fetch(f'{p}none', v, note='unknown topic')
+        s.fetch(f'{p}plain', v, index=4, note='unknown partition')
+        s.fetch(f'{p}plain', v, whole={'topics': []}, note='nothing')
+        parts = [{'topic': p + t, 'partitions': [{'partition': i, 'fetch_offset': 0, 'partition_max_bytes': 1 << 20}]} for t in ('plain', 'c1', 'none', 'zstd', 'c4', 'off') for i in (0, 1)]
+        s.ask('Fetch', v, {'max_wait_ms': 0, 'max_bytes': 1 << 20, 'topics': parts}, note='many at once')
+
+
+def old_transactions(s):
+    p = s.p
+    me = {'transactional_id': f'{p}o', 'producer_id': ref('pid.o', 0), 'producer_epoch': ref('epoch.o', 0)}
+    s.ask('InitProducerId', 5, {'transactional_id': f'{p}o', 'transaction_timeout_ms': 60000}, save='o')
+    seqs = {'txn': 0, 'markers': 0}
+    for topic, committed, records in [('txn', True, 2), ('txn', False, 2), ('markers', True, 1), ('markers', True, 0), ('txn', True, 1)]:
+        s.ask('AddPartitionsToTxn', 3, {'v3_and_below_transactional_id': f'{p}o', 'v3_and_below_producer_id': me['producer_id'], 'v3_and_below_producer_epoch': me['producer_epoch'],
+                                        'v3_and_below_topics': [{'name': p + topic, 'partitions': [0]}]})
+        if records:
+            s.produce(p + topic, batch(*[['t', str(n)] for n in range(records)], pid=me['producer_id'], epoch=me['producer_epoch'], seq=seqs[topic], transactional=True), txn=f'{p}o')
+            seqs[topic] += records
+        s.ask('EndTxn', 3, me | {'committed': committed})
+    s.produce(f'{p}txn', batch(['a', 'plain one']))
+    s.produce(f'{p}markers', batch(['a', 'plain one']), index=0)
+
+
+ALL = [api_versions, topics, produce, mixed, fetch, old_formats, groups, transactions, twice, times, admin, frames]
