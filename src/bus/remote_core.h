@@ -63,6 +63,9 @@ struct remote {
     struct remote_sender   *next[LANES_N];       /* with newer certificates, taking over when the one before it has nothing out */
     struct list             waiting[LANES_N], again[LANES_N];    /* struct sending, meanwhile: those that came, those given back */
     struct timer            handover;
+    uint64_t                broke_ms[LANES_N], rests_ms[LANES_N];      /* when a producer broke last; not before this another is made */
+    unsigned                broke_n[LANES_N];            /* how many did, one soon after the other */
+    char                    broke[LANES_N][512];         /* why it rests, and what to do */
     char                   *bootstrap, *debug;
     int32_t                 replication;         /* wanted */
     atomic_uint_least16_t   apis[REMOTE_APIS_MAX];       /* what the brokers speak: lowest version, highest + 1; 0: not told */

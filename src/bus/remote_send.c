@@ -13,7 +13,7 @@
 #include <stdio.h>
 #include <sys/epoll.h>
 
-enum { FLUSH_MS = 5000, HANDOVER_MS = 5000 };
+enum { FLUSH_MS = 5000, HANDOVER_MS = 5000, AGAIN_MS = 10000, REST_MS = 1000, BROKEN_MAX = 2 };
 #define ASIDE_LINGER_MS "5"
 
 /* ---- append ---- */
@@ -230,12 +230,28 @@ static bool is_broken(const struct remote_sender *s)
 
 static void lane_hand_over(struct remote *r, enum remote_lane lane);
 
-/* Another in its place. Without one (a property the library takes no more, no descriptors) the next append tries again. */
+/* Some break as soon as they meet the brokers (a user who may not write): the third, one soon after the other, has no successor at once. */
+static bool keeps_breaking(struct remote *r, enum remote_lane lane, int code, const char *why)
+{
+    uint64_t now_ms = loop_now_ms(r->loop);
+
+    if (now_ms - r->broke_ms[lane] > AGAIN_MS) r->broke_n[lane] = 0;
+    r->broke_ms[lane] = now_ms;
+    if (++r->broke_n[lane] <= BROKEN_MAX) return false;
+    r->rests_ms[lane] = now_ms + REST_MS;
+    snprintf(r->broke[lane], sizeof r->broke[lane], "Kafka: %s%s", why,
+             code == RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED
+                 ? " (allow this user WRITE on its topics, or IDEMPOTENT_WRITE on the cluster: docs/kafka/self-hosted.md)" : "");
+    return true;
+}
+
+/* Another in its place. Without one (it keeps breaking, a property the library takes no more, no descriptors) the next append tries again. */
 static void sender_renew(struct remote_sender *s)
 {
     struct remote *r = s->r;
     struct remote_sender **place = &r->senders[s->lane];
     char why[256];
+    bool rests;
     struct err e;
 
     if (s->retired) return;
@@ -243,11 +259,11 @@ static void sender_renew(struct remote_sender *s)
     s->retired = true;
     *place = NULL;
     list_push(&r->retired, &s->link);
-    r->k->rd_kafka_fatal_error(s->rk, why, sizeof why);
-    diag(DIAG_WARN, "kafka.producer.renewed", KV_CSTR("why", why), KV_U64("in_flight", s->out));
+    rests = keeps_breaking(r, s->lane, (int)r->k->rd_kafka_fatal_error(s->rk, why, sizeof why), why);
+    diag(DIAG_WARN, "kafka.producer.renewed", KV_CSTR("why", rests ? r->broke[s->lane] : why), KV_U64("in_flight", s->out));
     r->k->rd_kafka_purge(s->rk, RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT);
     if (r->next[s->lane]) lane_hand_over(r, s->lane);
-    else if (remote_sender_open(r, s->lane, place, &e))
+    else if (!rests && remote_sender_open(r, s->lane, place, &e))
         diag(DIAG_ERROR, "kafka.producer.renewed", KV_CSTR("why", e.text));
 }
 
@@ -404,6 +420,10 @@ static struct remote_sender *sender_for(struct remote *r, enum remote_lane lane,
 
     if (r->closing) {
         err_set(e, RC_CANCELLED, "the bus is closing");
+        return NULL;
+    }
+    if (!*place && loop_now_ms(r->loop) < r->rests_ms[lane]) {
+        err_set(e, RC_UNAVAILABLE, "%s", r->broke[lane]);
         return NULL;
     }
     if (!*place && remote_sender_open(r, lane, place, e)) return NULL;

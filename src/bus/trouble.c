@@ -43,12 +43,13 @@ enum rc trouble_rc(enum trouble_kind kind)
 
 enum { ANY_CODE = 1000 };
 
-/* code ANY_CODE: whatever the code; words NULL: whatever the text; remedy NULL: the kind's own. */
+/* code ANY_CODE: whatever the code; words NULL: whatever the text; remedy NULL: the kind's own.
+ * also: words that must be there besides. */
 static const struct {
     int code;
     const char *words;
     enum trouble_kind kind;
-    const char *remedy;
+    const char *remedy, *also;
 } rows[] = {
     {RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM, NULL, TROUBLE_SASL,
      "the broker takes other mechanisms: set security.kafka.sasl.mechanism to one that the cause names"},
@@ -60,6 +61,7 @@ static const struct {
      "check security.kafka.sasl.oauth: the token endpoint, client id, client secret and scope; and what the broker wants of a token"},
     {ANY_CODE, "connecting to a plaintext", TROUBLE_TLS,
      "the listener there speaks no TLS: check security.kafka.protocol and the port in kafka.bootstrap"},
+    {ANY_CODE, "unexpected eof", TROUBLE_BROKER, NULL, "in state up"}, /* it was there, and has gone without a word of TLS */
     {ANY_CODE, "unexpected eof", TROUBLE_TLS,
      "the listener there seems to speak no TLS: check security.kafka.protocol and the port in kafka.bootstrap"},
     {ANY_CODE, "wrong version number", TROUBLE_TLS,
@@ -121,6 +123,7 @@ bool trouble_of_code(int code, const char *text, struct trouble *ret)
     for (size_t i = 0; i < countof(rows); i++) {
         if (rows[i].code != ANY_CODE && rows[i].code != code) continue;
         if (rows[i].words && !strcasestr(text, rows[i].words)) continue;
+        if (rows[i].also && !strcasestr(text, rows[i].also)) continue;
         make(ret, rows[i].kind, rows[i].remedy, text);
         return true;
     }
@@ -193,6 +196,7 @@ static struct {
     pthread_mutex_t lock;
     struct trouble now;                          /* kind TROUBLE_NONE: nothing lasts */
     uint64_t refused_ms;                         /* when a broker last turned us away */
+    bool guessed;                                /* … or only hung up in the handshake, which one that ends does as well */
     uint64_t said_ms[TROUBLE_KINDS], count[TROUBLE_KINDS], said_count[TROUBLE_KINDS];
     bool open[TROUBLE_KINDS];                    /* said, and not gone since */
     const char *said_remedy[TROUBLE_KINDS];
@@ -214,6 +218,17 @@ static bool is_news(enum trouble_kind kind, uint64_t now_ms)
     return !book.said_ms[kind] || now_ms - book.said_ms[kind] >= wait;
 }
 
+/* The library guesses then ("connecting to a PLAINTEXT broker listener?"). */
+static bool hung_up(const char *cause)
+{
+    return strcasestr(cause, "disconnected") || strcasestr(cause, "unexpected eof");
+}
+
+static bool nobody_there(const char *cause)
+{
+    return strcasestr(cause, "connect to ") && strcasestr(cause, "failed");
+}
+
 void trouble_say(const struct trouble *t)
 {
     uint64_t now_ms = clock_mono_ms(&clock_real) + 1, times = 0;
@@ -224,7 +239,12 @@ void trouble_say(const struct trouble *t)
     book.count[k]++;
     book.last[k] = *t;
     book.last_ms[k] = now_ms;
-    if (k == TROUBLE_SASL || k == TROUBLE_TLS) book.refused_ms = now_ms;
+    if (k == TROUBLE_SASL || k == TROUBLE_TLS) {
+        book.refused_ms = now_ms;
+        book.guessed = hung_up(t->cause);
+    } else if (k == TROUBLE_BROKER && book.guessed && nobody_there(t->cause)) {
+        book.refused_ms = 0;
+    }
     if (k != TROUBLE_BROKER || !book.refused_ms || now_ms - book.refused_ms >= REFUSED_FOR_MS) {
         if (k != TROUBLE_SIZE && k != TROUBLE_METADATA) book.now = *t; /* those are one message's, one topic's */
         say = is_news(k, now_ms);

@@ -398,7 +398,7 @@ static void topic_check(struct control *c)
         }
         err_set(&e, RC_NOT_FOUND,
                 "topic " STR_FMT " is missing and could not be created; create it with one "
-                                 "partition and cleanup.policy=compact",
+                                 "partition and cleanup.policy=compact, or let this user create it",
                 STR_ARG(c->topic));
     } else if (t->partitions != 1) {
         err_set(&e, RC_INVALID,

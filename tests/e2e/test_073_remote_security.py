@@ -100,6 +100,17 @@ def test_a_secret_that_is_not_there_is_named_at_once(tmp_path, kafka, authority)
     assert "the SASL password" in said and "nothing" in said, said
 
 
+def test_a_user_who_may_do_nothing_is_told_what_he_needs_and_breaks_no_producer_after_the_other(start, tmp_path):
+    listeners = [listener("open"), listener("asks", "SASL_PLAINTEXT", sasl=["SCRAM-SHA-512"])]
+    config = security.write_config(tmp_path / "broker.yaml", listeners, superUsers=["User:ANONYMOUS"], authorizer="acl")
+    broker = start("--broker-only", "--config", config, data="broker")
+    add_user(broker.ready["open"], USER, PASSWORD)
+    said = refused(tmp_path, broker.ready["asks"], protocol="SASL_PLAINTEXT", sasl=login(tmp_path))
+    assert "control.resources is missing and could not be created" in said and "let this user create it" in said, said
+    assert said.count("event=kafka.producer.renewed") < 8, said
+    assert "IDEMPOTENT_WRITE on the cluster" in said, said
+
+
 def test_what_the_cluster_can_do_is_said_once(start, tmp_path, kafka):
     plane = start("--no-broker", "--bootstrap", kafka.at["open"], "--namespace", "t-table", "--kafka.topics.replicationFactor", "3")
     said = wait_for(lambda: [line for line in plane.log.read_text().splitlines() if "event=kafka.capabilities" in line], 20, "no table")

@@ -31,6 +31,10 @@ static void what_the_library_says_has_a_name_and_a_remedy(void **state)
     assert_trouble(RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: certificate verify failed: hostname mismatch", TROUBLE_TLS, "advertised listeners");
     assert_trouble(RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: error:1408F10B:SSL routines: wrong version number: connecting to a PLAINTEXT broker listener?",
                    TROUBLE_TLS, "speaks no TLS");
+    assert_trouble(RD_KAFKA_RESP_ERR__SSL, "Receive failed: error:0A000126:SSL routines::unexpected eof while reading (after 5ms in state SSL_HANDSHAKE)", TROUBLE_TLS,
+                   "seems to speak no TLS");
+    assert_trouble(RD_KAFKA_RESP_ERR__SSL, "Receive failed: error:0A000126:SSL routines::unexpected eof while reading (after 123ms in state UP)", TROUBLE_BROKER,
+                   "check that Kafka runs");
     assert_trouble(RD_KAFKA_RESP_ERR__SSL, "tlsv13 alert certificate required", TROUBLE_TLS, "client certificate");
     assert_trouble(RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE, "Broker: Message size too large", TROUBLE_SIZE, "messageMaxBytes");
 }
@@ -91,6 +95,34 @@ static void a_refusal_is_not_hidden_by_its_consequence(void **state)
     diag_silence(false);
 }
 
+/* What the library makes of a broker that is killed while we speak TLS to it, in its order. */
+static void a_broker_that_hangs_up_and_is_gone_is_not_one_without_tls(void **state)
+{
+    struct trouble guess, down = trouble_make(TROUBLE_BROKER, "2/2 brokers are down"), gone, now;
+
+    (void)state;
+    diag_silence(true);
+    assert_true(trouble_of_code(RD_KAFKA_RESP_ERR__SSL, "kafka:1/1: SSL handshake failed: Disconnected: connecting to a PLAINTEXT broker listener? (after 0ms in state SSL_HANDSHAKE)",
+                                &guess));
+    assert_true(trouble_of_code(RD_KAFKA_RESP_ERR__TRANSPORT, "kafka:1/1: Connect to ipv4#127.0.0.1:1 failed: Connection refused (after 0ms in state CONNECT)", &gone));
+    trouble_say(&guess);
+    trouble_say(&down);
+    assert_true(trouble_now(&now));
+    assert_int_equal(now.kind, TROUBLE_TLS);
+    trouble_say(&gone);
+    assert_true(trouble_now(&now));
+    assert_int_equal(now.kind, TROUBLE_BROKER);
+    assert_non_null(strstr(now.remedy, "check that Kafka runs"));
+    trouble_gone();
+    assert_true(trouble_of_code(RD_KAFKA_RESP_ERR__SSL, "SSL handshake failed: certificate verify failed: certificate has expired", &guess));
+    trouble_say(&guess);
+    trouble_say(&gone);
+    assert_true(trouble_now(&now));
+    assert_int_equal(now.kind, TROUBLE_TLS);     /* another broker may be away beside it */
+    trouble_gone();
+    diag_silence(false);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -98,6 +130,7 @@ int main(void)
         cmocka_unit_test(what_is_none_of_them_is_not_taken_for_one),
         cmocka_unit_test(an_err_carries_it_and_gives_it_back),
         cmocka_unit_test(a_refusal_is_not_hidden_by_its_consequence),
+        cmocka_unit_test(a_broker_that_hangs_up_and_is_gone_is_not_one_without_tls),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
