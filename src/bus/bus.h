@@ -106,8 +106,8 @@ void bus_topic_describe(struct bus *b, struct bus_topic *t);       /* RC_OK with
 void bus_topic_delete(struct bus *b, struct bus_topic *t);         /* RC_NOT_FOUND when it does not exist */
 void bus_topic_fini(struct bus_topic *t);
 
-/* All topics whose name starts with prefix. */
-struct bus_topics { struct bus_op op; struct str prefix; struct str *names; size_t names_n; void *priv; };
+/* All topics whose name starts with prefix, and how many partitions each has. */
+struct bus_topics { struct bus_op op; struct str prefix; struct str *names; int32_t *partitions; size_t names_n; void *priv; };
 void bus_topics(struct bus *b, struct bus_topics *t);
 void bus_topics_fini(struct bus_topics *t);
 

@@ -232,14 +232,16 @@ static void topics_run(struct msg *m)
         n++;
         bytes += topic_name(x).n + 1;
     }
-    t->names = xcalloc(1, n * sizeof *t->names + bytes + 1);
-    at = (char *)(t->names + n);
+    t->names = xcalloc(1, n * (sizeof *t->names + sizeof *t->partitions) + bytes + 1);
+    t->partitions = (int32_t *)(void *)(t->names + n);
+    at = (char *)(t->partitions + n);
     for (struct topic *x = broker_topic_next(em->broker, NULL); x;
          x = broker_topic_next(em->broker, x)) {
         struct str name = topic_name(x);
 
         if (!str_starts(name, t->prefix)) continue;
         memcpy(at, name.p, name.n);
+        t->partitions[t->names_n] = topic_partitions(x);
         t->names[t->names_n++] = (struct str){at, name.n};
         at += name.n + 1;
     }

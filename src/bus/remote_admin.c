@@ -430,14 +430,16 @@ static void topics_run(struct remote *r, struct bus_op *op)
         return;
     }
     for (int i = 0; i < md->topic_cnt; i++)
-        bytes += sizeof *t->names + strlen(md->topics[i].topic) + 1;
+        bytes += sizeof *t->names + sizeof *t->partitions + strlen(md->topics[i].topic) + 1;
     t->names = xcalloc(1, bytes);
-    at = (char *)&t->names[md->topic_cnt];
+    t->partitions = (int32_t *)(void *)&t->names[md->topic_cnt];
+    at = (char *)&t->partitions[md->topic_cnt];
     for (int i = 0; i < md->topic_cnt; i++) {
         struct str name = str_of(md->topics[i].topic);
 
         if (!str_starts(name, t->prefix)) continue;
         memcpy(at, name.p, name.n);
+        t->partitions[t->names_n] = md->topics[i].partition_cnt;
         t->names[t->names_n++] = (struct str){at, name.n};
         at += name.n + 1;
     }

@@ -64,9 +64,9 @@ static void floor_apply(struct flow *f, const struct floor *fl)
     struct place *p = map_get_str(fl->model ? &f->models : &f->pipelines, fl->name);
 
     if (!p || fl->partition >= (int32_t)p->intakes_n) return;
-    if (fl->identity.n && p->intakes[fl->partition].open)
-        foreign_add(&p->intakes[fl->partition], fl->offset, fl->identity, fl->due_ms);
-    p->intakes[fl->partition].floor = MIN(p->intakes[fl->partition].floor, fl->offset);
+    if (fl->identity.n && p->intakes[fl->partition]->open)
+        foreign_add(p->intakes[fl->partition], fl->offset, fl->identity, fl->due_ms);
+    p->intakes[fl->partition]->floor = MIN(p->intakes[fl->partition]->floor, fl->offset);
 }
 
 static struct floor floor_of(const struct flow_run *r)
@@ -163,7 +163,7 @@ static void floors_ask(struct flow *f)
         struct place *p = container_of(l, struct place, commit_link);
 
         for (size_t i = 0; i < p->intakes_n; i++) {
-            struct intake *in = &p->intakes[i];
+            struct intake *in = p->intakes[i];
 
             if (!in->open || !in->ends_n) continue;
             in->floor = MIN(in->seen, in->ends[in->ends_n - 1].inputs);
@@ -243,7 +243,7 @@ static void committed(struct place *p, const struct commit *c)
     const struct err *why = &c->c.op.err;
 
     for (size_t i = 0; i < c->c.offsets_n && !why->rc; i++)
-        p->intakes[c->c.offsets[i].partition].committed = c->c.offsets[i].offset;
+        p->intakes[c->c.offsets[i].partition]->committed = c->c.offsets[i].offset;
     if (why->rc) {
         diag(DIAG_WARN, "flow.commit", KV_STR("group", p->group), KV_CSTR("why", why->text));
         commit_touch(p);
@@ -283,7 +283,7 @@ static void place_commit(struct place *p)
     struct commit *c = commit_new(p, committed);
 
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
         bool behind;
 
         if (!in->open || !in->ends_n) continue;
@@ -338,14 +338,14 @@ static void ends_known(struct place *p, const struct ends *e)
 {
     p->ends_failed = e->err.rc != RC_OK;
     for (size_t i = 0; i < p->intakes_n && !p->ends_failed; i++)
-        if (p->intakes[i].open) ends_remember(&p->intakes[i], e);
+        if (p->intakes[i]->open) ends_remember(p->intakes[i], e);
     told(p);
 }
 
 static bool any_open(const struct place *p)
 {
     for (size_t i = 0; i < p->intakes_n; i++)
-        if (p->intakes[i].open) return true;
+        if (p->intakes[i]->open) return true;
     return false;
 }
 
@@ -361,7 +361,7 @@ static void place_look(struct place *p)
     p->tells_open = 1;
     ends_look(p, ends_known);
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
 
         if (!in->watching || in->paused) continue;
         in->telling = true;

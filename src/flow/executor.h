@@ -11,6 +11,7 @@
  * strangers.c  other engines on our topics
  * probe.c    readiness                             idem*.c   idempotency keys; forward.c hands them to executor 0
  * owners.c   which numbers are ours                foreign.c requests that other processes took
+ * grow.c     partitions that are added
  *
  * Everything lives on one loop. What is lent to the bus is counted in `lent`; a closed executor frees itself when the
  * last of it is back.     SPDX-License-Identifier: Apache-2.0
@@ -52,6 +53,7 @@ struct topic {
     uint32_t tag_tries;
     struct timer tag_timer;
     bool made;                                   /* since it was last read: whatever was known of it is void */
+    int32_t left_alone;                          /* it was said that it has so many partitions, which are not all used */
 };
 
 enum place_state {
@@ -85,7 +87,7 @@ struct intake {
 
 /* The ends of a place's topics, looked up in the order outputs, errors, inputs. Valid during `done`. */
 struct ends;
-struct ends_one { struct bus_topic t; struct ends *all; };
+struct ends_one { struct bus_topic t; struct ends *all; int32_t used; };     /* used: as many of its partitions as we use */
 struct ends {
     struct place *p;
     struct ends_one outputs, errors, inputs;
@@ -111,9 +113,11 @@ struct place {
     struct timer retry;
     uint32_t tries;
     int64_t *acked;                              /* by partition: the last input of this executor that was acknowledged */
-    int32_t acked_n;                             /* how many the inputs topic had when the place was made: no more are used */
+    int32_t acked_n;                             /* how many partitions of the inputs topic are used (grow.c) */
     /* executor 0: */
-    struct intake *intakes; size_t intakes_n;
+    struct intake **intakes; size_t intakes_n;   /* by partition; each stays where it is when there come to be more */
+    bool outputs_again;                          /* its outputs topic was looked at after its inputs topic */
+    int32_t growing;                             /* so many partitions its inputs topic has; 0: those that are used */
     bool busy;                                   /* its offsets are being looked up or committed */
     bool dirty;                                  /* something moved since the last commit */
     bool ends_failed;
@@ -251,6 +255,7 @@ struct flow {
     struct list leaving;
     struct topic errors;
     struct timer strangers_timer; bool strangers_begun;      /* executor 0 */
+    struct timer grow_timer; bool grow_begun;    /* executor 0 */
     struct list runs, parked, probes;
     struct list spare_runs, spare_appends;
     uint32_t spare_runs_n, spare_appends_n;
@@ -307,11 +312,15 @@ void place_gone(struct flow *f, const struct flow_gone *g);      /* an earlier s
 bool place_ready(const struct place *p);
 /* All its topics and those of its steps: RC_OK, or RC_UNAVAILABLE with the reason (*ret_wait: it may come any moment). */
 enum rc place_check(struct place *p, const struct graph *g, bool *ret_wait, struct err *e);
+void place_partitions(struct place *p, int32_t inputs, int32_t outputs);     /* so many are used from now on */
 void topic_init(struct topic *t, struct flow *f, struct place *p, struct str name);
 void topic_ensure(struct topic *t);
 
 /* strangers.c */
 void strangers_begin(struct flow *f);            /* there are places: who else reads their topics? */
+
+/* grow.c */
+void grow_begin(struct flow *f);                 /* there are places: do their topics grow? */
 
 /* tag.c */
 bool tag_wait(struct topic *t);                  /* its schema is being asked for: it is not ready before that is settled */
@@ -365,6 +374,7 @@ void intake_close(struct place *p);              /* watches end */
 void intake_owners(struct place *p);             /* other partitions are ours than before */
 void intake_room(struct flow *f);                /* a run nobody waited for has ended */
 void intake_rewatch(struct place *p);            /* its inputs topic is there again */
+void intake_grow(struct place *p);               /* … has more partitions: they are begun, at 0 */
 /* Where to go on instead of `at`, which is in or out of what the topic has: flow.h, enum flow_reset. made: the topic is another
  * one for certain. RC_INVALID: nowhere, e says so. */
 enum rc intake_go_on_at(struct intake *in, int64_t at, bool made, const struct ends *e, int64_t *ret, struct err *why) MUST_USE;
@@ -377,6 +387,7 @@ enum { SHARE = 4 };
 static inline bool share_taken(uint64_t has, uint64_t now, uint64_t max) { return now >= max || has >= SHARE * (max - now); }
 bool intake_for_us(const struct place *p, const struct bus_record *rec);
 void ends_look(struct place *p, void (*done)(struct place *p, const struct ends *e));
+int32_t ends_at(const struct ends_one *one, int32_t partition);      /* which partition of this topic has what belongs to it */
 int64_t ends_of(const struct ends_one *one, int32_t partition);
 
 /* commit.c. On executor 0 but for this: something was written to its inputs, or finished. */

@@ -143,7 +143,10 @@ void flow_use(struct flow *f, struct flow_snapshot *s)
         tap_follow(p);
     }
     flow_snapshot_unref(&old);
-    if (s->models_n + s->pipelines_n) strangers_begin(f);
+    if (s->models_n + s->pipelines_n) {
+        strangers_begin(f);
+        grow_begin(f);
+    }
     flow_unpark_all(f);
 }
 
@@ -239,6 +242,7 @@ void flow_drain(struct flow *f, uint64_t deadline_ms, void (*drained)(void *ctx)
     f->drained_ctx = ctx;
     timer_set(loop_timers(f->loop), &f->drain_timer, deadline_ms, drain_late);
     timer_cancel(loop_timers(f->loop), &f->strangers_timer);
+    timer_cancel(loop_timers(f->loop), &f->grow_timer);
     batches_flush(f);
     flow_check_drained(f);
 }
@@ -312,6 +316,7 @@ struct flow *flow_free(struct flow *f)
     timer_cancel(loop_timers(f->loop), &f->errors.retry);
     timer_cancel(loop_timers(f->loop), &f->room_timer);
     timer_cancel(loop_timers(f->loop), &f->strangers_timer);
+    timer_cancel(loop_timers(f->loop), &f->grow_timer);
     timer_cancel(loop_timers(f->loop), &f->commit_timer);
     owners_leave(f);
     intakes_close(&f->pipelines);

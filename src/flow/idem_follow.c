@@ -257,7 +257,7 @@ static void ends_known(struct place *p, const struct ends *e)
     for (size_t i = 0; i < x->parts_n; i++) {
         struct idem_part *part = &x->parts[i];
 
-        if (!part->look) continue;
+        if (!part->look || (int32_t)i >= e->inputs.used) continue;      /* one that was added since the ends were asked for */
         part->look = false;
         part->to[IDEM_INPUTS] = MAX(part->to[IDEM_INPUTS], ends_of(&e->inputs, (int32_t)i));
         part->to[IDEM_OUTPUTS] = MAX(part->to[IDEM_OUTPUTS], ends_of(&e->outputs, (int32_t)i));

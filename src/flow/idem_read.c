@@ -202,8 +202,8 @@ static void looked(struct bus_op *op)
         read_failed(d, &op->err);
         return;
     }
-    d->low = t->start_offsets[d->partition % t->partitions];
-    d->high = d->end = t->end_offsets[d->partition % t->partitions];
+    d->low = t->start_offsets[partition_of(d) % t->partitions];
+    d->high = d->end = t->end_offsets[partition_of(d) % t->partitions];
     d->seeking = true;
     bus_topic_fini(t);
     read_next(d);

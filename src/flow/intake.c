@@ -61,6 +61,7 @@ static void ends_ask(struct ends *e)
     struct str name = e->open == 3 ? p->outputs.name : e->open == 2 ? f->errors.name : p->inputs.name;
 
     one->all = e;
+    one->used = e->open == 3 ? p->outputs.partitions : e->open == 2 ? f->errors.partitions : p->inputs.partitions;
     one->t = (struct bus_topic){.op = {.reply_to = loop_mailbox(f->loop), .done = ends_one_done}, .topic = name};
     f->lent++;
     bus_topic_describe(f->bus, &one->t);
@@ -77,9 +78,14 @@ void ends_look(struct place *p, void (*done)(struct place *p, const struct ends 
     ends_ask(e);
 }
 
+int32_t ends_at(const struct ends_one *one, int32_t partition)
+{
+    return partition % (one->used > 0 ? MIN(one->used, one->t.partitions) : one->t.partitions);
+}
+
 int64_t ends_of(const struct ends_one *one, int32_t partition)
 {
-    return one->t.end_offsets[partition % one->t.partitions];
+    return one->t.end_offsets[ends_at(one, partition)];
 }
 
 /* ---- opening ---- */
@@ -150,7 +156,7 @@ static void place_opened(struct place *p, const struct ends *e)
         p->inputs.made = false;
     }
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
         int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;
 
         if (!intake_waits(in) || in->committed < 0) continue;
@@ -175,7 +181,7 @@ static void first_commit(struct place *p, const struct ends *e)
     struct commit *c = commit_new(p, first_committed);
 
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
 
         in->committed = ends_of(&e->inputs, in->partition);
         in->outputs_from = ends_of(&e->outputs, in->partition);
@@ -196,13 +202,13 @@ static void ends_known(struct place *p, const struct ends *e)
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)
-        fresh &= p->intakes[i].committed < 0;
+        fresh &= p->intakes[i]->committed < 0;
     if (fresh) {
         first_commit(p, e);
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
         struct err why;
 
         if (!intake_waits(in)) continue;
@@ -246,7 +252,7 @@ static void committed_known(struct place *p, const struct bus_commit *c)
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
 
         if (in->open || i >= c->offsets_n) continue;     /* the second: the topic was made anew with fewer */
         in->committed = c->offsets[i].offset;
@@ -292,20 +298,24 @@ static void committed_ask(struct place *p)
 
 static void intakes_make(struct place *p)
 {
-    if (p->intakes) return;
-    p->intakes_n = (size_t)p->inputs.partitions;
-    p->intakes = xnew_array(struct intake, p->intakes_n);
-    for (size_t i = 0; i < p->intakes_n; i++) {
-        p->intakes[i].p = p;
-        p->intakes[i].partition = (int32_t)i;
-        list_init(&p->intakes[i].paused_link);
+    size_t n = (size_t)p->inputs.partitions;
+
+    if (n <= p->intakes_n) return;
+    p->intakes = xrealloc(p->intakes, n, sizeof(struct intake *));
+    for (size_t i = p->intakes_n; i < n; i++) {
+        struct intake *in = p->intakes[i] = xnew(struct intake);
+
+        in->p = p;
+        in->partition = (int32_t)i;
+        list_init(&in->paused_link);
     }
+    p->intakes_n = n;
 }
 
 static bool any_waits(const struct place *p)
 {
     for (size_t i = 0; i < p->intakes_n; i++)
-        if (intake_waits(&p->intakes[i])) return true;
+        if (intake_waits(p->intakes[i])) return true;
     return false;
 }
 
@@ -327,6 +337,12 @@ void intake_open(struct place *p)
     committed_ask(p);
 }
 
+void intake_grow(struct place *p)
+{
+    intakes_make(p);
+    intake_owners(p);
+}
+
 static void intake_leave(struct intake *in)
 {
     in->open = false;
@@ -342,7 +358,7 @@ void intake_owners(struct place *p)
 {
     if (p->state == PLACE_LEAVING || p->f->watches_closed || p->f->closed) return;
     for (size_t i = 0; i < p->intakes_n; i++)
-        if (p->intakes[i].open && !owners_mine(p->f, p->intakes[i].partition)) intake_leave(&p->intakes[i]);
+        if (p->intakes[i]->open && !owners_mine(p->f, p->intakes[i]->partition)) intake_leave(p->intakes[i]);
     if (p->state == PLACE_READY && p->intakes && !timer_is_set(&p->take_retry)) intake_open(p);
 }
 
@@ -664,7 +680,7 @@ static void rewatch_at(struct place *p, const struct ends *e)
     if (p->state != PLACE_READY || p->f->watches_closed) return;
     if (again) why = e->err;
     for (size_t i = 0; i < p->intakes_n && e->err.rc == RC_OK; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
         int64_t from;
 
         if (in->watching || !in->open) continue;
@@ -687,14 +703,14 @@ void intake_rewatch(struct place *p)
     p->inputs.made |= memcmp(p->watched_id, p->inputs.id, sizeof p->watched_id) != 0;
     look = p->inputs.made;
     for (size_t i = 0; i < p->intakes_n; i++)
-        look |= p->intakes[i].lost;
+        look |= p->intakes[i]->lost;
     if (look) {
         p->rewatching = true;
         ends_look(p, rewatch_at);
         return;
     }
     for (size_t i = 0; i < p->intakes_n; i++)
-        if (p->intakes[i].open && !p->intakes[i].watching) watch_start(&p->intakes[i], p->intakes[i].seen);
+        if (p->intakes[i]->open && !p->intakes[i]->watching) watch_start(p->intakes[i], p->intakes[i]->seen);
 }
 
 static void watch_done(struct bus_op *op)
@@ -723,7 +739,7 @@ void intake_close(struct place *p)
 {
     tap_close(p);
     for (size_t i = 0; i < p->intakes_n; i++) {
-        struct intake *in = &p->intakes[i];
+        struct intake *in = p->intakes[i];
 
         list_remove(&in->paused_link);
         held_drop(in);

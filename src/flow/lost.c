@@ -23,7 +23,7 @@ enum rc intake_go_on_at(struct intake *in, int64_t at, bool made, const struct e
 {
     struct place *p = in->p;
     int64_t end = ends_of(&e->inputs, in->partition);
-    int64_t start = e->inputs.t.start_offsets[in->partition % e->inputs.t.partitions];
+    int64_t start = e->inputs.t.start_offsets[ends_at(&e->inputs, in->partition)];
 
     *ret = at;
     if (!made && at >= start && at <= end) return RC_OK;

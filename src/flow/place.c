@@ -44,15 +44,13 @@ static void topic_failed(struct topic *t, struct err *why)
     loop_timer(t->f->loop, &t->retry, wait, topic_retry);
 }
 
-/* Somebody added partitions, or made the topic anew with more: they wait for the next start, which begins them at 0. */
+/* What somebody added since is begun when it was looked at (grow.c). */
 static int32_t partitions_used(const struct topic *t, int32_t n)
 {
     const struct place *p = t->place;
 
-    if (!p || t != &p->inputs || !p->acked || n <= p->acked_n) return n;
-    diag(DIAG_WARN, "flow.partitions", KV_STR("topic", t->name), KV_I64("partitions", n), KV_I64("used", p->acked_n),
-         KV_CSTR("why", "the topic has more partitions than when it was opened; records in the new ones are run after the next start"));
-    return p->acked_n;
+    if (!p || !p->acked) return n;
+    return MIN(n, t == &p->inputs ? p->acked_n : t->partitions);
 }
 
 static void topic_ensured(struct bus_op *op)
@@ -211,9 +209,10 @@ void place_free(struct place *p)
     list_remove(&p->link);
     list_remove(&p->commit_link);
     for (size_t i = 0; i < p->intakes_n; i++) {
-        scan_end(&p->intakes[i]);
-        held_drop(&p->intakes[i]);
-        foreign_clear(&p->intakes[i]);
+        scan_end(p->intakes[i]);
+        held_drop(p->intakes[i]);
+        foreign_clear(p->intakes[i]);
+        free(p->intakes[i]);
     }
     batch_lines_free(p);
     idem_index_free(p->idem);
@@ -270,12 +269,26 @@ void place_setup(struct place *p)
 {
     if (p->state == PLACE_READY && p->intakes) intake_rewatch(p);
     if (p->state != PLACE_TOPICS || !p->inputs.ready || !p->outputs.ready) return;
+    if (p->inputs.partitions > p->outputs.partitions && !p->outputs_again) {
+        p->outputs_again = true;                 /* somebody may have enlarged both since the outputs were looked at (grow.c) */
+        p->outputs.ready = false;
+        topic_ensure(&p->outputs);
+        return;
+    }
     p->state = PLACE_OFFSETS;
-    p->acked_n = p->inputs.partitions;
-    p->acked = xnew_array(int64_t, MAX(p->inputs.partitions, 1));
-    for (int32_t i = 0; i < p->inputs.partitions; i++)
-        p->acked[i] = -1;
+    place_partitions(p, p->inputs.partitions, p->outputs.partitions);
     intake_open(p);
+}
+
+void place_partitions(struct place *p, int32_t inputs, int32_t outputs)
+{
+    p->outputs.partitions = outputs;
+    p->inputs.partitions = inputs;
+    if (inputs <= p->acked_n && p->acked) return;
+    p->acked = xrealloc(p->acked, (size_t)MAX(inputs, 1), sizeof *p->acked);
+    for (int32_t i = p->acked_n; i < inputs; i++)
+        p->acked[i] = -1;
+    p->acked_n = inputs;
 }
 
 /* Out of the newest snapshot: runs finish, nothing new starts, what waited is told. */

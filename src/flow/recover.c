@@ -227,7 +227,7 @@ void scan_start(struct intake *in, const struct ends *e)
     in->scan = s;
     for (size_t i = 0; i < countof(ones); i++) {
         s->ends[i] = ends_of(ones[i], in->partition);
-        s->starts[i] = ones[i]->t.start_offsets[in->partition % ones[i]->t.partitions];
+        s->starts[i] = ones[i]->t.start_offsets[ends_at(ones[i], in->partition)];
     }
     phase_begin(s, SCAN_OUTPUTS);
     scan_next(s);

@@ -413,10 +413,14 @@ static void fake_topics(struct bus *bus, struct bus_topics *t)
     struct fake_bus *b = of(bus);
 
     t->op.err = (struct err){0};
-    t->names = xnew_array(struct str, b->topics_n + 1);
+    t->names = xcalloc(b->topics_n + 1, sizeof *t->names + sizeof *t->partitions);
+    t->partitions = (int32_t *)(void *)(t->names + b->topics_n + 1);
     t->names_n = 0;
-    for (size_t i = 0; i < b->topics_n; i++)
-        if (str_starts(buf_str(&b->topics[i]->name), t->prefix)) t->names[t->names_n++] = buf_str(&b->topics[i]->name);
+    for (size_t i = 0; i < b->topics_n; i++) {
+        if (!str_starts(buf_str(&b->topics[i]->name), t->prefix)) continue;
+        t->partitions[t->names_n] = b->topics[i]->partitions_n;
+        t->names[t->names_n++] = buf_str(&b->topics[i]->name);
+    }
     answer(b, &t->op);
 }
 
@@ -597,6 +601,21 @@ struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name)
     return find(b, str_of(name));
 }
 
+void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions)
+{
+    create(b, str_of(topic), partitions);
+}
+
+void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions)
+{
+    struct fake_topic *t = find(b, str_of(topic));
+
+    must(t && partitions >= t->partitions_n);
+    t->partitions = xrealloc(t->partitions, (size_t)partitions, sizeof *t->partitions);
+    memset(t->partitions + t->partitions_n, 0, (size_t)(partitions - t->partitions_n) * sizeof *t->partitions);
+    t->partitions_n = partitions;
+}
+
 const struct fake_record *fake_bus_record(struct fake_bus *b, const char *topic, int32_t n, size_t i)
 {
     struct fake_topic *t = find(b, str_of(topic));
@@ -629,6 +648,19 @@ int64_t fake_bus_produce(struct fake_bus *b, const char *topic, int32_t n, const
     if (!t) t = create(b, str_of(topic), n + 1);
     offset = store(b, &t->partitions[n], record, true);
     watches_wake(b, str_of(topic), n);
+    return offset;
+}
+
+int64_t fake_bus_land(struct fake_bus *b, struct str topic, int32_t n, const struct bus_record *record, bool outside)
+{
+    struct err e;
+    struct fake_partition *p = partition(b, topic, n, &e);
+    int64_t offset;
+
+    if (!p) return -1;
+    offset = store(b, p, record, outside);
+    watches_wake(b, topic, n);
+    fetch_again(b, topic);
     return offset;
 }
 

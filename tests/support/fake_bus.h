@@ -53,9 +53,13 @@ void fake_bus_restart(struct fake_bus *b, const char *incarnation);     /* the l
 void fake_bus_tick(struct fake_bus *b);                                 /* fetches have waited long enough */
 void fake_bus_release(struct fake_bus *b);                              /* posts what was held and stops holding */
 struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name);        /* NULL when it is not there */
+void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions);
+void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions);  /* somebody adds partitions */
 const struct fake_record *fake_bus_record(struct fake_bus *b, const char *topic, int32_t partition, size_t i);
 size_t fake_bus_count(struct fake_bus *b, const char *topic);           /* records in all its partitions */
 struct str fake_record_header(const struct fake_record *r, const char *name);  /* the first; empty when absent */
 /* As a producer that is not this process would: the watches hear of it. Creates the topic. */
 int64_t fake_bus_produce(struct fake_bus *b, const char *topic, int32_t partition, const struct bus_record *record);
+/* An append, all at once and without an answer: its offset, or -1 when there is no such partition. outside: watches tell of it. */
+int64_t fake_bus_land(struct fake_bus *b, struct str topic, int32_t partition, const struct bus_record *record, bool outside);
 int64_t fake_bus_committed(struct fake_bus *b, const char *group, const char *topic, int32_t partition);     /* -1: none */

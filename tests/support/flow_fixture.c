@@ -187,12 +187,12 @@ static void model_add(struct flow_snapshot *s, struct str name)
     s->models[s->models_n++] = m;
 }
 
-void fixture_apply(struct fixture *x, const char *const *pipelines, const char *const *models)
+static struct flow_snapshot *snapshot_make(uint32_t number, const char *const *pipelines, const char *const *models)
 {
     enum { MODELS_MAX = 4096, PIPELINES_MAX = 64 };
     struct flow_snapshot *s = flow_snapshot_new();
 
-    s->number = ++x->version;
+    s->number = number;
     s->models = arena_array(&s->arena, struct flow_model_def *, MODELS_MAX);
     s->pipelines = arena_array(&s->arena, struct flow_pipeline_def *, PIPELINES_MAX);
     for (size_t i = 0; pipelines && pipelines[i]; i++) {
@@ -204,6 +204,21 @@ void fixture_apply(struct fixture *x, const char *const *pipelines, const char *
     }
     for (size_t i = 0; models && models[i]; i++)
         model_add(s, str_of(models[i]));
+    return s;
+}
+
+struct flow_snapshot *fixture_snapshot(const char *line)
+{
+    struct flow_snapshot *s = snapshot_make(1, (const char *const[]){line, NULL}, NULL);
+
+    flow_snapshot_seal(s);
+    return s;
+}
+
+void fixture_apply(struct fixture *x, const char *const *pipelines, const char *const *models)
+{
+    struct flow_snapshot *s = snapshot_make(++x->version, pipelines, models);
+
     if (x->older) {
         s->older = arena_new(&s->arena, struct flow_pipeline_def *);
         s->older[s->older_n++] = fixture_pipeline(&s->arena, x->older);

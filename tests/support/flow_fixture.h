@@ -30,6 +30,7 @@ struct fixture {
 struct asked { struct flow_request q; struct buf message; bool done; unsigned times; };
 
 struct flow_pipeline_def *fixture_pipeline(struct arena *a, const char *line);
+struct flow_snapshot *fixture_snapshot(const char *line);        /* sealed; of this pipeline and its models */
 void fixture_open(struct fixture *x);            /* with x->o as it is (fixture_options() first) */
 void fixture_options(struct fixture *x);
 void fixture_start(struct fixture *x, const char *line);          /* both; line applied, and settled; NULL: nothing is */

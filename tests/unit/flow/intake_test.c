@@ -683,10 +683,10 @@ static enum rc inputs_are_gone_once(void *ctx, enum fake_kind kind, struct str t
     return err_set(e, RC_NOT_FOUND, "no such topic");
 }
 
-/* Nothing of the place is as long as the topic is now. */
-static void partitions_that_were_added_wait_for_the_next_start(void **state)
+/* Nothing of the place is as long as the topic is now, until it was looked at (grow.c). */
+static void partitions_that_were_added_are_not_used_before_they_were_looked_at(void **state)
 {
-    enum { NOW = 64 };
+    enum { NOW = 64, FIRST = 20 };
     struct fake_topic *t;
     struct fixture x;
     struct asked *a;
@@ -695,19 +695,19 @@ static void partitions_that_were_added_wait_for_the_next_start(void **state)
     (void)state;
     fixture_start(&x, "p: mul10; out < mul10");
     t = fake_bus_topic(x.bus, TOPIC("pipeline.p.inputs"));
-    t->partitions = xrealloc(t->partitions, NOW, sizeof *t->partitions);
-    memset(t->partitions + t->partitions_n, 0, (size_t)(NOW - t->partitions_n) * sizeof *t->partitions);
-    t->partitions_n = NOW;
+    fake_bus_grow(x.bus, TOPIC("pipeline.p.inputs"), NOW);
     x.bus->fail = inputs_are_gone_once;
     x.bus->fail_ctx = &gone;
     for (int i = 0; i < NOW; i++) {
         a = fixture_ask(&x, "p", "INPUT=1");
         fixture_advance(&x, 100);
         assert_string_equal(asked_text(a), "OUTPUT=10");
-        assert_int_equal(a->q.key.p[0], '0');
+        if (i < FIRST) assert_int_equal(a->q.key.p[0], '0');
         asked_free(a);
     }
     assert_true(gone);
+    assert_int_equal(fake_bus_count(x.bus, TOPIC("pipeline.p.inputs")), NOW);
+    assert_in_range(t->partitions[0].n, FIRST, NOW - FIRST);
     x.bus->fail = NULL;
     fixture_reopen(&x, "second");
     APPLY(&x, "p: mul10; out < mul10");
@@ -955,7 +955,7 @@ int main(void)
         cmocka_unit_test(what_a_deleted_one_leaves_is_cleared_away_at_last_and_a_successor_waits_and_says_why),
         cmocka_unit_test(what_an_earlier_start_did_not_clear_away_is),
         cmocka_unit_test(topics_stay_until_no_executor_needs_them),
-        cmocka_unit_test(partitions_that_were_added_wait_for_the_next_start),
+        cmocka_unit_test(partitions_that_were_added_are_not_used_before_they_were_looked_at),
         cmocka_unit_test(a_pipeline_deleted_and_applied_again_starts_anew_when_the_old_one_is_cleared),
         cmocka_unit_test(records_wait_in_the_log_when_there_is_no_room),
         cmocka_unit_test(a_drain_commits_and_leaves_outside_records_to_the_next_start),

@@ -1,0 +1,186 @@
+/* Partitions that somebody adds while an executor runs. SPDX-License-Identifier: Apache-2.0 */
+#include "test.h"
+#include "support/flow_fixture.h"
+
+#define INPUTS  "seldon.default.pipeline.p.inputs"
+#define OUTPUTS "seldon.default.pipeline.p.outputs"
+#define GROUP   "seldon-default-flow-p"
+enum { BEFORE = 2, AFTER = 5 };
+
+static void open(struct fixture *x, bool shared)
+{
+    fixture_options(x);
+    clock_sim_init(&x->clock, 1795366907180);
+    x->bus = fake_bus_new();
+    if (shared) fake_bus_share(x->bus);
+    x->o.partitions = BEFORE;
+    x->o.owners = AFTER;
+    fixture_open(x);
+    fixture_settle(x);
+}
+
+static void apply(struct fixture *x, const char *line)
+{
+    APPLY(x, line);
+    fixture_advance(x, 100);
+    fixture_advance(x, 1000);
+}
+
+static void take(struct fixture *x, int32_t number)
+{
+    x->bus->member->taken(x->bus->member, &number, 1);
+    fixture_settle(x);
+}
+
+static void record(struct fixture *x, const char *topic, int32_t partition, const char *message)
+{
+    AUTO(buf_fini) struct buf value = {0};
+    struct bus_record r = {.timestamp_ms = -1};
+
+    message_write(&value, message);
+    r.value = buf_view(&value);
+    fake_bus_produce(x->bus, topic, partition, &r);
+}
+
+static void advance(struct fixture *x, int seconds)
+{
+    for (int i = 0; i < 10 * seconds; i++)
+        fixture_advance(x, 100);
+}
+
+static size_t outputs_in(struct fixture *x, int32_t partition)
+{
+    return fake_bus_topic(x->bus, OUTPUTS)->partitions[partition].n;
+}
+
+static void what_lies_in_added_partitions_is_run_and_committed(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: mul10; out < mul10");
+    fake_bus_grow(x.bus, INPUTS, AFTER);
+    record(&x, INPUTS, 4, "INPUT=1");
+    advance(&x, 5);
+    assert_int_equal(outputs_in(&x, 4 % BEFORE), 1);
+    record(&x, INPUTS, 3, "INPUT=2");
+    advance(&x, 2);
+    assert_int_equal(outputs_in(&x, 3 % BEFORE), 1);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 4), 1);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, INPUTS, 3), 1);
+    fixture_reopen(&x, "2");
+    apply(&x, "p: mul10; out < mul10");
+    advance(&x, 5);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    fixture_close(&x);
+}
+
+static void outcomes_lie_in_the_partition_of_their_number_when_outputs_were_enlarged_first(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: mul10; out < mul10");
+    fake_bus_grow(x.bus, OUTPUTS, AFTER);
+    fake_bus_grow(x.bus, INPUTS, AFTER);
+    record(&x, INPUTS, 4, "INPUT=1");
+    advance(&x, 5);
+    assert_int_equal(outputs_in(&x, 4), 1);
+    fixture_close(&x);
+}
+
+static void an_outputs_topic_that_was_enlarged_last_keeps_the_partitions_that_it_had(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: mul10; out < mul10");
+    fake_bus_grow(x.bus, INPUTS, AFTER);
+    advance(&x, 5);
+    fake_bus_grow(x.bus, OUTPUTS, AFTER);
+    advance(&x, 5);
+    record(&x, INPUTS, 4, "INPUT=1");
+    advance(&x, 2);
+    assert_int_equal(outputs_in(&x, 4 % BEFORE), 1);
+    fixture_close(&x);
+}
+
+static void added_partitions_are_run_by_the_owner_of_their_number(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, true);
+    take(&x, 0);
+    take(&x, 3);
+    apply(&x, "p: mul10; out < mul10");
+    fake_bus_grow(x.bus, INPUTS, AFTER);
+    record(&x, INPUTS, 3, "INPUT=1");
+    record(&x, INPUTS, 4, "INPUT=2");
+    advance(&x, 15);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    take(&x, 4);
+    advance(&x, 1);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    fixture_close(&x);
+}
+
+static void requests_to_every_executor_go_to_added_partitions_too(void **state)
+{
+    struct pair p = {0};
+
+    (void)state;
+    pair_open(&p);
+    pair_apply(&p, "p: mul10; out < mul10");
+    fake_bus_grow(p.x.bus, INPUTS, 3);
+    for (int i = 0; i < 50; i++)
+        pair_advance(&p, 100);
+    for (int i = 0; i < 3; i++) {
+        struct asked *a = pair_ask(&p, "INPUT=1", NULL);
+
+        pair_settle(&p);
+        assert_string_equal(asked_text(a), "OUTPUT=10");
+        asked_free(a);
+    }
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(fake_bus_topic(p.x.bus, INPUTS)->partitions[i].n, 1);
+    for (int i = 0; i < 30; i++)
+        pair_advance(&p, 100);
+    assert_int_equal(fake_bus_committed(p.x.bus, GROUP, INPUTS, 2), 1);
+    pair_close(&p);
+}
+
+static void a_pipeline_that_reads_others_uses_added_partitions_after_a_start(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: in < q.outputs; mul10; out < mul10");
+    fake_bus_grow(x.bus, INPUTS, AFTER);
+    record(&x, INPUTS, 4, "INPUT=1");
+    advance(&x, 5);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    fixture_reopen(&x, "2");
+    apply(&x, "p: in < q.outputs; mul10; out < mul10");
+    advance(&x, 2);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    fixture_close(&x);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(what_lies_in_added_partitions_is_run_and_committed),
+        cmocka_unit_test(outcomes_lie_in_the_partition_of_their_number_when_outputs_were_enlarged_first),
+        cmocka_unit_test(an_outputs_topic_that_was_enlarged_last_keeps_the_partitions_that_it_had),
+        cmocka_unit_test(added_partitions_are_run_by_the_owner_of_their_number),
+        cmocka_unit_test(requests_to_every_executor_go_to_added_partitions_too),
+        cmocka_unit_test(a_pipeline_that_reads_others_uses_added_partitions_after_a_start),
+    };
+
+    return cmocka_run_group_tests_name("flow/grow", tests, NULL, NULL);
+}
