@@ -1,10 +1,11 @@
 /* Records on their way to the bus. The bus copies what it is given at once, so headers are gathered
  * in a scratch buffer; the operation itself is lent until its answer comes. Hop records are written
- * beside the execution: nobody waits for them. One that fails is counted, and the errors topic gets a record that names its
+ * beside the execution: nobody waits for them. An input has its run's deadline where the log is shared; embedded it
+ * has none: an append that was given up could still get into the log, and nobody would know that it needs an outcome. One that fails is counted, and the errors topic gets a record that names its
  * topic and says why, so that `trace` knows of it; the run may be gone by then, so what that record needs is kept beside it.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
-#include "flow/executor.h"
+#include "flow/owners.h"
 
 enum { SPARE_APPENDS_MAX = 1024 };
 
@@ -203,7 +204,7 @@ void append_record(struct flow_run *r, const struct append_what *w)
     a->a.durability = f->o.durability;
     a->a.reserve = w->kind == APPEND_OUTCOME;
     a->a.aside = w->kind == APPEND_HOP;
-    if (w->kind == APPEND_INPUT) a->a.op.deadline_ms = r->deadline_ms;
+    if (w->kind == APPEND_INPUT && owners_shared(f)) a->a.op.deadline_ms = r->deadline_ms;
     if (w->kind == APPEND_OUTCOME) a->a.op.deadline_ms = run_outcome_until_ms(r);
     if (w->kind != APPEND_HOP) {
         a->r = r;
