@@ -370,24 +370,34 @@ static void place_look(struct place *p)
     }
 }
 
-static void places_look(struct map *places)
+/* True: some are in the middle of something, and will have to be looked at again. */
+static bool places_look(struct map *places)
 {
     struct bytes key;
     void *value;
     size_t at = 0;
+    bool again = false;
 
     while (map_next(places, &at, &key, &value)) {
         struct place *p = value;
 
-        if (p->dirty && !p->busy && p->state == PLACE_READY) place_look(p);
+        if (!p->dirty || p->state != PLACE_READY) continue;
+        if (p->busy) again = true;
+        else place_look(p);
     }
+    return again;
 }
+
+static void commit_due(struct timer *t);
 
 void commit_now(struct flow *f)
 {
+    bool again;
+
     timer_cancel(loop_timers(f->loop), &f->commit_timer);
-    places_look(&f->pipelines);
-    places_look(&f->models);
+    again = places_look(&f->pipelines);
+    again |= places_look(&f->models);
+    if (again && !f->final_commit) loop_timer(f->loop, &f->commit_timer, f->o.commit_every_ms, commit_due);
 }
 
 /* ---- what was touched ---- */
