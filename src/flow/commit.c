@@ -43,7 +43,7 @@ struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors)
 
 /* The inputs an executor has not finished: one entry for every run that is not. With an identity: one whose outcome could not
  * be written; where numbers are shared it is from now on the owner's business, and the executor forgets it. */
-struct floor { struct str name; bool model; int32_t partition; int64_t offset, due_ms; struct str identity; };
+struct floor { struct str name; bool model, exact; int32_t partition; int64_t offset, due_ms; struct str identity; };
 struct asking {
     struct msg msg;
     struct flow *asker, *asked;
@@ -63,10 +63,15 @@ static void floor_apply(struct flow *f, const struct floor *fl)
 {
     struct place *p = map_get_str(fl->model ? &f->models : &f->pipelines, fl->name);
 
+    struct intake *in;
+
     if (!p || fl->partition >= (int32_t)p->intakes_n) return;
-    if (fl->identity.n && p->intakes[fl->partition]->open)
-        foreign_add(p->intakes[fl->partition], fl->offset, fl->identity, fl->due_ms);
-    p->intakes[fl->partition]->floor = MIN(p->intakes[fl->partition]->floor, fl->offset);
+    in = p->intakes[fl->partition];
+    if (fl->identity.n && in->open) {
+        if (fl->exact && fl->offset < in->committed) return;     /* the owner before us has seen to it, and its outcome lies behind our search */
+        foreign_add(in, fl->offset, fl->identity, fl->due_ms);
+    }
+    in->floor = MIN(in->floor, fl->offset);
 }
 
 static struct floor floor_of(const struct flow_run *r)
@@ -83,7 +88,7 @@ static size_t floors_stuck(struct flow *f, struct arena *a, struct floor *ret)
     for (size_t i = 0; i < n; i++) {
         const struct stuck *s = &f->stuck[i];
 
-        ret[i] = (struct floor){.name = arena_dup_str(a, s->name), .model = s->model, .partition = s->partition, .offset = s->offset};
+        ret[i] = (struct floor){.name = arena_dup_str(a, s->name), .model = s->model, .exact = s->exact, .partition = s->partition, .offset = s->offset};
         if (!shared) continue;
         ret[i].identity = arena_dup_str(a, s->identity);
         ret[i].due_ms = s->due_ms;

@@ -234,7 +234,8 @@ struct flow_append {
 
 /* An input whose outcome could not be written. Embedded: the next start finishes it. Where numbers are shared their owner does,
  * after `due_ms`, unless the outcome is there after all. */
-struct stuck { struct str name; bool model; int32_t partition; int64_t offset, due_ms; struct str identity; };
+struct stuck { struct str name; bool model, exact; int32_t partition; int64_t offset, due_ms; struct str identity; };     /* exact: else the
+                                                    input lies there or behind, if it is in the log */
 enum { STUCK_MAX = 100000 };
 
 /* The executors of one process. The last one to be released takes all their memory along, so that each may look

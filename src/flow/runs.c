@@ -522,6 +522,7 @@ static void stuck_add(struct flow_run *r)
     f->stuck = xrealloc(f->stuck, f->stuck_n + 1, sizeof *f->stuck);
     f->stuck[f->stuck_n++] = (struct stuck){.name = {block, name.n},
                                             .model = r->place->model,
+                                            .exact = r->input_done,
                                             .partition = r->partition,
                                             .offset = r->input_offset,
                                             .due_ms = due_ms(r),
