@@ -162,8 +162,15 @@ void flow_unpark_all(struct flow *f)
 
 /* ---- the end ---- */
 
-/* Ending one run may end others (a model's queue moves on), so runs are taken one by one. */
+/* Nobody waits for it, and its input is in the log: the next start, or the next owner, runs it. */
+static bool nobody_waits(const struct flow_run *r)
+{
+    bool accepted = r->started && !r->request && !r->run.graph->direct && !graph_has_output(r->run.graph);
 
+    return r->counted || accepted || timer_is_set(&r->outcome_retry);
+}
+
+/* Ending one run may end others (a model's queue moves on), so runs are taken one by one. */
 static void drain_late(struct timer *t)
 {
     struct flow *f = container_of(t, struct flow, drain_timer);
@@ -179,7 +186,7 @@ static void drain_late(struct timer *t)
         list_push(&f->runs, l);
         r->pins++;
         r->late = true;
-        if (r->counted || timer_is_set(&r->outcome_retry)) flow_run_give_up(r);
+        if (nobody_waits(r)) flow_run_give_up(r);
         idem_unclaim(r);
         flow_run_stop(r, RC_CANCELLED, STR("this process is stopping"));
         if (r->request) run_answer(r, &e);

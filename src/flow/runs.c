@@ -614,6 +614,7 @@ void flow_run_appended(struct flow_run *r, struct flow_append *a)
         origin_told(r, true);
         r->place->acked[a->a.partition] = MAX(r->place->acked[a->a.partition], a->a.offset);
         if (r->claim != CLAIM_NONE) idem_acked(r);
+        else if (!r->started && r->late) flow_run_give_up(r);    /* its caller was told that this process is stopping */
         else if (!r->started) run_admitted(r);
     }
     run_check_answer(r);
