@@ -175,10 +175,53 @@ static void first_committed(struct place *p, const struct commit *c)
     else place_opened(p, NULL);
 }
 
-/* The first time: what is in the topics now is not to be run. */
+struct first { struct bus_commit asked; struct commit *c; };
+
+static void first_drop(struct first *first)
+{
+    bus_committed_fini(&first->asked);
+    if (first->c) arena_fini(&first->c->arena);
+    free(first->c);
+    free(first);
+}
+
+/* Another process has begun it since, and may have come further than these ends: they do not hold. */
+static bool begun_meanwhile(const struct bus_commit *asked)
+{
+    for (size_t i = 0; i < asked->offsets_n; i++)
+        if (asked->offsets[i].offset >= 0) return true;
+    return false;
+}
+
+static void first_known(struct bus_op *op)
+{
+    struct first *first = container_of(op, struct first, asked.op);
+    struct place *p = first->c->p;
+    struct flow *f = p->f;
+    bool begun = !op->err.rc && begun_meanwhile(&first->asked);
+
+    for (size_t i = 0; !f->closed && begun && i < p->intakes_n; i++)
+        p->intakes[i]->committed = p->acked[i] = -1;
+    if (!f->closed && op->err.rc) {
+        open_failed(p, &op->err);
+    } else if (!f->closed && begun) {
+        p->busy = false;
+        intake_open(p);
+    } else if (!f->closed) {
+        commit_send(first->c);
+        first->c = NULL;
+    }
+    if (!f->closed) place_unref(p);
+    first_drop(first);
+    flow_returned(f);
+}
+
+/* The first time: what is in the topics now is not to be run. Where numbers are shared it is asked once more, after the ends, whether
+ * nobody was faster: a process that is stopped in between and wakes up would else pass over what its successor has not run yet. */
 static void first_commit(struct place *p, const struct ends *e)
 {
     struct commit *c = commit_new(p, first_committed);
+    struct first *first;
 
     for (size_t i = 0; i < p->intakes_n; i++) {
         struct intake *in = p->intakes[i];
@@ -190,7 +233,17 @@ static void first_commit(struct place *p, const struct ends *e)
         c->c.offsets[c->c.offsets_n++] = (struct bus_offset){
             in->partition, in->committed, commit_metadata(&c->arena, in->outputs_from, in->errors_from)};
     }
-    commit_send(c);
+    if (!owners_shared(p->f)) {
+        commit_send(c);
+        return;
+    }
+    first = xnew(struct first);
+    first->c = c;
+    first->asked = (struct bus_commit){.op = {.reply_to = loop_mailbox(p->f->loop), .done = first_known},
+                                       .group = p->group, .topic = p->inputs.name, .offsets_n = p->intakes_n};
+    p->refs++;
+    p->f->lent++;
+    bus_committed(p->f->bus, &first->asked);
 }
 
 static void ends_known(struct place *p, const struct ends *e)
@@ -211,7 +264,7 @@ static void ends_known(struct place *p, const struct ends *e)
         struct intake *in = p->intakes[i];
         struct err why;
 
-        if (!intake_waits(in)) continue;
+        if (!intake_waits(in) || !in->asked) continue;
         if (in->committed < 0) in->committed = 0;        /* partitions added since start at 0 */
         else if (intake_go_on_at(in, in->committed, false, e, &in->committed, &why)) {
             open_failed(p, &why);
