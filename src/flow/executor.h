@@ -71,6 +71,7 @@ struct intake {
     struct bus_watch watch;
     bool telling;                                /* the watch was asked how far it is */
     bool lost;                                   /* its watch ended at an offset that the topic does not have */
+    bool asked;                                  /* it has been ours since its offsets were asked for */
     bool watching, paused;                       /* paused: no room for more runs; records wait in the log */
     struct list paused_link;
     struct held *held;                           /* records that found no room; NULL: none (held.c) */

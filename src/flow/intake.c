@@ -135,7 +135,8 @@ static void watch_start(struct intake *in, int64_t from)
     bus_watch(f->bus, &in->watch);
 }
 
-/* It is to be ours, and is not yet. The old watch has to end first. */
+/* It is to be ours, and is not yet. The old watch has to end first. One that became ours after offsets and ends were asked for has to
+ * wait for the next look: its former owner may have written outcomes since. */
 static bool intake_waits(const struct intake *in)
 {
     return !in->open && !in->watching && owners_mine(in->p->f, in->partition);
@@ -159,7 +160,7 @@ static void place_opened(struct place *p, const struct ends *e)
         struct intake *in = p->intakes[i];
         int64_t end = e ? ends_of(&e->inputs, in->partition) : in->committed;
 
-        if (!intake_waits(in) || in->committed < 0) continue;
+        if (!intake_waits(in) || !in->asked || in->committed < 0) continue;
         in->open = true;
         in->ends_n = 0;
         if (in->committed < end) scan_start(in, e);
@@ -386,6 +387,8 @@ void intake_open(struct place *p)
         return;
     }
     if (f->o.loop_index == 0) intakes_make(p);
+    for (size_t i = 0; i < p->intakes_n; i++)
+        p->intakes[i]->asked = owners_mine(f, p->intakes[i]->partition);
     p->busy = true;
     committed_ask(p);
 }
@@ -410,8 +413,11 @@ static void intake_leave(struct intake *in)
 void intake_owners(struct place *p)
 {
     if (p->state == PLACE_LEAVING || p->f->watches_closed || p->f->closed) return;
-    for (size_t i = 0; i < p->intakes_n; i++)
-        if (p->intakes[i]->open && !owners_mine(p->f, p->intakes[i]->partition)) intake_leave(p->intakes[i]);
+    for (size_t i = 0; i < p->intakes_n; i++) {
+        if (owners_mine(p->f, p->intakes[i]->partition)) continue;
+        p->intakes[i]->asked = false;
+        if (p->intakes[i]->open) intake_leave(p->intakes[i]);
+    }
     if (p->state == PLACE_READY && p->intakes && !timer_is_set(&p->take_retry)) intake_open(p);
 }
 
@@ -796,7 +802,8 @@ void intake_close(struct place *p)
 
         list_remove(&in->paused_link);
         held_drop(in);
-        if (in->scan) in->seen = MIN(in->seen, scan_floor(in->scan));
+        if (in->scan) in->seen = MIN(in->seen, scan_floor(in->scan));   /* a commit may still be under way */
+        in->seen = MIN(in->seen, foreign_floor(in));
         scan_end(in);
         foreign_clear(in);
         if (in->watching) bus_watch_stop(p->f->bus, &in->watch);
