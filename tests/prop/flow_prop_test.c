@@ -1,332 +1,23 @@
-/* Random graphs against a naive reference. A seed makes a pipeline (chains, joins of all kinds, triggers, tensor
- * selections, renames), models that answer with some tensors, none, or an error, an order in which they answer, and moments when
- * the join windows are over.
- * The reference below knows nothing of gates and effects: after every answer it goes over all steps again and again
- * until nothing changes. Compared: every request that a model gets, the answer, and how many records lie where.
+/* Random graphs against a naive reference (naive.h). A seed makes a pipeline, its models, an order in which they answer, and
+ * moments when the join windows are over. Compared: every request that a model gets, the answer, and how many records lie where.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/rng.h"
+#include "prop/naive.h"
 #include "support/flow_fixture.h"
 #include "test.h"
 #include <stdio.h>
 
-enum { STEPS_MAX = 9, REFS_MAX = 4, TENSORS = 3, TEXT = 4096, SEEDS = 3000, MODEL_ERROR = 3, WINDOW_MS = 1000, WINDOWS = 3 };
-
-/* ---- what the seed makes ---- */
-
-struct ref { int step; bool inputs; int tensor; };           /* step -1: the pipeline's inputs; tensor -1: all */
-struct gate { struct ref refs[REFS_MAX]; int n, join; };
-struct step { struct gate data, trigger; bool rename; };     /* rename: tensor A of the first source becomes Z */
-struct world {
-    struct step steps[STEPS_MAX + 1];                        /* the last: the output section */
-    int n;
-    bool has_output;
-    int answers[STEPS_MAX];                                  /* bits of A, B, C; -1: an error */
-    int input;
-};
-
-static const char *const joins[] = {"inner", "outer", "any"};
-
-static struct gate gate_random(struct rng *g, int before, bool trigger)
-{
-    struct gate gate = {.join = (int)rng_below(g, 3)};
-    int n = trigger ? (int)rng_below(g, 3) : 1 + (int)rng_below(g, REFS_MAX);
-
-    for (int i = 0; i < n; i++) {
-        struct ref r = {.step = (int)rng_below(g, (uint64_t)before + 1) - 1, .tensor = (int)rng_below(g, 5) - 2};
-
-        r.tensor = r.tensor < 0 ? -1 : r.tensor;
-        r.inputs = r.step < 0 || (gate.join == 0 && rng_below(g, 6) == 0);
-        gate.refs[gate.n++] = r;
-    }
-    return gate;
-}
-
-static struct world world_random(uint64_t seed)
-{
-    struct world w = {0};
-    struct rng g;
-
-    rng_init(&g, seed);
-    w.n = 1 + (int)rng_below(&g, STEPS_MAX);
-    w.has_output = rng_below(&g, 10) > 0;
-    w.input = 1 + (int)rng_below(&g, 7);
-    for (int i = 0; i <= w.n; i++) {
-        w.steps[i].data = gate_random(&g, i, false);
-        if (i < w.n) w.steps[i].trigger = gate_random(&g, i, true);
-        w.steps[i].rename = rng_below(&g, 4) == 0;
-    }
-    for (int i = 0; i < w.n; i++)
-        w.answers[i] = rng_below(&g, 6) == 0 ? -1 : (int)(rng_below(&g, 8) | rng_below(&g, 8));
-    return w;
-}
-
-static int ref_print(char *to, size_t room, const struct ref *r)
-{
-    char name[8];
-    int n;
-
-    snprintf(name, sizeof name, r->step < 0 ? "p" : "m%d", r->step);
-    n = snprintf(to, room, "%s.%s", name, r->inputs ? "inputs" : "outputs");
-    if (r->tensor >= 0) n += snprintf(to + n, room - (size_t)n, ".%c", 'A' + r->tensor);
-    return n;
-}
-
-static int gate_print(char *to, size_t room, const struct gate *gate, const char *mark, const char *join)
-{
-    int n = 0;
-
-    for (int i = 0; i < gate->n; i++) {
-        n += snprintf(to + n, room - (size_t)n, "%s", i ? "," : mark);
-        n += ref_print(to + n, room - (size_t)n, &gate->refs[i]);
-    }
-    if (gate->n) n += snprintf(to + n, room - (size_t)n, " %s=%s", join, joins[gate->join]);
-    return n;
-}
-
-static void world_print(const struct world *w, char *to)
-{
-    int n = snprintf(to, TEXT, "p:");
-
-    for (int i = 0; i < w->n + w->has_output; i++) {
-        const struct ref *first = &w->steps[i].data.refs[0];
-
-        n += snprintf(to + n, TEXT - (size_t)n, i ? ";" : "");
-        n += i < w->n ? snprintf(to + n, TEXT - (size_t)n, " m%d", i) : snprintf(to + n, TEXT - (size_t)n, " out");
-        n += gate_print(to + n, TEXT - (size_t)n, &w->steps[i].data, " < ", "join");
-        n += gate_print(to + n, TEXT - (size_t)n, &w->steps[i].trigger, " ! ", "tjoin");
-        if (!w->steps[i].rename) continue;
-        n += snprintf(to + n, TEXT - (size_t)n, " map=");
-        n += ref_print(to + n, TEXT - (size_t)n, &(struct ref){first->step, first->inputs, -1});
-        n += snprintf(to + n, TEXT - (size_t)n, ".A:Z");
-    }
-}
-
-/* ---- the reference ---- */
-
-struct tensor { char name; int value; };
-struct topic { enum { UNKNOWN, THERE, NEVER } state; bool failed; int order; struct tensor t[64]; int n; };
-/* An outer gate that went on when its window was over, with what was there. */
-struct frozen { bool is; struct topic *taken[REFS_MAX]; int n; };
-struct naive {
-    const struct world *w;
-    struct frozen frozen[STEPS_MAX + 1][2];
-    struct topic input, inputs[STEPS_MAX], outputs[STEPS_MAX];
-    bool called[STEPS_MAX], decided[STEPS_MAX + 1];
-    int now, failures, calls, answers;
-    enum { OPEN, ANSWER, UNSELECTED, FAILED } outcome;
-    char request[STEPS_MAX][TEXT], answer[TEXT];
-};
-
-static int value_of(int step, int tensor)
-{
-    return (step + 1) * 10 + tensor + 1;
-}
-
-static void fill(struct topic *to, int step, int bits, int order)
-{
-    to->state = THERE;
-    to->order = order;
-    for (int i = 0; i < TENSORS; i++)
-        if (bits >> i & 1) to->t[to->n++] = (struct tensor){(char)('A' + i), value_of(step, i)};
-}
-
-static struct topic *topic_of(struct naive *v, const struct ref *r)
-{
-    return r->step < 0 ? &v->input : r->inputs ? &v->inputs[r->step] : &v->outputs[r->step];
-}
-
-static bool holds(const struct topic *t, int tensor)
-{
-    for (int i = 0; i < t->n; i++)
-        if (t->t[i].name == 'A' + tensor) return true;
-    return false;
-}
-
-/* All references of the gate to one topic together: 1 there, 0 not known, -1 never. */
-static int side(struct naive *v, const struct gate *g, const struct topic *t)
-{
-    int wanted = 0, found = 0;
-
-    if (t->state != THERE) return t->state == NEVER ? -1 : 0;
-    for (int i = 0; i < g->n; i++) {
-        bool again = false;
-
-        if (topic_of(v, &g->refs[i]) != t || g->refs[i].tensor < 0) continue;
-        for (int k = 0; k < i; k++)
-            again |= topic_of(v, &g->refs[k]) == t && g->refs[k].tensor == g->refs[i].tensor;
-        if (again) continue;
-        wanted++;
-        found += holds(t, g->refs[i].tensor);
-    }
-    if (!wanted) return t->n > 0 ? 1 : -1;
-    if (g->join == 0) return found == wanted ? 1 : -1;
-    return found ? 1 : -1;
-}
-
-/* 1 open, 0 not yet, -1 never. The topics taken come back in order of first mention. */
-static int look(struct naive *v, const struct gate *g, struct topic **taken, int *ret_n, bool *ret_failed)
-{
-    struct topic *topics[REFS_MAX];
-    int n = 0, there = 0, open = 0, never = 0;
-
-    for (int i = 0; i < g->n; i++) {
-        bool seen = false;
-
-        for (int k = 0; k < n; k++)
-            seen |= topics[k] == topic_of(v, &g->refs[i]);
-        if (!seen) topics[n++] = topic_of(v, &g->refs[i]);
-    }
-    *ret_n = 0;
-    for (int i = 0; i < n; i++) {
-        int s = side(v, g, topics[i]);
-
-        there += s > 0;
-        open += s == 0;
-        never += s < 0;
-        *ret_failed |= s < 0 && topics[i]->failed;
-        if (s > 0 && (g->join != 2 || *ret_n == 0)) taken[(*ret_n)++] = topics[i];
-    }
-    if (g->join == 2)
-        for (int i = 0; i < n; i++)
-            if (side(v, g, topics[i]) > 0 && topics[i]->order < taken[0]->order) taken[0] = topics[i];
-    if (!n) return 1;
-    if (g->join == 0) return never ? -1 : open ? 0 : 1;
-    if (g->join == 1) return open ? 0 : there ? 1 : -1;
-    return there ? 1 : open ? 0 : -1;
-}
-
-static int look_at(struct naive *v, int step, int which, struct topic **taken, int *ret_n, bool *ret_failed)
-{
-    const struct frozen *f = &v->frozen[step][which];
-
-    if (!f->is) return look(v, which ? &v->w->steps[step].trigger : &v->w->steps[step].data, taken, ret_n, ret_failed);
-    memcpy(taken, f->taken, sizeof f->taken);
-    *ret_n = f->n;
-    return 1;
-}
-
-static void build(struct naive *v, const struct step *s, struct topic **taken, int n, struct topic *to)
-{
-    for (int k = 0; k < n; k++) {
-        const struct gate *g = &s->data;
-        bool some = false;
-
-        for (int i = 0; i < g->n; i++)
-            some |= topic_of(v, &g->refs[i]) == taken[k] && g->refs[i].tensor >= 0;
-        for (int i = 0; i < taken[k]->n; i++) {
-            struct tensor t = taken[k]->t[i];
-            bool want = !some;
-
-            for (int r = 0; r < g->n; r++)
-                want |= topic_of(v, &g->refs[r]) == taken[k] && g->refs[r].tensor == t.name - 'A';
-            if (!want) continue;
-            if (s->rename && taken[k] == topic_of(v, &g->refs[0]) && t.name == 'A') t.name = 'Z';
-            to->t[to->n++] = t;
-        }
-    }
-    to->state = THERE;
-    to->order = v->now;
-}
-
-static void topic_print(const struct topic *t, char *to)
-{
-    int n = 0;
-
-    to[0] = 0;
-    for (int i = 0; i < t->n; i++)
-        n += snprintf(to + n, TEXT - (size_t)n, "%s%c=%d", i ? ";" : "", t->t[i].name, t->t[i].value);
-}
-
-static bool naive_step(struct naive *v, int i)
-{
-    const struct step *s = &v->w->steps[i];
-    struct topic *taken[REFS_MAX], *ignored[REFS_MAX], made = {0};
-    bool failed = false, trigger_failed = false;
-    int n, none, data, trigger;
-
-    if (v->decided[i]) return false;
-    data = look_at(v, i, 0, taken, &n, &failed);
-    trigger = look_at(v, i, 1, ignored, &none, &trigger_failed);
-    if (data == 0 && trigger >= 0) return false;
-    if (trigger == 0 && data >= 0) return false;
-    v->decided[i] = true;
-    failed = (data < 0 && failed) || (trigger < 0 && trigger_failed);
-    if (data > 0 && trigger > 0) {
-        build(v, s, taken, n, &made);
-        if (i < v->w->n) {
-            v->inputs[i] = made;
-            v->called[i] = true;
-            v->calls++;
-            topic_print(&made, v->request[i]);
-        } else {
-            v->outcome = ANSWER;
-            topic_print(&made, v->answer);
-        }
-    } else if (i < v->w->n) {
-        v->inputs[i].state = v->outputs[i].state = NEVER;
-        v->inputs[i].failed = v->outputs[i].failed = failed;
-    } else {
-        v->outcome = failed ? FAILED : UNSELECTED;
-    }
-    return true;
-}
-
-static void naive_settle(struct naive *v)
-{
-    for (bool again = true; again;) {
-        again = false;
-        for (int i = 0; i < v->w->n + v->w->has_output; i++)
-            again |= naive_step(v, i);
-    }
-    v->now++;
-}
-
-static void naive_windows_over(struct naive *v)
-{
-    for (int i = 0; i < v->w->n + v->w->has_output; i++)
-        for (int which = 0; which < 2; which++) {
-            const struct gate *g = which ? &v->w->steps[i].trigger : &v->w->steps[i].data;
-            struct frozen *f = &v->frozen[i][which];
-            bool failed = false;
-
-            if (f->is || v->decided[i] || g->join != 1 || look(v, g, f->taken, &f->n, &failed) != 0) continue;
-            f->is = f->n > 0;
-        }
-    naive_settle(v);
-}
-
-static void naive_answered(struct naive *v, int step)
-{
-    if (v->w->answers[step] < 0) {
-        v->outputs[step].state = NEVER;
-        v->outputs[step].failed = true;
-        v->failures++;
-    } else {
-        fill(&v->outputs[step], step, v->w->answers[step], v->now);
-        v->answers++;
-    }
-    naive_settle(v);
-}
+enum { SEEDS = 3000, MODEL_ERROR = 3, WINDOW_MS = 1000, WINDOWS = 3 };
 
 /* ---- the comparison ---- */
 
 struct trial { const struct world *w; struct naive *v; uint64_t seed; const char *line; };
 
-static void message_of_bits(struct buf *b, int step, int bits)
-{
-    char text[64] = "";
-    size_t n = 0;
-
-    for (int i = 0; i < TENSORS; i++)
-        if (bits >> i & 1)
-            n += (size_t)snprintf(text + n, sizeof text - n, "%s%c=%d", n ? ";" : "", 'A' + i, value_of(step, i));
-    message_write(b, text);
-}
-
 static void model(void *ctx, struct upstream_call *c)
 {
     struct trial *t = ctx;
     int step = c->target->model.p[1] - '0';
+    char text[64];
 
     if (strcmp(message_text(c->request), t->v->request[step]) != 0)
         fail_msg("seed %llu: %s: m%d was sent %s, not %s", (unsigned long long)t->seed, t->line, step,
@@ -336,7 +27,8 @@ static void model(void *ctx, struct upstream_call *c)
         err_set(&c->err, RC_UPSTREAM, "no");
         return;
     }
-    message_of_bits(&c->response, step, t->w->answers[step]);
+    tensors_print(text, sizeof text, 0, step, t->w->answers[step]);
+    message_write(&c->response, text);
 }
 
 static void check_answer(struct trial *t, struct asked *a)
@@ -386,13 +78,11 @@ static void trial(uint64_t seed)
     struct fixture x;
     struct asked *a;
     struct rng g;
-    char message[64] = "";
-    size_t n = 0;
+    char message[64];
     int windows = 0;
 
     rng_init(&g, ~seed);
     world_print(&w, line);
-    v->w = &w;
     fixture_options(&x);
     x.o.join_window_ms = WINDOW_MS;
     fixture_open(&x);
@@ -402,10 +92,8 @@ static void trial(uint64_t seed)
     x.up->sync = false;
     x.up->model = model;
     x.up->ctx = &t;
-    for (int i = 0; i < TENSORS; i++)
-        if (w.input >> i & 1) n += (size_t)snprintf(message + n, sizeof message - n, "%s%c=%d", n ? ";" : "", 'A' + i, i + 1);
-    fill(&v->input, -1, w.input, v->now);
-    naive_settle(v);
+    tensors_print(message, sizeof message, 0, -1, w.input);
+    naive_begin(v, &w, 0, w.input);
     a = fixture_ask(&x, "p", message);
     fixture_settle(&x);
     while (x.up->calls_n) {
