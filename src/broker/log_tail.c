@@ -13,6 +13,7 @@
 enum {
     HELD_BYTES_ENOUGH = 16 << 10,              /* of one log: worth a write */
     HELD_BYTES_MAX = 128 << 10,
+    HELD_BATCHES_FIRST = 4,                    /* of the size of the first there is room from the beginning */
     STORE_HELD_BYTES_MAX = 2 << 20,            /* of all together; from half of it on they are written */
     HELD_AGE_MS = 200,
     SETTLE_PER_TURN = 8                        /* of those that are old: the loop has other work */
@@ -23,7 +24,7 @@ bool log_may_hold(const struct log *l, size_t n)
     const struct segment *a = log_active(l);
 
     return a && a->size && !log_replaying(l) && l->held.n + n <= HELD_BYTES_MAX &&
-           l->store->held_bytes + n <= STORE_HELD_BYTES_MAX && !store_disk_is_full(l->store);
+           l->store->held_bytes + n <= STORE_HELD_BYTES_MAX && !store_disk_was_full(l->store);
 }
 
 void log_hold(struct log *l, struct bytes batch, int64_t base_offset)
@@ -35,6 +36,7 @@ void log_hold(struct log *l, struct bytes batch, int64_t base_offset)
         l->held_ms = clock_mono_ms(s->opt.clock);
         list_push(&s->held, &l->held_link);
         l->held = buf_take(&s->held_spare);
+        buf_reserve(&l->held, MIN(HELD_BATCHES_FIRST * batch.n, (size_t)HELD_BYTES_ENOUGH));
     }
     buf_append(&l->held, batch);
     s->held_bytes += batch.n;
@@ -79,24 +81,40 @@ static bool oldest_is_due(const struct store *s, uint64_t now_ms)
     return now_ms >= container_of(s->held.next, struct log, held_link)->held_ms + HELD_AGE_MS;
 }
 
+static bool is_due(const struct store *s, uint64_t now_ms)
+{
+    return !s->fatal && !list_empty(&s->held) && (s->held_bytes > STORE_HELD_BYTES_MAX / 2 || oldest_is_due(s, now_ms));
+}
+
+/* Answers come first: those of the group that landed in this turn leave behind it, and a message is likely to be the next one. */
+static bool answers_wait(const struct store *s, int written)
+{
+    if (s->held_bytes > STORE_HELD_BYTES_MAX / 4 * 3) return false;
+    return written ? mailbox_pending(s->opt.mailbox) : s->landed_now;
+}
+
 void store_held_turn(struct store *s, uint64_t now_ms)
 {
     struct err e;
 
-    for (int i = 0; !s->fatal && !list_empty(&s->held); i++) {
+    s->held_late = false;
+    for (int i = 0; is_due(s, now_ms); i++) {
         struct log *l = container_of(s->held.next, struct log, held_link);
 
-        if (s->held_bytes <= STORE_HELD_BYTES_MAX / 2 && (i >= SETTLE_PER_TURN || !oldest_is_due(s, now_ms))) return;
+        if (i >= SETTLE_PER_TURN && s->held_bytes <= STORE_HELD_BYTES_MAX / 2) break;
+        if ((s->held_late = answers_wait(s, i))) break;
         if (!log_settle(l, &e)) continue;
         list_remove(&l->held_link);                               /* no room: its turn comes again */
         list_push(&s->held, &l->held_link);
         l->held_ms = now_ms;
-        return;
+        break;
     }
+    s->landed_now = false;
 }
 
 uint64_t store_held_next_ms(const struct store *s)
 {
+    if (s->held_late) return 0;                                   /* the next turn */
     return s->fatal || list_empty(&s->held) ? UINT64_MAX : container_of(s->held.next, struct log, held_link)->held_ms + HELD_AGE_MS;
 }
 

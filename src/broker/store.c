@@ -298,7 +298,13 @@ static uint64_t disk_left(struct store *s)
     return s->disk_free > s->disk_spent ? s->disk_free - s->disk_spent : 0;
 }
 
-bool store_disk_is_full(struct store *s) { return disk_left(s) < s->wal.bytes_max + DISK_RESERVE; }
+bool store_disk_is_full(struct store *s)
+{
+    disk_check(s);
+    return store_disk_was_full(s);
+}
+
+bool store_disk_was_full(const struct store *s) { return s->disk_free < s->disk_spent + s->wal.bytes_max + DISK_RESERVE; }
 
 enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, struct err *e)
 {
@@ -389,6 +395,7 @@ static void landed(struct store *s)
     s->stats.wal_write_us_last = s->wal_job.us;
     s->stats.wal_write_us_max = MAX(s->stats.wal_write_us_max, s->wal_job.us);
     s->durable_seq = wal_landed(&s->wal);
+    s->landed_now = true;
     advance_all(s);
     if (s->opt.durable && !s->closing) s->opt.durable(s->opt.ctx, s->durable_seq);
     if (checkpoint_waits(s)) checkpoint_write(s);

@@ -115,6 +115,8 @@ struct store {
     struct list held;                          /* struct log.held_link, oldest first */
     size_t   held_bytes;                       /* of all together */
     struct buf held_spare;                     /* the memory of the last one that was written, for the next */
+    bool     held_late;                        /* some were due, and answers went first */
+    bool     landed_now;                       /* a group, since the last turn ended */
     struct list compact_waits;                 /* struct compact_job.link: passes whose next step is held back */
     uint64_t cleaner_keys_bytes, cleaner_bytes_per_second;       /* store_cleaner_limits */
 
@@ -135,6 +137,7 @@ void log_unref(struct log *l);
 void store_dirty(struct store *s, struct log *l);
 bool store_room_for_copy(struct store *s, uint64_t bytes);                     /* for files that compaction makes: 64 MiB stay free */
 enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, struct err *e);
+bool store_disk_was_full(const struct store *s);                                /* as it was when it was last looked at */
 void store_path(const struct store *s, const char *name, char ret[STORE_PATH_BYTES]);
 uint64_t store_ring_wanted(const struct store *s, size_t payload);             /* so that a record fits, ever; 0: it never does */
 void store_want_ring(struct store *s, uint64_t bytes);

@@ -451,6 +451,31 @@ static void segments_get_small_batches_together_and_readers_get_them_at_once(voi
     rig_fini(&r);
 }
 
+static void answers_leave_before_segments_are_written(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+    uint64_t            one;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+    storage_turn(&r.t);
+    one = segment_length(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "worth a write", .pad = 20000}, &a), RC_OK);
+    assert_int_equal(segment_length(&r), one);
+    store_turn_end(r.t.store);                                    /* a group has landed: its answers leave behind this turn */
+    assert_int_equal(segment_length(&r), one);
+    assert_int_equal(store_next_ms(r.t.store), 0);
+    store_turn_end(r.t.store);
+    assert_true(segment_length(&r) > one + 20000);
+    assert_int_not_equal(store_next_ms(r.t.store), 0);
+    storage_settle(&r.t);
+    assert_int_equal(store_durable_seq(r.t.store), a.seq);
+    rig_fini(&r);
+}
+
 static void no_room_for_what_segments_have_not_got_yet(struct rig *r, bool crashes)
 {
     struct log_appended a;
@@ -777,6 +802,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_decided_before_the_append_and_recovers_by_itself),
         cmocka_unit_test(a_disk_without_a_byte_left_gives_no_offset_twice),
         cmocka_unit_test(segments_get_small_batches_together_and_readers_get_them_at_once),
+        cmocka_unit_test(answers_leave_before_segments_are_written),
         cmocka_unit_test(what_finds_no_room_in_its_segment_stays_in_the_wal_until_there_is_some),
         cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
         cmocka_unit_test(a_segment_that_cannot_be_written_ends_acknowledgement_and_loses_nothing),
