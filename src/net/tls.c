@@ -41,6 +41,7 @@ struct tls {
     bool wants_write;
     struct tls_room *room; /* in tls_write(): where its records gather */
     struct buf rest;       /* records that the socket had no room for; whatever comes leaves behind them */
+    struct tls_room *rest_of;
     size_t owed;           /* what tls_write() made them of */
 };
 
@@ -256,6 +257,23 @@ bool tls_server_look(struct tls_server *s, struct str listener, int64_t now_s)
 
 /* ---- how records leave once the handshake is done ---- */
 
+static void rest_keep(struct tls *t, struct tls_room *room, struct bytes rest)
+{
+    t->rest = (struct buf){.p = xrealloc(NULL, rest.n, 1), .cap = rest.n};
+    buf_append(&t->rest, rest);
+    t->rest_of = room;
+    room->waiting += rest.n;
+}
+
+static void rest_drop(struct tls *t, size_t n)
+{
+    if (t->rest_of) t->rest_of->waiting -= n;
+    buf_consume(&t->rest, n);
+    if (t->rest.n) return;
+    buf_fini(&t->rest);
+    t->rest_of = NULL;
+}
+
 static bool rest_leaves(struct tls *t)
 {
     ssize_t sent = t->rest.n ? send(t->fd, t->rest.p, t->rest.n, MSG_NOSIGNAL) : 0;
@@ -264,13 +282,9 @@ static bool rest_leaves(struct tls *t)
         if (errno == EINTR) errno = EAGAIN;
         return false;
     }
-    buf_consume(&t->rest, (size_t)sent);
-    if (!t->rest.n) {
-        buf_fini(&t->rest);
-        return true;
-    }
+    rest_drop(t, (size_t)sent);
     errno = EAGAIN;
-    return false;
+    return !t->rest.n;
 }
 
 /* All that gathered, in one system call. What the socket has no room for stays with the connection. */
@@ -283,7 +297,7 @@ static bool room_leaves(struct tls *t, struct tls_room *room)
     if (sent == (ssize_t)n) return true;
     if (sent < 0 && errno != EAGAIN && errno != EINTR) return false;
     sent = MAX(sent, (ssize_t)0);
-    buf_append(&t->rest, bytes_of(room->records + sent, n - (size_t)sent));
+    rest_keep(t, room, bytes_of(room->records + sent, n - (size_t)sent));
     errno = EAGAIN;
     return false;
 }
@@ -354,7 +368,7 @@ struct tls *tls_free(struct tls *t)
 {
     if (!t) return NULL;
     SSL_free(t->ssl);
-    buf_fini(&t->rest);
+    rest_drop(t, t->rest.n);
     free(t);
     ERR_clear_error();
     return NULL;
@@ -484,7 +498,7 @@ ssize_t tls_write(struct tls *t, struct tls_room *room, const void *p, size_t n)
     t->owed = 0;
     if (taken) return taken;
     n = MIN(n, (size_t)TLS_WRITE_BYTES);
-    if (n <= RECORD_BYTES || tls_sends_files(t)) return write_record(t, p, n);
+    if (n <= RECORD_BYTES || room->waiting >= TLS_WAITING_BYTES || tls_sends_files(t)) return write_record(t, p, n);
     taken = write_records(t, room, p, n);
     if (!room->records_n) return taken;
     why = errno;

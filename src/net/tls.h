@@ -57,11 +57,13 @@ bool tls_pending(const struct tls *t);                                   /* has 
 ssize_t tls_read(struct tls *t, void *p, size_t n);
 /* Takes TLS_WRITE_BYTES at most. After EAGAIN the same bytes again, perhaps with more behind them; for those tls_owed() it needs no
  * second look: p may be NULL. */
-enum { TLS_WRITE_BYTES = 64 << 10, TLS_RECORDS_BYTES = TLS_WRITE_BYTES + (TLS_WRITE_BYTES >> 6) };
+enum { TLS_WRITE_BYTES = 64 << 10, TLS_RECORDS_BYTES = TLS_WRITE_BYTES + (TLS_WRITE_BYTES >> 6), TLS_WAITING_BYTES = 8 << 20 };
 struct tls_room {
     uint8_t plain[TLS_WRITE_BYTES];      /* the caller's, to put together what it writes */
     uint8_t records[TLS_RECORDS_BYTES];
     size_t records_n;                    /* 0 between calls */
+    size_t waiting;                      /* records that connections keep because their sockets are full. With TLS_WAITING_BYTES of
+                                            them tls_write() makes one record at a time, as long as peers do not read */
 };
 ssize_t tls_write(struct tls *t, struct tls_room *room, const void *p, size_t n);
 size_t tls_owed(const struct tls *t);                                    /* bytes encrypted already that the socket had no room for */

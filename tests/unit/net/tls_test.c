@@ -473,6 +473,7 @@ static void all_leaves_in_order(int version, bool new_keys)
     assert_true(owed_n > 10);
     assert_int_equal(p.got.n, p.sent.n);
     assert_memory_equal(p.got.p, p.sent.p, p.sent.n);
+    assert_int_equal(room.waiting, 0);
     pair_free(&p);
 }
 
@@ -482,6 +483,29 @@ static void what_the_socket_has_no_room_for_leaves_before_anything_else(void **s
     all_leaves_in_order(TLS1_2_VERSION, false);
     all_leaves_in_order(TLS1_3_VERSION, false);
     all_leaves_in_order(TLS1_3_VERSION, true);
+}
+
+static void what_waits_for_peers_that_do_not_read_has_a_ceiling(void **state)
+{
+    enum { MANY = 10, LEFT = 2 * TLS_WRITE_BYTES };
+    static struct tls_room room;
+    struct pair p[MANY];
+    size_t owed = 0;
+
+    (void)state;
+    room.waiting = TLS_WAITING_BYTES - LEFT; /* of others */
+    for (int i = 0; i < MANY; i++) {
+        ssize_t n;
+
+        pair_new(&p[i], TLS1_3_VERSION);
+        while ((n = tls_write(p[i].server, &room, p[i].sent.p, p[i].sent.n)) > 0) continue;
+        assert_int_equal(errno, EAGAIN);
+        owed += tls_owed(p[i].server) > 0;
+    }
+    assert_in_range(owed, 2, MANY - 1);
+    assert_true(room.waiting < TLS_WAITING_BYTES + TLS_RECORDS_BYTES);
+    for (int i = 0; i < MANY; i++) pair_free(&p[i]);
+    assert_int_equal(room.waiting, TLS_WAITING_BYTES - LEFT);
 }
 
 static void a_peer_that_has_gone_is_an_error_of_the_write(void **state)
@@ -520,6 +544,7 @@ int main(void)
         cmocka_unit_test(files_that_cannot_be_used_change_nothing_and_are_told_of_once),
         cmocka_unit_test(of_a_certificate_that_ends_the_log_is_told_once_a_day),
         cmocka_unit_test(what_the_socket_has_no_room_for_leaves_before_anything_else),
+        cmocka_unit_test(what_waits_for_peers_that_do_not_read_has_a_ceiling),
         cmocka_unit_test(a_peer_that_has_gone_is_an_error_of_the_write),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
