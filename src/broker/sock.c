@@ -521,6 +521,7 @@ static void serve_short_of_memory(struct sock_listener *l)
 
         large_begin(s);
         if (!list_empty(&s->short_link)) return;
+        note_unread(s);
         dirty(s);
     }
 }

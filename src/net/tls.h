@@ -52,7 +52,7 @@ void tls_close_notify(struct tls *t);                                    /* tell
 enum rc tls_handshake(struct tls *t, struct err *e) MUST_USE;
 bool tls_established(const struct tls *t);
 bool tls_wants_write(const struct tls *t);
-bool tls_pending(const struct tls *t);                                   /* has read more than it has handed out */
+bool tls_pending(const struct tls *t);                                   /* has read more than it has handed out, perhaps a part of a record */
 /* As recv() and send(): 0 bytes is the peer's end. errno EPROTO: the peer broke the protocol. */
 ssize_t tls_read(struct tls *t, void *p, size_t n);
 /* Takes TLS_WRITE_BYTES at most. After EAGAIN the same bytes again, perhaps with more behind them; for those tls_owed() it needs no
