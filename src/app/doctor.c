@@ -6,7 +6,9 @@
 #include "bus/capabilities.h"
 #include "bus/remote.h"
 #include "bus/trouble.h"
+#include "gateway/tokens.h"
 #include "net/certificate.h"
+#include "net/tls.h"
 #include "sys/worker.h"
 #include <errno.h>
 #include <fcntl.h>
@@ -224,18 +226,51 @@ static void certificate(const char *of, const char *path, finding_fn fn, void *c
     fclose(f);
 }
 
+/* Whether a listener would open with its files: the key is there and belongs to the certificate, the authorities can be read. */
+static void files_fit(const char *of, const struct tls_options *o, finding_fn fn, void *ctx)
+{
+    struct tls_server *s;
+    struct err e;
+
+    if (tls_server_new(o, &s, &e))
+        finding_advise(fn, ctx, "certificate", VERDICT_FAIL, "a start is refused with these files, and a process that runs keeps those it has: put them right", "%s: %s", of, e.text);
+    else tls_server_free(s);
+}
+
+static void tokens_check(const struct config *c, finding_fn fn, void *ctx)
+{
+    struct tokens *t = NULL;
+    struct err e;
+
+    if (!config_runs_gateway(c) || !c->security_gateway_tokens.n) return;
+    if (tokens_load(c->security_gateway_tokens.p, &t, &e))
+        finding_advise(fn, ctx, "tokens", VERDICT_FAIL, "a start is refused with this file, and a process that runs keeps the tokens it has: put it right", "%s", e.text);
+    else finding_say(fn, ctx, "tokens", VERDICT_OK, "%zu of the inference port at " STR_FMT, tokens_count(t), STR_ARG(c->security_gateway_tokens));
+    tokens_free(t);
+}
+
 void doctor_certificates(const struct config *c, finding_fn fn, void *ctx)
 {
     bool embedded = config_is_embedded(c), secret = c->security_kafka_ssl_client_secret.n;
+    bool gateway_secret = c->security_gateway_tls_secret.n, clients_secret = c->security_gateway_tls_client_secret.n;
 
     for (size_t i = 0; config_runs_broker(c) && i < c->broker_listeners.n; i++) {
         const struct config_listener *l = &c->broker_listeners.list[i];
         char of[160];
 
         snprintf(of, sizeof of, "broker listener " STR_FMT, STR_ARG(l->name));
-        if (l->crt_path.n) certificate(of, l->crt_path.p, fn, ctx);
+        if (!l->crt_path.n) continue;
+        certificate(of, l->crt_path.p, fn, ctx);
+        files_fit(of, &(struct tls_options){l->crt_path.p, l->key_path.p, l->client_ca_path.p, l->client_auth, false}, fn, ctx);
     }
-    if (config_runs_gateway(c) && config_gateway_encrypts(c) && !c->security_gateway_tls_secret.n) certificate("inference port", c->security_gateway_tls_crt_path.p, fn, ctx);
+    if (config_runs_gateway(c) && config_gateway_encrypts(c) && !gateway_secret) {
+        const struct tls_options o = {c->security_gateway_tls_crt_path.p, c->security_gateway_tls_key_path.p, c->security_gateway_tls_client_ca_path.p,
+                                      config_gateway_client_auth(c), true};
+
+        certificate("inference port", c->security_gateway_tls_crt_path.p, fn, ctx);
+        if (!clients_secret) files_fit("inference port", &o, fn, ctx);
+    }
+    tokens_check(c, fn, ctx);
     if (!embedded && !secret && c->security_kafka_ssl_client_crt_path.n && !access(c->security_kafka_ssl_client_crt_path.p, F_OK))
         certificate("client of Kafka", c->security_kafka_ssl_client_crt_path.p, fn, ctx);
     if (!embedded && !secret && c->security_kafka_ssl_client_broker_ca_path.n && !access(c->security_kafka_ssl_client_broker_ca_path.p, F_OK))

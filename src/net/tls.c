@@ -3,6 +3,7 @@
 
 #include "base/bytes.h"
 #include "base/diag.h"
+#include "net/certificate.h"
 
 #include <errno.h>
 #include <openssl/bio.h>
@@ -43,6 +44,7 @@ struct tls {
     struct buf rest;       /* records that the socket had no room for; whatever comes leaves behind them */
     struct tls_room *rest_of;
     size_t owed;           /* what tls_write() made them of */
+    struct buf refused;    /* the subject of the client's certificate, if it does not hold */
 };
 
 /* ---- errors ---- */
@@ -56,6 +58,27 @@ static const char *cause(char text[WHY_BYTES])
     snprintf(text, WHY_BYTES, "%s", reason ? reason : "no reason given");
     ERR_clear_error();
     return text;
+}
+
+/* What it means, where OpenSSL's words do not say it. */
+static const char *meaning(const char *reason)
+{
+    static const struct {
+        const char *reason, *meaning;
+    } known[] = {
+        {"http request", " (the client speaks HTTP without TLS: it has to say https://)"},
+        {"wrong version number", " (the client speaks no TLS here: its security protocol has to be SSL or SASL_SSL, its address https://)"},
+        {"alert unknown ca", " (the client does not trust this certificate: give it that of the authority, and crtPath those that lead to it)"},
+        {"alert bad certificate", " (the client refuses this certificate, perhaps for its names: it has to carry the one that the client connects to)"},
+        {"alert certificate unknown", " (the client refuses this certificate: look at its authority, names and dates)"},
+        {"alert certificate expired", " (this certificate has ended: renew it)"},
+        {"peer did not return a certificate", " (the client shows no certificate, and one is required here)"},
+        {"unsupported protocol", " (the client offers nothing newer than TLS 1.1)"},
+    };
+
+    for (size_t i = 0; i < countof(known); i++)
+        if (strstr(reason, known[i].reason)) return known[i].meaning;
+    return "";
 }
 
 static enum rc refuse_file(struct err *e, const char *what, const char *path)
@@ -82,9 +105,11 @@ static enum rc load_files(const struct tls_server *s, SSL_CTX *ctx, struct err *
 {
     if (SSL_CTX_use_certificate_chain_file(ctx, s->path[0]) != 1)
         return refuse_file(e, "the certificate", s->path[0]);
-    if (SSL_CTX_use_PrivateKey_file(ctx, s->path[1], SSL_FILETYPE_PEM) != 1)
-        return refuse_file(e, "the private key", s->path[1]);
-    if (SSL_CTX_check_private_key(ctx) != 1)
+    bool key = SSL_CTX_use_PrivateKey_file(ctx, s->path[1], SSL_FILETYPE_PEM) == 1;
+    bool belongs = key ? SSL_CTX_check_private_key(ctx) == 1 : ERR_GET_REASON(ERR_peek_error()) != X509_R_KEY_VALUES_MISMATCH;
+
+    if (!key && belongs) return refuse_file(e, "the private key", s->path[1]);
+    if (!belongs)
         return err_set(e, RC_INVALID, "the private key %s does not belong to the certificate %s",
                        s->path[1], s->path[0]);
     if (!s->path[2]) return RC_OK;
@@ -117,6 +142,16 @@ static int choose_protocol(SSL *ssl, const unsigned char **out, unsigned char *o
     return SSL_TLSEXT_ERR_OK;
 }
 
+/* OpenSSL forgets a certificate that does not hold before it says so. */
+static int on_verified(int holds, X509_STORE_CTX *store)
+{
+    struct tls *t = SSL_get_app_data(X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()));
+    const X509 *crt = X509_STORE_CTX_get0_cert(store);
+
+    if (!holds && t && crt && !buf_str(&t->refused).n) certificate_name_put(X509_get_subject_name(crt), &t->refused);
+    return holds;
+}
+
 static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
 {
     static const unsigned char session_context[] = "millrace";
@@ -135,7 +170,7 @@ static void set_rules(const struct tls_server *s, SSL_CTX *ctx)
     SSL_CTX_set_session_id_context(ctx, session_context, sizeof session_context - 1);
     SSL_CTX_set_session_cache_mode(ctx, SSL_SESS_CACHE_OFF); /* tickets carry sessions */
     SSL_CTX_set_num_tickets(ctx, 1);
-    SSL_CTX_set_verify(ctx, modes[s->client_auth], NULL);
+    SSL_CTX_set_verify(ctx, modes[s->client_auth], on_verified);
     if (s->http) SSL_CTX_set_alpn_select_cb(ctx, choose_protocol, NULL);
 }
 
@@ -229,12 +264,14 @@ int64_t tls_server_not_after(const struct tls_server *s)
 bool tls_server_warn_of_end(struct tls_server *s, struct str listener, int64_t now_s)
 {
     int64_t left = s->not_after - now_s, silent = now_s - s->warned_s;
+    AUTO(buf_fini) struct buf end = {0};
 
     if (left >= END_WARN_S || (s->warned_s && silent >= 0 && silent < END_WARN_EVERY_S))
         return false;
     s->warned_s = now_s;
-    diag(DIAG_WARN, "tls.certificate_expires", KV_STR("listener", listener),
-         KV_I64("seconds_left", left),
+    certificate_date_put(X509_get0_notAfter(SSL_CTX_get0_certificate(s->ctx)), &end);
+    diag(DIAG_WARN, "tls.certificate_expires", KV_STR("listener", listener), KV_CSTR("file", s->path[0]),
+         KV_STR("ends", buf_str(&end)), KV_I64("seconds_left", left),
          KV_CSTR("what", left < 0 ? "clients refuse it: renew the certificate"
                                   : "renew the certificate"));
     return true;
@@ -361,6 +398,7 @@ struct tls *tls_accept(struct tls_server *s, int fd)
     t->fd = fd;
     t->ssl = SSL_new(s->ctx);
     must(t->ssl && SSL_set_fd(t->ssl, fd) == 1);
+    must(SSL_set_app_data(t->ssl, t) == 1);
     SSL_set_accept_state(t->ssl);
     return t;
 }
@@ -370,6 +408,7 @@ struct tls *tls_free(struct tls *t)
     if (!t) return NULL;
     SSL_free(t->ssl);
     rest_drop(t, t->rest.n);
+    buf_fini(&t->refused);
     free(t);
     ERR_clear_error();
     return NULL;
@@ -402,14 +441,12 @@ static enum rc failed(struct tls *t, struct err *e)
 {
     long verdict = SSL_get_verify_result(t->ssl);
     char text[WHY_BYTES];
-    X509 *crt = SSL_get0_peer_certificate(t->ssl);
-    char subject[WHY_BYTES] = "";
 
-    if (crt) X509_NAME_oneline(X509_get_subject_name(crt), subject, sizeof subject);
     if (verdict != X509_V_OK)
-        return err_set(e, RC_AUTH, "SSL handshake failed: the client's certificate %s: %s", subject,
-                       X509_verify_cert_error_string(verdict));
-    return err_set(e, RC_AUTH, "SSL handshake failed: %s", cause(text));
+        return err_set(e, RC_AUTH, "SSL handshake failed: the client's certificate %s: %s%s", buf_cstr(&t->refused), X509_verify_cert_error_string(verdict),
+                       verdict == X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY ? " (clientCaPath does not have its authority)" : "");
+    cause(text);
+    return err_set(e, RC_AUTH, "SSL handshake failed: %s%s", text, meaning(text));
 }
 
 enum rc tls_handshake(struct tls *t, struct err *e)

@@ -1,6 +1,7 @@
 """Listeners with TLS and SASL, users, and what they may do: real clients against our broker."""
 
 import http.server
+import json
 import ssl
 import subprocess
 import threading
@@ -12,7 +13,7 @@ import kafka
 import pytest
 import requests
 import security
-from harness import wait_for
+from harness import MILLRACE, wait_for
 from security import add_user, listener, sasl_conf, ssl_conf, tls
 
 MECHANISMS = ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"]
@@ -76,7 +77,8 @@ def test_clients_talk_through_tls(secure, authority):
 def test_a_client_that_does_not_trust_the_authority_says_so_and_so_do_we(secure, tmp_path):
     other = security.Authority(tmp_path / "other")
     assert "certificate verify failed" in refusal(ssl_conf(secure.ready["ssl"], other.ca))
-    wait_for(lambda: "SSL handshake failed: tlsv1 alert unknown ca" in secure.errors(), 5, secure.errors)
+    wait_for(lambda: "SSL handshake failed: tlsv1 alert unknown ca (the client does not trust this certificate: give it that of the authority" in secure.errors(), 5,
+             secure.errors)
     assert secure.errors().count("tls.handshake_failed") == 1, "a client that comes back again and again is told of once"
 
 
@@ -187,6 +189,30 @@ def test_the_metrics_say_when_the_certificate_of_a_listener_ends(start, tmp_path
     end = ssl.cert_time_to_seconds(subprocess.check_output(["openssl", "x509", "-in", pair[0], "-noout", "-enddate"], text=True, timeout=60).strip()[9:])
     assert [(name.partition("{")[2], float(value)) for name, value in found] == [('listener="ssl"}', end)]
     assert server.errors().count("tls.certificate_expires") == 1, "five days are left"
+    assert f"file={pair[0]} ends=20" in server.errors()
+
+
+def test_doctor_says_beforehand_what_a_start_refuses(tmp_path, authority):
+    (crt, key), (_, other), tokens = authority.make("mine"), authority.make("another"), tmp_path / "tokens"
+
+    def said(command, key):
+        config = security.write_config(tmp_path / "millrace.yaml", [listener("kafka"), listener("ssl", "SSL", **tls((crt, str(key))))])
+        more = {"security": {"gateway": {"tokens": str(tokens)}}, "gateway": {"listeners": [{"name": "infer", "listen": "127.0.0.1:0"}]}}
+        config.write_text(json.dumps(json.loads(config.read_text()) | more))
+        done = subprocess.run([MILLRACE, command, "--config", config, "--data", tmp_path / "data"], capture_output=True, text=True, timeout=60)
+        return done.returncode, " ".join((done.stdout + done.stderr).split())
+
+    tokens.write_text("infer somebody a-token-that-is-long-enough\n")
+    for given, why in ((other, "does not belong to the certificate"), (tmp_path / "nothing", "No such file or directory")):
+        rc, text = said("serve", given)
+        assert rc == 1 and why in text, text
+        rc, text = said("doctor", given)
+        assert rc == 1 and "fail certificate broker listener ssl: " in text and why in text, text
+    text = said("doctor", key)[1]
+    assert "fail certificate" not in text and "ok tokens 1 of the inference port" in text, text
+    tokens.write_text("boss somebody a-token-that-is-long-enough\n")
+    assert said("serve", key)[0] == 1
+    assert "fail tokens " in said("doctor", key)[1] and "tokens:1: " in said("doctor", key)[1]
 
 
 @pytest.fixture

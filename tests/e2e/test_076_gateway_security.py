@@ -206,6 +206,7 @@ def test_the_command_line_shows_who_it_is(plane, tmp_path):
     crt, key = security.Authority(tmp_path / "stranger").make("mallory")
     mallory = run("infer", "pipeline", "chain", body, MILLRACE_TOKEN=f"@{secret}", MILLRACE_CERT=crt, MILLRACE_KEY=key)
     assert mallory.returncode == 1 and "--cert and --key" in mallory.stderr
+    wait_for(lambda: "the client's certificate CN=mallory" in plane.errors(), 5, plane.errors)
 
 
 def test_wrong_tokens_are_counted_by_address_and_good_ones_go_on(tmp_path, authority, plane):
