@@ -2,8 +2,8 @@
  *
  * A step with batch.size has a line of calls at its model; those that fit each other make a set. A set goes out as soon as
  *   - they have batch.size rows, or one more would make a message above the size limit (messageMaxBytes), or
- *   - the caller waits for the step's answer: no call of the step is out, or batch.windowMs is set: nobody else of this
- *     pipeline is on his way to the step, or the first has waited that long
+ *   - the caller waits for the step's answer: no call of the step is out and, where batch.windowMs is set, nobody else of
+ *     this pipeline is on his way to the step; or the first has waited batch.windowMs
  *   - nobody waits for it (a detector beside the output): the first has waited batch.windowMs, or the join window.
  * So a lone caller never waits. A model's own error to a batch says nothing of one caller: each is asked for alone. The
  * same where their messages cannot be put together, and where an answer cannot be taken apart; that model is not asked for
@@ -133,7 +133,7 @@ static uint64_t wait_left(const struct batch_line *l, const struct run_call *c, 
     uint64_t waited = loop_now_ms(f->loop) - c->since_ms, max = n->batch_window_ms;
 
     if (f->draining) return 0;
-    if (n->for_output && n->batch_window_ms && !coming) return 0;
+    if (n->for_output && n->batch_window_ms && !coming && !l->out) return 0;
     if (n->for_output && !n->batch_window_ms) return l->out ? UINT64_MAX : 0;
     if (!max) max = f->o.join_window_ms;
     if (!n->for_output) max = MIN(max, (c->r->last_ms - c->since_ms) / 2);

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 
+import pytest
 import requests
 import resources
 from harness import wait_for
@@ -19,14 +20,16 @@ def rows(numbers):
     return {"name": "INPUT", "shape": [len(numbers), 2], "datatype": "FP32", "data": [x for n in numbers for x in (n, n + 0.5)]}
 
 
-def test_every_caller_gets_its_own_rows_of_one_call(plane, toy, tmp_path):
-    plane.apply(tmp_path, "---".join([resources.toys(toy), BATCHED]))
-    ready = f"http://{plane.infer}/v2/pipelines/batched/ready"
+@pytest.mark.parametrize("name,batch", [("batched", "{size: 64}"), ("windowed", "{size: 64, windowMs: 5000}")])
+def test_every_caller_gets_its_own_rows_of_one_call(plane, toy, tmp_path, name, batch):
+    """A window is no reason to go out beside a call that is out."""
+    plane.apply(tmp_path, "---".join([resources.toys(toy), BATCHED.replace("batched", name).replace("{size: 64}", batch)]))
+    ready = f"http://{plane.infer}/v2/pipelines/{name}/ready"
     wait_for(lambda: requests.get(ready, timeout=10).status_code == 200, 30, "not ready")
     inputs = [rows(range(10 * i, 10 * i + 1 + i % 3)) for i in range(24)]
 
     def ask(given):
-        return requests.post(f"http://{plane.infer}/v2/pipelines/batched/infer", json={"inputs": [given]}, timeout=30)
+        return requests.post(f"http://{plane.infer}/v2/pipelines/{name}/infer", json={"inputs": [given]}, timeout=30)
 
     with concurrent.futures.ThreadPoolExecutor(24) as pool:
         answers = list(pool.map(ask, inputs))
@@ -34,7 +37,7 @@ def test_every_caller_gets_its_own_rows_of_one_call(plane, toy, tmp_path):
         assert answer.status_code == 200, answer.text
         output = answer.json()["outputs"][0]
         assert (output["shape"], output["data"]) == (given["shape"], given["data"])
-    calls = read_topic(plane, "model.slow.inputs", at_least=2)
+    calls = wait_for(lambda: [c for c in read_topic(plane, "model.slow.inputs", at_least=2) if f".{name}.".encode() in c.key()], 20, "no calls")
     assert len(calls) < 24
     listed = [dict(call.headers())["millrace-batch"].decode() for call in calls if "millrace-batch" in dict(call.headers())]
     assert sum(len(text.split(", ")) for text in listed) + len(calls) - len(listed) == 24
