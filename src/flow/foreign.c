@@ -314,6 +314,6 @@ static void look_start(struct timer *t)
     ps->asks = false;
     now = wall_ms(k);
     list_each(l, &ps->all)
-        k->full |= container_of(l, struct foreign, link)->due_ms <= now;
+        k->full |= container_of(l, struct foreign, link)->due_ms <= now && !k->f->draining;     /* else the next owner's */
     phase_begin(k, PHASE_OUTPUTS, k->full ? ps->in->outputs_from : ps->from[PHASE_OUTPUTS]);
 }
