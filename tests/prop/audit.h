@@ -40,6 +40,7 @@ struct history {
     bool embedded;
     bool disturbed;                              /* outcomes may be repeated, requests refused */
     bool zombies;                                /* … by one that was frozen and reads on, which does not know of any other attempt */
+    bool in_doubt;                               /* … by one that was not told that the first was written */
     const struct clock *clock;
     uint64_t timeout_ms;                         /* of what nobody waits for */
     struct naive *naive[INPUT_BITS];             /* what comes of such an input; with tag 0 */
