@@ -415,6 +415,35 @@ static void a_request_larger_than_the_wal_is_appended_piece_by_piece(void **stat
     box_close(x);
 }
 
+static void of_a_partition_that_is_named_twice_the_last_counts(void **state)
+{
+    struct box *x = box_open(31);
+    struct produce_request_partition p[3] = {{.index = 1}, {.index = 0}, {.index = 1}};
+    struct produce_request_topic t[2] = {{.name = STR("t"), .partitions = p, .partitions_n = 3}};
+    struct produce_request q = {.acks = -1, .timeout_ms = 1000, .topics = t, .topics_n = 1};
+    struct produce_response *a;
+
+    (void)state;
+    client_create(&x->k, "t", 2, NULL, NULL);
+    for (int i = 0; i < 3; i++)
+        p[i].records = client_batch(&x->k, 1 + i, 10, -1, -1);
+    assert_non_null(a = client_ask(&x->k, KAFKA_PRODUCE, 9, &q)); /* in one entry */
+    assert_int_equal(a->topics[0].partitions_n, 2);
+    assert_int_equal(a->topics[0].partitions[0].index, 0);
+    assert_int_equal(a->topics[0].partitions[1].index, 1);
+    assert_int_equal(client_end(&x->k, "t", 0), 2);
+    assert_int_equal(client_end(&x->k, "t", 1), 3);
+    t[0] = (struct produce_request_topic){.name = STR("t"), .partitions = p, .partitions_n = 1};
+    t[1] = (struct produce_request_topic){.name = STR("t"), .partitions = p + 1, .partitions_n = 2};
+    q.topics_n = 2; /* in two, each in order */
+    assert_non_null(a = client_ask(&x->k, KAFKA_PRODUCE, 9, &q));
+    assert_int_equal(a->topics_n, 1);
+    assert_int_equal(a->topics[0].partitions_n, 2);
+    assert_int_equal(client_end(&x->k, "t", 0), 4);
+    assert_int_equal(client_end(&x->k, "t", 1), 6);
+    box_close(x);
+}
+
 /* ---- ceilings ---- */
 
 static int32_t new_session(struct client *k)
@@ -738,6 +767,7 @@ int main(void)
         cmocka_unit_test(a_failed_write_ends_acknowledgement),
         cmocka_unit_test(a_full_wal_puts_producers_off_and_nothing_is_lost),
         cmocka_unit_test(a_request_larger_than_the_wal_is_appended_piece_by_piece),
+        cmocka_unit_test(of_a_partition_that_is_named_twice_the_last_counts),
         cmocka_unit_test(fetch_sessions_have_a_ceiling_and_idle_ones_make_room),
         cmocka_unit_test(topics_and_partitions_have_ceilings),
         cmocka_unit_test(the_bus_appends_in_order_small_and_large),
