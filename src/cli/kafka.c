@@ -89,6 +89,40 @@ static enum rc properties_make(struct kafka *k, struct err *e)
     return RC_OK;
 }
 
+/* Remedies name the keys of a data plane's configuration; here they are properties of a file, and an option. */
+static enum rc in_words_of_here(const struct kafka *k, struct err *e)
+{
+    static const struct {
+        const char *key, *here;
+    } words[] = {
+        {"username, password and mechanism in security.kafka.sasl", "sasl.username, sasl.password and sasl.mechanism in the file of --command-config"},
+        {"the certificates in security.kafka.ssl.client", "ssl.ca.location and ssl.certificate.location in the file of --command-config"},
+        {"security.kafka.ssl.client.brokerCaPath", "the file that ssl.ca.location (--command-config) names"},
+        {"security.kafka.ssl.client.crtPath", "ssl.certificate.location (--command-config)"},
+        {" and keyPath", " and ssl.key.location"},
+        {"security.kafka.sasl.mechanism", "sasl.mechanism (--command-config)"},
+        {"security.kafka.protocol", "security.protocol (--command-config)"},
+        {"kafka.bootstrap", "--bootstrap"},
+    };
+    AUTO(buf_fini) struct buf text = {0};
+    enum rc rc = e->rc;
+
+    for (const char *at = e->text; *at;) {
+        size_t i = 0;
+
+        while (i < countof(words) && strncmp(at, words[i].key, strlen(words[i].key)) != 0) i++;
+        if (i == countof(words)) {
+            buf_append_byte(&text, (uint8_t)*at++);
+            continue;
+        }
+        buf_append_str(&text, str_of(words[i].here));
+        at += strlen(words[i].key);
+    }
+    err_set(e, rc, STR_FMT, STR_ARG(buf_str(&text)));
+    if (rc == RC_UNAVAILABLE && !cli_given(k->cli, "--command-config", 0)) err_more(e, "a listener that wants TLS or a login needs --command-config FILE");
+    return rc;
+}
+
 static enum rc by_wire(struct kafka *k, int32_t node, struct bytes frame, struct buf *ret, struct err *e)
 {
     struct wire *w;
@@ -97,7 +131,7 @@ static enum rc by_wire(struct kafka *k, int32_t node, struct bytes frame, struct
     if (!k->properties && properties_make(k, e)) return e->rc;
     struct wire_options o = {.properties = k->properties, .properties_n = k->properties_n, .node = node, .timeout_ms = TIMEOUT_MS};
     signal(SIGPIPE, SIG_IGN);                    /* a broker that hangs up is an error to be told, not our end */
-    if (wire_open(&o, &w, e)) return e->rc;
+    if (wire_open(&o, &w, e)) return in_words_of_here(k, e);
     rc = wire_ask(w, frame, ret, e);
     wire_close(w);
     return rc;

@@ -166,6 +166,8 @@ def test_the_new_password_opens_and_the_old_one_does_not(ours, tmp_path):
             yield mechanism, ("CLUSTER_AUTHORIZATION_FAILED" in done.stderr) and not "SASL authentication failed" in done.stderr
             assert done.returncode == 1
 
+    lost = run("acl", "list", "--bootstrap", "127.0.0.1:1").stderr
+    assert "check that Kafka runs, and --bootstrap" in lost and "needs --command-config FILE" in lost, lost
     assert all(good for _, good in opens("first"))
     assert run("user", "set-password", "carl", "--server", server.infer, stdin="second\n").returncode == 0
     assert not any(good for _, good in opens("first"))

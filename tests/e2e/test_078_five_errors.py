@@ -349,6 +349,7 @@ def test_inside_one_process(start, tmp_path, toy, bus_kind):
             done = subprocess.run([harness.MILLRACE, "user", "list", "--bootstrap", plane.server.ready[name], "--command-config", properties], capture_output=True,
                                   text=True, timeout=60)
             assert done.returncode == 1 and sentence in done.stderr, done.stderr
+            assert ("sasl.username" if name == "asks" else "ssl.ca.location") in done.stderr and "security.kafka" not in done.stderr, done.stderr
         lines = [line for line in plane.server.log.read_text().splitlines() if f"event={event}" in line]
         assert len(lines) == 1 and sentence in lines[0], plane.server.errors()
         wait_for(lambda metric=metric: f"{metric} 3" in requests.get(f"http://{plane.server.infer}/metrics", timeout=20).text, 10, metric)
