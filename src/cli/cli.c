@@ -17,13 +17,13 @@ const struct command commands[] = {
      "Secrets are masked.",
      OPT_CONFIG | OPT_OUTPUT, 0, 0, cmd_config},
     {"apply", "-f FILE|DIR|-", "create or change resources",
-     "Model, Pipeline and Server in YAML, several documents in a file, all YAML files of a folder. "
+     "Server, Model, Pipeline and Experiment in YAML, several documents in a file, all YAML files of a folder. "
      "Everything is checked first; with any problem "
      "nothing is applied, and every problem is printed with its place. A relative storageUri is "
      "taken from where the file lies.",
      OPT_FILE | OPT_CHECK | OPT_OUTPUT | OPT_SERVER, 0, CLI_WORDS_MAX, cmd_apply},
     {"get", "[KIND [NAME]]", "list resources and whether they are ready",
-     "KIND is model, pipeline or server. Readiness is asked for, not remembered.",
+     "KIND is server, model, pipeline or experiment. Readiness is asked for, not remembered.",
      OPT_OUTPUT | OPT_SERVER, 0, 2, cmd_get},
     {"describe", "KIND NAME", "show everything about one resource",
      "As YAML, unless --output json.", OPT_OUTPUT | OPT_SERVER, 2, 2, cmd_describe},

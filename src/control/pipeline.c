@@ -469,7 +469,7 @@ static void cycle_check(struct pipeline_reading *pr, struct yaml_map *spec)
         buf_printf(&path, "%s" STR_FMT, i ? " -> " : "", STR_ARG(pr->def->steps[steps[i]].name));
     if (n && !pr->def->allow_cycles) {
         const struct yaml_node *at = yaml_get(spec->node, "steps")->items[steps[0]];
-        yaml_problem(spec, at, "the steps form a cycle: " STR_FMT, STR_ARG(buf_str(&path)));
+        yaml_problem(spec, at, "the steps form a cycle: " STR_FMT " (allowCycles: true lets them)", STR_ARG(buf_str(&path)));
     }
     if (n && pr->def->allow_cycles && pr->def->max_step_revisits < 2)
         warn_at(pr->rd, spec->node,

@@ -7,6 +7,7 @@
 #include "control/yaml.h"
 #include "base/map.h"
 #include <jansson.h>
+#include <string.h>
 #include <yaml.h>
 
 struct weight {
@@ -198,8 +199,9 @@ static void parse_failed(struct builder *b, const yaml_parser_t *p)
                     p->problem ? p->problem : "unreadable", p->problem_offset);
     else
         problem_add(b->problems, b->file, (uint32_t)at->line + 1, (uint32_t)at->column + 1,
-                    "not YAML: %s%s%s", p->context ? p->context : "", p->context ? ": " : "",
-                    p->problem ? p->problem : "unreadable");
+                    "not YAML: %s%s%s%s", p->context ? p->context : "", p->context ? ": " : "",
+                    p->problem ? p->problem : "unreadable",
+                    p->problem && strstr(p->problem, "cannot start any token") ? " (a tab? YAML is indented with spaces; a value that begins with @, % or ` needs quotes)" : "");
     b->failed = true;
 }
 

@@ -384,9 +384,9 @@ static void cycles_through_inputs_and_triggers_are_named(void **state)
     (void)state;
     assert_refused(PIPELINE("  steps:\n  - name: a\n  - name: b\n    inputs: [a, d]\n  - name: c\n "
                             "   triggers: [b]\n  - name: d\n    inputs: [c.outputs.t]\n"),
-                   "line 7:5: the steps form a cycle: b -> c -> d -> b\n");
+                   "line 7:5: the steps form a cycle: b -> c -> d -> b (allowCycles: true lets them)\n");
     assert_refused(PIPELINE("  steps:\n  - name: a\n    inputs: [a]\n"),
-                   "line 6:5: the steps form a cycle: a -> a\n");
+                   "line 6:5: the steps form a cycle: a -> a (allowCycles: true lets them)\n");
 }
 
 static void a_tensor_map_that_never_applies_is_said(void **state)

@@ -100,6 +100,10 @@ static void what_is_no_yaml_says_where(void **state)
     assert_int_equal(p.problems.list[0].line, 2);
     assert_true(str_starts(p.problems.list[0].text, STR("not YAML: ")));
     drop(&p);
+    p = parse("a:\n\tb: 3\n");
+    assert_problems(&p.problems, "f.yaml:2:1: not YAML: while scanning for the next token: found character that cannot start any token (a tab? YAML is indented "
+                                 "with spaces; a value that begins with @, % or ` needs quotes)\n");
+    drop(&p);
 }
 
 static void an_alias_is_the_node_once_more(void **state)
