@@ -182,6 +182,33 @@ static void markers_are_passed_over_and_waited_behind(void **state)
     assert_int_equal(first, 6);
 }
 
+/* Of the same answer one partition has messages at once, another only behind its markers. */
+static void a_partition_with_messages_does_not_keep_another_behind_its_markers(void **state)
+{
+    struct house *h = *state;
+    struct fetch_request_partition p[] = {{.partition = 0, .partition_max_bytes = 1000}, {.partition = 1, .fetch_offset = 1, .partition_max_bytes = 80}};
+    struct fetch_request_topic t = {.topic = STR("t"), .partitions = p, .partitions_n = 2};
+    struct fetch_request q;
+    struct fetch_response *a;
+    int64_t first;
+
+    assert_int_equal(txn_client_init(&h->txn), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(txn_client_add(&h->txn, "t", 1), 0);
+        assert_int_equal(txn_client_write(&h->txn, "t", 1, i), 0);
+        assert_int_equal(txn_client_end(&h->txn, true), 0);
+    }
+    produce(h, 1, 10);
+    fetch_request_init_defaults(&q);
+    q.topics = &t;
+    q.topics_n = 1;
+    assert_non_null(a = client_ask(&h->k, KAFKA_FETCH, 3, &q));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(messages(a->topics[0].partitions[i].records, 1, &first), 1);
+        assert_int_equal(first, i ? 2 : 0);
+    }
+}
+
 static void a_batch_above_the_limit_is_told_to_the_oldest_and_given_to_version_3(void **state)
 {
     struct house *h = *state;
@@ -209,6 +236,28 @@ static void who_leaves_while_a_worker_is_at_it_is_forgotten(void **state)
     client_close(&h->other);
     h->rig.hold_oldest = false;
     rig_settle(&h->rig);
+    assert_int_equal(h->rig.b->memory_reserved, 0);
+    client_open(&h->other, &h->rig);
+}
+
+static void who_was_woken_may_leave_as_well(void **state)
+{
+    struct house *h = *state;
+
+    ask_send(&h->other, (struct ask){.version = 1, .wait_ms = LONG_WAIT_MS});
+    h->rig.hold_oldest = true;
+    client_produce_send(&h->k, "t", 0, -1, client_batch(&h->k, 3, 1000, -1, -1));
+    for (int i = 0; i < 3 && !h->rig.b->memory_reserved; i++) { /* what is held may be the wal's */
+        h->rig.hold_oldest = false;
+        must(workers_run_one(h->rig.workers));
+        h->rig.hold_oldest = true;
+        rig_settle(&h->rig);
+    }
+    assert_true(h->rig.b->memory_reserved > 0);
+    client_close(&h->other);
+    h->rig.hold_oldest = false;
+    rig_settle(&h->rig);
+    assert_non_null(client_answer(&h->k, KAFKA_PRODUCE, 9));
     assert_int_equal(h->rig.b->memory_reserved, 0);
     client_open(&h->other, &h->rig);
 }
@@ -251,6 +300,23 @@ static void large_ones_have_memory_one_after_the_other(void **state)
     assert_int_equal(messages(a->records, 1, &first), 6);
     assert_non_null(a = answer(&h->k, 3));
     assert_int_equal(messages(a->records, 1, &first), 6);
+}
+
+static void who_leaves_while_it_waits_for_memory_is_not_in_line_any_more(void **state)
+{
+    struct house *h = *state;
+
+    for (int i = 0; i < 6; i++) produce(h, 1, 1 << 19);
+    h->rig.hold_oldest = true;
+    ask_send(&h->k, (struct ask){.version = 3, .bytes_max = 4 << 20});
+    ask_send(&h->other, (struct ask){.version = 3, .bytes_max = 4 << 20});
+    assert_false(list_empty(&h->rig.b->old_fetches_held));
+    client_close(&h->other);
+    assert_true(list_empty(&h->rig.b->old_fetches_held));
+    h->rig.hold_oldest = false;
+    rig_settle(&h->rig);
+    assert_non_null(answer(&h->k, 3));
+    client_open(&h->other, &h->rig);
 }
 
 static void a_topic_may_refuse_to_convert(void **state)
@@ -313,10 +379,13 @@ int main(void)
         T(who_goes_on_behind_the_last_message_gets_every_one_once),
         T(a_fetch_that_waits_is_woken_like_any_other),
         T(markers_are_passed_over_and_waited_behind),
+        T(a_partition_with_messages_does_not_keep_another_behind_its_markers),
         T(a_batch_above_the_limit_is_told_to_the_oldest_and_given_to_version_3),
         T(who_leaves_while_a_worker_is_at_it_is_forgotten),
+        T(who_was_woken_may_leave_as_well),
         T(a_topic_may_go_while_a_worker_is_at_its_records),
         T(large_ones_have_memory_one_after_the_other),
+        T(who_leaves_while_it_waits_for_memory_is_not_in_line_any_more),
         T(a_topic_may_refuse_to_convert),
         T(what_these_formats_cannot_hold_ends_the_answer_before_it),
     };
