@@ -878,7 +878,7 @@ def old_formats(s):
     """Clients from before 0.11: message sets, converted on their way in and on their way out."""
     p = s.p
     rows = [['k', 'v' * 50, 3], [None, 'w' * 50, 1], ['k', None, 7], ['', '', 7], ['l', 'x' * 50, 2]]
-    for t in ('plain', 'mixed', 'ends', 'txn', 'markers', 'in0', 'in1', 'in2', 'in3', 'in4'):
+    for t in ('plain', 'mixed', 'ends', 'txn', 'markers', 'last', 'in0', 'in1', 'in2', 'in3', 'in4'):
         s.create(p + t)
     s.create(f'{p}append', f'{p}packed', message_timestamp_type='LogAppendTime')
     s.create(f'{p}off', message_downconversion_enable='false')
@@ -905,7 +905,7 @@ def old_formats(s):
         s.produce(f'{p}none', message_set(magic, *rows), v, note='unknown topic')
         s.produce(f'{p}append', message_set(magic, *rows), v, note=f'append time, magic {magic}')
     old_transactions(s)
-    ends = {'plain': 20, 'mixed': 18, 'ends': 12, 'txn': 9, 'markers': 4, 'append': 30, 'packed': 5, 'off': 6, 'zstd': 6, 'gzip': 6} | {f'c{n}': 21 for n in range(5)} | {f'in{n}': 24 for n in range(5)}
+    ends = {'plain': 20, 'mixed': 18, 'ends': 12, 'txn': 9, 'markers': 4, 'last': 2, 'append': 30, 'packed': 5, 'off': 6, 'zstd': 6, 'gzip': 6} | {f'c{n}': 21 for n in range(5)} | {f'in{n}': 24 for n in range(5)}
     for t, end in ends.items():
         for v in range(5):
             for offset in sorted({0, 1, 3, 5, 7, 8, 9, end - 1, end, end + 1, -1}):
@@ -929,8 +929,8 @@ def old_transactions(s):
     p = s.p
     me = {'transactional_id': f'{p}o', 'producer_id': ref('pid.o', 0), 'producer_epoch': ref('epoch.o', 0)}
     s.ask('InitProducerId', 5, {'transactional_id': f'{p}o', 'transaction_timeout_ms': 60000}, save='o')
-    seqs = {'txn': 0, 'markers': 0}
-    for topic, committed, records in [('txn', True, 2), ('txn', False, 2), ('markers', True, 1), ('markers', True, 0), ('txn', True, 1)]:
+    seqs = {'txn': 0, 'markers': 0, 'last': 0}
+    for topic, committed, records in [('txn', True, 2), ('txn', False, 2), ('markers', True, 1), ('markers', True, 0), ('txn', True, 1), ('last', True, 1)]:
         s.ask('AddPartitionsToTxn', 3, {'v3_and_below_transactional_id': f'{p}o', 'v3_and_below_producer_id': me['producer_id'], 'v3_and_below_producer_epoch': me['producer_epoch'],
                                         'v3_and_below_topics': [{'name': p + topic, 'partitions': [0]}]})
         if records:
