@@ -146,6 +146,7 @@ static void control_open(struct serve *s)
         .message_bytes_max = c->kafka_producer_message_max_bytes,
         .record = s->lanes.flow.record,
         .recover_within_ms = c->flow_recover_within_ms,
+        .idempotency_window_ms = c->flow_idempotency_window_ms,
         .store_file = c->control_store == CONFIG_CONTROL_STORE_FILE,
         .data = c->data,
         .fs = &fs_real,

@@ -21,6 +21,8 @@ struct source {
     int64_t next, end;                           /* next: the offset behind what was read */
     json_t *page;
     size_t at;
+    json_t *held;                                /* hash of an idempotency key -> [offset, ms] of the input that holds it */
+    int64_t holder;                              /* of the key of the record that it stands at, which came later; -1: none */
 };
 
 struct replay {
@@ -28,6 +30,8 @@ struct replay {
     const char *pipeline, *into;
     struct buf topic;
     int64_t from_ms, to_ms;
+    bool embedded;
+    int64_t window_ms;                           /* flow.idempotencyWindowMs there */
     struct source *sources; size_t sources_n;
     int64_t requests, answered, failed, left_out;
     json_t *failures;
@@ -90,6 +94,37 @@ static int page_next(struct source *s)
     return CLI_DONE;
 }
 
+static struct str header_get(const json_t *record, const char *name)
+{
+    const json_t *one;
+    size_t i;
+
+    json_array_foreach(json_object_get(record, "headers"), i, one)
+        if (str_is(json_text(one, "key"), name)) return json_text(one, "value");
+    return (struct str){0};
+}
+
+/* Two processes that were asked with one Idempotency-Key at the same moment leave two inputs, of which the later one is no run
+ * (docs/compatibility.md). Embedded there are no such. */
+static void key_look(struct source *s, const json_t *record)
+{
+    struct str key, rest, input, after_text;
+    int64_t offset = json_number(record, "offset"), ms = json_number(record, "timestampMs"), after = -1;
+    const json_t *held;
+    char name[80];
+
+    s->holder = -1;
+    if (s->r->embedded || !str_cut(header_get(record, "millrace-idempotency"), '/', &key, &rest)) return;
+    if (str_cut(rest, '/', &input, &after_text) && !str_to_i64(after_text, &after)) return;
+    snprintf(name, sizeof name, STR_FMT, STR_ARG(key));
+    held = json_object_get(s->held, name);
+    if (held && ms - json_integer_value(json_array_get(held, 1)) <= s->r->window_ms && after < json_integer_value(json_array_get(held, 0))) {
+        s->holder = json_integer_value(json_array_get(held, 0));
+        return;
+    }
+    json_object_set_new(s->held, name, json_pack("[I,I]", (json_int_t)offset, (json_int_t)ms));
+}
+
 /* Moves to the next record of the time asked for. */
 static int source_move(struct source *s, bool first)
 {
@@ -111,6 +146,7 @@ static int source_move(struct source *s, bool first)
             s->next = s->end;
             return CLI_DONE;
         }
+        key_look(s, record);
         if (ms >= s->r->from_ms && ms < s->r->to_ms) return CLI_DONE;
     }
 }
@@ -134,7 +170,7 @@ static int sources_open(struct replay *r)
     json_array_foreach(list, i, one) {
         struct source *s = &r->sources[i];
 
-        *s = (struct source){.r = r, .partition = (int32_t)json_number(one, "partition"), .end = json_number(one, "end")};
+        *s = (struct source){.r = r, .partition = (int32_t)json_number(one, "partition"), .end = json_number(one, "end"), .held = json_object()};
         if (!status) status = seek(s, json_number(one, "start"));
         if (!status) status = source_move(s, true);
     }
@@ -237,11 +273,18 @@ static int send(struct replay *r, const json_t *record, struct bytes message)
     return CLI_DONE;
 }
 
-static int one(struct replay *r, const json_t *record)
+static int one(struct replay *r, const struct source *s)
 {
     AUTO(buf_fini) struct buf message = {0};
+    const json_t *record = source_record(s);
     const char *why;
 
+    if (s->holder >= 0) {
+        r->left_out++;
+        fprintf(stderr, "%" PRId32 "/%" PRId64 " left out: it repeats the Idempotency-Key of %" PRId32 "/%" PRId64 " and was no run\n", s->partition,
+                json_number(record, "offset"), s->partition, s->holder);
+        return CLI_DONE;
+    }
     if (!is_request(record, r->pipeline, &why) || !base64_decode(json_text(record, "value"), &message)) {
         r->left_out++;
         fprintf(stderr, "%" PRId64 "/%" PRId64 " left out: %s\n", json_number(record, "partition"), json_number(record, "offset"),
@@ -262,6 +305,8 @@ static int topic_name(struct replay *r)
     if (status) return status;
     buf_printf(&r->topic, STR_FMT "." STR_FMT ".pipeline.%s.inputs", STR_ARG(json_text(info, "topicPrefix")),
                STR_ARG(json_text(info, "namespace")), r->pipeline);
+    r->embedded = json_is_true(json_object_get(info, "embedded"));
+    r->window_ms = json_number(info, "idempotencyWindowMs");
     json_decref(info);
     return CLI_DONE;
 }
@@ -322,7 +367,7 @@ static int run(struct replay *r)
 
     if ((status = times_set(r)) || (status = topic_name(r)) || (status = into_check(r)) || (status = sources_open(r))) return status;
     while (!status && (s = oldest(r))) {
-        status = one(r, source_record(s));
+        status = one(r, s);
         if (!status) status = source_move(s, false);
     }
     summary(r);
@@ -335,8 +380,10 @@ int cmd_replay(struct cli *cli)
     struct replay r = {.cli = cli, .pipeline = cli->words[0], .into = cli->into, .failures = json_array()};
     int status = cli->into ? run(&r) : cli_usage("replay: --into PIPELINE is wanted: which one is to get the requests?");
 
-    for (size_t i = 0; i < r.sources_n; i++)
+    for (size_t i = 0; i < r.sources_n; i++) {
         json_decref(r.sources[i].page);
+        json_decref(r.sources[i].held);
+    }
     free(r.sources);
     buf_fini(&r.topic);
     json_decref(r.failures);

@@ -24,6 +24,7 @@ struct control_options {
     size_t message_bytes_max;
     enum flow_record record;                     /* flow.record */
     uint64_t recover_within_ms;                  /* flow.recoverWithinMs: for so long replaced versions are kept */
+    uint64_t idempotency_window_ms;              /* flow.idempotencyWindowMs, for who reads inputs (CONTROL_INFO) */
     bool store_file;                             /* control.store: file */
     struct str data;                             /* the data folder */
     struct fs *fs; struct workers *workers;      /* for the file */

@@ -265,9 +265,9 @@ void control_info(struct control *c, struct control_call *call)
     buf_append_str(b, STR(",\"clusterId\":"));
     json_put_str(b, str_of(bus_facts(c->o.bus)->cluster_id));
     buf_printf(b,
-               ",\"embedded\":%s,\"store\":\"%s\",\"resources\":%zu,\"snapshot\":%" PRIu64
+               ",\"embedded\":%s,\"idempotencyWindowMs\":%" PRIu64 ",\"store\":\"%s\",\"resources\":%zu,\"snapshot\":%" PRIu64
                ",\"ready\":%s",
-               bus_facts(c->o.bus)->embedded ? "true" : "false", c->o.store_file ? "file" : "topic",
+               bus_facts(c->o.bus)->embedded ? "true" : "false", c->o.idempotency_window_ms, c->o.store_file ? "file" : "topic",
                c->by_key.n, c->number, ready ? "true" : "false");
     if (!ready) {
         buf_append_str(b, STR(",\"why\":"));

@@ -3,9 +3,12 @@ moment, and also when the one that runs it is killed. On a millrace broker, and 
 
 import collections
 import concurrent.futures
+import json
 
+import confluent_kafka
 import requests
 import resources
+from harness import wait_for
 from replicas import claims, good_runs, header, identity, infer_with_key as infer
 
 
@@ -54,3 +57,35 @@ def test_a_key_whose_process_is_killed_gets_its_answer_from_another_and_one_outp
         assert [call.result().status_code for call in waits] == [200, 200], other.errors()
     assert [len(runs) for runs in good_runs(planes, "slowly").values()] == [1, 1]
     assert infer(other, "slowly", "key0").text == waits[0].result().text
+
+
+def committed(planes, group, topic):
+    consumer = confluent_kafka.Consumer({"bootstrap.servers": planes.bootstrap, "group.id": group})
+    try:
+        return consumer.committed([confluent_kafka.TopicPartition(topic, 0)], timeout=10)[0].offset
+    finally:
+        consumer.close()
+
+
+def test_the_input_of_a_claim_that_was_lost_is_no_run_for_anybody(fleet, toy, tmp_path):
+    """As a process leaves it that was asked at the same moment as another one: nothing runs it, waits for it or sends it again."""
+    planes = fleet(1)
+    planes.apply(tmp_path, toy, resources.CHAIN)
+    planes.await_owners(planes.members)
+    member, topic = planes.members[0], f"seldon.{planes.namespace}.pipeline.chain.inputs"
+    answer = infer(member, "chain", "key", timeout_s=2)
+    first = planes.records("pipeline.chain.inputs")[0]
+    run = header(first, "millrace-run").split("/")
+    run[2] = "f" * len(run[2])  # of another process
+    changed = {"millrace-run": "/".join(run).encode(), "x-request-id": b"lost"}
+    producer = confluent_kafka.Producer({"bootstrap.servers": planes.bootstrap})
+    producer.produce(topic, first.value(), b"0.chain.lost", partition=0, headers=[(k, changed.get(k, v)) for k, v in first.headers()])
+    assert producer.flush(30) == 0
+    wait_for(lambda: committed(planes, f"seldon-{planes.namespace}-flow-chain", topic) == 2, 30, "the owner waits for it")
+    assert infer(member, "chain", "key").text == answer.text
+    assert len(planes.records("pipeline.chain.outputs")) == len(planes.records("model.mul10.outputs")) == 1
+    assert len(planes.records("errors.errors")) == 0
+    traced = json.loads(member.cli("trace", "lost", "--output", "json").stdout)["records"]
+    assert [r["topic"] for r in traced] == [topic]
+    replayed = json.loads(member.cli("replay", "chain", "--into", "chain", "--check", "--output", "json").stdout)
+    assert (replayed["requests"], replayed["leftOut"]) == (1, 1)
