@@ -116,6 +116,38 @@ static void another_process_s_request_is_ended_when_its_time_and_the_grace_are_o
     fixture_close(&x);
 }
 
+static void note_drained(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+static void a_process_that_drains_leaves_overdue_requests_to_the_next_owner(void **state)
+{
+    struct fixture x = {0};
+    struct asked *a;
+    bool drained = false;
+
+    (void)state;
+    open_with(&x, 0);
+    record(&x, INPUTS, 0, "INPUT=1", foreign_run(&x, 1000));
+    x.up->hold = true;
+    a = fixture_ask(&x, "p", "INPUT=2");
+    fixture_settle(&x);
+    flow_drain(x.flow, clock_mono_ms(&x.clock.clock) + 8000, note_drained, &drained);
+    for (int i = 0; i < 40; i++)
+        fixture_advance(&x, 100);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 0);
+    assert_false(drained);
+    fake_upstream_finish(x.up, "mul10");
+    for (int i = 0; i < 10; i++)
+        fixture_advance(&x, 100);
+    assert_string_equal(asked_text(a), "OUTPUT=20");
+    assert_true(drained);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    asked_free(a);
+    fixture_close(&x);
+}
+
 static void another_process_s_request_that_has_its_outcome_is_left_alone(void **state)
 {
     struct fixture x = {0};
@@ -290,6 +322,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(outside_records_are_run_by_the_owner_of_their_number_and_by_nobody_else),
         cmocka_unit_test(another_process_s_request_is_ended_when_its_time_and_the_grace_are_over),
+        cmocka_unit_test(a_process_that_drains_leaves_overdue_requests_to_the_next_owner),
         cmocka_unit_test(another_process_s_request_that_has_its_outcome_is_left_alone),
         cmocka_unit_test(too_many_requests_of_others_hold_up_the_partition_until_they_are_answered),
         cmocka_unit_test(what_another_process_admitted_for_nobody_is_run_at_once),
