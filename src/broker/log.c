@@ -300,6 +300,7 @@ static enum rc stage_create(struct log *l, struct err *e)
     if (log_make_folder(l, e)) return e->rc;
     store_stage(l->store, &r, str_bytes(str_of(l->topic)), (struct bytes){0});
     l->known = true;
+    store_dirty(l->store, l);                                     /* also if the append fails: the next checkpoint takes the place of this record */
     return RC_OK;
 }
 

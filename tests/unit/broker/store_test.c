@@ -451,6 +451,33 @@ static void segments_get_small_batches_together_and_readers_get_them_at_once(voi
     rig_fini(&r);
 }
 
+/* The record of its creation is in the wal, and goes with the next checkpoint: which must have the log, although nothing is in it. */
+static void a_log_whose_first_append_found_no_room_is_known_after_a_checkpoint(void **state)
+{
+    struct rig          r;
+    struct log_appended a;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r);
+    assert_int_equal(put(&r, 0, (struct batch_of){.text = "x"}, &a), RC_OK);
+    storage_turn(&r.t);
+    clock_sim_advance(&r.t.clock, 2000);                          /* the room on the disk was looked at a moment ago */
+    fs_sim_set_capacity(r.disk, fs_sim_used(r.disk) + FS_ALIGN);  /* for its partition.metadata */
+    assert_int_equal(put(&r, 1, (struct batch_of){.text = "y"}, &a), RC_DISK_FULL);
+    assert_non_null(strstr(r.t.err.text, ".log"));
+    fs_sim_set_capacity(r.disk, 1ull << 40);
+    storage_turn(&r.t);
+    store_checkpoint_soon(r.t.store);
+    storage_turn(&r.t);
+    assert_int_equal(put(&r, 1, (struct batch_of){.text = "z"}, &a), RC_OK);
+    storage_turn(&r.t);
+    crash(&r);
+    rig_open(&r);
+    assert_string_equal(log_text(&r.t, storage_log(&r.t, 1), 0), "z");
+    rig_fini(&r);
+}
+
 static void answers_leave_before_segments_are_written(void **state)
 {
     struct rig          r;
@@ -802,6 +829,7 @@ int main(void)
         cmocka_unit_test(a_full_disk_is_decided_before_the_append_and_recovers_by_itself),
         cmocka_unit_test(a_disk_without_a_byte_left_gives_no_offset_twice),
         cmocka_unit_test(segments_get_small_batches_together_and_readers_get_them_at_once),
+        cmocka_unit_test(a_log_whose_first_append_found_no_room_is_known_after_a_checkpoint),
         cmocka_unit_test(answers_leave_before_segments_are_written),
         cmocka_unit_test(what_finds_no_room_in_its_segment_stays_in_the_wal_until_there_is_some),
         cmocka_unit_test(a_failed_wal_write_ends_acknowledgement_until_a_restart),
