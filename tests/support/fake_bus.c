@@ -411,15 +411,24 @@ static void fake_delete(struct bus *bus, struct bus_topic *t)
 static void fake_topics(struct bus *bus, struct bus_topics *t)
 {
     struct fake_bus *b = of(bus);
+    size_t bytes = 0;
+    char *at;
 
     t->op.err = (struct err){0};
-    t->names = xcalloc(b->topics_n + 1, sizeof *t->names + sizeof *t->partitions);
+    for (size_t i = 0; i < b->topics_n; i++)
+        bytes += b->topics[i]->name.n;
+    t->names = xcalloc(1, (b->topics_n + 1) * (sizeof *t->names + sizeof *t->partitions) + bytes);
     t->partitions = (int32_t *)(void *)(t->names + b->topics_n + 1);
+    at = (char *)(t->partitions + b->topics_n + 1);
     t->names_n = 0;
     for (size_t i = 0; i < b->topics_n; i++) {
-        if (!str_starts(buf_str(&b->topics[i]->name), t->prefix)) continue;
+        struct str name = buf_str(&b->topics[i]->name);
+
+        if (!str_starts(name, t->prefix)) continue;
+        memcpy(at, name.p, name.n);
         t->partitions[t->names_n] = b->topics[i]->partitions_n;
-        t->names[t->names_n++] = buf_str(&b->topics[i]->name);
+        t->names[t->names_n++] = (struct str){at, name.n};
+        at += name.n;
     }
     answer(b, &t->op);
 }
