@@ -76,12 +76,12 @@ void troubles_fini(struct broker *b)
 
 bool trouble_is_new(struct broker *b, const char *event, const struct broker_conn *c)
 {
-    char text[160];
+    char text[200]; /* room for an address whatever the event says of itself */
     struct str key;
     struct trouble *t;
     uint64_t now = broker_now_ms(b);
 
-    snprintf(text, sizeof text, "%s %.30s %s", event, c->listener->name.p, c->host);
+    snprintf(text, sizeof text, "%.100s %.30s %s", event, c->listener->name.p, c->host);
     key = str_of(text);
     t = map_get_str(&b->troubles, key);
     if (t && now < t->until_ms) return false;

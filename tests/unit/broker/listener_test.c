@@ -441,10 +441,26 @@ static void a_client_that_leaves_in_the_middle_of_the_handshake_is_heard_first(v
     rmdir(folder);
 }
 
+static void a_trouble_with_a_long_text_is_told_of_each_address(void **state)
+{
+    struct house *h = house_open(0, 0, NULL, NULL);
+    __typeof__(*((struct broker_conn *)0)->listener) l = {.name = STR("clients")};
+    struct broker_conn one = {.listener = &l, .host = "10.0.0.1"}, two = {.listener = &l, .host = "10.0.0.2"};
+    char event[180] = "SSL handshake failed: ";
+
+    (void)state;
+    memset(event + strlen(event), 'x', sizeof event - 1 - strlen(event));
+    assert_true(trouble_is_new(h->b, event, &one));
+    assert_true(trouble_is_new(h->b, event, &two));
+    assert_false(trouble_is_new(h->b, event, &one));
+    house_close(h);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(where_it_listens_is_not_what_clients_are_told),
+        cmocka_unit_test(a_trouble_with_a_long_text_is_told_of_each_address),
         cmocka_unit_test(a_client_that_leaves_in_the_middle_of_the_handshake_is_heard_first),
         cmocka_unit_test(a_request_is_answered_and_a_half_one_waits),
         cmocka_unit_test(garbage_closes_its_connection_and_no_other),
