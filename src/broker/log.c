@@ -311,7 +311,8 @@ static enum rc prepare(struct log *l, size_t payload, size_t disk, unsigned flag
 
     if (!wal_has_room(&s->wal, payload + APPEND_OVERHEAD)) {
         if (!wal_ring_is_short(&s->wal, payload + APPEND_OVERHEAD)) return err_set(e, RC_OVERLOAD, "the next group of the write-ahead log is full");
-        if (payload > store_inline_now(s) && store_disk_is_full(s)) return err_set(e, RC_DISK_FULL, "disk full: no room for a larger write-ahead log");
+        if (payload > store_inline_now(s) && store_disk_is_full(s))
+            return err_set(e, RC_DISK_FULL, "disk full: no room for a larger write-ahead log; " DISK_REMEDY);
         store_want_ring(s, store_ring_wanted(s, payload));
         store_checkpoint_soon(s);
         return err_set(e, RC_OVERLOAD, "the write-ahead log is full until its checkpoint ends");

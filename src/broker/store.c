@@ -311,7 +311,7 @@ enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, str
     uint64_t left = disk_left(s), floor = flags & LOG_APPEND_RESERVED ? 0 : s->wal.bytes_max + DISK_RESERVE;
 
     if (left < floor + bytes)
-        return err_set(e, RC_DISK_FULL, "disk full: %" PRIu64 " MiB are free below %s, %" PRIu64 " MiB are kept in reserve", left >> 20, s->dir,
+        return err_set(e, RC_DISK_FULL, "disk full: %" PRIu64 " MiB are free below %s, %" PRIu64 " MiB are kept in reserve; " DISK_REMEDY, left >> 20, s->dir,
                        (s->wal.bytes_max + DISK_RESERVE) >> 20);
     s->disk_spent += bytes;
     return RC_OK;

@@ -136,6 +136,8 @@ void store_log_forget(struct store *s, struct log *l);                         /
 void log_unref(struct log *l);
 void store_dirty(struct store *s, struct log *l);
 bool store_room_for_copy(struct store *s, uint64_t bytes);                     /* for files that compaction makes: 64 MiB stay free */
+/* What an operator can do about it, behind every "disk full". */
+#define DISK_REMEDY "make room or lower retention, it goes on by itself"
 enum rc store_room_for_disk(struct store *s, uint64_t bytes, unsigned flags, struct err *e);
 bool store_disk_was_full(const struct store *s);                                /* as it was when it was last looked at */
 void store_path(const struct store *s, const char *name, char ret[STORE_PATH_BYTES]);

@@ -13,6 +13,7 @@
 #include "broker/store.h"
 #include "broker/validate.h"
 #include "sys/worker.h"
+#include <stdio.h>
 
 enum {
     EXPANDED_BYTES_MAX = 1 << 30,
@@ -136,11 +137,16 @@ static int16_t code_of(const struct err *e)
                                   : kafka_error_of(e);
 }
 
+/* Told once a minute of each client and topic: it may go on for as long as the disk is full. */
 static void row_failed(struct produce *p, struct produce_response_partition *row,
                        const struct partition *to, const struct err *e)
 {
+    char what[100];
+
     row_error(p, row, code_of(e));
     row->error_message = text_dup(p, e->text);
+    snprintf(what, sizeof what, "%s " STR_FMT, rc_name(e->rc), STR_ARG(to->topic->name));
+    if (!trouble_is_new(p->r->broker, what, p->r->conn)) return;
     diag(DIAG_WARN, "broker.append_failed", KV_STR("topic", to->topic->name),
          KV_I64("partition", to->number), KV_CSTR("why", e->text));
 }
