@@ -41,6 +41,9 @@ static void ends_one_done(struct bus_op *op)
 
     if (op->err.rc && !e->err.rc) e->err = op->err;
     if (!op->err.rc && t->partitions == 0) err_set(&e->err, RC_NOT_FOUND, "topic " STR_FMT " is gone", STR_ARG(t->topic));
+    else if (!op->err.rc && one == &e->inputs && t->partitions < one->used)    /* one that has come to be smaller is used so before */
+        err_set(&e->err, RC_UNAVAILABLE, "topic " STR_FMT " has %d partitions now and had %d: whoever was asked has not heard of all yet",
+                STR_ARG(t->topic), t->partitions, one->used);
     if (!f->closed && !e->err.rc && --e->open > 0) {
         ends_ask(e);
     } else {

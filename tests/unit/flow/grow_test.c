@@ -171,6 +171,53 @@ static void a_pipeline_that_reads_others_uses_added_partitions_after_a_start(voi
     fixture_close(&x);
 }
 
+/* … and is heard of all of them again. */
+static enum rc lagged(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    struct fixture *x = ctx;
+
+    (void)kind;
+    (void)topic;
+    (void)e;
+    fake_bus_topic(x->bus, INPUTS)->partitions_n = BEFORE;
+    return RC_OK;
+}
+
+/* The next look at the ends of the inputs is at a broker that knows of one partition only. */
+static enum rc lagging(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    struct fixture *x = ctx;
+    bool look = kind == FAKE_DESCRIBE && str_is(topic, INPUTS);
+
+    (void)e;
+    fake_bus_topic(x->bus, INPUTS)->partitions_n = look ? 1 : BEFORE;
+    if (look) x->bus->fail = lagged;
+    return RC_OK;
+}
+
+static void ends_of_a_broker_that_lags_are_not_those_of_other_partitions(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: mul10; out < mul10");
+    for (int i = 0; i < 3; i++)
+        record(&x, INPUTS, 0, "INPUT=1");
+    advance(&x, 2);
+    fixture_reopen(&x, "2");
+    x.bus->fail = lagging;
+    x.bus->fail_ctx = &x;
+    apply(&x, "p: mul10; out < mul10");
+    assert_ptr_equal(x.bus->fail, lagged);
+    x.bus->fail = NULL;
+    record(&x, INPUTS, 1, "INPUT=2");
+    advance(&x, 2);
+    assert_int_equal(outputs_in(&x, 1), 1);
+    assert_int_equal(outputs_in(&x, 0), 3);
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +227,7 @@ int main(void)
         cmocka_unit_test(added_partitions_are_run_by_the_owner_of_their_number),
         cmocka_unit_test(requests_to_every_executor_go_to_added_partitions_too),
         cmocka_unit_test(a_pipeline_that_reads_others_uses_added_partitions_after_a_start),
+        cmocka_unit_test(ends_of_a_broker_that_lags_are_not_those_of_other_partitions),
     };
 
     return cmocka_run_group_tests_name("flow/grow", tests, NULL, NULL);
