@@ -17,26 +17,68 @@
 
 /* ---- metadata ---- */
 
-void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors)
+static int64_t number(struct str s, int64_t otherwise)
+{
+    int64_t n;
+
+    return str_to_i64(s, &n) ? n : otherwise;
+}
+
+/* Keys that it does not know are a later version's. */
+void commit_metadata_parse(struct str s, struct intake *in)
 {
     struct str one, key, value;
 
-    *ret_outputs = *ret_errors = 0;
+    in->outputs = in->errors = (struct outcomes){.partition = -1};
     while (s.n) {
         str_cut(s, ' ', &one, &s);
         str_cut(one, '=', &key, &value);
-        if (str_is(key, "outputs") && !str_to_i64(value, ret_outputs)) *ret_outputs = 0;
-        if (str_is(key, "errors") && !str_to_i64(value, ret_errors)) *ret_errors = 0;
+        if (str_is(key, "outputs")) in->outputs.from = number(value, 0);
+        if (str_is(key, "errors")) in->errors.from = number(value, 0);
+        if (str_is(key, "outputsPartition")) in->outputs.partition = (int32_t)number(value, -1);
+        if (str_is(key, "errorsPartition")) in->errors.partition = (int32_t)number(value, -1);
     }
 }
 
-struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors)
+struct str commit_metadata(struct arena *a, const struct intake *in)
 {
 #ifdef MILLRACE_NEXT
-    return arena_printf(a, "next=%d outputs=%" PRId64 " later=x errors=%" PRId64, 1, outputs, errors);
+    const char *next = "next=1 ", *later = "later=x ";
 #else
-    return arena_printf(a, "outputs=%" PRId64 " errors=%" PRId64, outputs, errors);
+    const char *next = "", *later = "";
 #endif
+
+    return arena_printf(a, "%soutputs=%" PRId64 " %serrors=%" PRId64 " outputsPartition=%" PRId32 " errorsPartition=%" PRId32, next,
+                        in->outputs.from, later, in->errors.from, in->outputs.partition, in->errors.partition);
+}
+
+/* ---- where outcomes begin ---- */
+
+void outcomes_begin(struct intake *in, const struct ends *e)
+{
+    in->outputs = (struct outcomes){ends_of(&e->outputs, in->partition), ends_at(&e->outputs, in->partition)};
+    in->errors = (struct outcomes){ends_of(&e->errors, in->partition), ends_at(&e->errors, in->partition)};
+}
+
+/* False: they begin at 0, since what was known is of another partition, or of a topic that is no more. */
+static bool outcomes_hold(struct outcomes *o, const struct ends_one *one, int32_t partition)
+{
+    int32_t at = ends_at(one, partition);
+    bool same = o->partition < 0 || o->partition == at, hold = same && o->from <= one->t.end_offsets[at];
+
+    o->partition = at;
+    if (!hold) o->from = 0;
+    return hold;
+}
+
+void outcomes_check(struct intake *in, const struct ends *e)
+{
+    bool outputs = outcomes_hold(&in->outputs, &e->outputs, in->partition), errors = outcomes_hold(&in->errors, &e->errors, in->partition);
+
+    for (unsigned i = 0; i < in->ends_n; i++) {
+        if (!outputs) in->ends[i].outputs = 0;
+        if (!errors) in->ends[i].errors = 0;
+    }
 }
 
 /* ---- floors ---- */
@@ -269,8 +311,8 @@ static void ends_choose(struct intake *in)
         if (keep == 0) return;
         keep--;
     }
-    in->outputs_from = MAX(in->outputs_from, in->ends[keep].outputs);
-    in->errors_from = MAX(in->errors_from, in->ends[keep].errors);
+    in->outputs.from = MAX(in->outputs.from, in->ends[keep].outputs);
+    in->errors.from = MAX(in->errors.from, in->ends[keep].errors);
     memmove(in->ends, in->ends + keep, (in->ends_n - keep) * sizeof *in->ends);
     in->ends_n -= keep;
 }
@@ -278,6 +320,7 @@ static void ends_choose(struct intake *in)
 /* When it is full the newest makes room: the older ones are nearer to the floor. */
 static void ends_remember(struct intake *in, const struct ends *e)
 {
+    outcomes_check(in, e);
     in->ends_n = MIN(in->ends_n, (unsigned)countof(in->ends) - 1);
     in->ends[in->ends_n++] = (struct intake_ends){
         ends_of(&e->inputs, in->partition), ends_of(&e->outputs, in->partition), ends_of(&e->errors, in->partition)};
@@ -297,7 +340,7 @@ static void place_commit(struct place *p)
         if (behind) commit_touch(p);
         if (in->floor > in->committed)
             c->c.offsets[c->c.offsets_n++] = (struct bus_offset){
-                in->partition, in->floor, commit_metadata(&c->arena, in->outputs_from, in->errors_from)};
+                in->partition, in->floor, commit_metadata(&c->arena, in)};
     }
     if (c->c.offsets_n && p->state == PLACE_READY) {
         commit_send(c);

@@ -77,7 +77,8 @@ struct intake {
     struct held *held;                           /* records that found no room; NULL: none (held.c) */
     int64_t seen;                                /* everything before it was handed to us or is this process's own */
     int64_t committed, floor;                    /* floor: of the commit that is being made */
-    int64_t outputs_from, errors_from;           /* where the outcomes of inputs from `committed` on begin */
+    struct outcomes { int64_t from; int32_t partition; } outputs, errors;      /* where those of inputs from `committed` on begin, and
+                                                    in which partition of that topic that is; -1: an older version did not say */
     struct scan *scan;                           /* what was left unfinished is being looked for; NULL: no more */
     bool open;                                   /* it is ours, its offsets are known: watched, searched, committed */
     struct foreigns *foreigns;                   /* requests in it that another process runs; NULL: none */
@@ -396,8 +397,10 @@ int64_t ends_of(const struct ends_one *one, int32_t partition);
 void commit_touch(struct place *p);
 void commit_now(struct flow *f);
 void commit_told(struct intake *in);             /* its watch said how far it is, or ended */
-void commit_metadata_parse(struct str s, int64_t *ret_outputs, int64_t *ret_errors);
-struct str commit_metadata(struct arena *a, int64_t outputs, int64_t errors);
+void commit_metadata_parse(struct str s, struct intake *in);
+struct str commit_metadata(struct arena *a, const struct intake *in);
+void outcomes_begin(struct intake *in, const struct ends *e);        /* at these ends */
+void outcomes_check(struct intake *in, const struct ends *e);        /* what is known of them may be of other partitions, or of topics that were made anew */
 /* One commit of a place on its way. `done` is called unless the executor was closed meanwhile. */
 struct commit {
     struct bus_commit c;

@@ -48,8 +48,8 @@ static struct foreigns *foreigns_of(struct intake *in)
     ps = in->foreigns = xnew(struct foreigns);
     ps->in = in;
     list_init(&ps->all);
-    ps->from[PHASE_OUTPUTS] = ps->last[PHASE_OUTPUTS] = in->outputs_from;
-    ps->from[PHASE_ERRORS] = ps->last[PHASE_ERRORS] = in->errors_from;
+    ps->from[PHASE_OUTPUTS] = ps->last[PHASE_OUTPUTS] = in->outputs.from;
+    ps->from[PHASE_ERRORS] = ps->last[PHASE_ERRORS] = in->errors.from;
     return ps;
 }
 
@@ -221,7 +221,7 @@ static void phase_end(struct look *k)
     ps->from[k->phase] = ps->last[k->phase];
     ps->last[k->phase] = k->at;
     if (k->phase == PHASE_OUTPUTS && k->place->model) {
-        phase_begin(k, PHASE_ERRORS, k->full ? ps->in->errors_from : ps->from[PHASE_ERRORS]);
+        phase_begin(k, PHASE_ERRORS, k->full ? ps->in->errors.from : ps->from[PHASE_ERRORS]);
     } else {
         inputs_begin(k);
     }
@@ -315,5 +315,5 @@ static void look_start(struct timer *t)
     now = wall_ms(k);
     list_each(l, &ps->all)
         k->full |= container_of(l, struct foreign, link)->due_ms <= now && !k->f->draining;     /* else the next owner's */
-    phase_begin(k, PHASE_OUTPUTS, k->full ? ps->in->outputs_from : ps->from[PHASE_OUTPUTS]);
+    phase_begin(k, PHASE_OUTPUTS, k->full ? ps->in->outputs.from : ps->from[PHASE_OUTPUTS]);
 }

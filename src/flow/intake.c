@@ -231,11 +231,10 @@ static void first_commit(struct place *p, const struct ends *e)
         struct intake *in = p->intakes[i];
 
         in->committed = ends_of(&e->inputs, in->partition);
-        in->outputs_from = ends_of(&e->outputs, in->partition);
-        in->errors_from = ends_of(&e->errors, in->partition);
+        outcomes_begin(in, e);
         p->acked[i] = in->committed - 1;
         c->c.offsets[c->c.offsets_n++] = (struct bus_offset){
-            in->partition, in->committed, commit_metadata(&c->arena, in->outputs_from, in->errors_from)};
+            in->partition, in->committed, commit_metadata(&c->arena, in)};
     }
     if (!owners_shared(p->f)) {
         commit_send(c);
@@ -274,6 +273,7 @@ static void ends_known(struct place *p, const struct ends *e)
             open_failed(p, &why);
             return;
         }
+        outcomes_check(in, e);
     }
     place_opened(p, e);
 }
@@ -313,7 +313,7 @@ static void committed_known(struct place *p, const struct bus_commit *c)
 
         if (in->open || i >= c->offsets_n) continue;     /* the second: the topic was made anew with fewer */
         in->committed = c->offsets[i].offset;
-        commit_metadata_parse(c->offsets[i].metadata, &in->outputs_from, &in->errors_from);
+        commit_metadata_parse(c->offsets[i].metadata, in);
     }
     p->busy = true;
     ends_look(p, ends_known);

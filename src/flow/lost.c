@@ -10,11 +10,8 @@
 static void forget(struct intake *in, int64_t at, const struct ends *e, bool outcomes)
 {
     in->committed = at;
-    if (outcomes) {
-        in->outputs_from = ends_of(&e->outputs, in->partition);
-        in->errors_from = ends_of(&e->errors, in->partition);
-    }
-    in->ends[0] = (struct intake_ends){at, in->outputs_from, in->errors_from};
+    if (outcomes) outcomes_begin(in, e);
+    in->ends[0] = (struct intake_ends){at, in->outputs.from, in->errors.from};
     in->ends_n = 1;
     in->p->acked[in->partition] = at - 1;
 }

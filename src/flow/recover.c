@@ -76,8 +76,8 @@ static void phase_begin(struct scan *s, enum scan_phase phase)
 {
     const struct intake *in = s->in;
     int64_t from = phase == SCAN_INPUTS    ? in->committed
-                   : phase == SCAN_OUTPUTS ? in->outputs_from
-                                           : in->errors_from;
+                   : phase == SCAN_OUTPUTS ? in->outputs.from
+                                           : in->errors.from;
 
     s->phase = phase;
     s->at = MAX(from, s->starts[phase]);

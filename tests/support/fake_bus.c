@@ -392,19 +392,22 @@ static void fake_describe(struct bus *bus, struct bus_topic *t)
     answer(b, &t->op);
 }
 
+static bool topic_remove(struct fake_bus *b, struct str name)
+{
+    for (size_t i = 0; i < b->topics_n; i++) {
+        if (!str_eq(buf_str(&b->topics[i]->name), name)) continue;
+        topic_free(b->topics[i]);
+        b->topics[i] = b->topics[--b->topics_n];
+        return true;
+    }
+    return false;
+}
+
 static void fake_delete(struct bus *bus, struct bus_topic *t)
 {
     struct fake_bus *b = of(bus);
-    bool found = false;
 
-    if (!failed(b, FAKE_DELETE, t->topic, &t->op)) {
-        for (size_t i = 0; i < b->topics_n && !found; i++)
-            if ((found = str_eq(buf_str(&b->topics[i]->name), t->topic))) {
-                topic_free(b->topics[i]);
-                b->topics[i] = b->topics[--b->topics_n];
-            }
-        if (!found) err_set(&t->op.err, RC_NOT_FOUND, "no such topic");
-    }
+    if (!failed(b, FAKE_DELETE, t->topic, &t->op) && !topic_remove(b, t->topic)) err_set(&t->op.err, RC_NOT_FOUND, "no such topic");
     answer(b, &t->op);
 }
 
@@ -613,6 +616,11 @@ struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name)
 void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions)
 {
     create(b, str_of(topic), partitions);
+}
+
+void fake_bus_remove(struct fake_bus *b, const char *topic)
+{
+    must(topic_remove(b, str_of(topic)));
 }
 
 void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions)

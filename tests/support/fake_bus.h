@@ -54,6 +54,7 @@ void fake_bus_tick(struct fake_bus *b);                                 /* fetch
 void fake_bus_release(struct fake_bus *b);                              /* posts what was held and stops holding */
 struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name);        /* NULL when it is not there */
 void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions);
+void fake_bus_remove(struct fake_bus *b, const char *topic);            /* somebody deletes it */
 void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions);  /* somebody adds partitions */
 const struct fake_record *fake_bus_record(struct fake_bus *b, const char *topic, int32_t partition, size_t i);
 size_t fake_bus_count(struct fake_bus *b, const char *topic);           /* records in all its partitions */

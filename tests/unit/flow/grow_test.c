@@ -171,6 +171,63 @@ static void a_pipeline_that_reads_others_uses_added_partitions_after_a_start(voi
     fixture_close(&x);
 }
 
+/* Three outcomes are behind the committed offset of inputs/3. Then all is stopped, and the outputs are others. */
+static void stopped_behind_three(struct fixture *x)
+{
+    open(x, false);
+    fake_bus_make(x->bus, INPUTS, AFTER);
+    apply(x, "p: mul10; out < mul10");
+    for (int i = 0; i < 3; i++) {
+        record(x, INPUTS, 3, "INPUT=1");
+        advance(x, 2);
+    }
+    assert_int_equal(fake_bus_committed(x->bus, GROUP, INPUTS, 3), 3);
+    assert_int_equal(outputs_in(x, 3 % BEFORE), 3);
+}
+
+/* Some more are run, and nothing committed before the end. */
+static void a_crash_after_more_writes_no_second_outcome(struct fixture *x, int32_t outputs, size_t more)
+{
+    fixture_reopen(x, "2");
+    apply(x, "p: mul10; out < mul10");
+    for (size_t i = 0; i < more; i++)
+        record(x, INPUTS, 3, "INPUT=2");
+    fixture_settle(x);
+    assert_int_equal(outputs_in(x, outputs), more);
+    assert_int_equal(fake_bus_committed(x->bus, GROUP, INPUTS, 3), 3);
+    fixture_reopen(x, "3");
+    apply(x, "p: mul10; out < mul10");
+    advance(x, 5);
+    assert_int_equal(outputs_in(x, outputs), more);
+    assert_int_equal(fake_bus_committed(x->bus, GROUP, INPUTS, 3), 3 + more);
+    record(x, INPUTS, 3, "INPUT=3");
+    advance(x, 5);
+    assert_int_equal(outputs_in(x, outputs), more + 1);
+    fixture_close(x);
+}
+
+static void outcomes_in_another_partition_of_outputs_that_were_enlarged_last_are_found(void **state)
+{
+    (void)state;
+    for (size_t more = 1; more < 6; more += 4) {         /* their end is before the offset that was committed for the other one, and behind it */
+        struct fixture x = {0};
+
+        stopped_behind_three(&x);
+        fake_bus_grow(x.bus, OUTPUTS, AFTER);
+        a_crash_after_more_writes_no_second_outcome(&x, 3, more);
+    }
+}
+
+static void outcomes_in_an_outputs_topic_that_was_made_anew_are_found(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    stopped_behind_three(&x);
+    fake_bus_remove(x.bus, OUTPUTS);
+    a_crash_after_more_writes_no_second_outcome(&x, 3 % BEFORE, 1);
+}
+
 /* … and is heard of all of them again. */
 static enum rc lagged(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
 {
@@ -227,6 +284,8 @@ int main(void)
         cmocka_unit_test(added_partitions_are_run_by_the_owner_of_their_number),
         cmocka_unit_test(requests_to_every_executor_go_to_added_partitions_too),
         cmocka_unit_test(a_pipeline_that_reads_others_uses_added_partitions_after_a_start),
+        cmocka_unit_test(outcomes_in_another_partition_of_outputs_that_were_enlarged_last_are_found),
+        cmocka_unit_test(outcomes_in_an_outputs_topic_that_was_made_anew_are_found),
         cmocka_unit_test(ends_of_a_broker_that_lags_are_not_those_of_other_partitions),
     };
 
