@@ -1,6 +1,7 @@
 /* How a tap begins: what the definition says becomes sources and feeds; then every feed's topic is made sure of, its
  * committed offsets are looked up, and where there are none the ends are committed. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/tap_inside.h"
+#include "flow/owners.h"
 #include "base/diag.h"
 #include <inttypes.h>
 #include <stdio.h>
@@ -159,31 +160,94 @@ struct str tap_metadata(struct feed *fd, size_t k, int64_t inputs)
     return (struct str){text, (size_t)snprintf(text, 40, "inputs=%" PRId64, inputs)};
 }
 
+/* Whoever is the first to read a topic begins all its partitions, whose ever they are. So those behind the last that has an offset
+ * were added since. Where one between others has none, an older version began it, each process its own: then it has parts_n. */
+static size_t parts_begun(const struct feed *fd)
+{
+    size_t n = 0;
+
+    while (n < fd->parts_n && fd->parts[n].committed >= 0)
+        n++;
+    for (size_t k = n; k < fd->parts_n; k++)
+        if (fd->parts[k].committed >= 0) return fd->parts_n;
+    return n;
+}
+
+static bool any_mine(const struct feed *fd)
+{
+    for (size_t k = 0; k < fd->parts_n; k++)
+        if (tap_mine(&fd->parts[k])) return true;
+    return false;
+}
+
+/* At the ends of a topic that is read for the first time; what was added to it since is read from its start. */
+static void feed_begin(struct feed *fd)
+{
+    size_t begun = parts_begun(fd), n = 0;
+    bool all = begun < fd->parts_n && any_mine(fd);
+
+    for (size_t k = 0; k < fd->parts_n; k++) {
+        struct part *pt = &fd->parts[k];
+
+        if (pt->committed < 0 && (all || tap_mine(pt))) {
+            pt->committed = all && begun > 0 ? 0 : fd->ensure.end_offsets[k];
+            fd->offsets[n].partition = pt->number;
+            fd->offsets[n].offset = pt->committed;
+            fd->offsets[n].metadata = tap_metadata(fd, n, 0);
+            n++;
+        }
+        pt->at = pt->committed;
+    }
+    if (n) tap_commit(fd, n, first_committed);
+    else feed_opened(fd);
+}
+
+/* Another process may have begun it since, and have come further than these ends. */
+static void first_known(struct bus_op *op)
+{
+    struct feed *fd = container_of(op, struct feed, asked.op);
+    struct tap *t = fd->t;
+    bool begun = false;
+
+    for (size_t k = 0; !op->err.rc && k < fd->parts_n; k++)
+        begun |= fd->asked.offsets[k].offset >= 0;
+    if (!t->closed && op->err.rc) {
+        feed_failed(fd, &op->err);
+    } else if (!t->closed && begun) {
+        if (!timer_is_set(&t->commit)) loop_timer(t->f->loop, &t->commit, RETRY_MS, open_again);
+    } else if (!t->closed) {
+        feed_begin(fd);
+    }
+    bus_committed_fini(&fd->asked);
+    bus_topic_fini(&fd->ensure);
+    tap_returned(t);
+}
+
+static void committed_ask(struct feed *fd, void (*done)(struct bus_op *op))
+{
+    struct tap *t = fd->t;
+
+    fd->asked = (struct bus_commit){.op = {.reply_to = loop_mailbox(t->f->loop), .done = done},
+                                    .group = t->p->group, .topic = fd->topic, .offsets_n = fd->parts_n};
+    tap_lend(t);
+    bus_committed(t->f->bus, &fd->asked);
+}
+
 static void first_ends(struct bus_op *op)
 {
     struct feed *fd = container_of(op, struct feed, ensure.op);
     struct tap *t = fd->t;
-    size_t n = 0;
+    struct err e = op->err;
 
-    if (!t->closed && op->err.rc) {
-        feed_failed(fd, &op->err);
-    } else if (!t->closed) {
-        for (size_t k = 0; k < fd->parts_n; k++) {
-            struct part *pt = &fd->parts[k];
-
-            if (pt->committed >= 0 || !tap_mine(pt)) {
-                pt->at = pt->committed;
-                continue;
-            }
-            pt->at = pt->committed = fd->ensure.end_offsets[k];
-            fd->offsets[n].partition = pt->number;
-            fd->offsets[n].offset = pt->at;
-            fd->offsets[n].metadata = tap_metadata(fd, n, 0);
-            n++;
-        }
-        if (n) tap_commit(fd, n, first_committed);
-        else feed_opened(fd);
+    if (!e.rc && (size_t)fd->ensure.partitions < fd->parts_n)
+        err_set(&e, RC_UNAVAILABLE, "it has %d partitions now and had %zu: whoever was asked has not heard of all yet", fd->ensure.partitions, fd->parts_n);
+    if (!t->closed && !e.rc && parts_begun(fd) == 0 && owners_shared(t->f)) {
+        committed_ask(fd, first_known);          /* which needs the ends */
+        tap_returned(t);
+        return;
     }
+    if (!t->closed && e.rc) feed_failed(fd, &e);
+    else if (!t->closed) feed_begin(fd);
     bus_topic_fini(&fd->ensure);
     tap_returned(t);
 }
@@ -238,10 +302,7 @@ static void topic_made(struct bus_op *op)
         feed_failed(fd, &e);
     } else if (!t->closed) {
         parts_make(fd, (size_t)fd->ensure.partitions);
-        fd->asked = (struct bus_commit){.op = {.reply_to = loop_mailbox(t->f->loop), .done = committed_known},
-                                        .group = t->p->group, .topic = fd->topic, .offsets_n = fd->parts_n};
-        tap_lend(t);
-        bus_committed(t->f->bus, &fd->asked);
+        committed_ask(fd, committed_known);
     }
     bus_topic_fini(&fd->ensure);
     tap_returned(t);

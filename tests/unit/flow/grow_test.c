@@ -4,6 +4,7 @@
 
 #define INPUTS  "seldon.default.pipeline.p.inputs"
 #define OUTPUTS "seldon.default.pipeline.p.outputs"
+#define Q_OUTPUTS "seldon.default.pipeline.q.outputs"
 #define GROUP   "seldon-default-flow-p"
 enum { BEFORE = 2, AFTER = 5 };
 
@@ -171,6 +172,63 @@ static void a_pipeline_that_reads_others_uses_added_partitions_after_a_start(voi
     fixture_close(&x);
 }
 
+static void said_by_q(struct fixture *x, int32_t partition)
+{
+    struct bus_header q = {STR("pipeline"), bytes_of("q", 1)};
+    AUTO(buf_fini) struct buf value = {0};
+    struct bus_record r = {.timestamp_ms = -1, .headers = &q, .headers_n = 1};
+
+    message_write(&value, "INPUT=1");
+    r.value = buf_view(&value);
+    fake_bus_produce(x->bus, Q_OUTPUTS, partition, &r);
+}
+
+static void what_another_pipeline_said_in_added_partitions_is_an_input_after_a_start(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, false);
+    apply(&x, "p: in < q.outputs; mul10; out < mul10");
+    said_by_q(&x, 1);
+    advance(&x, 2);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    fake_bus_grow(x.bus, Q_OUTPUTS, AFTER);
+    said_by_q(&x, 4);
+    advance(&x, 2);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    for (int i = 2; i < 4; i++) {
+        fixture_reopen(&x, i == 2 ? "2" : "3");
+        apply(&x, "p: in < q.outputs; mul10; out < mul10");
+        advance(&x, 2);
+        assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 2);
+    }
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, Q_OUTPUTS, 4), 1);
+    fixture_close(&x);
+}
+
+static void what_another_pipeline_said_before_is_no_input_for_the_owner_who_comes_second(void **state)
+{
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, true);
+    take(&x, 0);
+    fake_bus_make(x.bus, Q_OUTPUTS, BEFORE);
+    said_by_q(&x, 1);
+    apply(&x, "p: in < q.outputs; mul10; out < mul10");
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, Q_OUTPUTS, 0), 0);
+    assert_int_equal(fake_bus_committed(x.bus, GROUP, Q_OUTPUTS, 1), 1);
+    said_by_q(&x, 1);
+    advance(&x, 2);
+    assert_int_equal(fake_bus_count(x.bus, INPUTS), 0);
+    take(&x, 1);
+    advance(&x, 3);
+    assert_int_equal(fake_bus_count(x.bus, INPUTS), 1);
+    assert_str(fake_record_header(fake_bus_record(x.bus, INPUTS, 1, 0), "millrace-source"), Q_OUTPUTS "/1/1");
+    fixture_close(&x);
+}
+
 /* Three outcomes are behind the committed offset of inputs/3. Then all is stopped, and the outputs are others. */
 static void stopped_behind_three(struct fixture *x)
 {
@@ -286,6 +344,8 @@ int main(void)
         cmocka_unit_test(a_pipeline_that_reads_others_uses_added_partitions_after_a_start),
         cmocka_unit_test(outcomes_in_another_partition_of_outputs_that_were_enlarged_last_are_found),
         cmocka_unit_test(outcomes_in_an_outputs_topic_that_was_made_anew_are_found),
+        cmocka_unit_test(what_another_pipeline_said_in_added_partitions_is_an_input_after_a_start),
+        cmocka_unit_test(what_another_pipeline_said_before_is_no_input_for_the_owner_who_comes_second),
         cmocka_unit_test(ends_of_a_broker_that_lags_are_not_those_of_other_partitions),
     };
 
