@@ -5,7 +5,8 @@
  *
  * What belongs to partition p of the inputs lies in p mod n of a topic that has n partitions, so n must not change for a
  * partition that is in use: an outputs topic that has fewer than the inputs keeps the number it had until the next start. So do
- * the inputs of a pipeline that reads other pipelines, whose partitions belong together. Both are said.
+ * the errors topic, the inputs of a pipeline that reads other pipelines, whose partitions belong together, and the topics that it
+ * reads. All are said. Processes that share them have to agree about it: all are stopped before one is started.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/owners.h"
@@ -70,18 +71,25 @@ static void use(struct place *p, int32_t inputs, int32_t outputs)
 }
 
 /* Once for each number. */
+static void left_alone_said(struct str topic, int32_t used, int32_t *said, int32_t n, const char *why)
+{
+    if (*said == n) return;
+    *said = n;
+    diag(DIAG_WARN, "flow.partitions", KV_STR("topic", topic), KV_I64("partitions", n), KV_I64("used", used), KV_CSTR("why", why));
+}
+
 static void left_alone(struct topic *t, int32_t n, const char *why)
 {
-    if (t->left_alone == n) return;
-    t->left_alone = n;
-    diag(DIAG_WARN, "flow.partitions", KV_STR("topic", t->name), KV_I64("partitions", n), KV_I64("used", t->partitions), KV_CSTR("why", why));
+    left_alone_said(t->name, t->partitions, &t->left_alone, n, why);
 }
+
+#define TO_DO "stop all processes, then start them"
 
 static void outputs_meet(struct place *p, int32_t n)
 {
     if (n <= p->outputs.partitions) return;
     if (p->inputs.partitions <= p->outputs.partitions) use(p, p->inputs.partitions, n);
-    else left_alone(&p->outputs, n, "its pipeline's or model's inputs had more partitions before it; the new ones are used from the next start on");
+    else left_alone(&p->outputs, n, "its pipeline's or model's inputs had more partitions before it; for the new ones to be used " TO_DO);
 }
 
 static void inputs_meet(struct grow_look *l, struct place *p, int32_t n)
@@ -91,7 +99,7 @@ static void inputs_meet(struct grow_look *l, struct place *p, int32_t n)
     p->growing = n > p->inputs.partitions ? n : 0;
     if (!p->growing) return;
     if (tap_wanted(p)) {
-        left_alone(&p->inputs, n, "its pipeline reads other pipelines; records in the new partitions are run after the next start");
+        left_alone(&p->inputs, n, "its pipeline reads other pipelines; for records in the new partitions to be run " TO_DO);
     } else if (!sure || p->busy || p->rewatching) {
         l->soon = true;
     } else {
@@ -101,6 +109,22 @@ static void inputs_meet(struct grow_look *l, struct place *p, int32_t n)
         use(p, n, p->outputs.partitions);
         intake_grow(p);
     }
+}
+
+static void feeds_meet(struct grow_look *l, struct place *p)
+{
+    struct tap_feed fd;
+
+    for (size_t i = 0; tap_feed(p, i, &fd); i++) {
+        int32_t n = count_of(l, fd.topic);
+
+        if (n > fd.used) left_alone_said(fd.topic, fd.used, fd.said, n, "another pipeline reads it; for records in the new partitions to be read " TO_DO);
+    }
+}
+
+static void errors_meet(struct flow *f, int32_t n)
+{
+    if (f->errors.ready && n > f->errors.partitions) left_alone(&f->errors, n, "errors are kept by partition of their inputs; for the new ones to be used " TO_DO);
 }
 
 /* ---- all of them ---- */
@@ -117,6 +141,7 @@ static void places_meet(struct grow_look *l, struct map *places)
         if (p->state != PLACE_READY || !p->intakes) continue;
         outputs_meet(p, count_of(l, p->outputs.name));
         inputs_meet(l, p, count_of(l, p->inputs.name));
+        feeds_meet(l, p);
     }
 }
 
@@ -130,6 +155,7 @@ static void looked(struct bus_op *op)
         for (size_t i = 0; i < l->t.names_n && !op->err.rc; i++)
             map_put_str(&l->counts, l->t.names[i], &l->t.names[i]);
         if (!op->err.rc) {
+            errors_meet(f, count_of(l, f->errors.name));
             places_meet(l, &f->pipelines);
             places_meet(l, &f->models);
         }

@@ -49,7 +49,8 @@ static int32_t partitions_used(const struct topic *t, int32_t n)
 {
     const struct place *p = t->place;
 
-    if (!p || !p->acked) return n;
+    if (!p) return t->partitions > 0 ? MIN(n, t->partitions) : n;        /* the errors topic: the same on all executors */
+    if (!p->acked) return n;
     return MIN(n, t == &p->inputs ? p->acked_n : t->partitions);
 }
 

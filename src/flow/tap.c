@@ -103,6 +103,15 @@ bool tap_ready(const struct place *p)
     return p->tap && p->tap->ready;
 }
 
+bool tap_feed(const struct place *p, size_t i, struct tap_feed *ret)
+{
+    struct tap *t = p->tap;
+
+    if (!tap_ready(p) || i >= t->feeds_n) return false;
+    *ret = (struct tap_feed){t->feeds[i].topic, (int32_t)t->feeds[i].parts_n, &t->feeds[i].left_alone};
+    return true;
+}
+
 /* Another version of the pipeline may read something else. */
 void tap_follow(struct place *p)
 {

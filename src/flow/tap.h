@@ -11,6 +11,9 @@ void tap_follow(struct place *p);                /* the place has another versio
 void tap_owners(struct place *p);                /* other partitions are ours than before */
 void tap_close(struct place *p);
 void tap_admitted(struct join *j, bool ok);
+/* The i-th topic that it reads, and how many of its partitions; false: there are no more, or it is not ready. */
+struct tap_feed { struct str topic; int32_t used, *said; };     /* said: for grow.c */
+bool tap_feed(const struct place *p, size_t i, struct tap_feed *ret);
 
 /* admit.c: the input of a run that nobody waits for. RC_OK: *ret is on its way, tap_admitted() will be called. */
 struct tap_input {

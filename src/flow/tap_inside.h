@@ -30,6 +30,7 @@ struct feed {
     size_t held;                                 /* bytes of its records in joins */
     bool full;                                   /* … are as many as may be: no more is read */
     struct part *parts; size_t parts_n;
+    int32_t left_alone;                          /* as of struct topic */
 };
 
 enum had { HAD_NOTHING, HAD_RECORD, HAD_NONE };
