@@ -8,7 +8,7 @@
  * The offset of a topic that is committed (in the pipeline's own group) is the oldest record whose input is not in the
  * log; its metadata says where in the own inputs the search for it starts. So after a crash the same records are read
  * again, and those that an input names as its source (millrace-source) are passed over. A topic that is read for the
- * first time starts at its end, partitions that were added to it since at 0. SPDX-License-Identifier: Apache-2.0 */
+ * first time starts at its end, partitions that were added to it since at theirs. SPDX-License-Identifier: Apache-2.0 */
 #include "flow/tap_inside.h"
 #include "flow/owners.h"
 #include "base/diag.h"

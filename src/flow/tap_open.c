@@ -190,7 +190,7 @@ static void feed_begin(struct feed *fd)
         struct part *pt = &fd->parts[k];
 
         if (pt->committed < 0 && (all || tap_mine(pt))) {
-            pt->committed = all && begun > 0 ? 0 : fd->ensure.end_offsets[k];
+            pt->committed = all && begun > 0 ? fd->ensure.start_offsets[k] : fd->ensure.end_offsets[k];
             fd->offsets[n].partition = pt->number;
             fd->offsets[n].offset = pt->committed;
             fd->offsets[n].metadata = tap_metadata(fd, n, 0);
