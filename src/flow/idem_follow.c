@@ -160,6 +160,16 @@ static void records_meet(struct idem_round *d)
     }
 }
 
+/* How far it has come: behind what it met, or at the first that is too early, where what lay before that is gone. */
+static int64_t met_up_to(const struct idem_round *d)
+{
+    const struct bus_fetch *b = &d->fetch;
+    int64_t to = d->x->parts[d->part].to[d->topic];
+
+    if (!too_early(d, b->next_offset)) return b->next_offset;
+    return MAX(to, b->records_n ? b->records[0].offset : b->next_offset);
+}
+
 /* What was there is gone: from the start of what is, which may end sooner. */
 static void part_anew(struct idem_round *d)
 {
@@ -173,13 +183,13 @@ static void part_anew(struct idem_round *d)
 static void round_took(struct idem_round *d)
 {
     struct err why = d->fetch.op.err;
-    int64_t next = d->fetch.next_offset, *at;
+    int64_t next, *at;
 
     if (!why.rc) records_meet(d);
-    if (too_early(d, next)) next = d->x->parts[d->part].to[d->topic];
+    next = met_up_to(d);
     at = &d->x->parts[d->part].at[d->topic];     /* the parts may have grown meanwhile */
     bus_fetch_fini(&d->fetch);
-    if (why.rc == RC_INVALID && *at > 0) {
+    if (why.rc == RC_INVALID && *at >= 0) {
         part_anew(d);
         round_read(d);
     } else if (why.rc) {

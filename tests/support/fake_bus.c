@@ -271,13 +271,18 @@ static void fetch_do(struct fake_bus *b, struct bus_fetch *f, bool wait)
     f->records = NULL;
     f->records_n = 0;
     if (!failed(b, FAKE_FETCH, f->topic, &f->op) && (p = partition(b, f->topic, f->partition, &f->op.err))) {
-        int64_t from = f->offset == -1 ? 0 : f->offset == -2 ? (int64_t)p->n : f->offset;
+        int64_t from = f->offset == -1 ? (int64_t)p->start : f->offset == -2 ? (int64_t)p->n : f->offset;
         size_t n = (size_t)MAX((int64_t)p->n - from, (int64_t)0);
 
+        if (from < (int64_t)p->start) {
+            err_set(&f->op.err, RC_INVALID, STR_FMT "/%d begins at %zu", STR_ARG(f->topic), f->partition, p->start);
+            answer(b, &f->op);
+            return;
+        }
         f->records_n = MIN(n, MAX(f->size_max / 1000, (size_t)1));
         if (f->records_n) f->records = copy_out(p, (size_t)from, f->records_n);
         f->next_offset = from + (int64_t)f->records_n;
-        f->start_offset = 0;
+        f->start_offset = (int64_t)p->start;
         f->end_offset = (int64_t)p->n;
     }
     if (wait && f->wait_ms && !f->op.err.rc && !f->records_n) {
@@ -317,7 +322,7 @@ static void fake_watch(struct bus *bus, struct bus_watch *w)
 
     w->op.err = (struct err){0};
     w->priv = b;
-    if (w->offset == -1) w->offset = 0;
+    if (w->offset == -1) w->offset = p ? (int64_t)p->start : 0;
     if (w->offset == -2) w->offset = p ? (int64_t)p->n : 0;
     b->watches = xrealloc(b->watches, b->watches_n + 1, sizeof *b->watches);
     b->watches[b->watches_n++] = (struct fake_watch){.w = w, .armed = true};
@@ -386,8 +391,10 @@ static void fake_describe(struct bus *bus, struct bus_topic *t)
         t->id = ft->id;
         t->start_offsets = xnew_array(int64_t, ft->partitions_n);
         t->end_offsets = xnew_array(int64_t, ft->partitions_n);
-        for (int32_t p = 0; p < ft->partitions_n; p++)
+        for (int32_t p = 0; p < ft->partitions_n; p++) {
+            t->start_offsets[p] = (int64_t)ft->partitions[p].start;
             t->end_offsets[p] = (int64_t)ft->partitions[p].n;
+        }
     }
     answer(b, &t->op);
 }
@@ -621,6 +628,14 @@ void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions)
 void fake_bus_remove(struct fake_bus *b, const char *topic)
 {
     must(topic_remove(b, str_of(topic)));
+}
+
+void fake_bus_trim(struct fake_bus *b, const char *topic, int32_t n, size_t start)
+{
+    struct fake_topic *t = find(b, str_of(topic));
+
+    must(t && n < t->partitions_n && start <= t->partitions[n].n);
+    t->partitions[n].start = start;
 }
 
 void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions)

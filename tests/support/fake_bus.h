@@ -16,7 +16,7 @@ struct fake_record {
     struct fake_header *headers;
     size_t headers_n;
 };
-struct fake_partition { struct fake_record *records; size_t n, cap; };
+struct fake_partition { struct fake_record *records; size_t n, cap, start; };
 struct fake_topic { struct buf name; struct bus_uuid id; int32_t partitions_n; struct fake_partition *partitions;
                     char cleanup_policy[32]; };
 
@@ -55,6 +55,7 @@ void fake_bus_release(struct fake_bus *b);                              /* posts
 struct fake_topic *fake_bus_topic(struct fake_bus *b, const char *name);        /* NULL when it is not there */
 void fake_bus_make(struct fake_bus *b, const char *topic, int32_t partitions);
 void fake_bus_remove(struct fake_bus *b, const char *topic);            /* somebody deletes it */
+void fake_bus_trim(struct fake_bus *b, const char *topic, int32_t partition, size_t start);         /* what lay before it is gone */
 void fake_bus_grow(struct fake_bus *b, const char *topic, int32_t partitions);  /* somebody adds partitions */
 const struct fake_record *fake_bus_record(struct fake_bus *b, const char *topic, int32_t partition, size_t i);
 size_t fake_bus_count(struct fake_bus *b, const char *topic);           /* records in all its partitions */

@@ -423,6 +423,31 @@ static void an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_befo
     fixture_close(&x);
 }
 
+/* Whether the index has read nothing of it or something: it goes on where the topic begins now. */
+static void what_retention_took_from_the_outcomes_is_passed_over(void **state)
+{
+    struct fixture x = {0};
+    char run[RUN_MAX];
+    struct asked *a;
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    for (int i = 0; i < 3; i++) {
+        char own[] = {'o', (char)('0' + i), 0}, key[] = {'k', (char)('0' + i), 0};
+
+        answered(&x, ask(&x, "INPUT=5", own), "OUTPUT=50");
+        other_output(&x, other(&x, 70 + i, 5000), "OUTPUT=60");
+        other_takes(&x, run, 7 + i, "INPUT=1", key);
+        other_output(&x, run, "OUTPUT=99");
+        fake_bus_trim(x.bus, OUTPUTS, 0, fake_bus_count(x.bus, OUTPUTS) - 1);
+        if (i == 1) advance(&x, 1100);           /* it is the keeping up that meets the gap */
+        a = ask(&x, "INPUT=1", key);
+        advance(&x, LOOK_MS);
+        answered(&x, a, "OUTPUT=99");
+    }
+    fixture_close(&x);
+}
+
 static enum rc fetches_fail(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
 {
     (void)ctx;
@@ -555,6 +580,7 @@ int main(void)
         cmocka_unit_test(after_the_window_a_key_is_new_to_all),
         cmocka_unit_test(an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew),
         cmocka_unit_test(an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_before_its_input),
+        cmocka_unit_test(what_retention_took_from_the_outcomes_is_passed_over),
         cmocka_unit_test(who_waits_for_another_process_looks_after_20_ms_and_then_twice_as_late_each_time),
         cmocka_unit_test(while_the_log_cannot_be_read_callers_wait_no_longer_than_they_said),
         cmocka_unit_test(a_process_that_ends_tells_those_who_wait),
