@@ -182,6 +182,7 @@ void idem_forget(struct idem_index *x)
     while (!list_empty(&x->by_time))
         idem_drop(container_of(x->by_time.next, struct idem, link));
     x->state = IDEM_UNREAD;
+    x->read_n = 0;
 }
 
 void idem_index_free(struct idem_index *x)
@@ -345,17 +346,31 @@ bool idem_full(struct flow_run *r)
     return true;
 }
 
+bool idem_is_read(struct idem_index *x)
+{
+    const struct place *p = x->place;
+
+    if (x->state == IDEM_READ && owners_shared(p->f) && x->read_n < p->inputs.partitions) x->state = IDEM_UNREAD;
+    return x->state == IDEM_READ;
+}
+
+bool idem_wait(struct flow_run *r)
+{
+    struct idem_index *x = r->place->idem;
+
+    if (idem_is_read(x)) return false;
+    list_push(&x->waiting, &r->parked);
+    if (x->state == IDEM_UNREAD) idem_read_start(x);
+    return true;
+}
+
 bool idem_admit(struct flow_run *r)
 {
     struct idem_index *x = idem_index_of(r->place);
     const struct idem_claim *c;
     struct idem *i;
 
-    if (x->state != IDEM_READ) {
-        list_push(&x->waiting, &r->parked);
-        if (x->state == IDEM_UNREAD) idem_read_start(x);
-        return false;
-    }
+    if (idem_wait(r)) return false;
     idem_purge(x);
     c = idem_claim_of(r);
     i = idem_find(x, &c->key);
@@ -382,6 +397,7 @@ void idem_read_done(struct idem_index *x)
     list_move(&x->waiting, &todo);
     for (struct list *l; (l = list_pop(&todo));)
         run_unpark(container_of(l, struct flow_run, parked));
+    if (owners_shared(x->place->f)) idem_follow(x);      /* what came meanwhile waits for it */
 }
 
 /* ---- runs ---- */

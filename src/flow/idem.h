@@ -64,6 +64,7 @@ struct idem_index {
     struct map by_key;                           /* 16 bytes -> struct idem */
     struct list by_time;
     enum { IDEM_UNREAD, IDEM_READING, IDEM_READ } state;
+    int32_t read_n;                              /* so many partitions were read */
     struct list waiting;                         /* runs not started, until the log was read */
     /* where processes share the log: */
     struct idem_part *parts; size_t parts_n;
@@ -88,6 +89,8 @@ void idem_index_free(struct idem_index *x);
 bool idem_no_output(const struct place *p);
 struct idem_index *idem_index_of(struct place *p);
 bool idem_meet(struct flow_run *r, struct idem *i);                      /* its key is taken. True: it waits; else it was answered, or soon is */
+bool idem_is_read(struct idem_index *x);         /* false: the log is to be read, or is being read; where it is shared, also for added partitions */
+bool idem_wait(struct flow_run *r);              /* until it was; false: it was */
 bool idem_full(struct flow_run *r);              /* then it was refused */
 void idem_purge(struct idem_index *x);
 void idem_waiters_tell(struct list *waiters, const struct bus_record *rec);             /* with this outcome */
@@ -118,8 +121,8 @@ void idem_follow(struct idem_index *x);          /* reads what is wanted of the 
 void idem_follow_free(struct idem_index *x);
 void idem_forget(struct idem_index *x);          /* all of it: it is read anew when it is asked */
 
-/* idem_read.c: what earlier starts left. */
-void idem_read_start(struct idem_index *x);
+/* idem_read.c: what earlier starts left, and what lies in partitions that were added. */
+void idem_read_start(struct idem_index *x);      /* it is UNREAD: the partitions from read_n on */
 void idem_reads_end(struct flow *f);             /* those that wait to try again; the others end when the bus answers */
 struct idem *idem_put(struct idem_index *x, const struct idem_hash *key, const struct idem_hash *input, int64_t wall_ms);
 void idem_drop(struct idem *i);

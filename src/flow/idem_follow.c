@@ -101,7 +101,7 @@ static void keep_up(struct idem_round *d)
 {
     struct idem_index *x = d->x;
 
-    if (x->place->f->draining || x->place->state != PLACE_READY) return;
+    if (x->place->f->draining || x->place->state != PLACE_READY || x->state != IDEM_READ) return;
     if (!in_use(x)) {
         idem_forget(x);
         free(x->parts);

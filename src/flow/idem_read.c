@@ -2,6 +2,9 @@
  * partition after the other: the outcomes first (which run ended how, and where the record lies),
  * then the inputs that carry a key. Where the window begins is found by halving, on the records'
  * timestamps. What this start admitted meanwhile is already in the index, and is newer.
+ *
+ * Where the log is shared, partitions that are added later are read so too, before their keys are decided: what came of their
+ * inputs lies among the outcomes of others, which the index may have read already.
  * SPDX-License-Identifier: Apache-2.0 */
 #include "base/diag.h"
 #include "flow/idem.h"
@@ -123,7 +126,7 @@ static void input_note(struct idem_read *d, const struct bus_record *rec)
     i->partition = e->partition;
 }
 
-/* By the rule of a log that is shared; nothing was admitted before this is over. */
+/* By the rule of a log that is shared; nothing is admitted before this is over. */
 static void input_note_shared(struct idem_read *d, const struct bus_record *rec)
 {
     const struct idem_outcome *e;
@@ -223,7 +226,7 @@ static void phase_next(struct idem_read *d)
     d->phase = d->phase == READ_OUTPUTS && d->p->model ? READ_ERRORS : d->phase == READ_INPUTS ? READ_END : READ_INPUTS;
     d->end = -1;
     if (d->phase != READ_END) return;
-    d->partition++;
+    d->x->read_n = ++d->partition;
     d->phase = READ_OUTPUTS;
     map_fini(&d->ended);
     arena_fini(&d->arena);
@@ -260,6 +263,7 @@ void idem_read_start(struct idem_index *x)
     d->x = x;
     d->p = p;
     d->f = p->f;
+    d->partition = x->read_n;
     d->end = -1;
     list_init(&d->waiting);
     d->since_ms = clock_wall_ms(loop_clock(p->f->loop)) - (int64_t)p->f->o.idempotency_window_ms;

@@ -90,6 +90,7 @@ void idem_decide(struct flow_run *r)
         flow_run_release(r);
         return;
     }
+    if (idem_wait(r)) return;
     c = idem_claim_of(r);
     idem_purge(x);
     i = idem_find(x, &c->key);
@@ -306,7 +307,7 @@ enum idem_verdict idem_verdict(struct place *p, int32_t partition, const struct 
 
     if (!idem_record(rec, &c)) return IDEM_FIRST;
     x->used_ms = loop_now_ms(p->f->loop);
-    if (x->state == IDEM_UNREAD) idem_read_start(x);
+    if (!idem_is_read(x) && x->state == IDEM_UNREAD) idem_read_start(x);
     if (x->state != IDEM_READ) return IDEM_UNKNOWN;
     part = idem_part(x, partition);
     if (part->at[IDEM_INPUTS] <= rec->offset) {

@@ -282,6 +282,7 @@ static void fetch_do(struct fake_bus *b, struct bus_fetch *f, bool wait)
         f->records_n = MIN(n, MAX(f->size_max / 1000, (size_t)1));
         if (f->records_n) f->records = copy_out(p, (size_t)from, f->records_n);
         f->next_offset = from + (int64_t)f->records_n;
+        b->fetched += f->records_n;
         f->start_offset = (int64_t)p->start;
         f->end_offset = (int64_t)p->n;
     }

@@ -43,7 +43,7 @@ struct fake_bus {
     unsigned given;                              /* how often numbers were given up */
     const char *stranger, *stranger_topic;       /* a group with members, and what they read; NULL: none */
     int64_t wall_ms;                             /* for records without a timestamp */
-    uint64_t appends, commits;
+    uint64_t appends, commits, fetched;          /* fetched: records */
 };
 
 struct fake_bus *fake_bus_new(void);

@@ -52,7 +52,7 @@ static const char *other(struct fixture *x, int number, int left_ms)
     return text;
 }
 
-static void produce(struct fixture *x, const char *topic, const char *message, const char *run, struct bus_header more)
+static void produce(struct fixture *x, const char *topic, int32_t partition, const char *message, const char *run, struct bus_header more)
 {
     AUTO(buf_fini) struct buf value = {0};
     struct bus_header h[] = {{STR("millrace-run"), str_bytes(str_of(run))}, more};
@@ -60,10 +60,10 @@ static void produce(struct fixture *x, const char *topic, const char *message, c
 
     message_write(&value, message);
     r.value = buf_view(&value);
-    fake_bus_produce(x->bus, topic, 0, &r);
+    fake_bus_produce(x->bus, topic, partition, &r);
 }
 
-static void other_input(struct fixture *x, const char *run, const char *message, const char *key, int64_t after)
+static void other_input_in(struct fixture *x, int32_t partition, const char *run, const char *message, const char *key, int64_t after)
 {
     AUTO(arena_fini) struct arena a = {0};
     AUTO(buf_fini) struct buf value = {0};
@@ -71,7 +71,12 @@ static void other_input(struct fixture *x, const char *run, const char *message,
 
     message_write(&value, message);
     c.input = idem_hash(buf_view(&value));
-    produce(x, INPUTS, message, run, (struct bus_header){STR(IDEM_HEADER), str_bytes(idem_header_print(&a, &c))});
+    produce(x, INPUTS, partition, message, run, (struct bus_header){STR(IDEM_HEADER), str_bytes(idem_header_print(&a, &c))});
+}
+
+static void other_input(struct fixture *x, const char *run, const char *message, const char *key, int64_t after)
+{
+    other_input_in(x, 0, run, message, key, after);
 }
 
 /* Another process writes an input with a key that it holds to be free; ret_run is its run's id. */
@@ -83,12 +88,12 @@ static void other_takes(struct fixture *x, char ret_run[RUN_MAX], int number, co
 
 static void other_output(struct fixture *x, const char *run, const char *message)
 {
-    produce(x, OUTPUTS, message, run, (struct bus_header){0});
+    produce(x, OUTPUTS, 0, message, run, (struct bus_header){0});
 }
 
 static void other_error(struct fixture *x, const char *run, const char *kind)
 {
-    produce(x, OUTPUTS, "", run, (struct bus_header){STR("millrace-error"), str_bytes(str_of(kind))});
+    produce(x, OUTPUTS, 0, "", run, (struct bus_header){STR("millrace-error"), str_bytes(str_of(kind))});
 }
 
 static struct asked *ask(struct fixture *x, const char *message, const char *key)
@@ -448,6 +453,79 @@ static void what_retention_took_from_the_outcomes_is_passed_over(void **state)
     fixture_close(&x);
 }
 
+/* One that lies in partition 1 as soon as there are two. */
+static const char *key_that_moves(void)
+{
+    static char key[16];
+
+    for (int i = 0; !key[0] || load_be32(idem_hash(str_bytes(str_of(key))).b) % 2 == 0; i++)
+        snprintf(key, sizeof key, "moves%d", i);
+    return key;
+}
+
+static void what_others_did_in_added_partitions_is_known_though_outcomes_of_before_are_gone(void **state)
+{
+    struct fixture x = {0};
+    char run[RUN_MAX];
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    answered(&x, ask(&x, "INPUT=5", "first"), "OUTPUT=50");
+    advance(&x, 1100);
+    fake_bus_grow(x.bus, INPUTS, 2);
+    snprintf(run, sizeof run, "%s", other(&x, 7, 5000));         /* by one that has noticed before us */
+    other_input_in(&x, 1, run, "INPUT=1", key_that_moves(), -1);
+    other_output(&x, run, "OUTPUT=99");
+    fake_bus_trim(x.bus, OUTPUTS, 0, 1);
+    advance(&x, 15000);
+    answered(&x, ask(&x, "INPUT=1", key_that_moves()), "OUTPUT=99");
+    assert_int_equal(x.up->started, 1);
+    other_input_in(&x, 1, other(&x, 8, 0), "INPUT=2", "unowned", -1);    /* whether it is a run is found out there too */
+    advance(&x, 3000);
+    assert_int_equal(x.up->started, 2);
+    fixture_close(&x);
+}
+
+static void of_the_outcomes_beside_added_partitions_no_more_is_read_than_the_window_has(void **state)
+{
+    enum { OLD = 3000, OLD_MS = 700000 };
+    struct fixture x = {0};
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    for (int i = 0; i < OLD; i++)
+        fake_bus_produce(x.bus, OUTPUTS, 0, &(struct bus_record){.timestamp_ms = clock_wall_ms(&x.clock.clock) - OLD_MS});
+    answered(&x, ask(&x, "INPUT=5", "first"), "OUTPUT=50");
+    fake_bus_grow(x.bus, INPUTS, 2);
+    advance(&x, 15000);
+    x.bus->fetched = 0;
+    answered(&x, ask(&x, "INPUT=1", key_that_moves()), "OUTPUT=10");
+    assert_in_range(x.bus->fetched, 1, 100);
+    fixture_close(&x);
+}
+
+static void a_key_that_is_freed_when_partitions_were_added_is_tried_in_its_new_one(void **state)
+{
+    struct fixture x = {0};
+    char run[RUN_MAX];
+    struct asked *a;
+
+    (void)state;
+    open(&x, "p: mul10; out < mul10");
+    snprintf(run, sizeof run, "%s", other(&x, 7, 60000));
+    other_input(&x, run, "INPUT=1", key_that_moves(), -1);
+    fake_bus_grow(x.bus, INPUTS, 2);
+    advance(&x, 4000);
+    a = ask(&x, "INPUT=1", key_that_moves());
+    for (int ms = 0; fake_bus_topic(x.bus, INPUTS)->partitions[1].n == 0 && ms < 9000; ms += 100) {
+        advance(&x, 100);
+        if (ms == 8000) other_error(&x, run, "cancelled/0/0");
+    }
+    answered(&x, a, "OUTPUT=10");
+    assert_int_equal(fake_bus_topic(x.bus, INPUTS)->partitions[1].n, 1);
+    fixture_close(&x);
+}
+
 static enum rc fetches_fail(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
 {
     (void)ctx;
@@ -581,6 +659,9 @@ int main(void)
         cmocka_unit_test(an_index_in_use_keeps_up_and_one_that_is_not_is_forgotten_and_read_anew),
         cmocka_unit_test(an_outcome_behind_the_end_that_was_looked_up_is_not_passed_over_before_its_input),
         cmocka_unit_test(what_retention_took_from_the_outcomes_is_passed_over),
+        cmocka_unit_test(what_others_did_in_added_partitions_is_known_though_outcomes_of_before_are_gone),
+        cmocka_unit_test(of_the_outcomes_beside_added_partitions_no_more_is_read_than_the_window_has),
+        cmocka_unit_test(a_key_that_is_freed_when_partitions_were_added_is_tried_in_its_new_one),
         cmocka_unit_test(who_waits_for_another_process_looks_after_20_ms_and_then_twice_as_late_each_time),
         cmocka_unit_test(while_the_log_cannot_be_read_callers_wait_no_longer_than_they_said),
         cmocka_unit_test(a_process_that_ends_tells_those_who_wait),
