@@ -354,6 +354,8 @@ void forward_cancel(struct forward *w);
 void forwards_end(struct flow *f);
 
 /* runs.c */
+/* Its input is to be in the log, or was found there. */
+static inline bool run_recorded(const struct flow_run *r) { return r->record == FLOW_RECORD_ALL || r->record == FLOW_RECORD_ENDS || r->counted; }
 struct flow_run *flow_run_new(struct flow *f, struct place *p, const struct graph *g);
 void flow_run_timer(struct flow_run *r);         /* arms its deadline */
 void flow_run_start(struct flow_run *r);         /* these three may free it, unless it is pinned */

@@ -675,6 +675,35 @@ static void at_the_end_of_a_drain_callers_are_told_and_the_log_says_so(void **st
     fixture_close(&x);
 }
 
+static void at_the_end_of_a_drain_what_was_accepted_is_left_to_the_next_start_or_leaves_an_error(void **state)
+{
+    static const struct { enum flow_record record; size_t outcomes; } cases[] = {
+        {FLOW_RECORD_ALL, 0}, {FLOW_RECORD_ENDS, 0}, {FLOW_RECORD_ERRORS, 1}};   /* the last has no input in the log */
+
+    (void)state;
+    for (size_t i = 0; i < countof(cases); i++) {
+        struct fixture x;
+        struct asked *a;
+        bool drained = false;
+
+        fixture_options(&x);
+        x.o.record = cases[i].record;
+        fixture_open(&x);
+        APPLY(&x, "p: hang");
+        fixture_settle(&x);
+        a = fixture_ask(&x, "p", "INPUT=1");
+        fixture_settle(&x);
+        assert_string_equal(asked_text(a), "accepted");
+        flow_drain(x.flow, clock_mono_ms(&x.clock.clock) + 1000, set_flag, &drained);
+        fixture_advance(&x, 1000);
+        assert_true(drained);
+        assert_int_equal(fake_bus_count(x.bus, OUTPUTS), cases[i].outcomes);
+        if (cases[i].outcomes) assert_str(outcome(&x, "millrace-error"), "cancelled/0/0");
+        asked_free(a);
+        fixture_close(&x);
+    }
+}
+
 static void the_end_answers_everybody(void **state)
 {
     struct fixture x;
@@ -830,6 +859,7 @@ int main(void)
         cmocka_unit_test(a_run_finishes_on_the_version_it_started_on),
         cmocka_unit_test(a_drain_takes_nothing_new_and_lets_what_runs_finish),
         cmocka_unit_test(at_the_end_of_a_drain_callers_are_told_and_the_log_says_so),
+        cmocka_unit_test(at_the_end_of_a_drain_what_was_accepted_is_left_to_the_next_start_or_leaves_an_error),
         cmocka_unit_test(the_end_answers_everybody),
         cmocka_unit_test(a_pipeline_without_an_executor_is_not_ready),
         cmocka_unit_test(another_engine_on_the_topics_is_said_and_so_is_its_end),
