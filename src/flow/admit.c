@@ -14,7 +14,7 @@ enum { RETRY_AFTER_MS = 1000 };
 
 static bool no_output(const struct flow_run *r)
 {
-    return !r->run.graph->direct && !graph_has_output(r->run.graph);
+    return graph_no_output(r->run.graph);
 }
 
 /* ---- answers ---- */

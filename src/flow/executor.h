@@ -385,6 +385,8 @@ void intake_grow(struct place *p);               /* … has more partitions: the
 enum rc intake_go_on_at(struct intake *in, int64_t at, bool made, const struct ends *e, int64_t *ret, struct err *why) MUST_USE;
 /* Starts the run of a record. own: a gateway's, left unfinished; else an outside record. */
 void intake_run(struct intake *in, const struct bus_record *rec, const struct run_id *own, uint32_t attempt);
+/* Of the version of a pipeline that a gateway's input was admitted on; NULL: that one is not kept any more. */
+const struct graph *input_graph(const struct place *p, const struct bus_record *rec, int64_t *ret_version);
 bool intake_full(const struct place *p);         /* no room for a run of it that nobody waits for */
 /* Room that is left is shared: whoever has SHARE times as much already gets no more of it. So one that hangs, or ten, leave some
  * for all others, and one alone may have nearly all. */

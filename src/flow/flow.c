@@ -165,7 +165,7 @@ void flow_unpark_all(struct flow *f)
 /* Nobody waits for it, and its input is in the log: the next start, or the next owner, runs it. */
 static bool nobody_waits(const struct flow_run *r)
 {
-    bool accepted = r->started && !r->request && run_recorded(r) && !r->run.graph->direct && !graph_has_output(r->run.graph);
+    bool accepted = r->started && !r->request && run_recorded(r) && graph_no_output(r->run.graph);
 
     return r->counted || accepted || timer_is_set(&r->outcome_retry);
 }

@@ -59,6 +59,8 @@ enum { GRAPH_STEPS_MAX = 1000 };
 static inline uint32_t graph_point_inputs(size_t step)  { return (uint32_t)(1 + 2 * step); }
 static inline uint32_t graph_point_outputs(size_t step) { return (uint32_t)(2 + 2 * step); }
 static inline bool graph_has_output(const struct graph *g) { return g->nodes_n > g->steps_n; }
+/* Of a pipeline whose callers have their answer when the input is in the log. */
+static inline bool graph_no_output(const struct graph *g) { return g->def && !g->def->has_output; }
 
 /* Always gives a graph, out of the arena (which has no limit). Its `why` is RC_INVALID for what validation should have
  * refused: unknown references, no or equal names, a cycle that is not allowed. */

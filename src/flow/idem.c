@@ -321,9 +321,14 @@ bool idem_meet(struct flow_run *r, struct idem *i)
     return false;
 }
 
-bool idem_no_output(const struct place *p)
+bool idem_no_output(const struct place *p, const struct bus_record *rec)
 {
-    return !p->model && p->pipeline && !p->pipeline->has_output;
+    const struct graph *g;
+    int64_t version;
+
+    if (p->model || !p->pipeline) return false;
+    g = input_graph(p, rec, &version);
+    return graph_no_output(g ? g : p->pipeline->graph);
 }
 
 const struct idem_claim *idem_claim_of(struct flow_run *r)
@@ -412,7 +417,7 @@ void idem_recovered(struct flow_run *r, const struct bus_record *rec)
     i = idem_find(x, &c.key);
     if (i && (i->done || i->run)) return;
     if (!i) i = idem_put(x, &c.key, &c.input, rec->timestamp_ms);
-    if (idem_no_output(r->place)) {              /* its caller had his answer when the input was in the log */
+    if (graph_no_output(r->run.graph)) {          /* its caller had his answer when the input was in the log */
         i->done = i->accepted = true;
         i->partition = r->partition;
         i->offset = r->input_offset;

@@ -86,7 +86,7 @@ bool idem_wanted(const struct flow_run *r);      /* somebody else waits for it *
 void idem_index_free(struct idem_index *x);
 
 /* Of idem.c, for its neighbours. */
-bool idem_no_output(const struct place *p);
+bool idem_no_output(const struct place *p, const struct bus_record *rec);        /* the run of this input has none, nor an outcome */
 struct idem_index *idem_index_of(struct place *p);
 bool idem_meet(struct flow_run *r, struct idem *i);                      /* its key is taken. True: it waits; else it was answered, or soon is */
 bool idem_is_read(struct idem_index *x);         /* false: the log is to be read, or is being read; where it is shared, also for added partitions */

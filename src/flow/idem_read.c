@@ -116,7 +116,7 @@ static void input_note(struct idem_read *d, const struct bus_record *rec)
     e = map_get_str(&d->ended, id.identity);
     if ((e && !e->kept) || d->f->idem_n >= IDEM_MAX) return;
     i = idem_put(d->x, &c.key, &c.input, rec->timestamp_ms);
-    i->accepted = idem_no_output(d->p);
+    i->accepted = idem_no_output(d->p, rec);
     i->done = e != NULL || i->accepted;          /* else it is about to be run again */
     i->partition = d->partition;
     i->offset = rec->offset;

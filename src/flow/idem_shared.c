@@ -121,7 +121,7 @@ static void claim_go(struct flow_run *r)
 
     r->claim = CLAIM_NONE;
     r->pins++;
-    if (idem_no_output(r->place)) run_admitted(r);
+    if (graph_no_output(r->run.graph)) run_admitted(r);
     else if (wanted && !over) flow_run_start(r);
     else if (over) flow_run_fail(r, RC_TIMEOUT, STR("the deadline passed before it could start"));
     else flow_run_fail(r, RC_CANCELLED, STR("the caller went away"));
@@ -180,17 +180,17 @@ static void claim_won(struct idem *i)
 }
 
 /* Another one holds the key from here on; those who waited for the one before wait for this one. */
-static void holder_new(struct idem *i, struct idem_index *x, int64_t at)
+static void holder_new(struct idem *i, struct idem_index *x, const struct bus_record *rec)
 {
     struct list todo;
     struct flow_run *lost = i->run ? claim_lost(i) : NULL;
 
     list_move(&i->waiters, &todo);
     if (lost && lost->claim == CLAIM_LOST) list_push_front(&todo, &lost->parked);
-    i->done = i->accepted = idem_no_output(x->place);
+    i->done = i->accepted = idem_no_output(x->place, rec);
     i->error = false;
     i->partition = i->home;
-    i->offset = at;
+    i->offset = rec->offset;
     i->ended = (struct idem_outcome){0};
     idem_decide_all(&todo);
 }
@@ -225,9 +225,9 @@ void idem_meet_input(struct idem_index *x, int32_t partition, const struct bus_r
     at_time(i, rec->timestamp_ms);
     i->home = partition;
     i->input_at = rec->offset;
-    identity_set(i, idem_no_output(x->place) ? (struct str){0} : id.identity);
+    identity_set(i, idem_no_output(x->place, rec) ? (struct str){0} : id.identity);
     if (claim_is(i, id.identity)) claim_won(i);
-    else holder_new(i, x, rec->offset);
+    else holder_new(i, x, rec);
 }
 
 /* ---- outcomes ---- */

@@ -533,18 +533,28 @@ static void run_begin(struct flow_run *r, const struct bus_record *rec, const st
     }
 }
 
-/* A request that is run again is run by the version it was admitted on, as long as that one is kept. */
-static const struct graph *graph_admitted(const struct place *p, const struct bus_record *rec, const struct run_id *own)
+const struct graph *input_graph(const struct place *p, const struct bus_record *rec, int64_t *ret_version)
 {
     const struct flow_pipeline_def *def = p->pipeline;
     int64_t version = 0;
 
-    if (p->model) return p->def->graph;
-    for (size_t i = 0; own && i < rec->headers_n; i++)
+    for (size_t i = 0; i < rec->headers_n; i++)
         if (str_is(rec->headers[i].key, VERSION_HEADER)) str_to_i64(bytes_str(rec->headers[i].value), &version);
+    *ret_version = version;
     if (version < 1 || version > UINT32_MAX || version == def->version) return def->graph;
     def = flow_snapshot_version(p->f->snapshot, p->name, (uint32_t)version);
-    if (def && !def->graph->why.rc) return def->graph;
+    return def && !def->graph->why.rc ? def->graph : NULL;
+}
+
+/* A request that is run again is run by the version it was admitted on, as long as that one is kept. */
+static const struct graph *graph_admitted(const struct place *p, const struct bus_record *rec, const struct run_id *own)
+{
+    const struct graph *g;
+    int64_t version = 0;
+
+    if (p->model) return p->def->graph;
+    g = own ? input_graph(p, rec, &version) : p->pipeline->graph;
+    if (g) return g;
     diag(DIAG_WARN, "flow.recover", KV_STR("pipeline", p->name), KV_I64("offset", rec->offset), KV_I64("version", version),
          KV_CSTR("why", "this version is not kept any more; the newest one runs it"));
     return p->pipeline->graph;

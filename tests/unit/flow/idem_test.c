@@ -232,6 +232,45 @@ static void a_pipeline_without_output_accepts_a_key_once(void **state)
     fixture_close(&x);
 }
 
+/* Another start, with `first` as version 1 and `then` as the newest. */
+static void next_version(struct fixture *x, const char *first, const char *then)
+{
+    fixture_reopen(x, "2");
+    x->older = first;
+    APPLY(x, then);
+    fixture_settle(x);
+}
+
+static void a_key_belongs_to_the_version_that_its_request_was_admitted_on(void **state)
+{
+    static const char without[] = "p: slow", with[] = "p: slow; out < slow";
+    struct fixture x;
+    struct asked *a;
+
+    (void)state;
+    for (int finished = 0; finished < 2; finished++) {           /* or run again */
+        fixture_start(&x, without);
+        expect_accepted(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"));
+        if (finished) assert_true(fake_upstream_finish(x.up, "slow"));
+        fixture_advance(&x, 2000);
+        next_version(&x, without, with);
+        assert_int_equal(x.up->started, !finished);
+        expect_accepted(&x, fixture_ask_key(&x, "p", "INPUT=1", "k"));
+        fixture_close(&x);
+    }
+    fixture_start(&x, with);
+    a = fixture_ask_key(&x, "p", "INPUT=1", "k");
+    fixture_advance(&x, 2000);
+    next_version(&x, with, without);
+    asked_free(a);
+    a = fixture_ask_key(&x, "p", "INPUT=1", "k");
+    fixture_settle(&x);
+    assert_string_equal(asked_text(a), "waiting");
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    expect(&x, a, "INPUT=1");
+    fixture_close(&x);
+}
+
 static void executor_0_answers_for_the_others(void **state)
 {
     struct pair p;
@@ -279,6 +318,7 @@ int main(void)
         cmocka_unit_test(a_later_start_answers_out_of_the_log),
         cmocka_unit_test(after_a_crash_the_key_waits_for_the_rerun),
         cmocka_unit_test(a_pipeline_without_output_accepts_a_key_once),
+        cmocka_unit_test(a_key_belongs_to_the_version_that_its_request_was_admitted_on),
         cmocka_unit_test(executor_0_answers_for_the_others),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
