@@ -484,10 +484,10 @@ void flow_run_stop(struct flow_run *r, enum rc rc, struct str why)
 
 /* ---- acknowledgements ---- */
 
-/* Else the owner of its number runs it when it meets its input, whoever wrote that. */
-static bool has_outcome(const struct flow_run *r)
+/* A caller's, whom its gateway may still answer. Else the owner of its number runs it when it meets its input, whoever wrote that. */
+static bool is_callers(const struct flow_run *r)
 {
-    return r->run.graph->direct || graph_has_output(r->run.graph);
+    return !r->outside && !graph_no_output(r->run.graph);
 }
 
 /* Without its input in the log a run was never admitted: it ends without a trace. */
@@ -499,7 +499,7 @@ static void input_failed(struct flow_run *r, const struct err *why)
     err_in(e, "the input could not be recorded");
     r->input_err = e;
     r->silent = true;
-    if (why->rc == RC_TIMEOUT && owners_shared(r->f) && has_outcome(r)) stuck_add(r);    /* it may be in the log all the same */
+    if (why->rc == RC_TIMEOUT && owners_shared(r->f) && is_callers(r)) stuck_add(r);    /* it may be in the log all the same */
     r->pins++;
     flow_run_stop(r, RC_CANCELLED, STR("the input could not be recorded"));
     if (r->request) run_answer(r, e);

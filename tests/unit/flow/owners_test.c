@@ -56,7 +56,7 @@ static void record(struct fixture *x, const char *topic, int32_t partition, cons
 }
 
 /* The id of a run that another process admitted, with so long to go. */
-static const char *foreign_run(struct fixture *x, int left_ms)
+static const char *run_of(struct fixture *x, const char *process_and_number, int left_ms)
 {
     static char text[256];
     char id[UUID_TEXT_LEN + 1];
@@ -64,8 +64,13 @@ static const char *foreign_run(struct fixture *x, int left_ms)
 
     memcpy(u.b, fake_bus_topic(x->bus, INPUTS)->id.b, sizeof u.b);
     uuid_to_text(&u, id);
-    snprintf(text, sizeof text, "fake-cluster/%s/other/7/1/%" PRId64, id, left_ms ? clock_wall_ms(&x->clock.clock) + left_ms : 0);
+    snprintf(text, sizeof text, "fake-cluster/%s/%s/1/%" PRId64, id, process_and_number, left_ms ? clock_wall_ms(&x->clock.clock) + left_ms : 0);
     return text;
+}
+
+static const char *foreign_run(struct fixture *x, int left_ms)
+{
+    return run_of(x, "other/7", left_ms);
 }
 
 static void apply(struct fixture *x)
@@ -317,6 +322,46 @@ static void what_a_deleted_one_left_is_cleared_away_by_the_owner_of_number_0(voi
     fixture_close(&x);
 }
 
+static enum rc first_input_is_in_doubt(void *ctx, enum fake_kind kind, struct str topic, struct err *e)
+{
+    if (kind != FAKE_APPEND || !str_is(topic, INPUTS)) return RC_OK;
+    return ++*(int *)ctx == 1 ? err_set(e, RC_TIMEOUT, "no answer") : err_set(e, RC_UNAVAILABLE, "no broker");
+}
+
+/* It gets into the log late, and is run by who meets it: still at work when our run of it would have been overdue. */
+static void an_input_in_doubt_that_was_made_of_another_pipelines_record_is_run_once(void **state)
+{
+    enum { TIMEOUT_S = 120, LATE_S = 115, OVERDUE_S = 10 };
+    struct fixture x = {0};
+    struct asked *a;
+    int appends = 0;
+
+    (void)state;
+    open(&x);
+    take(&x, 0);
+    APPLY(&x, "p: slow; in < q.outputs; out < slow", "q: mul10; out < mul10");
+    for (int i = 0; i < 10; i++)
+        fixture_advance(&x, 100);
+    x.bus->fail = first_input_is_in_doubt;
+    x.bus->fail_ctx = &appends;
+    a = fixture_ask(&x, "q", "INPUT=1");
+    fixture_settle(&x);
+    assert_string_equal(asked_text(a), "OUTPUT=10");
+    asked_free(a);
+    assert_int_equal(appends, 1);
+    for (int s = 0; s < LATE_S; s++)
+        fixture_advance(&x, 1000);
+    record(&x, INPUTS, 0, "INPUT=1", run_of(&x, "1/1", 0));
+    assert_int_equal(x.up->started, 2);          /* one is that of q */
+    for (int s = LATE_S; s < TIMEOUT_S + OVERDUE_S; s++)
+        fixture_advance(&x, 1000);
+    assert_int_equal(x.up->started, 2);
+    assert_true(fake_upstream_finish(x.up, "slow"));
+    fixture_advance(&x, 1000);
+    assert_int_equal(fake_bus_count(x.bus, OUTPUTS), 1);
+    fixture_close(&x);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -331,6 +376,7 @@ int main(void)
         cmocka_unit_test(requests_go_to_partitions_that_are_owned),
         cmocka_unit_test(a_callers_request_goes_on_when_its_number_is_given_up),
         cmocka_unit_test(what_a_deleted_one_left_is_cleared_away_by_the_owner_of_number_0),
+        cmocka_unit_test(an_input_in_doubt_that_was_made_of_another_pipelines_record_is_run_once),
         cmocka_unit_test(a_process_that_wakes_up_after_the_deadline_leaves_the_outcome_to_the_owner),
     };
 
