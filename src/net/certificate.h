@@ -1,5 +1,5 @@
 /* net/certificate.h - a certificate in words, for errors and reports.
- * Used by: bus/wire.c, bus/remote_access.c, app/doctor.c.     SPDX-License-Identifier: Apache-2.0
+ * Used by: bus/wire.c, bus/remote_access.c, app/doctor.c, net/tls.c.     SPDX-License-Identifier: Apache-2.0
  */
 #pragma once
 #include "base/buf.h"

@@ -269,7 +269,7 @@ static int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t id, co
     if (!st) return 0;
     st->body_bytes += n;
     exchange_data(&st->x, bytes_of(data, n));
-    if (st->x.answered) return 0; /* nobody wants the rest */
+    if (st->x.answered && !st->x.streaming_out) return 0; /* nobody wants the rest */
     if (st->x.waiting) {
         st->unconsumed += n;
         return 0;
@@ -534,6 +534,7 @@ static void submit(struct h2_stream *st, int status, const struct header *list, 
         nghttp2_submit_rst_stream(st->h->session, NGHTTP2_FLAG_NONE, st->id,
                                   NGHTTP2_INTERNAL_ERROR);
     buf_fini(&st->x.body);
+    if (!st->x.streaming_out) buf_fini(&st->x.in.gzip); /* the stream may linger */
     h2_send(st->h);
 }
 
@@ -718,10 +719,11 @@ static void lingering_end(struct h2 *h)
         struct h2_stream *st = container_of(it, struct h2_stream, link);
 
         if (!st->linger_ms) continue;
-        if (st->linger_ms <= now)
+        if (st->linger_ms <= now) {
             nghttp2_submit_rst_stream(h->session, NGHTTP2_FLAG_NONE, st->id, NGHTTP2_NO_ERROR);
-        else
-            next = MIN(next, st->linger_ms);
+            st->linger_ms = UINT64_MAX; /* once */
+        }
+        next = MIN(next, st->linger_ms);
     }
     h->linger_ms = next;
     due_set(h);

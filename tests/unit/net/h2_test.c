@@ -34,8 +34,29 @@ static void on_gone(struct exchange *x)
     ((struct world *)x->priv)->gone++;
 }
 
+/* A talk: every message is answered with an empty one. */
+static void on_message(struct exchange *x, struct bytes message)
+{
+    struct buf none = {0};
+
+    (void)message;
+    ((struct world *)x->priv)->requests++;
+    if (!x->streaming_out) exchange_stream_begin(x, 200, NULL, 0);
+    exchange_stream_send(x, &none);
+}
+
+static void on_half_closed(struct exchange *x)
+{
+    exchange_stream_end(x, &(struct grpc_reply){.status = GRPC_OK});
+}
+
 static void on_begin(void *ctx, struct exchange *x)
 {
+    if (str_is(x->path, "/talk")) {
+        x->priv = ctx;
+        x->message = on_message;
+        x->half_closed = on_half_closed;
+    }
     if (((struct world *)ctx)->early) exchange_respond(x, 404, NULL, 0, NULL);
 }
 
@@ -381,6 +402,29 @@ static void a_body_that_ends_after_an_early_answer_needs_no_reset(void **state)
     world_free(&w);
 }
 
+/* More than a stream's first window. */
+static void a_talk_goes_on_after_its_first_answer(void **state)
+{
+    static const char *const more[] = {"content-type", "application/grpc", "te", "trailers", NULL};
+    static uint8_t message[16 << 10];
+    struct bytes p;
+    struct world w;
+
+    (void)state;
+    world_new(&w);
+    store_be32(message + 1, sizeof message - 5);
+    headers(&w, 1, 0, "POST", "/talk", more);
+    for (int i = 0; i < 40; i++) {
+        frame(&w, DATA, 0, 1, message, sizeof message);
+        turns(&w);
+    }
+    assert_int_equal(w.requests, 40);
+    frame(&w, DATA, END_STREAM, 1, NULL, 0);
+    turns(&w);
+    assert_false(frame_find(&w, RST_STREAM, 1, 0, NULL, &p));
+    world_free(&w);
+}
+
 static void a_reset_stream_cancels_its_request_only(void **state)
 {
     struct world w;
@@ -516,6 +560,7 @@ int main(void)
         cmocka_unit_test(a_body_that_never_gets_room_is_refused),
         cmocka_unit_test(an_early_answer_stops_the_body_when_the_client_has_had_time_to_see_it),
         cmocka_unit_test(a_body_that_ends_after_an_early_answer_needs_no_reset),
+        cmocka_unit_test(a_talk_goes_on_after_its_first_answer),
         cmocka_unit_test(a_reset_stream_cancels_its_request_only),
         cmocka_unit_test(slow_bodies_and_large_headers_are_refused),
         cmocka_unit_test(a_long_error_text_is_cut_to_what_clients_take),
