@@ -228,18 +228,19 @@ static void fetch_cancel(struct request *r)
     fetch_parts_drop(f);
 }
 
-/* True: there was something in every part that was asked for, or an error. *ret_more: some gave nothing, and have more behind that. */
-static bool fetch_take(struct fetch *f, struct old_fetch *o, bool *ret_more)
+/* True: there was something. *ret_more: some parts gave nothing, and have more behind that; *ret_failed: some could not be converted. */
+static bool fetch_take(struct fetch *f, struct old_fetch *o, bool *ret_more, bool *ret_failed)
 {
     bool any = false;
 
-    *ret_more = false;
+    *ret_more = *ret_failed = false;
     for (size_t i = 0; i < o->parts_n; i++) {
         struct fetch_part *p = o->parts[i].of;
 
         p->made = buf_take(&o->parts[i].made);
         if ((p->error = o->parts[i].error)) p->high = p->start = p->stable = -1;
-        any |= p->made.n || p->error;
+        any |= p->made.n != 0;
+        *ret_failed |= p->error != 0;
         *ret_more |= !p->made.n && !p->error && p->skip < p->high;
     }
     f->reserved += o->reserved;
@@ -253,9 +254,8 @@ static void fetch_done(struct old_fetch *o)
 {
     struct fetch *f = o->of;
     struct broker *b = f->r->broker;
-    bool more, any = fetch_take(f, o, &more), failed = false;
+    bool more, failed, any = fetch_take(f, o, &more, &failed);
 
-    list_each(it, fetch_parts(f)) failed |= container_of(it, struct fetch_part, link)->error != 0;
     f->old = NULL;
     f->r->aside_us += o->us;
     job_free(o);
@@ -303,7 +303,7 @@ bool old_fetch_begin(struct fetch *f)
 /* Readers from before version 3 are told that a batch is there, and above their limit, by a message that does not end within it. */
 struct bytes old_fetch_cut(struct fetch *f, const struct fetch_part *p)
 {
-    size_t   n = MIN((size_t)p->max_bytes, (size_t)CUT_BYTES);
+    size_t n = MIN((size_t)p->max_bytes, (size_t)CUT_BYTES);
     uint8_t *head = arena_alloc(&f->r->arena, CUT_BYTES);
 
     memset(head, 0, CUT_BYTES);
@@ -312,4 +312,3 @@ struct bytes old_fetch_cut(struct fetch *f, const struct fetch_part *p)
     head[16] = request_version(f->r) < FORMAT_1_FROM ? 0 : 1;
     return bytes_of(head, n);
 }
-

@@ -209,6 +209,31 @@ static void a_partition_with_messages_does_not_keep_another_behind_its_markers(v
     }
 }
 
+/* An error of another partition is no reason to answer before the markers are passed. */
+static void a_partition_that_is_not_there_does_not_keep_another_behind_its_markers(void **state)
+{
+    struct house *h = *state;
+    struct fetch_request_partition p[] = {{.partition = 0, .fetch_offset = 1, .partition_max_bytes = 80}, {.partition = 7, .partition_max_bytes = 80}};
+    struct fetch_request_topic t = {.topic = STR("t"), .partitions = p, .partitions_n = 2};
+    struct fetch_request q;
+    struct fetch_response *a;
+    int64_t first;
+
+    assert_int_equal(txn_client_init(&h->txn), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(txn_client_add(&h->txn, "t", 0), 0);
+        assert_int_equal(txn_client_write(&h->txn, "t", 0, i), 0);
+        assert_int_equal(txn_client_end(&h->txn, true), 0);
+    }
+    fetch_request_init_defaults(&q);
+    q.topics = &t;
+    q.topics_n = 1;
+    assert_non_null(a = client_ask(&h->k, KAFKA_FETCH, 3, &q));
+    assert_int_equal(messages(a->topics[0].partitions[0].records, 1, &first), 1);
+    assert_int_equal(first, 2);
+    assert_int_equal(a->topics[0].partitions[1].error_code, KAFKA_ERR_UNKNOWN_TOPIC_OR_PARTITION);
+}
+
 static void a_batch_above_the_limit_is_told_to_the_oldest_and_given_to_version_3(void **state)
 {
     struct house *h = *state;
@@ -380,6 +405,7 @@ int main(void)
         T(a_fetch_that_waits_is_woken_like_any_other),
         T(markers_are_passed_over_and_waited_behind),
         T(a_partition_with_messages_does_not_keep_another_behind_its_markers),
+        T(a_partition_that_is_not_there_does_not_keep_another_behind_its_markers),
         T(a_batch_above_the_limit_is_told_to_the_oldest_and_given_to_version_3),
         T(who_leaves_while_a_worker_is_at_it_is_forgotten),
         T(who_was_woken_may_leave_as_well),
