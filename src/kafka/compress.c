@@ -12,6 +12,7 @@
 #include <isa-l/igzip_lib.h>
 #include <lz4frame.h>
 #include <snappy-c.h>
+#include <stdatomic.h>
 #include <zstd.h>
 #include <zstd_errors.h>
 
@@ -182,12 +183,13 @@ static const struct library_function snappy_functions[] = {
 };
 static struct library snappy_library = LIBRARY("libsnappy.so.1", "libsnappy1v5", snappy_functions, &lib);
 
-/* A batch that cannot be read for want of the library looks damaged to its sender: the log says what it is. */
+/* A batch that cannot be read for want of the library looks damaged to its sender: the log says what it is, once. */
 static enum rc snappy_get(struct err *e)
 {
+    static atomic_bool said;
     enum rc rc = library_get(&snappy_library, e);
 
-    if (rc) diag(DIAG_ERROR, "kafka.codec_missing", KV_CSTR("codec", "snappy"), KV_CSTR("why", e->text));
+    if (rc && !atomic_exchange(&said, true)) diag(DIAG_ERROR, "kafka.codec_missing", KV_CSTR("codec", "snappy"), KV_CSTR("why", e->text));
     return rc;
 }
 
