@@ -61,6 +61,9 @@ class Member:
         config.setdefault("heartbeat_interval_ms", 500)
         self.seen, self.ends, self.error, self.wishes = [], threading.Event(), None, []
         self.consumer, self.assigned = consumer_of(address, group, **config), []
+        # 3.0.12 as the leader of its group hands out nothing of a topic that it does not know yet, and takes what it learns afterwards for
+        # what it has handed out: nobody ever gets a partition. So it looks first.
+        wait_for(lambda: self.consumer.partitions_for_topic(topic), f"the partitions of {topic}")
         self.consumer.subscribe([topic])
         self.thread = threading.Thread(target=self.run, daemon=True)
         self.thread.start()
