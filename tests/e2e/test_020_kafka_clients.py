@@ -7,7 +7,7 @@ import confluent_kafka
 import kafka
 import pytest
 from confluent_kafka.admin import AdminClient, ConfigResource, NewPartitions, NewTopic
-from harness import wait_for
+from harness import kafka_python_consumer, wait_for
 
 
 def fresh(name="t"):
@@ -99,8 +99,8 @@ def test_kafka_python_produces_and_consumes_in_a_group(address):
     for i in range(50):
         producer.send(topic, str(i).encode(), key=b"k").get(30)
     producer.close()
-    consumer = kafka.KafkaConsumer(topic, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest",
-                                   consumer_timeout_ms=20000)
+    consumer = kafka_python_consumer(topic, bootstrap_servers=address, group_id=group, auto_offset_reset="earliest",
+                                     consumer_timeout_ms=20000)
     got = []
     for message in consumer:
         got.append(int(message.value))

@@ -7,7 +7,7 @@ import uuid
 import confluent_kafka
 import kafka
 import pytest
-from harness import Millrace, wait_for
+from harness import Millrace, kafka_python_consumer, wait_for
 
 # What librdkafka takes a broker of that release for, and the Fetch that it sends then.
 RELEASES = [("0.8.2.2", 0), ("0.9.0.1", 1)]
@@ -96,7 +96,7 @@ def test_kafka_python_as_it_spoke_to_old_brokers(address, release, codec):
         producer.send(topic, value.encode(), key.encode())
     producer.flush(30)
     producer.close()
-    consumer = kafka.KafkaConsumer(topic, bootstrap_servers=address, api_version=release, auto_offset_reset="earliest", group_id=fresh("g") if release >= (0, 9) else None)
+    consumer = kafka_python_consumer(topic, bootstrap_servers=address, api_version=release, auto_offset_reset="earliest", group_id=fresh("g") if release >= (0, 9) else None)
     got = []
     wait_for(lambda: got.extend(m for rows in consumer.poll(200).values() for m in rows) or len(got) >= len(MESSAGES), 30, lambda: f"{len(got)} messages came")
     consumer.close()

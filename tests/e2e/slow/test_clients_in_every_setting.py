@@ -13,7 +13,7 @@ import kafka.net.sasl.oauth
 import openid
 import pytest
 import security
-from harness import go, wait_for
+from harness import go, kafka_python_consumer, wait_for
 from openid import CLIENT, SECRET
 from secured import MECHANISMS, PASSWORD, USER, allow
 from security import listener, tls
@@ -151,7 +151,7 @@ def kafka_python(world, at, topic):
     for sent in [producer.send(topic, f"kafka-python {i}".encode()) for i in range(COUNT)]:
         sent.get(20)
     producer.close()
-    consumer = kafka.KafkaConsumer(topic, group_id=topic, auto_offset_reset="earliest", **conf)
+    consumer = kafka_python_consumer(topic, group_id=topic, auto_offset_reset="earliest", **conf)
     got, until = [], time.monotonic() + 20
     while len(got) < COUNT and time.monotonic() < until:
         got += [r.value.decode() for records in consumer.poll(200).values() for r in records]
