@@ -12,11 +12,6 @@
 
 enum { RETRY_AFTER_MS = 1000 };
 
-static bool no_output(const struct flow_run *r)
-{
-    return graph_no_output(r->run.graph);
-}
-
 /* ---- answers ---- */
 
 static struct str put(char **p, struct str s)
@@ -107,7 +102,7 @@ static struct flow_request *request_take(struct flow_run *r)
 
     r->request = NULL;
     q->priv = NULL;
-    if (r->started ? !r->run.ended : no_output(r) || r->claim != CLAIM_NONE) run_keep(&r->run);
+    if (r->started ? !r->run.ended : graph_no_output(r->run.graph) || r->claim != CLAIM_NONE) run_keep(&r->run);
     return q;
 }
 
@@ -201,7 +196,7 @@ static void run_identify(struct flow_run *r, int32_t partition, struct str reque
         .incarnation = str_of(facts->incarnation),
         .number = f->run_number * f->o.loops_n + f->o.loop_index,
         .attempt = 1,
-        .deadline_wall_ms = !r->request || no_output(r) ? 0 : wall + left,
+        .deadline_wall_ms = !r->request || graph_no_output(r->run.graph) ? 0 : wall + left,
     };
 
     f->run_number++;
@@ -315,7 +310,7 @@ static void run_admit(struct flow_run *r)
     r->pins++;
     if (recorded) input_append(r);
     if (r->silent) {                             /* refused at once */
-    } else if (!no_output(r)) {
+    } else if (!graph_no_output(r->run.graph)) {
         flow_run_start(r);
     } else if (!recorded) {
         run_admitted(r);
@@ -474,7 +469,7 @@ void flow_cancel(struct flow *f, struct flow_request *q)
     err_set(&e, RC_CANCELLED, "the caller went away");
     list_remove(&r->parked);
     r->pins++;
-    if (r->started && !no_output(r) && !idem_wanted(r)) flow_run_stop(r, RC_CANCELLED, STR("the caller went away"));
+    if (r->started && !graph_no_output(r->run.graph) && !idem_wanted(r)) flow_run_stop(r, RC_CANCELLED, STR("the caller went away"));
     if (r->request) run_answer(r, &e);
     r->pins--;
     flow_run_release(r);

@@ -182,6 +182,17 @@ static void markers_are_passed_over_and_waited_behind(void **state)
     assert_int_equal(first, 6);
 }
 
+/* Offsets 0 and 2, a marker behind each. */
+static void two_transactions(struct house *h, int partition)
+{
+    assert_int_equal(txn_client_init(&h->txn), 0);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(txn_client_add(&h->txn, "t", partition), 0);
+        assert_int_equal(txn_client_write(&h->txn, "t", partition, i), 0);
+        assert_int_equal(txn_client_end(&h->txn, true), 0);
+    }
+}
+
 /* Of the same answer one partition has messages at once, another only behind its markers. */
 static void a_partition_with_messages_does_not_keep_another_behind_its_markers(void **state)
 {
@@ -192,12 +203,7 @@ static void a_partition_with_messages_does_not_keep_another_behind_its_markers(v
     struct fetch_response *a;
     int64_t first;
 
-    assert_int_equal(txn_client_init(&h->txn), 0);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(txn_client_add(&h->txn, "t", 1), 0);
-        assert_int_equal(txn_client_write(&h->txn, "t", 1, i), 0);
-        assert_int_equal(txn_client_end(&h->txn, true), 0);
-    }
+    two_transactions(h, 1);
     produce(h, 1, 10);
     fetch_request_init_defaults(&q);
     q.topics = &t;
@@ -219,12 +225,7 @@ static void a_partition_that_is_not_there_does_not_keep_another_behind_its_marke
     struct fetch_response *a;
     int64_t first;
 
-    assert_int_equal(txn_client_init(&h->txn), 0);
-    for (int i = 0; i < 2; i++) {
-        assert_int_equal(txn_client_add(&h->txn, "t", 0), 0);
-        assert_int_equal(txn_client_write(&h->txn, "t", 0, i), 0);
-        assert_int_equal(txn_client_end(&h->txn, true), 0);
-    }
+    two_transactions(h, 0);
     fetch_request_init_defaults(&q);
     q.topics = &t;
     q.topics_n = 1;

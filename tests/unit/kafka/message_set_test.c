@@ -3,16 +3,9 @@
 #include <isa-l/crc.h>
 #include <stdio.h>
 #include "kafka/message_set.h"
+#include "kafka/old_messages.h"
 
-/* Computed elsewhere (Python: struct, zlib.crc32, gzip). Format 0: k=v, then a null key and a null value. */
-static const char format_0[] =
-    "0000000000000000000000101fecd70a0000000000016b000000017600000000000000010000000ea7ec68030000ffffffff"
-    "ffffffff";
-/* Format 1 at 1700000000000 and 5 ms later: k=v, and a null key with an empty value. */
-static const char format_1[] =
-    "00000000000000000000001839268c3301000000018bcfe56800000000016b000000017600000000000000010000001634cd"
-    "6bb701000000018bcfe56805ffffffff00000000";
-/* The same with sixty v, inside of a message compressed with gzip. */
+/* Format 1 with sixty v, inside of a message compressed with gzip. */
 static const char format_1_gzip[] =
     "000000000000000100000055b2eca05201010000018bcfe56805ffffffff0000003f1f8b080000000000020363608083e0ce"
     "279c8b19810cc6eef34f3340228cd940c2a68c0200351a64aa98c9d9eced70e359ff0301480a00d59a231081000000";
